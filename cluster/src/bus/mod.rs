@@ -1,0 +1,102 @@
+//! The bus: what NATS gives, as one trait with two implementations and one test suite.
+//!
+//! Plain messages reach whoever listens now. Kept messages are acknowledged only when they are stored, carry a
+//! sequence, and can be read again.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+/// A plain message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Where it was sent.
+    pub subject: String,
+    /// What was sent.
+    pub payload: Bytes,
+}
+
+/// A message that the history keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its place in the history; grows, with holes.
+    pub seq: u64,
+    /// Where it was sent.
+    pub subject: String,
+    /// What was sent.
+    pub payload: Bytes,
+}
+
+/// The receipt of a kept message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// Its place in the history.
+    pub seq: u64,
+    /// The same message id was stored before, within the window; nothing was stored now.
+    pub duplicate: bool,
+}
+
+/// What a reader of a kept subject gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tail {
+    /// The next message, in order, once.
+    Kept(Kept),
+    /// All that was there when the reader came has been delivered.
+    CaughtUp,
+    /// The place that the reader asked to resume from is beyond what the history knows: it was wiped.
+    /// Reading starts over.
+    Reset,
+    /// The bus is away.
+    Away,
+    /// The bus is back; reading goes on after the last delivered message.
+    Back,
+}
+
+/// Where to begin to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// At the first of the kept messages of the subject.
+    Start,
+    /// After this sequence.
+    After(u64),
+}
+
+/// Why the bus did not do it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum BusError {
+    /// The bus cannot be reached or did not answer in time; whether the message was stored is not known: send it
+    /// again under the same id.
+    #[error("bus does not answer: {0}")]
+    Unavailable(String),
+    /// The bus refused for good.
+    #[error("bus refuses: {0}")]
+    Refused(String),
+}
+
+/// How long a message id is remembered: 10 minutes.
+pub const DEDUP_WINDOW: std::time::Duration = std::time::Duration::from_secs(600);
+/// Messages kept per subject.
+pub const KEPT_PER_SUBJECT: u64 = 100;
+/// Capacity of a subscription's channel. Overflow drops the newest plain message and counts it: heartbeats and
+/// presence repeat. Kept messages wait instead.
+pub const SUBSCRIPTION_QUEUE: usize = 4096;
+
+/// Publish, subscribe, history.
+#[async_trait]
+pub trait Bus: Send + Sync + 'static {
+    /// Sends to whoever listens now. An error only when the bus is known to be away.
+    async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError>;
+    /// Listens to a subject, `*` standing for one token. Survives the bus being away.
+    fn subscribe(&self, subject: &str) -> mpsc::Receiver<Message>;
+    /// Stores a message under an id that makes a retry harmless, and returns when it is stored.
+    async fn append(&self, subject: &str, id: &str, payload: Bytes) -> Result<Receipt, BusError>;
+    /// Reads a kept subject (no wildcard): what is there, then what comes, until the receiver is dropped.
+    fn tail(&self, subject: &str, from: From) -> mpsc::Receiver<Tail>;
+    /// Whether the bus answers now.
+    fn is_up(&self) -> bool;
+}
+
+/// A bus that tasks share.
+pub type SharedBus = Arc<dyn Bus>;

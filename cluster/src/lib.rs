@@ -1,0 +1,18 @@
+//! The vocabulary of a Freshet cluster.
+//!
+//! Values, keys, store, bus and tokens: what node and coordinator must agree on and nothing else. Every id is
+//! checked once, when it is parsed; from then on a key or a subject made of it cannot name another's.
+
+pub mod bus;
+pub mod id;
+pub mod keys;
+pub mod load;
+pub mod plan;
+pub mod record;
+pub mod room;
+pub mod store;
+pub mod token;
+pub mod unit;
+pub mod version;
+
+pub use id::{Epoch, Generation, Identity, Incarnation, NodeId, RoomId, SessionId, StreamId};

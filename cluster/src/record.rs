@@ -1,0 +1,85 @@
+//! What a node writes about itself and its streams into the store.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Generation, Identity, Incarnation, NodeId, RoomId, SessionId, StreamId};
+use crate::unit::{Bitrate, UnixMillis};
+use crate::version::{MIN_VERSION, Unknown, VERSION};
+
+/// What a node may carry. Placement takes it as advice; the node enforces it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capacity {
+    /// Sessions, publishers and viewers together.
+    pub sessions: u32,
+    /// Media bits per second sent to viewers and to other nodes.
+    pub egress: Bitrate,
+    /// Packets per second sent to viewers and to other nodes.
+    pub egress_pps: u64,
+}
+
+/// `/freshet/v1/nodes/{node}`: a node that is registered, under its lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// Version of the writer.
+    pub v: u32,
+    /// Oldest reader that understands it.
+    pub min_v: u32,
+    /// Who.
+    pub id: NodeId,
+    /// Which start of it.
+    pub incarnation: Incarnation,
+    /// Region label, `""` when not configured.
+    pub region: String,
+    /// Failure domain label, `""` when not configured.
+    pub zone: String,
+    /// Base URL at which coordinators reach its HTTP, without a slash at the end.
+    pub http: String,
+    /// `ADDR:PORT` at which other nodes reach its relay (UDP, QUIC).
+    pub relay: String,
+    /// SHA-256 of its relay certificate (DER), 64 lower-case hexadecimal digits.
+    pub relay_cert_sha256: String,
+    /// When this incarnation started.
+    pub started_at: UnixMillis,
+    /// It takes no new sessions.
+    pub draining: bool,
+    /// What it may carry.
+    pub capacity: Capacity,
+    /// Fields of a newer version.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// `/freshet/v1/rooms/{room}/streams/{stream}`: a stream that is claimed, under its origin's lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamRecord {
+    /// Version of the writer.
+    pub v: u32,
+    /// Oldest reader that understands it.
+    pub min_v: u32,
+    /// Room.
+    pub room: RoomId,
+    /// Stream.
+    pub stream: StreamId,
+    /// Which publish of it; the highest wins.
+    pub generation: Generation,
+    /// Who publishes.
+    pub identity: Identity,
+    /// Its origin.
+    pub node: NodeId,
+    /// Which start of the origin.
+    pub incarnation: Incarnation,
+    /// The publisher's session.
+    pub session: SessionId,
+    /// When it was claimed.
+    pub started_at: UnixMillis,
+    /// Media may flow: ICE and DTLS are done.
+    pub live: bool,
+    /// Fields of a newer version.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+impl NodeRecord {
+    /// The versions that this build writes.
+    pub const VERSIONS: (u32, u32) = (VERSION, MIN_VERSION);
+}

@@ -1,0 +1,1 @@
+//! Placement, cascade planning, liveness, gateway and API.

@@ -1,0 +1,1 @@
+//! A load harness for any WHIP and WHEP server.

@@ -1,0 +1,6 @@
+//! The SFU: sessions, rings, forwarding, relay links.
+//!
+//! A packet's way: `socket` → `shard` → `peer` (publisher) → `media::ring` → `forward` → `socket`; to another node
+//! `media::ring` → `quic`, and there `quic` → *the same* `media::ring`. Two doors, one hallway.
+
+pub mod service;

@@ -1,0 +1,2 @@
+//! The `freshet` command: assembly of a node, a coordinator or both.
+fn main() {}
