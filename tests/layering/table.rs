@@ -1,0 +1,115 @@
+//! The house: which crate may import which, and which modules decide (machines) or do I/O (shells).
+//!
+//! A new crate or a new top-level module is written down here before it builds green. The longest
+//! prefix wins, so a shell inside a machine folder (or the reverse) is one more line.
+
+/// A package of the workspace.
+pub struct Package {
+    /// Folder below the repository's root; empty for the root package.
+    pub dir: &'static str,
+    pub name: &'static str,
+    /// Names of the workspace's packages that it may import, tests included.
+    pub may_import: &'static [&'static str],
+    /// Modules that take values and `now`, and do no I/O.
+    pub machines: &'static [&'static str],
+    /// Modules with sockets, timers, stores, clocks or randomness, and the assembly.
+    pub shells: &'static [&'static str],
+}
+
+const CLUSTER: &str = "freshet-cluster";
+const RELAY: &str = "freshet-relay-proto";
+const EDGE: &str = "freshet-edge";
+const NODE: &str = "freshet-node";
+const COORDINATOR: &str = "freshet-coordinator";
+const LOADTEST: &str = "freshet-loadtest";
+
+pub const HOUSE: &[Package] = &[
+    Package {
+        dir: "cluster",
+        name: CLUSTER,
+        may_import: &[],
+        machines: &["id", "unit", "plan", "status", "keys", "token"],
+        shells: &["store", "bus"],
+    },
+    Package {
+        dir: "relay-proto",
+        name: RELAY,
+        may_import: &[CLUSTER],
+        machines: &["varint", "header", "control", "frame", "link", "error"],
+        shells: &[],
+    },
+    Package { dir: "edge", name: EDGE, may_import: &[CLUSTER], machines: &[], shells: &[] },
+    Package {
+        dir: "node",
+        name: NODE,
+        may_import: &[CLUSTER, RELAY, EDGE],
+        machines: &["media", "forward", "peer", "link", "agent", "sfu"],
+        shells: &["shard", "demux", "socket", "quic", "http", "control", "packager"],
+    },
+    Package {
+        dir: "coordinator",
+        name: COORDINATOR,
+        may_import: &[CLUSTER, EDGE],
+        machines: &["core", "view", "place", "cascade", "liveness", "diff"],
+        shells: &["shell", "gateway", "api", "leader", "config", "metrics", "events"],
+    },
+    Package { dir: "loadtest", name: LOADTEST, may_import: &[CLUSTER], machines: &[], shells: &[] },
+    Package {
+        dir: "sim",
+        name: "freshet-sim",
+        may_import: &[CLUSTER, RELAY, EDGE, NODE, COORDINATOR],
+        machines: &[],
+        shells: &[],
+    },
+    Package {
+        dir: "",
+        name: "freshet",
+        may_import: &[CLUSTER, RELAY, EDGE, NODE, COORDINATOR, LOADTEST, "freshet-sim"],
+        machines: &[],
+        shells: &[],
+    },
+];
+
+/// What a machine may not name, as the path it resolves to, with the reason.
+pub const FORBIDDEN: &[(&str, &str)] = &[
+    ("tokio", "a machine has no runtime"),
+    ("std::fs", "a machine reads no files"),
+    ("std::env", "a machine takes its settings as values"),
+    ("std::thread", "a machine has no threads"),
+    ("std::net::UdpSocket", "a machine has no sockets"),
+    ("std::net::TcpStream", "a machine has no sockets"),
+    ("std::net::TcpListener", "a machine has no sockets"),
+    ("std::sync::Mutex", "a machine has one owner and no locks"),
+    ("std::sync::RwLock", "a machine has one owner and no locks"),
+    ("std::time::Instant::now", "pass `now` in"),
+    ("std::time::SystemTime::now", "pass the time in"),
+    ("Instant::now", "pass `now` in"),
+    ("SystemTime::now", "pass the time in"),
+    ("tokio::time::Instant::now", "pass `now` in"),
+    ("rand::rng", "pass the random source in"),
+    ("rand::thread_rng", "pass the random source in"),
+    ("rand::random", "pass the random source in"),
+    ("rand::rngs::OsRng", "pass the random source in"),
+    ("rand::rngs::ThreadRng", "pass the random source in"),
+    ("aws_lc_rs::rand::SystemRandom", "pass the random source in"),
+    ("aws_lc_rs::rand::fill", "pass the random source in"),
+    ("socket2", "a machine has no sockets"),
+    ("quinn", "a machine has no sockets"),
+    ("hyper", "a machine has no sockets"),
+    ("axum", "a machine speaks no HTTP"),
+    ("async_nats", "a machine has no bus"),
+    ("etcd_client", "a machine has no store"),
+];
+
+/// Words that a machine may not use, with the reason.
+pub const FORBIDDEN_WORDS: &[(&str, &str)] = &[
+    ("async", "a machine never waits"),
+    ("await", "a machine never waits"),
+    (".elapsed()", "it reads the clock: subtract from `now`"),
+];
+
+/// Longest source file, in lines, before a seam must be found.
+pub const LONGEST_FILE: usize = 600;
+
+/// The one place where `unsafe` may stand.
+pub const UNSAFE_HOME: &str = "node/src/socket/";
