@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Measures our egress against the floor in one process and prints the ratio. Arguments go to the benches.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+"$ROOT/scripts/install.sh" --for bench
+cd "$ROOT"
+exec cargo bench --locked --package freshet -- "$@"

@@ -1,0 +1,144 @@
+#!/usr/bin/env bash
+# Installs what a task needs and this machine lacks, or says in one line what to install.
+# Quick when all is there. Asks nothing. Everything comes from package registries: the
+# distribution's, crates.io, PyPI, npm and the Go module proxy.
+#
+#   scripts/install.sh --for run|test|bench|fuzz|chart
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+task=
+while (($#)); do
+    case $1 in
+    --for) task=${2:-}; shift 2 ;;
+    -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) die "install.sh: unknown argument '$1'; see --help" ;;
+    esac
+done
+
+# What each task needs. A need is a name of the table below.
+common="cc make"
+rust="$common cargo protoc protos"
+case $task in
+run) needs="$rust node npm" ;;
+bench) needs="$rust" ;;
+fuzz) needs="$rust cxx cargo-fuzz" ;;
+chart) needs="$common python3 venv go helm kubernetes-validate" ;;
+test) needs="$rust cxx node npm etcd nats chromium ffmpeg iproute2 python3 venv go cargo-fuzz helm kubernetes-validate" ;;
+*) die "install.sh: --for wants one of run, test, bench, fuzz, chart" ;;
+esac
+
+has() {
+    case $1 in
+    cc) command -v cc >/dev/null ;;
+    cxx) command -v c++ >/dev/null ;;
+    cargo) (cd "$ROOT" && cargo --version >/dev/null 2>&1 && cargo clippy --version && cargo fmt --version) >/dev/null 2>&1 ;;
+    protos) [[ -f /usr/include/google/protobuf/any.proto || -f /usr/local/include/google/protobuf/any.proto ]] ;;
+    node) command -v node >/dev/null && (($(node -p 'process.versions.node.split(".")[0]') >= NODE_MAJOR)) ;;
+    etcd) command -v etcd >/dev/null || [[ -n ${FRESHET_TEST_ETCD:-} ]] ;;
+    nats) command -v nats-server >/dev/null || [[ -x /usr/sbin/nats-server || -n ${FRESHET_TEST_NATS:-} ]] ;;
+    chromium) command -v chromium >/dev/null || command -v chromium-browser >/dev/null || [[ -n ${CHROMIUM:-} ]] ;;
+    iproute2) command -v ip >/dev/null || [[ -x /usr/sbin/ip || -x /sbin/ip ]] ;;
+    venv) python3 -c 'import venv, ensurepip' 2>/dev/null ;;
+    helm) [[ $(helm version --template '{{.Version}}' 2>/dev/null) == "$HELM_VERSION"* || -f $TOOLS/helm-$HELM_VERSION ]] && command -v helm >/dev/null ;;
+    cargo-fuzz) [[ $(cargo fuzz --version 2>/dev/null) == "cargo-fuzz $CARGO_FUZZ_VERSION" ]] ;;
+    kubernetes-validate) [[ -f $TOOLS/python-$KUBERNETES_VALIDATE_VERSION && -x $TOOLS/python/bin/kubernetes-validate ]] ;;
+    *) command -v "$1" >/dev/null ;;
+    esac
+}
+
+# The distribution's package for a need; empty where another registry has it, or where the
+# distribution's own may be too old to be of use.
+package() {
+    case $1 in
+    cc | cxx | make) echo build-essential ;;
+    protoc) echo protobuf-compiler ;;
+    protos) echo libprotobuf-dev ;;
+    node) echo nodejs ;;
+    npm) echo npm ;;
+    etcd) echo etcd-server ;;
+    nats) echo nats-server ;;
+    chromium) echo chromium fonts-dejavu-core ;;
+    ffmpeg) echo ffmpeg ;;
+    iproute2) echo iproute2 ;;
+    python3) echo python3 ;;
+    venv) echo python3-venv ;;
+    esac
+}
+
+missing() {
+    local need
+    for need in $needs; do
+        has "$need" || printf '%s ' "$need"
+    done
+}
+
+install_packages() {
+    local packages=() need name sudo=()
+    for need in $1; do
+        for name in $(package "$need"); do
+            [[ " ${packages[*]-} " == *" $name "* ]] || packages+=("$name")
+        done
+    done
+    ((${#packages[@]})) || return 0
+    command -v apt-get >/dev/null || die "freshet needs: ${packages[*]} (Debian's names; install them and run this again)"
+    if ((EUID != 0)); then
+        command -v sudo >/dev/null && sudo -n true 2>/dev/null || die "freshet needs: sudo apt-get install ${packages[*]}"
+        sudo=(sudo -n)
+    fi
+    echo "installing ${packages[*]}"
+    # RUNLEVEL=1 keeps a freshly installed server from being started here: tests start their own.
+    "${sudo[@]}" apt-get update -qq </dev/null
+    "${sudo[@]}" env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${packages[@]}" </dev/null
+}
+
+install_rust() {
+    local version
+    version=$(pinned_rust)
+    command -v rustup >/dev/null || die "freshet needs: Rust $version (from rustup.rs, or a package of that version with clippy and rustfmt)"
+    rustup toolchain install "$version" --profile minimal --component rustfmt --component clippy </dev/null ||
+        die "freshet needs: rustup toolchain install $version --component rustfmt --component clippy"
+}
+
+install_cargo_fuzz() {
+    echo "building cargo-fuzz $CARGO_FUZZ_VERSION (about a minute, once)"
+    cargo install cargo-fuzz --version "$CARGO_FUZZ_VERSION" --locked --quiet --force --root "$TOOLS" </dev/null
+}
+
+install_helm() {
+    has go || die "freshet's chart checks need: Go 1.25 or newer (go.dev), or helm $HELM_VERSION"
+    echo "building helm $HELM_VERSION (about five minutes, once)"
+    rm -f "$TOOLS"/helm-v*
+    GOBIN=$TOOLS/bin GOFLAGS= CGO_ENABLED=0 go install -ldflags '-s -w' "helm.sh/helm/v3/cmd/helm@$HELM_VERSION" </dev/null
+    touch "$TOOLS/helm-$HELM_VERSION"
+}
+
+install_kubernetes_validate() {
+    echo "installing kubernetes-validate $KUBERNETES_VALIDATE_VERSION"
+    rm -rf "$TOOLS/python" "$TOOLS"/python-*
+    python3 -m venv "$TOOLS/python"
+    "$TOOLS/python/bin/pip" install --quiet --disable-pip-version-check \
+        "kubernetes-validate==$KUBERNETES_VALIDATE_VERSION" </dev/null
+    touch "$TOOLS/python-$KUBERNETES_VALIDATE_VERSION"
+}
+
+lacking=$(missing)
+[[ -n $lacking ]] || exit 0
+install_packages "$lacking"
+for need in $lacking; do
+    has "$need" && continue
+    case $need in
+    cargo) install_rust ;;
+    cargo-fuzz) install_cargo_fuzz ;;
+    helm) install_helm ;;
+    kubernetes-validate) install_kubernetes_validate ;;
+    esac
+done
+
+lacking=$(missing)
+case " $lacking" in
+"  " | " ") ;;
+*" node "*) die "freshet needs: Node.js $NODE_MAJOR or newer (nodejs.org, or your distribution's backports); found $(node --version 2>/dev/null || echo none)" ;;
+*) die "freshet needs: $lacking(the installation did not bring them)" ;;
+esac

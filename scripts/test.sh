@@ -1,0 +1,143 @@
+#!/usr/bin/env bash
+# All of the project's tests, as numbered steps. Nothing is tried twice, and nothing is skipped:
+# a folder that a step needs and does not find fails that step.
+#
+#   scripts/test.sh [--only STEP,…] [--list]
+#
+# Logs of the steps stand in target/test-steps, those of processes that tests start in
+# target/test-logs (FRESHET_TEST_LOGS for the tests). FUZZ_SECONDS sets the short fuzz run.
+set -uo pipefail
+. "$(dirname "$0")/lib.sh"
+cd "$ROOT" || exit 1
+
+FUZZ_SECONDS=${FUZZ_SECONDS:-8}
+LOGS=$TARGET/test-steps
+export FRESHET_TEST_LOGS=$TARGET/test-logs
+export CARGO_TERM_COLOR=never NO_COLOR=1 CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0}
+
+# name | limit in minutes | what it does
+STEPS=(
+    "install|20|install what the tests need"
+    "fmt|2|formatter check"
+    "scripts|2|the scripts' own syntax and checks"
+    "web-install|5|npm packages by the lock file"
+    "web-check|3|TypeScript checks"
+    "web-test|5|tests of the web library"
+    "web-build|3|build the pages"
+    "licences|3|licences and advisories of dependencies"
+    "clippy|15|lints, warnings denied"
+    "rust|30|all Rust tests, the whole cluster and the browser among them"
+    "chart|3|the Helm chart: lint, render, schemas"
+    "fuzz|10|a short run of every fuzz target"
+    "secrets|2|no secret in any log of this run"
+)
+
+step_install() { scripts/install.sh --for test; }
+
+step_fmt() {
+    cargo fmt --all --check && cargo fmt --manifest-path relay-proto/fuzz/Cargo.toml --check
+}
+
+step_scripts() {
+    local script
+    for script in scripts/*.sh .ci/run; do bash -n "$script" || return 1; done
+    scripts/check-secrets.sh --self-test && python3 scripts/licences.py --self-test && make help
+}
+
+step_web-install() (install_web)
+step_web-check() (cd web && npm run check)
+step_web-test() (cd web && npm test)
+step_web-build() (cd web && npm run build && [[ -s dist/index.html ]])
+step_licences() { scripts/licences.sh; }
+step_clippy() { cargo clippy --locked --workspace --all-targets -- -D warnings; }
+step_rust() { cargo test --locked --workspace --no-fail-fast; }
+step_chart() { scripts/chart.sh; }
+step_fuzz() { scripts/fuzz.sh --seconds "$FUZZ_SECONDS"; }
+
+step_secrets() {
+    local logs known=()
+    [[ -f $FRESHET_TEST_LOGS/secrets.txt ]] && known=(--known "$FRESHET_TEST_LOGS/secrets.txt")
+    mapfile -t logs < <(find "$FRESHET_TEST_LOGS" -name '*.log' 2>/dev/null)
+    if ((${#logs[@]} == 0)); then
+        echo "no process of the whole-cluster tests left a log in $FRESHET_TEST_LOGS"
+        return 1
+    fi
+    scripts/check-secrets.sh ${known[@]+"${known[@]}"} "${logs[@]}"
+}
+
+only=
+while (($#)); do
+    case $1 in
+    --only) only=,$2,; shift 2 ;;
+    --list) printf '%s\n' "${STEPS[@]}" | sed 's/|.*|/\t/'; exit 0 ;;
+    -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) die "test.sh: unknown argument '$1'; see --help" ;;
+    esac
+done
+
+run=()
+for step in "${STEPS[@]}"; do
+    [[ -z $only || $only == *",${step%%|*},"* ]] && run+=("$step")
+done
+((${#run[@]})) || die "test.sh: no step of that name; see --list"
+
+rm -rf "$LOGS"
+mkdir -p "$LOGS" "$FRESHET_TEST_LOGS"
+[[ -z $only || $only == *,rust,* ]] && rm -rf "${FRESHET_TEST_LOGS:?}"/*
+
+# Runs one step in a process group of its own with a limit; its exit code is the step's.
+# The functions travel to the shell that `timeout` starts.
+run_step() {
+    local name=$1 minutes=$2
+    timeout --kill-after=20 "${minutes}m" bash -c ". '$ROOT/scripts/lib.sh'; cd '$ROOT'; $(declare -f "step_$name")
+step_$name" </dev/null >"$LOGS/$name.log" 2>&1
+}
+export FUZZ_SECONDS
+
+# What a reader wants of a good step, in one line.
+gist() {
+    case $1 in
+    rust) awk '/^test result:/ { gsub(";", ""); p += $4; i += $8; b++ } END { printf "%d tests in %d binaries, %d ignored", p, b, i }' "$LOGS/rust.log" ;;
+    web-test | chart | fuzz | licences | secrets) grep -v '^[[:space:]]*$' "$LOGS/$1.log" | tail -1 ;;
+    esac
+}
+
+# What a reader wants of a failed one: the names of failed tests and the end of the log.
+lament() {
+    if [[ $1 == rust ]]; then
+        grep -E '^test .* FAILED$|^error(\[|:)|panicked at' "$LOGS/rust.log" | sort -u | head -40
+    fi
+    tail -n 60 "$LOGS/$1.log"
+}
+
+passed=0 failed=0 number=0
+summary=()
+began=$EPOCHSECONDS
+for step in "${run[@]}"; do
+    IFS='|' read -r name minutes text <<<"$step"
+    number=$((number + 1))
+    printf '[%2d/%d] %-12s %s\n' "$number" "${#run[@]}" "$name" "$text"
+    start=$EPOCHSECONDS
+    run_step "$name" "$minutes"
+    code=$?
+    took=$((EPOCHSECONDS - start))
+    if ((code == 0)); then
+        passed=$((passed + 1))
+        printf '        ok in %d s  %s\n' "$took" "$(gist "$name")"
+        summary+=("$(printf '%-12s ok      %5d s' "$name" "$took")")
+    else
+        failed=$((failed + 1))
+        why="exit code $code"
+        ((code == 124 || code == 137)) && why="not done within $minutes minutes"
+        printf '        FAILED after %d s: %s; the end of %s:\n' "$took" "$why" "$LOGS/$name.log"
+        lament "$name" | sed 's/^/        | /'
+        summary+=("$(printf '%-12s FAILED  %5d s  %s' "$name" "$took" "$why")")
+        # Without its tools every later step would fail for that one reason.
+        if [[ $name == install ]]; then break; fi
+    fi
+done
+
+printf '\nsteps, %d s in all:\n' "$((EPOCHSECONDS - began))"
+printf '  %s\n' "${summary[@]}"
+printf '\n%d passed, %d failed\n' "$passed" "$failed"
+((failed == 0))
