@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Checks the chart: lints it, renders it with its defaults and with everything on, checks every
+# manifest against the schemas of Kubernetes and against our own rules, and sees bad values refused.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+cd "$ROOT"
+
+chart=helm/freshet
+python=$TOOLS/python/bin/python
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+[[ -f $chart/Chart.yaml ]] || die "$chart/Chart.yaml is missing: there is no chart to check"
+command -v helm >/dev/null && [[ -x $python ]] || die "run scripts/install.sh --for chart first"
+# A folder of our own: nothing of the user's helm has a say.
+export HELM_CACHE_HOME=$work/cache HELM_CONFIG_HOME=$work/config HELM_DATA_HOME=$work/data
+
+render() {
+    helm template live "$chart" --namespace live --kube-version "$KUBERNETES_VERSION" "$@"
+}
+
+manifests=0
+for values in values.yaml values-ci.yaml; do
+    helm lint --strict --quiet --kube-version "$KUBERNETES_VERSION" "$chart" --values "$chart/$values"
+    render --values "$chart/$values" --output-dir "$work/$values" >/dev/null
+    mapfile -t files < <(find "$work/$values" -type f -name '*.yaml')
+    ((${#files[@]} >= 7)) || die "$values renders only ${#files[@]} manifests"
+    "$TOOLS/python/bin/kubernetes-validate" -k "$KUBERNETES_VERSION" --strict --quiet "${files[@]}"
+    "$python" scripts/chart_rules.py "${files[@]}"
+    manifests=$((manifests + ${#files[@]}))
+done
+"$python" scripts/chart_rules.py --self-test "$work/values.yaml"/freshet/templates/*.yaml
+
+# The schemas themselves must be able to say no: a wrong type, and a field that does not exist.
+sample=$work/values.yaml/freshet/templates/node-statefulset.yaml
+for damage in 's/^  replicas: 3/  replicas: three/' 's/^  replicas: 3/  replica: 3/'; do
+    sed "$damage" "$sample" >"$work/damaged.yaml"
+    if "$TOOLS/python/bin/kubernetes-validate" -k "$KUBERNETES_VERSION" --strict --quiet "$work/damaged.yaml" >/dev/null 2>&1; then
+        die "kubernetes-validate takes a manifest with $damage"
+    fi
+done
+
+# A chart that takes any value is not checked: each of these must be refused, and for its own reason.
+refused=0
+refuse() {
+    local reason=$1 said
+    printf '%s\n' "${@:2}" >"$work/bad.yaml"
+    if said=$(render --values "$work/bad.yaml" 2>&1 >/dev/null); then
+        die "the chart takes ${*:2}"
+    fi
+    [[ $said == *"$reason"* ]] || die "the chart refuses ${*:2}, but says: $said"
+    refused=$((refused + 1))
+}
+refuse "node/replicas" "node: {replicas: many}"
+refuse "node/replicas" "node: {replicas: 0}"
+refuse "node/udpPort" "node: {udpPort: 70000}"
+refuse "node/exposure" "node: {exposure: nodePort}"
+refuse "replica" "node: {replica: 3}"
+refuse "etcd" "etcd: etcd:2379"
+refuse "nats/0" "nats: [nats:4222]"
+refuse "auth/apiKeys/0" "auth: {apiKeys: [short]}"
+refuse "logFormat" "logFormat: xml"
+refuse "typo" "typo: 1"
+refuse "needs coordinator.ingress.host" "coordinator: {ingress: {enabled: true, tlsSecret: live}}"
+
+echo "$manifests manifests fit Kubernetes $KUBERNETES_VERSION and our rules; $refused bad values are refused"
