@@ -10,6 +10,9 @@ pub const ROOT: &str = "/freshet/v1/";
 pub const NODES: &str = "/freshet/v1/nodes/";
 /// Prefix of all rooms: specs, plans and streams.
 pub const ROOMS: &str = "/freshet/v1/rooms/";
+/// The store's birthmark: a random number that whoever comes first writes and nobody changes. Another mark means
+/// another store: the past is lost.
+pub const MARK: &str = "/freshet/v1/mark";
 /// The leader's key.
 pub const LEADER: &str = "/freshet/v1/leader";
 

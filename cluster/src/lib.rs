@@ -3,6 +3,7 @@
 //! Values, keys, store, bus and tokens: what node and coordinator must agree on and nothing else. Every id is
 //! checked once, when it is parsed; from then on a key or a subject made of it cannot name another's.
 
+mod backoff;
 pub mod bus;
 pub mod id;
 pub mod keys;
@@ -10,7 +11,10 @@ pub mod load;
 pub mod plan;
 pub mod record;
 pub mod room;
+pub mod secret;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod token;
 pub mod unit;
 pub mod version;

@@ -3,6 +3,11 @@
 //! Plain messages reach whoever listens now. Kept messages are acknowledged only when they are stored, carry a
 //! sequence, and can be read again.
 
+pub mod memory;
+#[cfg(feature = "nats")]
+pub mod nats;
+mod reader;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -56,7 +61,7 @@ pub enum Tail {
 
 /// Where to begin to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum From {
+pub enum ReadFrom {
     /// At the first of the kept messages of the subject.
     Start,
     /// After this sequence.
@@ -83,6 +88,25 @@ pub const KEPT_PER_SUBJECT: u64 = 100;
 /// presence repeat. Kept messages wait instead.
 pub const SUBSCRIPTION_QUEUE: usize = 4096;
 
+/// Whether the history keeps what is appended to this subject.
+pub fn is_kept(subject: &str) -> bool {
+    matches(crate::keys::ALL_CHAT, subject)
+}
+
+/// Whether a subject falls under a pattern in which `*` stands for exactly one token.
+pub fn matches(pattern: &str, subject: &str) -> bool {
+    let mut wanted = pattern.split('.');
+    let mut found = subject.split('.');
+    loop {
+        match (wanted.next(), found.next()) {
+            (None, None) => return true,
+            (Some("*"), Some(token)) if !token.is_empty() => {}
+            (Some(want), Some(token)) if want == token => {}
+            _ => return false,
+        }
+    }
+}
+
 /// Publish, subscribe, history.
 #[async_trait]
 pub trait Bus: Send + Sync + 'static {
@@ -93,9 +117,13 @@ pub trait Bus: Send + Sync + 'static {
     /// Stores a message under an id that makes a retry harmless, and returns when it is stored.
     async fn append(&self, subject: &str, id: &str, payload: Bytes) -> Result<Receipt, BusError>;
     /// Reads a kept subject (no wildcard): what is there, then what comes, until the receiver is dropped.
-    fn tail(&self, subject: &str, from: From) -> mpsc::Receiver<Tail>;
+    fn tail(&self, subject: &str, from: ReadFrom) -> mpsc::Receiver<Tail>;
     /// Whether the bus answers now.
     fn is_up(&self) -> bool;
+    /// Plain messages that full subscription channels have dropped so far.
+    fn dropped(&self) -> u64 {
+        0
+    }
 }
 
 /// A bus that tasks share.

@@ -2,6 +2,11 @@
 //!
 //! A revision serves compare-and-swap and the resuming of a watch. It never orders plans.
 
+#[cfg(feature = "etcd")]
+pub mod etcd;
+mod follower;
+pub mod memory;
+
 use std::sync::Arc;
 use std::time::Duration;
 

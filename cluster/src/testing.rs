@@ -1,0 +1,211 @@
+//! Real etcd and NATS servers for tests: started on free loopback ports in a folder of their own, stopped and started
+//! again on the same data, wiped, and killed by process id when dropped.
+//!
+//! A test helper fails loudly: what is missing is said in the panic, so that no test is skipped in silence.
+#![allow(clippy::expect_used, clippy::panic)]
+
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A server that does not listen after this time has failed.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// TCP ports on loopback that nobody listens to now, all different.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    let held: [TcpListener; N] = std::array::from_fn(|_| {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free TCP port on 127.0.0.1")
+    });
+    held.map(|l| l.local_addr().expect("the address of a bound socket").port())
+}
+
+/// A process that is killed, by its id, when it is dropped.
+#[derive(Debug)]
+struct Server {
+    name: &'static str,
+    child: Option<Child>,
+    port: u16,
+    log: PathBuf,
+}
+
+impl Server {
+    fn start(&mut self, mut command: Command) {
+        assert!(self.child.is_none(), "{} runs already", self.name);
+        let log = File::options().create(true).append(true).open(&self.log).expect("a log file");
+        let copy = log.try_clone().expect("a second handle of the log file");
+        let spawned = command.stdin(Stdio::null()).stdout(log).stderr(copy).spawn();
+        self.child = Some(spawned.unwrap_or_else(|e| {
+            panic!(
+                "cannot start {:?}: {e}. Install it (Debian: apt-get install etcd-server nats-server) or name the \
+                 binaries in FRESHET_TEST_ETCD and FRESHET_TEST_NATS",
+                command.get_program()
+            )
+        }));
+        let begun = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+            let ended = self.child.as_mut().and_then(|c| c.try_wait().ok().flatten());
+            if ended.is_some() || begun.elapsed() > START_LIMIT {
+                self.stop();
+                let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+                panic!("{} does not listen on port {} (ended: {ended:?}); its log:\n{log}", self.name, self.port);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Fails only when the process has ended by itself.
+            let _ended = child.kill();
+            let _status = child.wait();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn binary(variable: &str, name: &str) -> PathBuf {
+    if let Some(named) = std::env::var_os(variable) {
+        return named.into();
+    }
+    // Debian keeps nats-server in /usr/sbin, which is not in everybody's PATH.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/usr/local/bin".into()])
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| name.into())
+}
+
+/// An etcd of one member.
+#[derive(Debug)]
+pub struct EtcdServer {
+    server: Server,
+    peer_port: u16,
+    dir: TempDir,
+}
+
+impl EtcdServer {
+    /// Starts an empty etcd (`$FRESHET_TEST_ETCD`, or `etcd` in the path) and waits until it serves.
+    pub fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a folder for etcd");
+        let [port, peer_port] = free_ports();
+        let log = dir.path().join("log");
+        let mut this = Self { server: Server { name: "etcd", child: None, port, log }, peer_port, dir };
+        this.restart();
+        this
+    }
+
+    /// `http://127.0.0.1:PORT`, the same over restarts.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.server.port)
+    }
+
+    /// Kills it. What it has acknowledged stays on disk.
+    pub fn stop(&mut self) {
+        self.server.stop();
+    }
+
+    /// Starts it (again) on the same data and ports.
+    pub fn restart(&mut self) {
+        self.server.stop();
+        let mut command = Command::new(binary("FRESHET_TEST_ETCD", "etcd"));
+        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        command
+            .env_clear()
+            .arg("--name=test")
+            .arg(format!("--data-dir={}", self.data().display()))
+            .arg(format!("--listen-client-urls={}", self.url()))
+            .arg(format!("--advertise-client-urls={}", self.url()))
+            .arg(format!("--listen-peer-urls={peer}"))
+            .arg(format!("--initial-advertise-peer-urls={peer}"))
+            .arg(format!("--initial-cluster=test={peer}"))
+            .args(["--heartbeat-interval=50", "--election-timeout=500"]);
+        self.server.start(command);
+    }
+
+    /// Kills it and removes its data.
+    pub fn wipe(&mut self) {
+        self.server.stop();
+        remove(&self.data());
+    }
+
+    /// Process id while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.server.child.as_ref().map(Child::id)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+}
+
+/// A nats-server with JetStream.
+#[derive(Debug)]
+pub struct NatsServer {
+    server: Server,
+    dir: TempDir,
+}
+
+impl NatsServer {
+    /// Starts an empty NATS (`$FRESHET_TEST_NATS`, or `nats-server` in the path) and waits until it serves.
+    pub fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a folder for NATS");
+        let [port] = free_ports();
+        let log = dir.path().join("log");
+        let mut this = Self { server: Server { name: "nats-server", child: None, port, log }, dir };
+        this.restart();
+        this
+    }
+
+    /// `nats://127.0.0.1:PORT`, the same over restarts.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.server.port)
+    }
+
+    /// Kills it. What it has acknowledged stays on disk.
+    pub fn stop(&mut self) {
+        self.server.stop();
+    }
+
+    /// Starts it (again) on the same data and port.
+    pub fn restart(&mut self) {
+        self.server.stop();
+        let mut command = Command::new(binary("FRESHET_TEST_NATS", "nats-server"));
+        command
+            .env_clear()
+            .args(["--addr", "127.0.0.1", "--port", &self.server.port.to_string(), "--jetstream"])
+            .arg("--store_dir")
+            .arg(self.data());
+        self.server.start(command);
+    }
+
+    /// Kills it and removes its data.
+    pub fn wipe(&mut self) {
+        self.server.stop();
+        remove(&self.data());
+    }
+
+    /// Process id while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.server.child.as_ref().map(Child::id)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+}
+
+fn remove(dir: &Path) {
+    if dir.exists() {
+        std::fs::remove_dir_all(dir).expect("removing a server's data");
+    }
+}
