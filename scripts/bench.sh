@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Measures our egress against the floor in one process and prints the ratio. Arguments go to the benches.
+# Measures our egress against the floor in one process and prints the ratio. Arguments go to cargo bench.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 "$ROOT/scripts/install.sh" --for bench
 cd "$ROOT"
-exec cargo bench --locked --package freshet -- "$@"
+exec cargo bench --locked --package freshet "$@"

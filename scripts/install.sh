@@ -23,8 +23,8 @@ case $task in
 run) needs="$rust node npm" ;;
 bench) needs="$rust" ;;
 fuzz) needs="$rust cxx cargo-fuzz" ;;
-chart) needs="$common python3 venv go helm kubernetes-validate" ;;
-test) needs="$rust cxx node npm etcd nats chromium ffmpeg iproute2 python3 venv go cargo-fuzz helm kubernetes-validate" ;;
+chart) needs="$common python3 venv helm kubernetes-validate" ;;
+test) needs="$rust cxx node npm etcd nats chromium ffmpeg iproute2 shellcheck python3 venv cargo-fuzz helm kubernetes-validate" ;;
 *) die "install.sh: --for wants one of run, test, bench, fuzz, chart" ;;
 esac
 
@@ -34,7 +34,7 @@ has() {
     cxx) command -v c++ >/dev/null ;;
     cargo) (cd "$ROOT" && cargo --version >/dev/null 2>&1 && cargo clippy --version && cargo fmt --version) >/dev/null 2>&1 ;;
     protos) [[ -f /usr/include/google/protobuf/any.proto || -f /usr/local/include/google/protobuf/any.proto ]] ;;
-    node) command -v node >/dev/null && (($(node -p 'process.versions.node.split(".")[0]') >= NODE_MAJOR)) ;;
+    node) command -v node >/dev/null && printf '%s\n' "$NODE_VERSION" "$(node -p process.versions.node)" | sort --check --version-sort 2>/dev/null ;;
     etcd) command -v etcd >/dev/null || [[ -n ${FRESHET_TEST_ETCD:-} ]] ;;
     nats) command -v nats-server >/dev/null || [[ -x /usr/sbin/nats-server || -n ${FRESHET_TEST_NATS:-} ]] ;;
     chromium) command -v chromium >/dev/null || command -v chromium-browser >/dev/null || [[ -n ${CHROMIUM:-} ]] ;;
@@ -60,7 +60,7 @@ package() {
     nats) echo nats-server ;;
     chromium) echo chromium fonts-dejavu-core ;;
     ffmpeg) echo ffmpeg ;;
-    iproute2) echo iproute2 ;;
+    iproute2 | shellcheck) echo "$1" ;;
     python3) echo python3 ;;
     venv) echo python3-venv ;;
     esac
@@ -73,19 +73,35 @@ missing() {
     done
 }
 
+# What no package brings: named in the same line as the packages.
+outside() {
+    local need
+    for need in $1; do
+        case $need in
+        cargo) command -v rustup >/dev/null || printf ', Rust %s (rustup.rs)' "$(pinned_rust)" ;;
+        helm) command -v go >/dev/null || printf ', Go 1.25 or newer (go.dev), or helm %s' "$HELM_VERSION" ;;
+        esac
+    done
+}
+
 install_packages() {
-    local packages=() need name sudo=()
+    local packages=() need name sudo=() more
     for need in $1; do
         for name in $(package "$need"); do
             [[ " ${packages[*]-} " == *" $name "* ]] || packages+=("$name")
         done
     done
-    ((${#packages[@]})) || return 0
-    command -v apt-get >/dev/null || die "freshet needs: ${packages[*]} (Debian's names; install them and run this again)"
+    more=$(outside "$1")
+    if ((${#packages[@]} == 0)); then
+        [[ -z $more ]] || die "freshet needs: ${more#, }"
+        return 0
+    fi
+    command -v apt-get >/dev/null || die "freshet needs: ${packages[*]} (Debian's names)$more"
     if ((EUID != 0)); then
-        command -v sudo >/dev/null && sudo -n true 2>/dev/null || die "freshet needs: sudo apt-get install ${packages[*]}"
+        command -v sudo >/dev/null && sudo -n true 2>/dev/null || die "freshet needs: sudo apt-get install ${packages[*]}$more"
         sudo=(sudo -n)
     fi
+    [[ -z $more ]] || die "freshet needs: ${more#, }"
     echo "installing ${packages[*]}"
     # RUNLEVEL=1 keeps a freshly installed server from being started here: tests start their own.
     "${sudo[@]}" apt-get update -qq </dev/null
@@ -96,7 +112,6 @@ install_packages() {
 install_rust() {
     local version
     version=$(pinned_rust)
-    command -v rustup >/dev/null || die "freshet needs: Rust $version (from rustup.rs, or a package of that version with clippy and rustfmt)"
     rustup toolchain install "$version" --profile minimal --component rustfmt --component clippy </dev/null ||
         die "freshet needs: rustup toolchain install $version --component rustfmt --component clippy"
 }
@@ -107,10 +122,9 @@ install_cargo_fuzz() {
 }
 
 install_helm() {
-    has go || die "freshet's chart checks need: Go 1.25 or newer (go.dev), or helm $HELM_VERSION"
     echo "building helm $HELM_VERSION (about five minutes, once)"
     rm -f "$TOOLS"/helm-v*
-    GOBIN=$TOOLS/bin GOFLAGS= CGO_ENABLED=0 go install -ldflags '-s -w' "helm.sh/helm/v3/cmd/helm@$HELM_VERSION" </dev/null
+    GOBIN=$TOOLS/bin GOFLAGS='' CGO_ENABLED=0 go install -ldflags '-s -w' "helm.sh/helm/v3/cmd/helm@$HELM_VERSION" </dev/null
     touch "$TOOLS/helm-$HELM_VERSION"
 }
 
@@ -139,6 +153,6 @@ done
 lacking=$(missing)
 case " $lacking" in
 "  " | " ") ;;
-*" node "*) die "freshet needs: Node.js $NODE_MAJOR or newer (nodejs.org, or your distribution's backports); found $(node --version 2>/dev/null || echo none)" ;;
+*" node "*) die "freshet needs: Node.js $NODE_VERSION or newer (nodejs.org, or your distribution's backports); found $(node --version 2>/dev/null || echo none)" ;;
 *) die "freshet needs: $lacking(the installation did not bring them)" ;;
 esac

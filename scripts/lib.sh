@@ -1,6 +1,6 @@
 # Shared by the scripts of this folder: source it, do not run it.
 # Sets ROOT (the checkout), TOOLS (where built helpers are kept between runs) and the toolchain.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
@@ -10,7 +10,7 @@ HELM_VERSION=v3.22.0
 CARGO_FUZZ_VERSION=0.13.2
 KUBERNETES_VALIDATE_VERSION=1.36.0
 KUBERNETES_VERSION=1.36
-NODE_MAJOR=20
+NODE_VERSION=20.19
 
 # Built helpers (helm takes minutes) outlive a checkout. FRESHET_TOOLS names another folder.
 tools_folder() {
