@@ -3,4 +3,6 @@
 //! A packet's way: `socket` → `shard` → `peer` (publisher) → `media::ring` → `forward` → `socket`; to another node
 //! `media::ring` → `quic`, and there `quic` → *the same* `media::ring`. Two doors, one hallway.
 
+pub mod forward;
+pub mod media;
 pub mod service;

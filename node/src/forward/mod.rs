@@ -1,0 +1,6 @@
+//! From the ring to viewers: headers, seals, trains, reports.
+
+pub mod rtcp;
+pub mod rtp;
+pub mod srtp;
+pub mod train;

@@ -1,0 +1,64 @@
+//! Writing sender reports and goodbyes.
+
+use super::{BYE, SDES, SENDER_REPORT};
+use crate::media::clock::NtpTime;
+
+const VERSION: u8 = 0x80;
+const CNAME: u8 = 1;
+const SENDER_REPORT_LEN: usize = 28;
+
+/// What a sender report says (RFC 3550 section 6.4.1). Counters wrap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SenderReport {
+    /// The SSRC it is about.
+    pub ssrc: u32,
+    /// Wall time of the report.
+    pub ntp: NtpTime,
+    /// RTP time of the same moment.
+    pub rtp: u32,
+    /// Packets sent so far.
+    pub packets: u32,
+    /// Payload bytes sent so far.
+    pub octets: u32,
+}
+
+/// Writes a sender report and an SDES packet with the CNAME, which RFC 3550 wants in every compound packet.
+///
+/// Returns the length; none when it does not fit or the CNAME is longer than 255 bytes.
+pub fn write_sender_report(out: &mut [u8], report: &SenderReport, cname: &str) -> Option<usize> {
+    let (head, rest) = out.split_first_chunk_mut::<SENDER_REPORT_LEN>()?;
+    let words = [report.ssrc, high(report.ntp), low(report.ntp), report.rtp, report.packets, report.octets];
+    let header = [VERSION, SENDER_REPORT, 0, 6];
+    for (byte, from) in head.iter_mut().zip(header.into_iter().chain(words.into_iter().flat_map(u32::to_be_bytes))) {
+        *byte = from;
+    }
+    // Chunk: SSRC, item, and one to four zeros that end the list and fill the word.
+    let cname_len = u8::try_from(cname.len()).ok()?;
+    let body = 4 + (2 + cname.len() + 1).next_multiple_of(4);
+    let sdes = rest.get_mut(..4 + body)?;
+    sdes.fill(0);
+    let [w0, w1] = u16::try_from(body / 4).ok()?.to_be_bytes();
+    let [a, b, c, d] = report.ssrc.to_be_bytes();
+    let start = [VERSION | 1, SDES, w0, w1, a, b, c, d, CNAME, cname_len];
+    for (byte, from) in sdes.iter_mut().zip(start.iter().chain(cname.as_bytes())) {
+        *byte = *from;
+    }
+    Some(SENDER_REPORT_LEN + 4 + body)
+}
+
+/// Writes a goodbye for one SSRC. Returns its length; none when it does not fit.
+pub fn write_bye(out: &mut [u8], ssrc: u32) -> Option<usize> {
+    let [a, b, c, d] = ssrc.to_be_bytes();
+    *out.first_chunk_mut::<8>()? = [VERSION | 1, BYE, 0, 1, a, b, c, d];
+    Some(8)
+}
+
+fn high(ntp: NtpTime) -> u32 {
+    let [a, b, c, d, ..] = ntp.0.to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
+}
+
+fn low(ntp: NtpTime) -> u32 {
+    let [.., a, b, c, d] = ntp.0.to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
+}

@@ -1,0 +1,110 @@
+//! Writing headers.
+
+use super::{ExtensionIds, Header};
+
+const VERSION: u8 = 0x80;
+const HAS_EXTENSION: u8 = 0x10;
+const MARKER: u8 = 0x80;
+const ONE_BYTE: [u8; 2] = [0xbe, 0xde];
+const TWO_BYTE: [u8; 2] = [0x10, 0x00];
+const FIXED: usize = 12;
+/// Largest id and value of the one-byte form.
+const ONE_BYTE_ID: u8 = 14;
+const ONE_BYTE_VALUE: usize = 16;
+
+impl Header<'_> {
+    /// Writes the header to the start of `out` and returns its length; none when it does not fit.
+    pub fn write(&self, ids: &ExtensionIds, out: &mut [u8]) -> Option<usize> {
+        let (fixed, room) = out.split_first_chunk_mut::<FIXED>()?;
+        let [s0, s1] = self.seq.to_be_bytes();
+        let [t0, t1, t2, t3] = self.timestamp.to_be_bytes();
+        let [i0, i1, i2, i3] = self.ssrc.to_be_bytes();
+        let kind = self.pt & 0x7f | if self.marker { MARKER } else { 0 };
+        *fixed = [VERSION, kind, s0, s1, t0, t1, t2, t3, i0, i1, i2, i3];
+
+        let mut block = Block { room, used: 4, two_byte: self.wants_two_byte(ids), fits: true };
+        self.extensions(ids, |id, value| block.put(id, value));
+        let len = block.finish()?;
+        if len > 0
+            && let Some(first) = fixed.first_mut()
+        {
+            *first |= HAS_EXTENSION;
+        }
+        Some(FIXED + len)
+    }
+
+    /// The one-byte form has no place for large ids, and none for long or empty values.
+    fn wants_two_byte(&self, ids: &ExtensionIds) -> bool {
+        let mut wants = false;
+        self.extensions(ids, |id, value| {
+            wants |= id > ONE_BYTE_ID || value.is_empty() || value.len() > ONE_BYTE_VALUE;
+        });
+        wants
+    }
+
+    /// Tells every extension that has both an id and a value.
+    fn extensions(&self, ids: &ExtensionIds, mut tell: impl FnMut(u8, &[u8])) {
+        if let (Some(id), Some(mid)) = (ids.mid, self.mid) {
+            tell(id, mid.as_bytes());
+        }
+        if let (Some(id), Some(time)) = (ids.abs_send_time, self.stamps.abs_send_time) {
+            let [_, a, b, c] = time.to_be_bytes();
+            tell(id, &[a, b, c]);
+        }
+        if let (Some(id), Some(seq)) = (ids.transport_cc, self.stamps.transport_cc) {
+            tell(id, &seq.to_be_bytes());
+        }
+        if let (Some(id), Some((level, voice))) = (ids.audio_level, self.exts.audio_level) {
+            tell(id, &[level & 0x7f | u8::from(voice) << 7]);
+        }
+        if let (Some(id), Some(orientation)) = (ids.orientation, self.exts.orientation) {
+            tell(id, &[orientation]);
+        }
+        if let (Some(id), Some((min, max))) = (ids.playout_delay, self.exts.playout_delay) {
+            let both = u32::from(min & 0xfff) << 12 | u32::from(max & 0xfff);
+            let [_, a, b, c] = both.to_be_bytes();
+            tell(id, &[a, b, c]);
+        }
+        if let (Some(id), Some(time)) = (ids.abs_capture_time, self.stamps.abs_capture_time) {
+            tell(id, &time.0.to_be_bytes());
+        }
+    }
+}
+
+/// The extension block as it grows; its first four bytes are the profile and the length.
+struct Block<'a> {
+    room: &'a mut [u8],
+    used: usize,
+    two_byte: bool,
+    fits: bool,
+}
+
+impl Block<'_> {
+    fn put(&mut self, id: u8, value: &[u8]) {
+        let Ok(len) = u8::try_from(value.len()) else { return self.fits = false };
+        let (head, head_len) =
+            if self.two_byte { ([id, len], 2) } else { ([id << 4 | len.wrapping_sub(1) & 0x0f, 0], 1) };
+        let end = self.used + head_len + value.len();
+        let Some(place) = self.room.get_mut(self.used..end) else { return self.fits = false };
+        for (byte, from) in place.iter_mut().zip(head.iter().take(head_len).chain(value)) {
+            *byte = *from;
+        }
+        self.used = end;
+    }
+
+    /// Pads to whole words and writes the block's own header. Returns the block's length, 0 when it is empty.
+    fn finish(self) -> Option<usize> {
+        if !self.fits {
+            return None;
+        }
+        if self.used <= 4 {
+            return Some(0);
+        }
+        let len = self.used.next_multiple_of(4);
+        self.room.get_mut(self.used..len)?.fill(0);
+        let words = u16::try_from(len / 4 - 1).ok()?;
+        let [[a, b], [c, d]] = [if self.two_byte { TWO_BYTE } else { ONE_BYTE }, words.to_be_bytes()];
+        *self.room.first_chunk_mut::<4>()? = [a, b, c, d];
+        Some(len)
+    }
+}

@@ -1,0 +1,219 @@
+//! The two ways to seal: AES-GCM, and AES in counter mode with HMAC-SHA1.
+
+use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::cipher::{AES_128, EncryptingKey, EncryptionContext, UnboundCipherKey};
+use aws_lc_rs::hmac;
+
+use super::kdf::{Label, derive};
+use super::{Packet, Profile, SrtpError};
+
+/// The encrypted flag of an SRTCP index.
+const ENCRYPTED: u32 = 0x8000_0000;
+/// Bytes at the start of an RTCP packet that stay clear: header and SSRC.
+const RTCP_CLEAR: usize = 8;
+const SHA1_80: usize = 10;
+
+/// Prepared contexts, for RTP and for RTCP.
+pub(super) enum Cipher {
+    Gcm { rtp: Gcm, rtcp: Gcm },
+    Cm { rtp: Cm, rtcp: Cm },
+}
+
+pub(super) struct Gcm {
+    key: LessSafeKey,
+    salt: [u8; 12],
+}
+
+pub(super) struct Cm {
+    key: EncryptingKey,
+    salt: [u8; 14],
+    auth: hmac::Key,
+}
+
+impl Cipher {
+    pub fn derive(profile: Profile, key: &[u8], salt: &[u8]) -> Result<Self, SrtpError> {
+        use Label::{RtcpAuth, RtcpKey, RtcpSalt, RtpAuth, RtpKey, RtpSalt};
+        let gcm = |key_label, salt_label| {
+            let (mut session_key, mut session_salt) = ([0u8; 32], [0u8; 12]);
+            let session_key = session_key.get_mut(..profile.key_len()).ok_or(SrtpError::Crypto)?;
+            derive(key, salt, key_label, session_key)?;
+            derive(key, salt, salt_label, &mut session_salt)?;
+            Gcm::new(session_key, session_salt)
+        };
+        let cm = |key_label, auth_label, salt_label| {
+            let (mut session_key, mut auth, mut session_salt) = ([0u8; 16], [0u8; 20], [0u8; 14]);
+            derive(key, salt, key_label, &mut session_key)?;
+            derive(key, salt, auth_label, &mut auth)?;
+            derive(key, salt, salt_label, &mut session_salt)?;
+            Cm::new(&session_key, &auth, session_salt)
+        };
+        Ok(match profile {
+            Profile::AeadAes128Gcm | Profile::AeadAes256Gcm => {
+                Self::Gcm { rtp: gcm(RtpKey, RtpSalt)?, rtcp: gcm(RtcpKey, RtcpSalt)? }
+            }
+            Profile::Aes128CmSha1_80 => {
+                Self::Cm { rtp: cm(RtpKey, RtpAuth, RtpSalt)?, rtcp: cm(RtcpKey, RtcpAuth, RtcpSalt)? }
+            }
+        })
+    }
+
+    /// `packet` is header, payload and room for the tag, exactly. The payload is read from `payload`, or in place.
+    pub fn seal_rtp(
+        &self,
+        packet: &mut [u8],
+        header_len: usize,
+        payload: Option<&[u8]>,
+        name: Packet,
+    ) -> Result<(), SrtpError> {
+        match self {
+            Self::Gcm { rtp, .. } => rtp.seal_rtp(packet, header_len, payload, name),
+            Self::Cm { rtp, .. } => rtp.seal_rtp(packet, header_len, payload, name),
+        }
+    }
+
+    /// `out` has room for the packet, tag and index, exactly.
+    pub fn seal_rtcp(&self, packet: &[u8], out: &mut [u8], index: u32) -> Result<(), SrtpError> {
+        match self {
+            Self::Gcm { rtcp, .. } => rtcp.seal_rtcp(packet, out, index),
+            Self::Cm { rtcp, .. } => rtcp.seal_rtcp(packet, out, index),
+        }
+    }
+}
+
+impl Gcm {
+    pub fn new(key: &[u8], salt: [u8; 12]) -> Result<Self, SrtpError> {
+        let algorithm = if key.len() == 32 { &AES_256_GCM } else { &AES_128_GCM };
+        let key = UnboundKey::new(algorithm, key).map_err(|_| SrtpError::Crypto)?;
+        Ok(Self { key: LessSafeKey::new(key), salt })
+    }
+
+    fn nonce(&self, [a, b, c, d]: [u8; 4], tail: [u8; 6]) -> Nonce {
+        let [e, f, g, h, i, j] = tail;
+        let mut nonce = [0, 0, a, b, c, d, e, f, g, h, i, j];
+        for (byte, salt) in nonce.iter_mut().zip(self.salt) {
+            *byte ^= salt;
+        }
+        Nonce::assume_unique_for_key(nonce)
+    }
+
+    /// RFC 7714 section 8: the nonce is SSRC, roll-over counter and sequence number; the header is authenticated.
+    pub fn seal_rtp(
+        &self,
+        packet: &mut [u8],
+        header_len: usize,
+        payload: Option<&[u8]>,
+        name: Packet,
+    ) -> Result<(), SrtpError> {
+        let ([a, b, c, d], [e, f]) = (name.roc.to_be_bytes(), name.seq.to_be_bytes());
+        let nonce = self.nonce(name.ssrc.to_be_bytes(), [a, b, c, d, e, f]);
+        let (header, body) = split(packet, header_len)?;
+        let body_len = body.len().checked_sub(16).ok_or(SrtpError::Crypto)?;
+        let (body, tag) = split(body, body_len)?;
+        self.seal(nonce, header, payload, body, tag)
+    }
+
+    /// RFC 7714 section 9: the clear header and the index are authenticated; the index stands after the tag.
+    pub fn seal_rtcp(&self, packet: &[u8], out: &mut [u8], index: u32) -> Result<(), SrtpError> {
+        let (clear, plain) = packet.split_first_chunk::<RTCP_CLEAR>().ok_or(SrtpError::Short(packet.len()))?;
+        let [_, _, _, _, ssrc @ ..] = *clear;
+        let [a, b, c, d] = index.to_be_bytes();
+        let nonce = self.nonce(ssrc, [0, 0, a, b, c, d]);
+        let word = (ENCRYPTED | index).to_be_bytes();
+        let mut authenticated = [0u8; RTCP_CLEAR + 4];
+        for (byte, from) in authenticated.iter_mut().zip(clear.iter().chain(&word)) {
+            *byte = *from;
+        }
+        let (header, rest) = split(out, RTCP_CLEAR)?;
+        header.copy_from_slice(clear);
+        let (body, rest) = split(rest, plain.len())?;
+        let (tag, at_word) = split(rest, 16)?;
+        at_word.copy_from_slice(&word);
+        self.seal(nonce, &authenticated, Some(plain), body, tag)
+    }
+
+    fn seal(
+        &self,
+        nonce: Nonce,
+        authenticated: &[u8],
+        plain: Option<&[u8]>,
+        body: &mut [u8],
+        tag: &mut [u8],
+    ) -> Result<(), SrtpError> {
+        let aad = Aad::from(authenticated);
+        match plain {
+            Some(plain) => self.key.seal_out_of_place_scatter(nonce, aad, plain, body, &[], tag),
+            None => self.key.seal_in_place_separate_tag(nonce, aad, body).map(|made| {
+                for (byte, from) in tag.iter_mut().zip(made.as_ref()) {
+                    *byte = *from;
+                }
+            }),
+        }
+        .map_err(|_| SrtpError::Crypto)
+    }
+}
+
+impl Cm {
+    pub fn new(key: &[u8; 16], auth: &[u8; 20], salt: [u8; 14]) -> Result<Self, SrtpError> {
+        let key = UnboundCipherKey::new(&AES_128, key).and_then(EncryptingKey::ctr);
+        let auth = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, auth);
+        Ok(Self { key: key.map_err(|_| SrtpError::Crypto)?, salt, auth })
+    }
+
+    /// RFC 3711 section 4.1.1: salt · 2¹⁶ ⊕ SSRC · 2⁶⁴ ⊕ index · 2¹⁶.
+    fn encrypt(&self, ssrc: [u8; 4], index: [u8; 6], body: &mut [u8]) -> Result<(), SrtpError> {
+        let ([a, b, c, d], [e, f, g, h, i, j]) = (ssrc, index);
+        let mut start = [0, 0, 0, 0, a, b, c, d, e, f, g, h, i, j, 0, 0];
+        for (byte, salt) in start.iter_mut().zip(self.salt) {
+            *byte ^= salt;
+        }
+        let done = self.key.less_safe_encrypt(body, EncryptionContext::Iv128(start.into()));
+        done.map(drop).map_err(|_| SrtpError::Crypto)
+    }
+
+    fn sign(&self, signed: &[u8], more: &[u8], tag: &mut [u8]) {
+        let mut context = hmac::Context::with_key(&self.auth);
+        context.update(signed);
+        context.update(more);
+        for (byte, from) in tag.iter_mut().zip(context.sign().as_ref()) {
+            *byte = *from;
+        }
+    }
+
+    pub fn seal_rtp(
+        &self,
+        packet: &mut [u8],
+        header_len: usize,
+        payload: Option<&[u8]>,
+        name: Packet,
+    ) -> Result<(), SrtpError> {
+        let sealed_len = packet.len().checked_sub(SHA1_80).ok_or(SrtpError::Crypto)?;
+        let (sealed, tag) = split(packet, sealed_len)?;
+        let (_, body) = split(sealed, header_len)?;
+        if let Some(payload) = payload {
+            body.copy_from_slice(payload);
+        }
+        let ([a, b, c, d], [e, f]) = (name.roc.to_be_bytes(), name.seq.to_be_bytes());
+        self.encrypt(name.ssrc.to_be_bytes(), [a, b, c, d, e, f], body)?;
+        self.sign(sealed, &name.roc.to_be_bytes(), tag);
+        Ok(())
+    }
+
+    pub fn seal_rtcp(&self, packet: &[u8], out: &mut [u8], index: u32) -> Result<(), SrtpError> {
+        let (clear, _) = packet.split_first_chunk::<RTCP_CLEAR>().ok_or(SrtpError::Short(packet.len()))?;
+        let [_, _, _, _, ssrc @ ..] = *clear;
+        let signed_len = packet.len() + 4;
+        let (signed, tag) = split(out, signed_len)?;
+        let (copy, word) = split(signed, packet.len())?;
+        copy.copy_from_slice(packet);
+        word.copy_from_slice(&(ENCRYPTED | index).to_be_bytes());
+        let [a, b, c, d] = index.to_be_bytes();
+        self.encrypt(ssrc, [0, 0, a, b, c, d], split(copy, RTCP_CLEAR)?.1)?;
+        self.sign(signed, &[], tag);
+        Ok(())
+    }
+}
+
+fn split(bytes: &mut [u8], at: usize) -> Result<(&mut [u8], &mut [u8]), SrtpError> {
+    let room = bytes.len();
+    bytes.split_at_mut_checked(at).ok_or(SrtpError::Room { wanted: at, room })
+}

@@ -1,0 +1,281 @@
+//! A track's packets: the one place of a node where they live.
+//!
+//! Publishers and links push, egress, RTX and links read. Packets are found by the origin's index in O(1); holes stay
+//! holes until the missing packet comes, and a packet that comes late takes its place. What is older, larger or more
+//! than the bounds falls out at the old end; nothing that fell out comes back.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::packet::Packet;
+
+/// Bounds of a ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingConfig {
+    /// Packets that arrived longer ago are dropped by [`Ring::expire`].
+    pub max_age: Duration,
+    /// Most payload bytes kept.
+    pub max_bytes: usize,
+    /// Widest span of indexes kept, holes included.
+    pub max_packets: usize,
+}
+
+impl Default for RingConfig {
+    /// Two seconds, and room for 16 Mbit/s in them.
+    fn default() -> Self {
+        Self { max_age: Duration::from_secs(2), max_bytes: 4 << 20, max_packets: 4_096 }
+    }
+}
+
+/// What became of a pushed packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Push {
+    /// It is in the ring now.
+    New,
+    /// Its index is there already; the first copy stays.
+    Duplicate,
+    /// Its place has fallen out of the ring.
+    TooOld,
+}
+
+/// Where the newest keyframe starts.
+#[derive(Debug, Clone, Copy)]
+struct Keyframe {
+    start: u64,
+    timestamp: u32,
+    arrived: Instant,
+    /// `pushed_bytes` before its first packet.
+    bytes_before: u64,
+}
+
+/// The last packets of one layer of one track.
+#[derive(Debug)]
+pub struct Ring {
+    config: RingConfig,
+    /// Slot 0 holds index `base`. The first and the last slot are never holes.
+    slots: VecDeque<Option<Arc<Packet>>>,
+    base: u64,
+    /// Indexes below have fallen out and are refused.
+    floor: u64,
+    len: usize,
+    bytes: usize,
+    pushed_bytes: u64,
+    keyframe: Option<Keyframe>,
+}
+
+impl Ring {
+    /// An empty ring; it takes memory as packets come.
+    pub fn new(config: RingConfig) -> Self {
+        let config = RingConfig { max_packets: config.max_packets.max(1), ..config };
+        Self {
+            config,
+            slots: VecDeque::new(),
+            base: 0,
+            floor: 0,
+            len: 0,
+            bytes: 0,
+            pushed_bytes: 0,
+            keyframe: None,
+        }
+    }
+
+    /// Puts a packet in its place.
+    pub fn push(&mut self, packet: Arc<Packet>) -> Push {
+        let index = packet.index;
+        if index < self.floor {
+            return Push::TooOld;
+        }
+        if self.slots.is_empty() {
+            self.base = index;
+            self.slots.push_back(None);
+        } else if index < self.base {
+            if self.end() - index > to_u64(self.config.max_packets) {
+                return Push::TooOld;
+            }
+            while self.base > index {
+                self.slots.push_front(None);
+                self.base -= 1;
+            }
+        } else if index - self.base >= to_u64(self.config.max_packets) {
+            self.make_room(index);
+        }
+        while self.end() <= index {
+            self.slots.push_back(None);
+        }
+        let Some(slot) = self.slot_mut(index) else { return Push::TooOld };
+        if slot.is_some() {
+            return Push::Duplicate;
+        }
+        *slot = Some(packet.clone());
+        self.len += 1;
+        self.bytes += packet.payload.len();
+        self.note_keyframe(&packet);
+        self.pushed_bytes += to_u64(packet.payload.len());
+        while self.bytes > self.config.max_bytes && self.len > 1 && self.base < index {
+            self.drop_oldest();
+        }
+        Push::New
+    }
+
+    /// The packet with this index.
+    pub fn get(&self, index: u64) -> Option<&Arc<Packet>> {
+        let offset = usize::try_from(index.checked_sub(self.base)?).ok()?;
+        self.slots.get(offset)?.as_ref()
+    }
+
+    /// Highest index held.
+    pub fn newest(&self) -> Option<u64> {
+        (!self.slots.is_empty()).then(|| self.end() - 1)
+    }
+
+    /// Lowest index held.
+    pub fn oldest(&self) -> Option<u64> {
+        (!self.slots.is_empty()).then_some(self.base)
+    }
+
+    /// Start of the newest keyframe that is still held, and when it arrived.
+    ///
+    /// The start is the first packet of its frame, so that parameter sets sent in packets of their own are included.
+    pub fn last_keyframe(&self) -> Option<(u64, Instant)> {
+        self.keyframe.map(|keyframe| (keyframe.start, keyframe.arrived))
+    }
+
+    /// Payload bytes pushed since the newest keyframe began, itself included: what a joiner served from it is sent.
+    /// Zero without a keyframe.
+    pub fn bytes_since_keyframe(&self) -> usize {
+        let Some(keyframe) = self.keyframe else { return 0 };
+        usize::try_from(self.pushed_bytes - keyframe.bytes_before).unwrap_or(usize::MAX)
+    }
+
+    /// Packets held from `index` on, in order, holes left out.
+    pub fn iter_from(&self, index: u64) -> impl Iterator<Item = &Arc<Packet>> {
+        self.slots.range(self.offset_from(index)..).flatten()
+    }
+
+    /// Indexes from `index` on that are missing below the newest packet, in order.
+    pub fn missing_from(&self, index: u64) -> impl Iterator<Item = u64> {
+        let start = self.offset_from(index);
+        let first = self.base + to_u64(start);
+        (first..).zip(self.slots.range(start..)).filter(|(_, slot)| slot.is_none()).map(|(index, _)| index)
+    }
+
+    /// Drops what arrived more than `max_age` before `now`, from the old end.
+    pub fn expire(&mut self, now: Instant) {
+        while let Some(Some(oldest)) = self.slots.front() {
+            if now.saturating_duration_since(oldest.arrived) <= self.config.max_age {
+                return;
+            }
+            self.drop_oldest();
+        }
+    }
+
+    /// Payload bytes held.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Packets held.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// One past the highest slot.
+    fn end(&self) -> u64 {
+        self.base + to_u64(self.slots.len())
+    }
+
+    fn offset_from(&self, index: u64) -> usize {
+        let offset = usize::try_from(index.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        offset.min(self.slots.len())
+    }
+
+    fn slot_mut(&mut self, index: u64) -> Option<&mut Option<Arc<Packet>>> {
+        let offset = usize::try_from(index.checked_sub(self.base)?).ok()?;
+        self.slots.get_mut(offset)
+    }
+
+    /// Drops at the old end until `index` fits the span.
+    fn make_room(&mut self, index: u64) {
+        let base = index - to_u64(self.config.max_packets) + 1;
+        if base >= self.end() {
+            self.slots.clear();
+            (self.len, self.bytes, self.keyframe) = (0, 0, None);
+            (self.base, self.floor) = (index, base);
+            return;
+        }
+        while self.base < base {
+            self.drop_oldest();
+        }
+    }
+
+    /// Drops the oldest packet and the holes behind it.
+    fn drop_oldest(&mut self) {
+        if let Some(slot) = self.slots.pop_front() {
+            self.base += 1;
+            if let Some(packet) = slot {
+                self.len -= 1;
+                self.bytes -= packet.payload.len();
+            }
+        }
+        while let Some(None) = self.slots.front() {
+            self.slots.pop_front();
+            self.base += 1;
+        }
+        self.floor = self.base;
+        if self.keyframe.is_some_and(|keyframe| keyframe.start < self.base) {
+            self.keyframe = None;
+        }
+    }
+
+    /// Keeps the start of the newest keyframe true after `packet` took its place.
+    fn note_keyframe(&mut self, packet: &Packet) {
+        if let Some(known) = &mut self.keyframe {
+            let same_frame = known.timestamp == packet.timestamp;
+            if same_frame && packet.index.checked_add(1) == Some(known.start) {
+                known.start = packet.index;
+                known.arrived = known.arrived.min(packet.arrived);
+                self.start_frame_earlier();
+                return;
+            }
+            if same_frame || packet.index < known.start {
+                return;
+            }
+        }
+        if packet.keyframe {
+            self.keyframe = Some(Keyframe {
+                start: packet.index,
+                timestamp: packet.timestamp,
+                arrived: packet.arrived,
+                bytes_before: self.pushed_bytes,
+            });
+            self.start_frame_earlier();
+        }
+    }
+
+    /// Moves the keyframe's start back over packets of the same frame that stand right before it.
+    fn start_frame_earlier(&mut self) {
+        let Some(mut keyframe) = self.keyframe else { return };
+        while let Some(index) = keyframe.start.checked_sub(1)
+            && let Some(before) = self.get(index)
+            && before.timestamp == keyframe.timestamp
+        {
+            keyframe.start = index;
+            keyframe.arrived = keyframe.arrived.min(before.arrived);
+            keyframe.bytes_before = keyframe.bytes_before.saturating_sub(to_u64(before.payload.len()));
+        }
+        self.keyframe = Some(keyframe);
+    }
+}
+
+fn to_u64(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
