@@ -51,7 +51,10 @@ impl Server {
             if ended.is_some() || begun.elapsed() > START_LIMIT {
                 self.stop();
                 let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-                panic!("{} does not listen on port {} (ended: {ended:?}); its log:\n{log}", self.name, self.port);
+                panic!(
+                    "{} does not listen on port {} (ended: {ended:?}); its log:\n{log}",
+                    self.name, self.port
+                );
             }
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -21,7 +21,9 @@ pub const VALUE_MAX: usize = 512 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum ValueError {
     /// Written by a newer Freshet that says older readers must not touch it.
-    #[error("value needs version {min_v} to be read and this build knows {VERSION}: upgrade this process; the value is left as it is")]
+    #[error(
+        "value needs version {min_v} to be read and this build knows {VERSION}: upgrade this process; the value is left as it is"
+    )]
     TooNew {
         /// The oldest reader that the writer allows.
         min_v: u32,

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use freshet_cluster::bus::memory::MemoryBus;
 use freshet_cluster::bus::nats::{NatsBus, NatsConfig};
-use freshet_cluster::bus::{BusError, KEPT_PER_SUBJECT, Kept, Message, ReadFrom, SUBSCRIPTION_QUEUE, SharedBus, Tail};
+use freshet_cluster::bus::{
+    BusError, KEPT_PER_SUBJECT, Kept, Message, ReadFrom, SUBSCRIPTION_QUEUE, SharedBus, Tail,
+};
 use freshet_cluster::testing::NatsServer;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
@@ -433,7 +435,9 @@ async fn a_nats_that_hangs_is_noticed() {
     let server = NatsServer::start();
     let signal = {
         let pid = server.pid().unwrap().to_string();
-        move |name: &str| assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success())
+        move |name: &str| {
+            assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success())
+        }
     };
     let (bus, _site) = Site::Nats(server).bus_and_keep().await;
     let mut rx = bus.tail(CHAT, ReadFrom::Start);

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use freshet_cluster::store::etcd::{EtcdConfig, EtcdStore};
 use freshet_cluster::store::memory::MemoryStore;
-use freshet_cluster::store::{Entry, Expect, Follow, LeaseId, Listing, Revision, SharedStore, Store, StoreError};
+use freshet_cluster::store::{
+    Entry, Expect, Follow, LeaseId, Listing, Revision, SharedStore, Store, StoreError,
+};
 use freshet_cluster::testing::EtcdServer;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
@@ -286,7 +288,8 @@ async fn a_follower_that_was_away_over_a_compaction_lists_again(mut site: Site) 
         }
     }
     // Whether it was told by changes or by a new snapshot, the view must be right, and never called wiped.
-    let mut view = std::collections::BTreeMap::from([("/p/a".to_owned(), b("1")), ("/p/gone".to_owned(), b("1"))]);
+    let mut view =
+        std::collections::BTreeMap::from([("/p/a".to_owned(), b("1")), ("/p/gone".to_owned(), b("1"))]);
     let wanted = std::collections::BTreeMap::from([("/p/a".to_owned(), b("1")), ("/p/b".to_owned(), b("2"))]);
     let mut listed = false;
     while view != wanted {

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::reader::Reader;
 use super::{
-    Bus, BusError, DEDUP_WINDOW, KEPT_PER_SUBJECT, Kept, Message, ReadFrom, Receipt, SUBSCRIPTION_QUEUE, Tail, is_kept,
-    matches,
+    Bus, BusError, DEDUP_WINDOW, KEPT_PER_SUBJECT, Kept, Message, ReadFrom, Receipt, SUBSCRIPTION_QUEUE,
+    Tail, is_kept, matches,
 };
 
 /// A handle on a bus in memory; clones share it.

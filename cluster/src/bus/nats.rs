@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::context::PublishErrorKind;
-use async_nats::jetstream::stream::{Config as StreamConfig, DiscardPolicy, Info, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{
+    Config as StreamConfig, DiscardPolicy, Info, RetentionPolicy, StorageType,
+};
 use async_nats::jetstream::{Context, ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, Subscriber};
 use async_trait::async_trait;
@@ -21,7 +23,8 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Bus, BusError, DEDUP_WINDOW, KEPT_PER_SUBJECT, Message, ReadFrom, Receipt, SUBSCRIPTION_QUEUE, Tail, is_kept,
+    Bus, BusError, DEDUP_WINDOW, KEPT_PER_SUBJECT, Message, ReadFrom, Receipt, SUBSCRIPTION_QUEUE, Tail,
+    is_kept,
 };
 use crate::keys;
 use crate::secret::Secret;
@@ -132,7 +135,8 @@ impl NatsBus {
             .connect(config.servers)
             .await
             .map_err(|e| BusError::Refused(format!("cannot begin to connect to NATS: {e}")))?;
-        let jetstream = ContextBuilder::new().timeout(CALL_LIMIT).ack_timeout(CALL_LIMIT).build(client.clone());
+        let jetstream =
+            ContextBuilder::new().timeout(CALL_LIMIT).ack_timeout(CALL_LIMIT).build(client.clone());
         Ok(Self { client, jetstream, link, replicas: config.replicas.max(1), dropped: Arc::default() })
     }
 
@@ -178,9 +182,8 @@ impl NatsBus {
     async fn append_once(&self, subject: &str, id: &str, payload: Bytes) -> Result<Receipt, PublishFailure> {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Msg-Id", id);
-        let publish = async {
-            self.jetstream.publish_with_headers(subject.to_owned(), headers, payload).await?.await
-        };
+        let publish =
+            async { self.jetstream.publish_with_headers(subject.to_owned(), headers, payload).await?.await };
         match tokio::time::timeout(CALL_LIMIT, publish).await {
             Err(_) => Err(PublishFailure::Bus(BusError::Unavailable("no acknowledgement in time".into()))),
             Ok(Ok(ack)) => Ok(Receipt { seq: ack.sequence, duplicate: ack.duplicate }),

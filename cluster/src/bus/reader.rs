@@ -133,7 +133,15 @@ mod tests {
         r.handle_drained();
         assert_eq!(
             drain(&mut r),
-            [Tail::Kept(kept(1)), Tail::CaughtUp, Tail::Away, Tail::Back, Tail::Reset, Tail::Kept(kept(1)), Tail::CaughtUp]
+            [
+                Tail::Kept(kept(1)),
+                Tail::CaughtUp,
+                Tail::Away,
+                Tail::Back,
+                Tail::Reset,
+                Tail::Kept(kept(1)),
+                Tail::CaughtUp
+            ]
         );
     }
 }

@@ -81,8 +81,9 @@ impl EtcdStore {
             options = options.with_user(name.as_str(), password.expose());
         }
         let read = |path: &PathBuf| {
-            std::fs::read(path)
-                .map_err(|e| StoreError::Refused(format!("cannot read etcd TLS file {}: {e}", path.display())))
+            std::fs::read(path).map_err(|e| {
+                StoreError::Refused(format!("cannot read etcd TLS file {}: {e}", path.display()))
+            })
         };
         let secure = config.endpoints.iter().any(|e| e.starts_with("https://"));
         let named = config.ca.is_some() || config.cert.is_some();
@@ -113,7 +114,8 @@ impl Inner {
         if let Some(client) = &*slot {
             return Ok(client.clone());
         }
-        let client = Client::connect(&self.endpoints, Some(self.options.clone())).await.map_err(|e| classify(&e))?;
+        let client =
+            Client::connect(&self.endpoints, Some(self.options.clone())).await.map_err(|e| classify(&e))?;
         Ok(slot.insert(client).clone())
     }
 
@@ -176,7 +178,9 @@ impl Inner {
             return Ok((fresh, revision));
         }
         let found = responses.iter().find_map(|r| match r {
-            TxnOpResponse::Get(get) => get.kvs().first().map(|kv| String::from_utf8_lossy(kv.value()).into_owned()),
+            TxnOpResponse::Get(get) => {
+                get.kvs().first().map(|kv| String::from_utf8_lossy(kv.value()).into_owned())
+            }
             _ => None,
         });
         Ok((found.unwrap_or_default(), revision))

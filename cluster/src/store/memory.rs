@@ -13,9 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::follower::{Follower, Next};
-use super::{
-    Entry, Expect, FOLLOW_QUEUE, Follow, LeaseId, Listing, Revision, Store, StoreError,
-};
+use super::{Entry, Expect, FOLLOW_QUEUE, Follow, LeaseId, Listing, Revision, Store, StoreError};
 
 /// Changes that are remembered; a follower that lags further lists again, as after a compaction.
 const HISTORY: usize = 65_536;

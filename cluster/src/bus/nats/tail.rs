@@ -148,7 +148,8 @@ impl Shell {
             }
             let stored = StoredMessage { message, context: self.bus.jetstream.clone() };
             let (seq, at, pending) = {
-                let info = stored.info().map_err(|e| Stop::Again(format!("a delivery without sequence: {e}")))?;
+                let info =
+                    stored.info().map_err(|e| Stop::Again(format!("a delivery without sequence: {e}")))?;
                 (info.stream_sequence, info.consumer_sequence, info.pending)
             };
             if at != expected {

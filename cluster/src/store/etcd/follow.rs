@@ -77,7 +77,11 @@ impl Shell {
         }
     }
 
-    async fn converse(&mut self, inner: &Inner, backoff: &mut Backoff) -> Result<std::convert::Infallible, Stop> {
+    async fn converse(
+        &mut self,
+        inner: &Inner,
+        backoff: &mut Backoff,
+    ) -> Result<std::convert::Infallible, Stop> {
         loop {
             let (mark, at) = inner.contact().await?;
             self.machine.handle_contact(&mark, at);
@@ -122,7 +126,9 @@ impl Shell {
                     self.machine.handle_compacted();
                     return Ok(());
                 }
-                return Err(Failure::Away(format!("etcd ended the watch: {}", response.cancel_reason())).into());
+                return Err(
+                    Failure::Away(format!("etcd ended the watch: {}", response.cancel_reason())).into()
+                );
             }
             let quiet = response.events().is_empty() && !response.created();
             if quiet && let Some(header) = response.header() {

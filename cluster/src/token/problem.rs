@@ -1,0 +1,57 @@
+//! Why a token is refused, in words for whoever holds it.
+
+use super::{LIFE_MAX_S, TOKEN_MAX};
+
+/// Why a token is refused. No variant shows the token, its signature or a key.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// Longer than [`TOKEN_MAX`].
+    #[error("token has {len} bytes: at most {TOKEN_MAX} are read")]
+    TooLong {
+        /// Length found, in bytes.
+        len: usize,
+    },
+    /// Not a JWT in compact form.
+    #[error("token is not a JWT (header.payload.signature): {0}")]
+    Form(&'static str),
+    /// Another algorithm than the keys are for.
+    #[error("token is signed with {found:?}: only HS256 is accepted")]
+    Algorithm {
+        /// The algorithm named, shortened.
+        found: String,
+    },
+    /// The header names a key that is not configured.
+    #[error("token names the key {kid:?}, which this cluster does not have: sign with a configured API key")]
+    UnknownKey {
+        /// The key id named, shortened.
+        kid: String,
+    },
+    /// The signature does not fit.
+    #[error(
+        "token has a wrong signature: sign with a configured API key, and do not change the token afterwards"
+    )]
+    Signature,
+    /// The claims are missing or of a wrong form.
+    #[error("token has wrong claims: {0}; room, identity and exp are needed, times in seconds")]
+    Claims(serde_json::Error),
+    /// Its time is over.
+    #[error("token expired {ago} s ago: get a new one")]
+    Expired {
+        /// Seconds since `exp`.
+        ago: u64,
+    },
+    /// Its time has not come.
+    #[error("token's {claim} is {ahead} s ahead: wait, or set the issuer's clock right")]
+    NotYet {
+        /// `nbf` or `iat`.
+        claim: &'static str,
+        /// Seconds until then.
+        ahead: u64,
+    },
+    /// It would live too long.
+    #[error("token lives {life} s: at most {LIFE_MAX_S} s are accepted; issue shorter ones")]
+    TooLongLived {
+        /// Seconds from its issue, or from now, to `exp`.
+        life: u64,
+    },
+}
