@@ -174,6 +174,12 @@ fn a_machine_may_not_reach_out() {
 }
 
 #[test]
+fn a_machine_may_not_ask_a_clock_of_our_own() {
+    let ring = "use freshet_base::RoomId;\npub struct Ring;\nfn f() { RoomId::now() }";
+    assert_one(&[("node/src/media/ring.rs", ring)], &["ring.rs:3", "`RoomId::now`"]);
+}
+
+#[test]
 fn tests_comments_and_strings_of_a_machine_are_free() {
     let cases = [
         "#[cfg(test)]\nmod tests { use std::fs; fn f() { Instant::now(); } }",

@@ -157,8 +157,14 @@ pub fn impure_machines(house: &House) -> Vec<String> {
                 continue;
             }
             for (target, written, line, _) in house.references(index, path) {
-                let Target::Outside(full) = target else { continue };
-                if let Some(reason) = forbidden(&full) {
+                let reason = match target {
+                    Target::Outside(full) => forbidden(&full),
+                    // A clock of our own is a clock.
+                    Target::Inside { .. } => {
+                        written.ends_with(&["now".to_owned()]).then_some("pass `now` in")
+                    }
+                };
+                if let Some(reason) = reason {
                     broken.push(format!("{}:{line}: `{}`: {reason}", module.file, written.join("::")));
                 }
             }

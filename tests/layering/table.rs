@@ -28,8 +28,8 @@ pub const HOUSE: &[Package] = &[
         dir: "cluster",
         name: CLUSTER,
         may_import: &[],
-        machines: &["id", "unit", "plan", "status", "keys", "token"],
-        shells: &["store", "bus"],
+        machines: &["backoff", "id", "keys", "load", "plan", "record", "room", "secret", "token", "unit", "version"],
+        shells: &["bus", "clock", "store", "testing"],
     },
     Package {
         dir: "relay-proto",
@@ -44,7 +44,7 @@ pub const HOUSE: &[Package] = &[
         name: NODE,
         may_import: &[CLUSTER, RELAY, EDGE],
         machines: &["media", "forward", "peer", "link", "agent", "sfu"],
-        shells: &["shard", "demux", "socket", "quic", "http", "control", "packager"],
+        shells: &["shard", "demux", "socket", "quic", "http", "control", "packager", "service"],
     },
     Package {
         dir: "coordinator",
