@@ -28,13 +28,24 @@ test) needs="$rust cxx node npm etcd nats chromium ffmpeg iproute2 shellcheck py
 *) die "install.sh: --for wants one of run, test, bench, fuzz, chart" ;;
 esac
 
+new_enough() {
+    printf '%s\n' "$NODE_VERSION" "$1" | sort --check --version-sort 2>/dev/null
+}
+
+# Whether the distribution is known to have only a Node.js that is too old.
+old_node_only() {
+    local candidate
+    candidate=$(apt-cache policy nodejs 2>/dev/null | sed -n 's/^ *Candidate: \([0-9][^-~+]*\).*/\1/p')
+    [[ -n $candidate ]] && ! new_enough "$candidate"
+}
+
 has() {
     case $1 in
     cc) command -v cc >/dev/null ;;
     cxx) command -v c++ >/dev/null ;;
     cargo) (cd "$ROOT" && cargo --version >/dev/null 2>&1 && cargo clippy --version && cargo fmt --version) >/dev/null 2>&1 ;;
     protos) [[ -f /usr/include/google/protobuf/any.proto || -f /usr/local/include/google/protobuf/any.proto ]] ;;
-    node) command -v node >/dev/null && printf '%s\n' "$NODE_VERSION" "$(node -p process.versions.node)" | sort --check --version-sort 2>/dev/null ;;
+    node) command -v node >/dev/null && new_enough "$(node -p process.versions.node)" ;;
     etcd) command -v etcd >/dev/null || [[ -n ${FRESHET_TEST_ETCD:-} ]] ;;
     nats) command -v nats-server >/dev/null || [[ -x /usr/sbin/nats-server || -n ${FRESHET_TEST_NATS:-} ]] ;;
     chromium) command -v chromium >/dev/null || command -v chromium-browser >/dev/null || [[ -n ${CHROMIUM:-} ]] ;;
@@ -54,8 +65,9 @@ package() {
     cc | cxx | make) echo build-essential ;;
     protoc) echo protobuf-compiler ;;
     protos) echo libprotobuf-dev ;;
-    node) echo nodejs ;;
-    npm) echo npm ;;
+    node) old_node_only || echo nodejs ;;
+    # Some packages of Node.js bring npm with them and refuse another: asked for once Node.js is there.
+    npm) ! command -v node >/dev/null || echo npm ;;
     etcd) echo etcd-server ;;
     nats) echo nats-server ;;
     chromium) echo chromium fonts-dejavu-core ;;
@@ -79,6 +91,7 @@ outside() {
     for need in $1; do
         case $need in
         cargo) command -v rustup >/dev/null || printf ', Rust %s (rustup.rs)' "$(pinned_rust)" ;;
+        node) ! old_node_only || printf ', Node.js %s or newer (nodejs.org)' "$NODE_VERSION" ;;
         helm) command -v go >/dev/null || printf ', Go 1.25 or newer (go.dev), or helm %s' "$HELM_VERSION" ;;
         esac
     done
@@ -140,6 +153,7 @@ install_kubernetes_validate() {
 lacking=$(missing)
 [[ -n $lacking ]] || exit 0
 install_packages "$lacking"
+if [[ " $lacking" == *" npm "* ]] && ! has npm; then install_packages npm; fi
 for need in $lacking; do
     has "$need" && continue
     case $need in
