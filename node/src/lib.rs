@@ -6,3 +6,4 @@
 pub mod forward;
 pub mod media;
 pub mod service;
+pub mod socket;

@@ -137,7 +137,11 @@ impl Rewriter {
             None => self.first,
             Some(newest) => Outgoing {
                 seq: newest.outgoing.seq + 1,
-                timestamp: newest.outgoing.timestamp.wrapping_add(ticks(newest.at, start.at, start.clock_rate)),
+                timestamp: newest.outgoing.timestamp.wrapping_add(ticks(
+                    newest.at,
+                    start.at,
+                    start.clock_rate,
+                )),
             },
         };
         self.close_last();
@@ -228,7 +232,8 @@ impl Rewriter {
             return None;
         }
         let seq = newest.seq.checked_sub(u64::from(behind))?;
-        let run = self.runs.iter().rev().find(|run| run.first_seq <= seq && run.end_index > run.first_index)?;
+        let run =
+            self.runs.iter().rev().find(|run| run.first_seq <= seq && run.end_index > run.first_index)?;
         let index = run.first_index.checked_add(seq - run.first_seq)?;
         (index < run.end_index).then_some((run.source, index))
     }

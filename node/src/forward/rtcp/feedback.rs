@@ -1,7 +1,8 @@
 //! Reading compound packets.
 
 use super::{
-    BYE, Feedback, MAX_NACKS, MAX_PACKETS, PAYLOAD_FEEDBACK, RECEIVER_REPORT, SENDER_REPORT, TRANSPORT_FEEDBACK,
+    BYE, Feedback, MAX_NACKS, MAX_PACKETS, PAYLOAD_FEEDBACK, RECEIVER_REPORT, SENDER_REPORT,
+    TRANSPORT_FEEDBACK,
 };
 use crate::media::clock::NtpTime;
 

@@ -22,14 +22,16 @@ pub struct SenderReport {
     pub octets: u32,
 }
 
-/// Writes a sender report and an SDES packet with the CNAME, which RFC 3550 wants in every compound packet.
+/// Writes, to the start of `out`, a sender report and an SDES packet with the CNAME, which RFC 3550 wants in every compound packet.
 ///
 /// Returns the length; none when it does not fit or the CNAME is longer than 255 bytes.
-pub fn write_sender_report(out: &mut [u8], report: &SenderReport, cname: &str) -> Option<usize> {
+pub fn write_sender_report(report: &SenderReport, cname: &str, out: &mut [u8]) -> Option<usize> {
     let (head, rest) = out.split_first_chunk_mut::<SENDER_REPORT_LEN>()?;
     let words = [report.ssrc, high(report.ntp), low(report.ntp), report.rtp, report.packets, report.octets];
     let header = [VERSION, SENDER_REPORT, 0, 6];
-    for (byte, from) in head.iter_mut().zip(header.into_iter().chain(words.into_iter().flat_map(u32::to_be_bytes))) {
+    for (byte, from) in
+        head.iter_mut().zip(header.into_iter().chain(words.into_iter().flat_map(u32::to_be_bytes)))
+    {
         *byte = from;
     }
     // Chunk: SSRC, item, and one to four zeros that end the list and fill the word.
@@ -46,8 +48,8 @@ pub fn write_sender_report(out: &mut [u8], report: &SenderReport, cname: &str) -
     Some(SENDER_REPORT_LEN + 4 + body)
 }
 
-/// Writes a goodbye for one SSRC. Returns its length; none when it does not fit.
-pub fn write_bye(out: &mut [u8], ssrc: u32) -> Option<usize> {
+/// Writes, to the start of `out`, a goodbye for one SSRC. Returns its length; none when it does not fit.
+pub fn write_bye(ssrc: u32, out: &mut [u8]) -> Option<usize> {
     let [a, b, c, d] = ssrc.to_be_bytes();
     *out.first_chunk_mut::<8>()? = [VERSION | 1, BYE, 0, 1, a, b, c, d];
     Some(8)

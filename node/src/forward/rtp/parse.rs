@@ -45,7 +45,8 @@ impl<'a> Parsed<'a> {
 
 /// Takes an RTP packet apart; none when it is not one.
 pub fn parse(packet: &[u8]) -> Option<Parsed<'_>> {
-    let (&[first, second, s0, s1, t0, t1, t2, t3, i0, i1, i2, i3], rest) = packet.split_first_chunk::<12>()?;
+    let (&[first, second, s0, s1, t0, t1, t2, t3, i0, i1, i2, i3], rest) =
+        packet.split_first_chunk::<12>()?;
     if first >> 6 != 2 {
         return None;
     }

@@ -114,7 +114,8 @@ impl Gcm {
 
     /// RFC 7714 section 9: the clear header and the index are authenticated; the index stands after the tag.
     pub fn seal_rtcp(&self, packet: &[u8], out: &mut [u8], index: u32) -> Result<(), SrtpError> {
-        let (clear, plain) = packet.split_first_chunk::<RTCP_CLEAR>().ok_or(SrtpError::Short(packet.len()))?;
+        let (clear, plain) =
+            packet.split_first_chunk::<RTCP_CLEAR>().ok_or(SrtpError::Short(packet.len()))?;
         let [_, _, _, _, ssrc @ ..] = *clear;
         let [a, b, c, d] = index.to_be_bytes();
         let nonce = self.nonce(ssrc, [0, 0, a, b, c, d]);

@@ -36,7 +36,10 @@ impl CodecName {
             ("AV1X", CodecName::Av1),
             ("OPUS", CodecName::Opus),
         ];
-        NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map_or(Self::Other, |(_, codec)| *codec)
+        NAMES
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map_or(Self::Other, |(_, codec)| *codec)
     }
 }
 
