@@ -1,1 +1,12 @@
-//! Placement, cascade planning, liveness, gateway and API.
+//! The coordinator: placement, cascade planning, liveness, gateway and API.
+//!
+//! Machines decide and shells do: [`core`], [`view`], [`place`], [`cascade`], [`liveness`] and [`diff`] take values
+//! and `now`; the rest talks to store, bus, nodes and clients. Every replica is alike and keeps nothing that the
+//! store, the bus and the nodes' heartbeats could not tell it again.
+
+pub mod cascade;
+pub mod core;
+pub mod diff;
+pub mod liveness;
+pub mod place;
+pub mod view;
