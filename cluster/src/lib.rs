@@ -5,6 +5,7 @@
 
 mod backoff;
 pub mod bus;
+mod clock;
 pub mod id;
 pub mod keys;
 pub mod load;

@@ -6,6 +6,7 @@
 
 mod claims;
 mod key;
+mod limits;
 mod problem;
 #[cfg(test)]
 mod tests;
@@ -18,14 +19,8 @@ use serde::{Deserialize, Serialize};
 use crate::unit::UnixMillis;
 pub use claims::{Claims, Grant, Grants, Rooms, UnknownGrant};
 pub use key::{ApiKey, ApiKeys, KeyError, SECRET_MIN};
+pub use limits::{LEEWAY_S, LIFE_MAX_S, TOKEN_MAX};
 pub use problem::TokenError;
-
-/// Longest token that is looked at, in bytes.
-pub const TOKEN_MAX: usize = 4096;
-/// Clocks of issuer and cluster may differ by so much, in seconds (RFC 7519 section 4.1.4).
-pub const LEEWAY_S: u64 = 60;
-/// A token lives at most so long, in seconds: counted from `iat`, or from now when it has none.
-pub const LIFE_MAX_S: u64 = 24 * 3600;
 
 /// The JOSE header (RFC 7515 section 4). `crit` is refused: we understand no extension.
 #[derive(Serialize, Deserialize)]

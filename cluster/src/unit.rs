@@ -50,11 +50,3 @@ impl fmt::Display for Bitrate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UnixMillis(pub u64);
-
-impl UnixMillis {
-    /// Reads the system clock. For shells; machines are given the time.
-    pub fn now() -> Self {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-    }
-}

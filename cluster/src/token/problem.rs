@@ -1,6 +1,6 @@
 //! Why a token is refused, in words for whoever holds it.
 
-use super::{LIFE_MAX_S, TOKEN_MAX};
+use super::limits::{LIFE_MAX_S, TOKEN_MAX};
 
 /// Why a token is refused. No variant shows the token, its signature or a key.
 #[derive(Debug, thiserror::Error)]

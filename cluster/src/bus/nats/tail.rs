@@ -12,7 +12,7 @@ use rand::rngs::SmallRng;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::{CALL_LIMIT, CHAT_STREAM, NatsBus};
+use super::connection::{CALL_LIMIT, CHAT_STREAM, NatsBus};
 use crate::backoff::Backoff;
 use crate::bus::reader::Reader;
 use crate::bus::{Kept, ReadFrom, Tail};

@@ -8,8 +8,8 @@ use rand::rngs::SmallRng;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::connection::{ANSWER_MAX, CALL_LIMIT, Inner, entry, revision};
 use super::error::{Failure, classify};
-use super::{ANSWER_MAX, CALL_LIMIT, Inner, entry, revision};
 use crate::backoff::Backoff;
 use crate::store::follower::{Follower, Next};
 use crate::store::{Follow, Revision};
