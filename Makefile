@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help run test bench fuzz fmt lint web chart clean
 
-SHELL := /usr/bin/env bash
+SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
 ARGS ?=
