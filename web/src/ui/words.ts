@@ -1,0 +1,64 @@
+/** How numbers and failures are said to people. */
+import type { HttpProblem } from '../client/http';
+
+export function bitrate(bps: number): string {
+  if (bps >= 1e6) return `${(bps / 1e6).toFixed(bps >= 1e7 ? 0 : 1)} Mbit/s`;
+  return `${Math.round(bps / 1e3)} kbit/s`;
+}
+
+export function share(value: number): string {
+  const percent = value * 100;
+  return `${percent < 10 ? percent.toFixed(1) : Math.round(percent)} %`;
+}
+
+export function viewers(count: number): string {
+  return count === 1 ? '1 viewer' : `${count.toLocaleString('en')} viewers`;
+}
+
+/** A clock like 4:05 or 1:04:05. */
+export function clock(ms: number): string {
+  const total = Math.max(0, Math.floor(ms / 1000));
+  const hours = Math.floor(total / 3600);
+  const minutes = Math.floor((total % 3600) / 60);
+  const two = (value: number): string => String(value).padStart(2, '0');
+  return hours > 0 ? `${hours}:${two(minutes)}:${two(total % 60)}` : `${minutes}:${two(total % 60)}`;
+}
+
+export function since(ms: number): string {
+  const minutes = Math.floor(Math.max(0, ms) / 60_000);
+  if (minutes < 1) return 'just started';
+  if (minutes < 60) return `live for ${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  return `live for ${hours} h ${minutes % 60} min`;
+}
+
+/** A refusal in words: what happened, and what to do. */
+export function explain(problem: HttpProblem): { title: string; detail: string } {
+  const { status, reason } = problem;
+  const detail = problem.message === problem.title ? '' : problem.message;
+  if (status === 401) return { title: 'This room wants an access link', detail: detail || 'Ask the host for a link with access, and open it here.' };
+  if (status === 403) return { title: 'Your link does not open this', detail: detail || 'It is for another room, or does not allow this. Ask the host for one that does.' };
+  if (status === 422) return { title: 'No format in common', detail: detail || 'Your browser and this stream share no codec. A current Chrome, Edge, Firefox or Safari should work.' };
+  if (status === 429) return { title: 'A little too fast', detail: detail || 'Wait a moment; this goes on by itself.' };
+  if (status === 503 && reason === 'over-capacity') return { title: 'All places are taken', detail: detail || 'This page tries again by itself as soon as there is room.' };
+  if (status === 0) return { title: problem.title, detail };
+  return { title: problem.title, detail };
+}
+
+/** Why a camera, microphone or screen did not open. */
+export function explainDevice(error: unknown): string {
+  const name = error instanceof DOMException ? error.name : '';
+  switch (name) {
+    case 'NotAllowedError':
+      return 'The browser did not let this page use the device. Allow it beside the address, then try again.';
+    case 'NotFoundError':
+    case 'OverconstrainedError':
+      return 'No such device is connected. Plug one in, choose another, or use the test pattern.';
+    case 'NotReadableError':
+    case 'AbortError':
+      return 'The device is in use by another program. Close that program, then try again.';
+    default:
+      if (!navigator.mediaDevices) return 'Browsers open cameras only on secure pages: use https, or localhost. The test pattern works here.';
+      return error instanceof Error && error.message !== '' ? error.message : 'The device could not be opened.';
+  }
+}
