@@ -21,11 +21,15 @@ if ((${#targets[@]} == 0)); then
     mapfile -t targets < <(cargo fuzz list)
 fi
 ((${#targets[@]})) || die "relay-proto/fuzz lists no targets"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 cargo fuzz build
 for target in "${targets[@]}"; do
     echo "fuzzing $target for $seconds s"
-    cargo fuzz run "$target" -- -max_total_time="$seconds" -print_final_stats=1 2>&1 |
-        grep -vE '^(INFO|#[0-9]+[[:space:]]+(NEW|REDUCE|pulse|INITED|RELOAD))' || true
-    ((PIPESTATUS[0] == 0)) || die "fuzz target $target failed; its input is under relay-proto/fuzz/artifacts/$target"
+    if ! cargo fuzz run "$target" -- -max_total_time="$seconds" -print_final_stats=1 >"$log" 2>&1; then
+        tail -n 60 "$log"
+        die "fuzz target $target failed; its input is under relay-proto/fuzz/artifacts/$target"
+    fi
+    grep -E '^(Done|stat::number_of_executed_units|stat::peak_rss_mb)' "$log" | sed 's/^/  /'
 done
 echo "${#targets[@]} targets clean for $seconds s each: ${targets[*]}"

@@ -6,11 +6,14 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"
 
-locks=(Cargo.lock)
-[[ -f relay-proto/fuzz/Cargo.lock ]] && locks+=(relay-proto/fuzz/Cargo.lock)
-# Asked first and by itself, so that a lock file that lags behind is named as such.
-metadata=$(cargo metadata --locked --format-version 1)
-python3 scripts/licences.py "${locks[@]}" <<<"$metadata"
+# The workspace and the fuzz crate, which is a workspace of its own.
+for folder in . relay-proto/fuzz; do
+    [[ -f $folder/Cargo.toml ]] || die "$folder/Cargo.toml is missing"
+    # Asked first and by itself, so that a lock file that lags behind is named as such.
+    metadata=$(cargo metadata --locked --format-version 1 --manifest-path "$folder/Cargo.toml") ||
+        die "$folder/Cargo.lock does not fit its Cargo.toml: build once without --locked and commit it"
+    python3 scripts/licences.py "$folder/Cargo.lock" <<<"$metadata"
+done
 
 databases=("${CARGO_HOME:-${HOME:-/nonexistent}/.cargo}"/advisory-db*/*)
 if command -v cargo-deny >/dev/null && [[ -e ${databases[0]} ]]; then
