@@ -4,6 +4,7 @@
     chart_rules.py --self-test MANIFEST…    breaks each rule in turn and sees it told
 """
 
+import base64
 import copy
 import re
 import sys
@@ -22,6 +23,12 @@ def check(manifests):
             yield f"{where}: has no instance label"
         if manifest["kind"] == "ServiceAccount" and manifest.get("automountServiceAccountToken") is not False:
             yield f"{where}: mounts a token by default"
+        if manifest["kind"] == "Secret":
+            data = {key: base64.b64decode(value).decode() for key, value in manifest.get("data", {}).items()}
+            if not all(re.fullmatch(r"[\w-]+:\S{16,}", line) for line in data.get("api-keys", "").splitlines() or [""]):
+                yield f"{where}: its api-keys are no lines of ID:SECRET"
+            if len(data.get("cluster-secret", "")) < 16:
+                yield f"{where}: its cluster-secret is too short"
         if manifest["kind"] in POD_OWNERS:
             for problem in check_pods(manifest, names):
                 yield f"{where}: {problem}"
@@ -117,6 +124,8 @@ def self_test(manifests):
         "secret in its environment": container(lambda c: c["env"].append({"name": "FRESHET_CLUSTER_SECRET", "value": "x"})),
         "ConfigMap that is not there": lambda ms: ms.remove(next(m for m in ms if m["kind"] == "ConfigMap")),
         "exactly one workload": lambda ms: [m["spec"]["selector"].clear() for m in ms if m["kind"] == "Service"],
+        "no lines of ID:SECRET": lambda ms: [m["data"].update({"api-keys": "eA=="}) for m in ms if m["kind"] == "Secret"],
+        "secret is too short": lambda ms: [m["data"].pop("cluster-secret") for m in ms if m["kind"] == "Secret"],
         "no instance label": lambda ms: [m["metadata"].pop("labels") for m in ms if m["kind"] == "Secret"],
     }
     for part, damage in breaks.items():
