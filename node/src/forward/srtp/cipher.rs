@@ -13,10 +13,10 @@ const ENCRYPTED: u32 = 0x8000_0000;
 const RTCP_CLEAR: usize = 8;
 const SHA1_80: usize = 10;
 
-/// Prepared contexts, for RTP and for RTCP.
+/// Prepared contexts, for RTP and for RTCP. The rare ones are large and stand elsewhere.
 pub(super) enum Cipher {
     Gcm { rtp: Gcm, rtcp: Gcm },
-    Cm { rtp: Cm, rtcp: Cm },
+    Cm { rtp: Box<Cm>, rtcp: Box<Cm> },
 }
 
 pub(super) struct Gcm {
@@ -45,7 +45,7 @@ impl Cipher {
             derive(key, salt, key_label, &mut session_key)?;
             derive(key, salt, auth_label, &mut auth)?;
             derive(key, salt, salt_label, &mut session_salt)?;
-            Cm::new(&session_key, &auth, session_salt)
+            Cm::new(&session_key, &auth, session_salt).map(Box::new)
         };
         Ok(match profile {
             Profile::AeadAes128Gcm | Profile::AeadAes256Gcm => {

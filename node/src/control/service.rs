@@ -1,0 +1,192 @@
+//! The session service: reserves, places a session on a shard, claims what it publishes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freshet_cluster::room::EndReason;
+use freshet_cluster::{Identity, RoomId, SessionId, StreamId};
+use rand::Rng;
+use tokio::sync::{mpsc, oneshot};
+
+use super::registrar::{Claim, ClaimError, Registrar};
+use super::task::{Command, Shared};
+use crate::agent::StreamKey;
+use crate::service::{
+    CreateError, CreateSession, Created, Direction, Fragment, IfMatch, Patched, SessionError, SessionInfo,
+    SessionService,
+};
+use crate::sfu::Ask;
+use crate::shard::{Order, ShardHandle, Tell};
+
+/// A client that waits for its host asks again after this time; the coordinator spreads it by audience.
+const RETRY: Duration = Duration::from_secs(2);
+/// Longest that a shard may take to answer.
+const SHARD_TIME: Duration = Duration::from_secs(4);
+
+/// The node's [`SessionService`].
+pub struct Service {
+    shared: Arc<Shared>,
+    shards: Vec<ShardHandle>,
+    registrar: Registrar,
+    commands: mpsc::Sender<Command>,
+}
+
+/// A place that was taken for a session which may still fail.
+struct Reservation<'a> {
+    shared: &'a Shared,
+    kept: bool,
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.shared.free();
+        }
+    }
+}
+
+impl Service {
+    /// Over a running node.
+    pub fn new(
+        shared: Arc<Shared>,
+        shards: Vec<ShardHandle>,
+        registrar: Registrar,
+        commands: mpsc::Sender<Command>,
+    ) -> Self {
+        Self { shared, shards, registrar, commands }
+    }
+
+    fn reserve(&self) -> Result<Reservation<'_>, CreateError> {
+        if self.shared.draining.load(Ordering::Acquire) {
+            return Err(CreateError::Draining);
+        }
+        let limit = self.shared.limit;
+        let take = |n: u32| (n < limit).then(|| n.saturating_add(1));
+        self.shared
+            .sessions
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, take)
+            .map_err(|_| CreateError::OverCapacity { limit })?;
+        Ok(Reservation { shared: &self.shared, kept: false })
+    }
+
+    /// The shard with the fewest sessions.
+    fn shard(&self) -> Result<&ShardHandle, CreateError> {
+        self.shards.iter().min_by_key(|s| s.sessions()).ok_or(CreateError::Internal)
+    }
+
+    /// The shard is not in the session's id: every shard is asked, and the one that has it answers.
+    async fn ask<T, F>(&self, session: SessionId, order: F) -> Result<T, SessionError>
+    where
+        F: Fn(oneshot::Sender<Result<T, SessionError>>) -> Order,
+    {
+        let mut last = SessionError::NotFound { reason: None };
+        for shard in &self.shards {
+            let (reply, answer) = oneshot::channel();
+            shard.order(order(reply)).await;
+            match tokio::time::timeout(SHARD_TIME, answer).await {
+                Ok(Ok(Err(SessionError::NotFound { .. }))) => {}
+                Ok(Ok(result)) => return result,
+                _ => last = SessionError::Internal,
+            }
+        }
+        match last {
+            SessionError::NotFound { .. } => Err(SessionError::NotFound { reason: self.shared.ended(session) }),
+            other => Err(other),
+        }
+    }
+
+    async fn claim(&self, shard: &ShardHandle, session: SessionId, ask: Claim) -> Result<(), CreateError> {
+        let (room, stream, identity): (RoomId, StreamId, Identity) =
+            (ask.room.clone(), ask.stream.clone(), ask.identity.clone());
+        match self.registrar.claim(ask).await {
+            Ok(claimed) => {
+                let key = StreamKey { room, stream, generation: claimed.generation };
+                let command = Command::Claimed { key, identity, session, started_at: claimed.started_at };
+                self.commands.send(command).await.map_err(|_| CreateError::Internal)
+            }
+            Err(error) => {
+                shard.tell(Tell::End(session, EndReason::Closed)).await;
+                Err(match error {
+                    ClaimError::Live => CreateError::StreamLive,
+                    ClaimError::Away | ClaimError::TooNew => CreateError::StoreAway,
+                })
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl SessionService for Service {
+    async fn create(&self, ask: CreateSession) -> Result<Created, CreateError> {
+        let mut reservation = self.reserve()?;
+        // A call that carries a plan was placed by a coordinator, which knows better than this node, that may have
+        // entered the room's tree just now, whether somebody publishes.
+        let placed = ask.plan.is_some();
+        if let Some(plan) = ask.plan {
+            self.commands.send(Command::Plan(plan)).await.map_err(|_| CreateError::Internal)?;
+        }
+        let view = ask.direction == Direction::View;
+        if view && !ask.wait && !placed && !self.shared.is_live(&ask.room, ask.stream.as_ref()) {
+            return Err(CreateError::NoPublisher { retry_after: RETRY });
+        }
+        let session = SessionId::from_bits(rand::rng().random());
+        let shard = self.shard()?;
+        let (reply, answer) = oneshot::channel();
+        let order = Ask {
+            session,
+            direction: ask.direction,
+            room: ask.room.clone(),
+            pinned: if view { ask.stream.clone() } else { None },
+            identity: ask.identity.clone(),
+            offer: ask.offer,
+        };
+        shard.order(Order::Create(order, reply)).await;
+        let answered = tokio::time::timeout(SHARD_TIME, answer).await;
+        let (answer, etag) = answered.map_err(|_| CreateError::Internal)?.map_err(|_| CreateError::Internal)??;
+        // From here on the session gives its place back itself, when it ends.
+        reservation.kept = true;
+        self.shared.joins.fetch_add(1, Ordering::AcqRel);
+        if view {
+            self.shared.watch(session, ask.room.clone());
+        } else {
+            let stream = ask.stream.ok_or(CreateError::Internal)?;
+            let claim = Claim {
+                room: ask.room.clone(),
+                stream,
+                identity: ask.identity.clone(),
+                session,
+                only_if_absent: ask.only_if_absent,
+            };
+            self.claim(shard, session, claim).await?;
+        }
+        tracing::info!(%session, room = %ask.room, direction = ?ask.direction, client = ?ask.client, "session created");
+        Ok(Created { session, answer, etag })
+    }
+
+    async fn look(&self, session: SessionId, who: &Identity) -> Result<SessionInfo, SessionError> {
+        self.ask(session, |reply| Order::Look(session, who.clone(), reply)).await
+    }
+
+    async fn patch(
+        &self,
+        session: SessionId,
+        who: &Identity,
+        if_match: IfMatch,
+        fragment: Fragment,
+    ) -> Result<Patched, SessionError> {
+        let order = |reply| Order::Patch {
+            session,
+            who: who.clone(),
+            if_match: if_match.clone(),
+            fragment: fragment.clone(),
+            reply,
+        };
+        self.ask(session, order).await
+    }
+
+    async fn end(&self, session: SessionId, who: &Identity) -> Result<(), SessionError> {
+        self.ask(session, |reply| Order::EndBy(session, who.clone(), reply)).await
+    }
+}

@@ -1,0 +1,297 @@
+//! What a viewer is sent: rewritten, sealed under the viewer's own keys, straight into the train.
+//!
+//! Per viewer there is one [`Sealer`] (the SRTP context) and per m-line one [`Outlet`] (SSRCs, rewriting, reports,
+//! what may be sent again). Nothing of the publisher's mid, rid, extension ids, payload types and SSRCs passes.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::forward::rtcp::{self, SenderReport};
+use crate::forward::rtp::{ExtensionIds, HEADER_MAX, Header, Stamps};
+use crate::forward::srtp::{RTCP_OVERHEAD, RTP_OVERHEAD, SrtpSender};
+use crate::forward::train::Trains;
+use crate::media::clock::{ReportPoint, Skew, ViewClock};
+use crate::media::packet::{CaptureMicros, Packet};
+use crate::media::rewrite::{Outgoing, Rewriter, SourceEpoch, SourceStart};
+
+/// Packets of an SSRC that carry the MID extension: enough for a client that does not read `a=ssrc` lines to map it
+/// (RFC 9143 section 15).
+const MID_PACKETS: u64 = 64;
+/// A packet is not sent again when it was sent again so recently: the request crossed the answer.
+const AGAIN_AFTER: Duration = Duration::from_millis(25);
+/// Retransmissions remembered for each outlet.
+const AGAIN_KEPT: usize = 512;
+/// Retransmissions are at most a fifth of what was sent, plus this many bytes to begin with.
+const AGAIN_BURST: u64 = 128 * 1024;
+/// Longest compound report, sealed: SR, SDES with a CNAME of 255 bytes, index and tag.
+const REPORT_MAX: usize = 28 + 272 + RTCP_OVERHEAD;
+
+/// The payload types of one codec on one m-line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Format {
+    /// Payload type.
+    pub pt: u8,
+    /// Payload type of retransmissions (RFC 4588); plain repeats when absent.
+    pub rtx: Option<u8>,
+    /// Clock rate in hertz.
+    pub clock_rate: u32,
+}
+
+/// A viewer's SRTP context.
+pub struct Sealer {
+    srtp: SrtpSender,
+}
+
+impl Sealer {
+    /// Around keys.
+    pub fn new(srtp: SrtpSender) -> Self {
+        Self { srtp }
+    }
+}
+
+/// Where sealed packets go: trains towards one viewer, handed to the socket when the arena is full.
+pub struct Road<'a> {
+    /// The trains of this flush.
+    pub trains: &'a mut Trains,
+    /// Sends the pending trains and empties the arena.
+    pub depart: &'a mut dyn FnMut(&mut Trains),
+    /// The viewer's address.
+    pub to: SocketAddr,
+}
+
+impl Road<'_> {
+    fn slot(&mut self, room: usize) -> Option<&mut [u8]> {
+        if self.trains.slot(room).is_none() {
+            self.trains.end();
+            (self.depart)(self.trains);
+            self.trains.begin(self.to, None);
+        }
+        self.trains.slot(room)
+    }
+}
+
+/// What came of a request to send again.
+#[derive(Debug)]
+pub enum Again {
+    /// The sealed packet.
+    Sent(Vec<u8>),
+    /// It was sent again a moment ago, or the viewer has had its share of retransmissions.
+    TooSoon,
+    /// It could not be sealed.
+    Failed,
+}
+
+/// One outgoing media stream.
+pub struct Outlet {
+    ssrc: u32,
+    rtx_ssrc: Option<u32>,
+    ids: ExtensionIds,
+    mid: Box<str>,
+    /// Sequence numbers below this one carry the MID extension.
+    mid_until: u64,
+    rewriter: Rewriter,
+    source: Option<SourceEpoch>,
+    newest: Option<ReportPoint>,
+    packets: u64,
+    bytes: u64,
+    rtx_seq: u64,
+    rtx_bytes: u64,
+    repeated: Vec<(u16, Instant)>,
+    repeated_at: usize,
+    scratch: Vec<u8>,
+}
+
+impl Outlet {
+    /// From what the answer says. `seeds` are random: first sequence numbers and first timestamp.
+    pub fn new(ssrc: u32, rtx_ssrc: Option<u32>, mid: &str, extensions: &[(u8, String)], seeds: (u32, u32)) -> Self {
+        let [a, b, c, d] = seeds.0.to_be_bytes();
+        let first = u16::from_be_bytes([a, b]);
+        let rtx_first = u64::from(u16::from_be_bytes([c, d]) & 0x7fff).max(1);
+        Self {
+            ssrc,
+            rtx_ssrc,
+            ids: ExtensionIds::from_uris(extensions.iter().map(|(id, uri)| (*id, uri.as_str()))),
+            mid: mid.into(),
+            mid_until: u64::from(first & 0x7fff).max(1).saturating_add(MID_PACKETS),
+            rewriter: Rewriter::new(first, seeds.1),
+            source: None,
+            newest: None,
+            packets: 0,
+            bytes: 0,
+            rtx_seq: rtx_first,
+            rtx_bytes: 0,
+            repeated: Vec::new(),
+            repeated_at: 0,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// The SSRC of media.
+    pub fn ssrc(&self) -> u32 {
+        self.ssrc
+    }
+
+    /// The SSRC of retransmissions.
+    pub fn rtx_ssrc(&self) -> Option<u32> {
+        self.rtx_ssrc
+    }
+
+    /// The next packet is of another source: numbers go on where they stand.
+    pub fn switch_source(&mut self) {
+        self.source = None;
+    }
+
+    /// Rewrites and seals one packet into the train. Returns its length, `None` when it has no place on this SSRC.
+    pub fn send(
+        &mut self,
+        sealer: &mut Sealer,
+        format: Format,
+        packet: &Packet,
+        now: Instant,
+        road: &mut Road<'_>,
+    ) -> Option<u64> {
+        let source = match self.source {
+            Some(source) => source,
+            None => {
+                let start = SourceStart {
+                    index: packet.index,
+                    timestamp: packet.timestamp,
+                    clock_rate: format.clock_rate,
+                    at: now,
+                };
+                *self.source.insert(self.rewriter.begin(start))
+            }
+        };
+        let out = self.rewriter.map(source, packet.index, packet.timestamp, now).ok()?;
+        let room = HEADER_MAX.saturating_add(packet.payload.len()).saturating_add(RTP_OVERHEAD);
+        let slot = road.slot(room)?;
+        let len = self.seal(sealer, format.pt, packet, out, slot)?;
+        road.trains.commit(len);
+        self.packets = self.packets.saturating_add(1);
+        let payload = u64::try_from(packet.payload.len()).unwrap_or_default();
+        self.bytes = self.bytes.saturating_add(payload);
+        if self.newest.is_none_or(|n| out.timestamp.wrapping_sub(n.timestamp).cast_signed() >= 0) {
+            self.newest = Some(ReportPoint {
+                timestamp: out.timestamp,
+                capture: packet.capture,
+                clock_rate: format.clock_rate,
+                skew: Skew::default(),
+            });
+        }
+        u64::try_from(len).ok()
+    }
+
+    fn seal(&self, sealer: &Sealer, pt: u8, packet: &Packet, out: Outgoing, slot: &mut [u8]) -> Option<usize> {
+        let header = Header {
+            pt,
+            marker: packet.marker,
+            seq: out.seq16(),
+            timestamp: out.timestamp,
+            ssrc: self.ssrc,
+            // By the sequence number, so that a plain repeat has the very same header under the same nonce.
+            mid: (out.seq < self.mid_until).then_some(&*self.mid),
+            exts: packet.exts,
+            stamps: Stamps::default(),
+        };
+        let header_len = header.write(&self.ids, slot)?;
+        sealer.srtp.seal_rtp(slot, header_len, &packet.payload, self.ssrc, out.roc(), out.seq16()).ok()
+    }
+
+    /// The origin's index behind a sequence number in a NACK, while its source is still the present one.
+    pub fn index_of(&self, seq: u16) -> Option<u64> {
+        let (source, index) = self.rewriter.reverse(seq)?;
+        (Some(source) == self.source).then_some(index)
+    }
+
+    /// Seals a packet again: as RTX (RFC 4588) where negotiated, else as a plain repeat.
+    pub fn again(&mut self, sealer: &mut Sealer, format: Format, packet: &Packet, seq: u16, now: Instant) -> Again {
+        let recent = |(s, at): &(u16, Instant)| *s == seq && now.saturating_duration_since(*at) < AGAIN_AFTER;
+        if self.rtx_bytes > self.bytes / 5 + AGAIN_BURST || self.repeated.iter().any(recent) {
+            return Again::TooSoon;
+        }
+        let Some(source) = self.source else { return Again::Failed };
+        let Ok(out) = self.rewriter.map(source, packet.index, packet.timestamp, now) else { return Again::Failed };
+        let room = HEADER_MAX.saturating_add(packet.payload.len()).saturating_add(2 + RTP_OVERHEAD);
+        let mut slot = vec![0; room];
+        let sealed = match (self.rtx_ssrc, format.rtx) {
+            (Some(ssrc), Some(pt)) => self.seal_rtx(sealer, ssrc, pt, packet, out, &mut slot),
+            // Sealing the very same packet under the same index gives the very same bytes: the nonce is not used
+            // for anything else.
+            _ => self.seal(sealer, format.pt, packet, out, &mut slot),
+        };
+        let Some(len) = sealed else { return Again::Failed };
+        slot.truncate(len);
+        self.rtx_bytes = self.rtx_bytes.saturating_add(u64::try_from(len).unwrap_or_default());
+        self.remember(seq, now);
+        Again::Sent(slot)
+    }
+
+    fn remember(&mut self, seq: u16, now: Instant) {
+        if self.repeated.len() < AGAIN_KEPT {
+            self.repeated.push((seq, now));
+        } else if let Some(slot) = self.repeated.get_mut(self.repeated_at) {
+            *slot = (seq, now);
+            self.repeated_at = (self.repeated_at + 1) % AGAIN_KEPT;
+        }
+    }
+
+    fn seal_rtx(
+        &mut self,
+        sealer: &Sealer,
+        ssrc: u32,
+        pt: u8,
+        packet: &Packet,
+        out: Outgoing,
+        slot: &mut [u8],
+    ) -> Option<usize> {
+        let rtx = Outgoing { seq: self.rtx_seq, timestamp: out.timestamp };
+        self.rtx_seq = self.rtx_seq.saturating_add(1);
+        let header = Header {
+            pt,
+            marker: packet.marker,
+            seq: rtx.seq16(),
+            timestamp: rtx.timestamp,
+            ssrc,
+            mid: (self.rtx_bytes < AGAIN_BURST).then_some(&*self.mid),
+            exts: packet.exts,
+            stamps: Stamps::default(),
+        };
+        let header_len = header.write(&self.ids, slot)?;
+        self.scratch.clear();
+        self.scratch.extend_from_slice(&out.seq16().to_be_bytes());
+        self.scratch.extend_from_slice(&packet.payload);
+        sealer.srtp.seal_rtp(slot, header_len, &self.scratch, ssrc, rtx.roc(), rtx.seq16()).ok()
+    }
+
+    /// A sender report with CNAME (RFC 3550 sections 6.4.1 and 6.5), sealed. `None` while nothing has been sent.
+    pub fn report(
+        &mut self,
+        sealer: &mut Sealer,
+        cname: &str,
+        clock: &ViewClock,
+        wall: CaptureMicros,
+        skew: Skew,
+    ) -> Option<Vec<u8>> {
+        let point = ReportPoint { skew, ..self.newest? };
+        let (ntp, rtp) = clock.sender_report(wall, point);
+        let report = SenderReport {
+            ssrc: self.ssrc,
+            ntp,
+            rtp,
+            packets: low_32(self.packets),
+            octets: low_32(self.bytes),
+        };
+        let mut plain = [0; REPORT_MAX];
+        let len = rtcp::write_sender_report(&report, cname, &mut plain)?;
+        let mut sealed = vec![0; len.saturating_add(RTCP_OVERHEAD)];
+        let len = sealer.srtp.seal_rtcp(plain.get(..len)?, &mut sealed).ok()?;
+        sealed.truncate(len);
+        Some(sealed)
+    }
+}
+
+/// Counters in reports wrap at 32 bits.
+fn low_32(value: u64) -> u32 {
+    let [.., a, b, c, d] = value.to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
+}

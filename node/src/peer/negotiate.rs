@@ -1,0 +1,241 @@
+//! Offer in, answer and a str0m session out.
+//!
+//! The codec table is built from the offer itself, with the offer's payload types: so the answer keeps every codec
+//! that is forwarded, H.264 is matched by packetization mode and never by profile or level, and a republish in
+//! another codec needs no new session. What is not forwarded (RED, ULPFEC, CN, DTMF) is not answered.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use freshet_relay_proto::track::{CodecInfo, MediaKind};
+use str0m::change::SdpOffer;
+use str0m::config::{DtlsCert, DtlsVersion};
+use str0m::format::{Codec, FormatParams};
+use str0m::media::Frequency;
+use str0m::rtp::{Extension, ExtensionMap};
+use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
+
+use super::{crypto, sdp};
+use crate::service::{CreateError, Direction};
+
+/// What is forwarded, for error texts.
+pub const SERVED: [&str; 5] = ["H264", "VP8", "VP9", "AV1", "opus"];
+
+/// What every session of a shard has in common.
+pub struct Common {
+    /// The certificate of all DTLS sessions.
+    pub cert: DtlsCert,
+    /// Candidates that answers advertise.
+    pub candidates: Vec<SocketAddr>,
+}
+
+/// A session that has answered.
+pub struct Negotiated {
+    /// str0m's state.
+    pub rtc: Rtc,
+    /// The answer as the client gets it.
+    pub answer: String,
+    /// What the answer says, line by line.
+    pub session: sdp::Session,
+    /// The offer as it was accepted, for ICE restarts.
+    pub offer: String,
+}
+
+/// Whether packets of this codec are forwarded.
+pub fn is_served(codec: &sdp::Codec) -> bool {
+    to_str0m(&codec.name).is_some() && codec.param("packetization-mode") != Some("2")
+}
+
+fn to_str0m(name: &str) -> Option<Codec> {
+    let known = [
+        ("H264", Codec::H264),
+        ("VP8", Codec::Vp8),
+        ("VP9", Codec::Vp9),
+        ("AV1", Codec::Av1),
+        ("opus", Codec::Opus),
+    ];
+    known.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, codec)| *codec)
+}
+
+fn format(codec: &sdp::Codec) -> FormatParams {
+    let number = |name| codec.param(name).and_then(|v| v.parse::<u32>().ok());
+    let small = |name| codec.param(name).and_then(|v| v.parse::<u8>().ok());
+    let flag = |name| codec.param(name).map(|v| v == "1");
+    let mut format = FormatParams::default();
+    match to_str0m(&codec.name) {
+        Some(Codec::Opus) => {
+            format.min_p_time = small("minptime");
+            format.use_inband_fec = flag("useinbandfec");
+            format.use_dtx = flag("usedtx");
+            format.stereo = flag("stereo");
+            format.sprop_stereo = flag("sprop-stereo");
+        }
+        Some(Codec::H264) => {
+            format.level_asymmetry_allowed = flag("level-asymmetry-allowed");
+            format.packetization_mode = small("packetization-mode");
+            format.profile_level_id =
+                codec.param("profile-level-id").and_then(|v| u32::from_str_radix(v, 16).ok());
+        }
+        Some(Codec::Vp9) => format.profile_id = number("profile-id"),
+        Some(Codec::Av1) => {
+            format.profile = small("profile");
+            format.level_idx = small("level-idx");
+            format.tier = small("tier");
+        }
+        _ => {}
+    }
+    format
+}
+
+fn extension(uri: &str, direction: Direction) -> Option<Extension> {
+    let both = match uri {
+        "urn:ietf:params:rtp-hdrext:sdes:mid" => Some(Extension::RtpMid),
+        "urn:ietf:params:rtp-hdrext:ssrc-audio-level" => Some(Extension::AudioLevel),
+        "urn:3gpp:video-orientation" => Some(Extension::VideoOrientation),
+        "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay" => Some(Extension::PlayoutDelay),
+        _ => None,
+    };
+    let inbound = match uri {
+        "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time" => Some(Extension::AbsoluteSendTime),
+        "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01" => {
+            Some(Extension::TransportSequenceNumber)
+        }
+        _ => None,
+    };
+    both.or(inbound.filter(|_| direction == Direction::Publish))
+}
+
+fn useful(media: &sdp::Media, direction: Direction) -> bool {
+    let flows = match direction {
+        Direction::Publish => matches!(media.flow, sdp::Flow::SendOnly | sdp::Flow::SendRecv),
+        Direction::View => matches!(media.flow, sdp::Flow::RecvOnly | sdp::Flow::SendRecv),
+    };
+    media.kind.is_some() && !media.rejected && flows
+}
+
+fn check(offer: &sdp::Session, direction: Direction) -> Result<(), CreateError> {
+    if offer.ufrag.is_none() || offer.pwd.is_none() {
+        return Err(CreateError::BadOffer("it has no a=ice-ufrag and a=ice-pwd".into()));
+    }
+    if !offer.fingerprint {
+        return Err(CreateError::BadOffer("it has no a=fingerprint: DTLS is needed".into()));
+    }
+    if !offer.media.iter().any(|m| useful(m, direction)) {
+        let wanted = match direction {
+            Direction::Publish => "it sends nothing: an m=audio or m=video line must be sendonly",
+            Direction::View => "it receives nothing: an m=audio or m=video line must be recvonly",
+        };
+        return Err(CreateError::Unprocessable(wanted.into()));
+    }
+    let codecs = || offer.media.iter().filter(|m| useful(m, direction)).flat_map(|m| &m.codecs);
+    if !codecs().any(is_served) {
+        let mut offered: Vec<String> = codecs().map(|c| c.name.clone()).collect();
+        offered.dedup();
+        let served = SERVED.iter().map(|s| (*s).to_owned()).collect();
+        return Err(CreateError::NoCommonCodec { offered, served });
+    }
+    Ok(())
+}
+
+fn config(offer: &sdp::Session, direction: Direction, cert: DtlsCert, creds: IceCreds) -> RtcConfig {
+    let mut config = RtcConfig::new()
+        .set_crypto_provider(crypto::provider())
+        .set_rtp_mode(true)
+        .set_ice_lite(true)
+        .set_dtls_version(DtlsVersion::Dtls12)
+        .set_dtls_cert(cert)
+        .set_local_ice_credentials(creds)
+        .set_stats_interval(None)
+        .enable_raw_packets(direction == Direction::View)
+        .clear_codecs();
+    let mut extensions = ExtensionMap::empty();
+    let mut taken: Vec<u8> = Vec::new();
+    for media in offer.media.iter().filter(|m| useful(m, direction)) {
+        for (id, uri) in &media.extensions {
+            if let Some(ext) = extension(uri, direction)
+                && (1..=14).contains(id)
+                && extensions.lookup(*id).is_none()
+            {
+                extensions.set(*id, ext);
+            }
+        }
+        for codec in media.codecs.iter().filter(|c| is_served(c)) {
+            let (Some(kind), false) = (to_str0m(&codec.name), taken.contains(&codec.pt)) else { continue };
+            let Some(rate) = Frequency::new(codec.clock_rate) else { continue };
+            taken.push(codec.pt);
+            let channels = (codec.channels > 1).then_some(codec.channels);
+            let rtx = codec.rtx.map(Into::into);
+            config.codec_config().add_config(codec.pt.into(), rtx, kind, rate, channels, format(codec));
+        }
+    }
+    config.set_extension_map(extensions)
+}
+
+/// Answers an offer.
+///
+/// `creds` are the local ICE credentials; the user name names the shard, so that the socket layer finds the session
+/// by it. `label` becomes media stream id and CNAME of all that is sent.
+pub fn accept(
+    common: &Common,
+    direction: Direction,
+    offer: &str,
+    creds: IceCreds,
+    label: &str,
+    now: Instant,
+) -> Result<Negotiated, CreateError> {
+    let offer = sdp::without_simulcast(offer);
+    let read = sdp::read(&offer).map_err(|e| CreateError::BadOffer(e.to_string()))?;
+    check(&read, direction)?;
+    let parsed = SdpOffer::from_sdp_string(&offer).map_err(|e| CreateError::BadOffer(e.to_string()))?;
+    let mut rtc = config(&read, direction, common.cert.clone(), creds).build(now);
+    for addr in &common.candidates {
+        let candidate = Candidate::host(*addr, "udp").map_err(|_| CreateError::Internal)?;
+        rtc.add_local_candidate(candidate);
+    }
+    let answer = rtc.sdp_api().accept_offer(parsed).map_err(|e| CreateError::BadOffer(e.to_string()))?;
+    let answer = sdp::with_one_stream(&answer.to_sdp_string(), label, label);
+    let session = sdp::read(&answer).map_err(|_| CreateError::Internal)?;
+    if !session.media.iter().any(|m| !m.codecs.is_empty() && m.flow != sdp::Flow::Inactive) {
+        return Err(CreateError::Unprocessable("no m-line of it could be accepted".into()));
+    }
+    Ok(Negotiated { rtc, answer, session, offer })
+}
+
+/// The codec as it is announced to other nodes.
+pub fn announced(codec: &sdp::Codec) -> CodecInfo {
+    CodecInfo {
+        name: codec.name.clone(),
+        clock_rate: codec.clock_rate,
+        channels: codec.channels,
+        fmtp: codec.fmtp.clone(),
+    }
+}
+
+/// Finds the viewer's payload type for a publisher's codec: the same format best, else any that decodes it.
+pub fn pick<'a>(codecs: &'a [sdp::Codec], wanted: &CodecInfo) -> Option<&'a sdp::Codec> {
+    let same = |c: &&sdp::Codec| {
+        c.name.eq_ignore_ascii_case(&wanted.name)
+            && c.clock_rate == wanted.clock_rate
+            && (!wanted.name.eq_ignore_ascii_case("H264")
+                || mode(&c.fmtp) == mode(&wanted.fmtp))
+    };
+    let detail = |fmtp: &str| {
+        let key = if wanted.name.eq_ignore_ascii_case("VP9") { "profile-id" } else { "profile-level-id" };
+        sdp::param(fmtp, key).map(str::to_ascii_lowercase)
+    };
+    let wanted_detail = detail(&wanted.fmtp);
+    codecs
+        .iter()
+        .filter(same)
+        .find(|c| detail(&c.fmtp) == wanted_detail)
+        .or_else(|| codecs.iter().find(same))
+}
+
+fn mode(fmtp: &str) -> &str {
+    sdp::param(fmtp, "packetization-mode").unwrap_or("0")
+}
+
+/// Whether a media kind is video.
+pub fn is_video(kind: MediaKind) -> bool {
+    kind == MediaKind::Video
+}

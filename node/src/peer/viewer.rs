@@ -1,0 +1,158 @@
+//! A viewer: what its session negotiated, and what it is being sent.
+//!
+//! The session's str0m has no send streams: they are removed as soon as the answer is made, with their SSRCs kept for
+//! `forward::egress`. A slot is one recvonly m-line of the client; lanes are put into slots and taken out again
+//! without renegotiation.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use freshet_cluster::StreamId;
+use freshet_relay_proto::track::{CodecInfo, MediaKind};
+use str0m::Rtc;
+use str0m::crypto::dtls::SrtpProfile;
+
+use super::crypto::Keys;
+use super::{negotiate, sdp};
+use crate::forward::egress::{Format, Outlet, Sealer};
+use crate::forward::srtp::{Profile, SrtpSender};
+
+/// Slots of one viewer at most.
+pub const SLOTS_MAX: usize = 8;
+/// Time between sender reports of one SSRC.
+pub const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// What a slot carries.
+#[derive(Debug, Clone)]
+pub struct Attached {
+    /// The lane, by its index in the shard.
+    pub lane: usize,
+    /// Payload types for each codec of the lane; none for a codec that the viewer did not negotiate.
+    pub formats: Vec<Option<Format>>,
+    /// Video: nothing is sent before a keyframe.
+    pub waiting: bool,
+}
+
+/// One m-line that receives.
+pub struct Slot {
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// SSRCs, rewriting and reports.
+    pub outlet: Outlet,
+    /// What it carries.
+    pub attached: Option<Attached>,
+    /// When the next sender report is due.
+    pub report_due: Option<Instant>,
+    codecs: Vec<sdp::Codec>,
+}
+
+impl Slot {
+    /// Payload types for the codecs of a lane.
+    pub fn formats(&self, codecs: &[CodecInfo]) -> Vec<Option<Format>> {
+        let format = |c: &sdp::Codec| Format { pt: c.pt, rtx: c.rtx, clock_rate: c.clock_rate };
+        codecs.iter().map(|wanted| negotiate::pick(&self.codecs, wanted).map(format)).collect()
+    }
+}
+
+/// A viewer's session beside str0m.
+pub struct Viewer {
+    /// The stream that the client asked for; none for the room's program.
+    pub pinned: Option<StreamId>,
+    /// What it is watching.
+    pub watching: Option<StreamId>,
+    /// Its m-lines.
+    pub slots: Vec<Slot>,
+    /// The keys, once DTLS is done.
+    pub sealer: Option<Sealer>,
+    /// ICE and DTLS are done.
+    pub connected: bool,
+    /// Where media goes.
+    pub to: Option<SocketAddr>,
+    /// Where the datagram came from that is being handled.
+    pub from: Option<SocketAddr>,
+    /// Media stream id and CNAME.
+    pub label: String,
+}
+
+impl Viewer {
+    /// From an answer. `random` seeds first sequence numbers and timestamps.
+    pub fn new(rtc: &mut Rtc, answer: &sdp::Session, pinned: Option<StreamId>, label: String, random: [u32; 16]) -> Self {
+        let mut slots = Vec::new();
+        let mut random = random.into_iter();
+        for media in &answer.media {
+            let sends = matches!(media.flow, sdp::Flow::SendOnly | sdp::Flow::SendRecv);
+            let (Some(kind), Some(mid), Some(ssrc), true) = (media.kind, &media.mid, media.ssrc, sends) else {
+                continue;
+            };
+            if media.codecs.is_empty() || slots.len() >= SLOTS_MAX {
+                continue;
+            }
+            let seeds = (random.next().unwrap_or(1), random.next().unwrap_or(1));
+            let outlet = Outlet::new(ssrc, media.rtx_ssrc, mid, &media.extensions, seeds);
+            slots.push(Slot { kind, outlet, attached: None, report_due: None, codecs: media.codecs.clone() });
+        }
+        let mut viewer = Self {
+            pinned,
+            watching: None,
+            slots,
+            sealer: None,
+            connected: false,
+            to: None,
+            from: None,
+            label,
+        };
+        viewer.silence_str0m(rtc);
+        viewer
+    }
+
+    /// Takes all media away from str0m, so that nothing but ICE, DTLS and RTCP intake is left to it.
+    pub fn silence_str0m(&mut self, rtc: &mut Rtc) {
+        for slot in &self.slots {
+            rtc.direct_api().remove_stream_tx(slot.outlet.ssrc().into());
+        }
+    }
+
+    /// DTLS has agreed on keys.
+    pub fn keyed(&mut self, keys: Keys) {
+        let profile = match keys.profile {
+            SrtpProfile::AEAD_AES_256_GCM => Profile::AeadAes256Gcm,
+            SrtpProfile::AEAD_AES_128_GCM => Profile::AeadAes128Gcm,
+            _ => Profile::Aes128CmSha1_80,
+        };
+        match SrtpSender::from_keying_material(profile, &keys.material, keys.client) {
+            Ok(srtp) => self.sealer = Some(Sealer::new(srtp)),
+            Err(error) => tracing::warn!(%error, "SRTP keys of a viewer cannot be used"),
+        }
+    }
+
+    /// Looks at what str0m sends: learns where the peer is from anything that is not STUN. Returns whether it was
+    /// RTP, which must never be.
+    pub fn note_transmit(&mut self, to: SocketAddr, contents: &[u8]) -> bool {
+        match (contents.first(), contents.get(1)) {
+            (Some(20..=63), _) => {
+                self.to.get_or_insert(to);
+                false
+            }
+            // RTCP has packet types 192–223 (RFC 5761 section 4); anything else with version 2 is RTP.
+            (Some(128..=191), Some(pt)) => !(192..=223).contains(pt),
+            _ => false,
+        }
+    }
+
+    /// An authenticated packet came: media goes to where it came from.
+    pub fn proven(&mut self) {
+        if let Some(from) = self.from {
+            self.to = Some(from);
+        }
+    }
+
+    /// The slot with this SSRC, main or retransmission.
+    pub fn slot_of(&self, ssrc: u32) -> Option<usize> {
+        self.slots.iter().position(|s| s.outlet.ssrc() == ssrc || s.outlet.rtx_ssrc() == Some(ssrc))
+    }
+
+    /// When the next sender report is due.
+    pub fn due(&self) -> Option<Instant> {
+        self.slots.iter().filter_map(|s| s.report_due).min()
+    }
+}

@@ -1,0 +1,40 @@
+//! What a shard counts; the exporter adds shards up.
+
+/// Totals since the shard started.
+#[derive(Debug, Clone, Default)]
+pub struct Counters {
+    /// Packets that went into a ring.
+    pub ingress_packets: u64,
+    /// Payload bytes of them.
+    pub ingress_bytes: u64,
+    /// Packets sealed for viewers, retransmissions left out.
+    pub egress_packets: u64,
+    /// Bytes of them on the wire, without IP and UDP.
+    pub egress_bytes: u64,
+    /// Packets sent again on request.
+    pub rtx_packets: u64,
+    /// Requested packets that the ring did not have any more.
+    pub rtx_missed: u64,
+    /// Requests that were repeated too soon and not answered again.
+    pub rtx_suppressed: u64,
+    /// Keyframes asked of a publisher or a link.
+    pub keyframe_requests: u64,
+    /// Keyframes that viewers asked for.
+    pub keyframe_wishes: u64,
+    /// Packets that were in the ring already.
+    pub duplicate_packets: u64,
+    /// Packets older than what the ring keeps.
+    pub late_packets: u64,
+    /// Packets of a link that nothing here wants.
+    pub unwanted_link_packets: u64,
+    /// Packets of a publisher that fit none of its negotiated m-lines or came before its claim.
+    pub unplaced_packets: u64,
+    /// Datagrams of no session.
+    pub unknown_datagrams: u64,
+    /// Datagrams that str0m refused.
+    pub bad_datagrams: u64,
+    /// RTP packets in the transmits of viewers' str0m. Always 0: viewers' media never goes that way.
+    pub str0m_viewer_rtp: u64,
+    /// Packets that could not be sealed.
+    pub seal_failures: u64,
+}

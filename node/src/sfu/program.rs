@@ -1,0 +1,231 @@
+//! Which stream a viewer watches: the pinned one, else the room's first.
+
+use std::time::Instant;
+
+use freshet_cluster::unit::UnixMillis;
+use freshet_cluster::{Identity, RoomId, SessionId, StreamId};
+use freshet_relay_proto::track::{MediaKind, TrackInfo};
+
+use super::lane::Lane;
+use super::sessions::Role;
+use super::{Event, Sfu, Source, Stream};
+use crate::agent::{Lane as LaneId, RemoteStream, StreamKey};
+use crate::media::clock::ViewClock;
+use crate::peer::viewer::Attached;
+
+impl Sfu {
+    /// A publisher's session has claimed a stream: its packets have a name now.
+    pub fn handle_claimed(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        key: StreamKey,
+        identity: Identity,
+        started_at: UnixMillis,
+    ) {
+        let Some(at) = self.by_id.get(&session).copied() else { return };
+        let Some(Role::Publisher(publisher)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
+        publisher.key = Some(key.clone());
+        let tracks = publisher.tracks();
+        let live = publisher.connected;
+        let stream = Stream {
+            key,
+            identity,
+            started_at,
+            live,
+            tracks: tracks.clone(),
+            lanes: Vec::new(),
+            source: Source::Local(at),
+            clock: ViewClock::new(),
+        };
+        self.stream_up(now, stream);
+        if live {
+            self.publisher_live(now, at);
+        }
+    }
+
+    pub(super) fn remote_up(&mut self, now: Instant, remote: RemoteStream) {
+        let source = Source::Remote(remote.link, remote.alias);
+        let known = self.rooms.get_mut(&remote.key.room).and_then(|r| r.streams.get_mut(&remote.key.stream));
+        if let Some(known) = known
+            && known.key == remote.key
+            && known.tracks == remote.tracks
+        {
+            // The same publish by another way: rings and viewers stay, the indices go on.
+            known.source = source;
+            let lanes = known.lanes.clone();
+            self.by_link.retain(|_, lane| !lanes.iter().any(|(_, at)| at == lane));
+            for (id, at) in lanes {
+                self.by_link.insert((remote.link, remote.alias, id), at);
+                if let Some(lane) = self.lanes.get_mut(at) {
+                    lane.source = source;
+                }
+            }
+            return;
+        }
+        let stream = Stream {
+            key: remote.key,
+            identity: remote.identity,
+            started_at: remote.started_at,
+            live: true,
+            tracks: remote.tracks,
+            lanes: Vec::new(),
+            source,
+            clock: ViewClock::new(),
+        };
+        self.stream_up(now, stream);
+    }
+
+    fn stream_up(&mut self, now: Instant, mut stream: Stream) {
+        let key = stream.key.clone();
+        self.clear_stream(&key.room, &key.stream);
+        for track in &stream.tracks {
+            // One lane for a track: simulcast is negotiated down to one encoding.
+            let id: LaneId = (track.id, 0);
+            let lane = Lane::new(key.clone(), id, track.kind, track.codecs.clone(), stream.source);
+            let at = self.lanes.insert(lane);
+            stream.lanes.push((id, at));
+            if let Source::Remote(link, alias) = stream.source {
+                self.by_link.insert((link, alias, id), at);
+            }
+        }
+        let live = stream.live;
+        self.rooms.entry(key.room.clone()).or_default().streams.insert(key.stream.clone(), stream);
+        if live {
+            self.choose_programs(now, &key.room);
+        }
+    }
+
+    /// Takes a stream's lanes away; viewers keep their sessions and their slots.
+    fn clear_stream(&mut self, room: &RoomId, stream: &StreamId) {
+        let Some(old) = self.rooms.get_mut(room).and_then(|r| r.streams.remove(stream)) else { return };
+        for (id, at) in old.lanes {
+            if let Source::Remote(link, alias) = old.source {
+                self.by_link.remove(&(link, alias, id));
+            }
+            let Some(lane) = self.lanes.remove(at) else { continue };
+            self.dirty.retain(|d| *d != at);
+            for (session, slot) in lane.viewers {
+                if let Some(Role::Viewer(viewer)) = self.sessions.get_mut(session).map(|s| &mut s.role) {
+                    viewer.watching = None;
+                    if let Some(slot) = viewer.slots.get_mut(slot) {
+                        slot.attached = None;
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn stream_down(&mut self, now: Instant, key: &StreamKey) {
+        let same = |r: &super::Room| r.streams.get(&key.stream).is_some_and(|s| s.key == *key);
+        if !self.rooms.get(&key.room).is_some_and(same) {
+            return;
+        }
+        self.clear_stream(&key.room, &key.stream);
+        self.choose_programs(now, &key.room);
+        self.drop_empty_room(&key.room);
+    }
+
+    /// A publisher's session is gone: its stream ends unless a newer publish has taken its place.
+    pub(super) fn local_down(&mut self, now: Instant, key: &StreamKey, session: usize) {
+        let stream = self.rooms.get(&key.room).and_then(|r| r.streams.get(&key.stream));
+        if stream.is_some_and(|s| s.source == Source::Local(session)) {
+            self.stream_down(now, key);
+        }
+    }
+
+    pub(super) fn drop_empty_room(&mut self, room: &RoomId) {
+        if self.rooms.get(room).is_some_and(|r| r.viewers.is_empty() && r.streams.is_empty()) {
+            self.rooms.remove(room);
+        }
+    }
+
+    pub(super) fn choose_programs(&mut self, now: Instant, room: &RoomId) {
+        let viewers = self.rooms.get(room).map(|r| r.viewers.clone()).unwrap_or_default();
+        for at in viewers {
+            self.choose_program(now, at);
+        }
+    }
+
+    /// Puts the right stream into a viewer's slots.
+    pub(super) fn choose_program(&mut self, now: Instant, at: usize) {
+        let Some(session) = self.sessions.get(at) else { return };
+        let Role::Viewer(viewer) = &session.role else { return };
+        let Some(room) = self.rooms.get(&session.room) else { return };
+        let wanted = match &viewer.pinned {
+            Some(pinned) => room.streams.get(pinned).filter(|s| s.live),
+            None => room.streams.values().filter(|s| s.live).min_by_key(|s| (s.started_at, s.key.stream.clone())),
+        };
+        let Some(stream) = wanted else {
+            self.detach_all(now, at);
+            return;
+        };
+        if viewer.watching.as_ref() == Some(&stream.key.stream) {
+            return;
+        }
+        let (name, lanes, tracks) = (stream.key.stream.clone(), stream.lanes.clone(), stream.tracks.clone());
+        self.detach_all(now, at);
+        if let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) {
+            viewer.watching = Some(name);
+        }
+        for kind in [MediaKind::Video, MediaKind::Audio] {
+            self.attach_kind(now, at, kind, &lanes, &tracks);
+        }
+    }
+
+    /// Fills the slots of one kind with the tracks of that kind, in order.
+    fn attach_kind(
+        &mut self,
+        now: Instant,
+        at: usize,
+        kind: MediaKind,
+        lanes: &[(LaneId, usize)],
+        tracks: &[TrackInfo],
+    ) {
+        let Some(Role::Viewer(viewer)) = self.sessions.get(at).map(|s| &s.role) else { return };
+        let slots: Vec<usize> = (0..viewer.slots.len())
+            .filter(|n| viewer.slots.get(*n).is_some_and(|s| s.kind == kind))
+            .collect();
+        let of_kind = tracks.iter().filter(|t| t.kind == kind);
+        for (track, n) in of_kind.zip(slots) {
+            let Some((_, lane)) = lanes.iter().find(|((id, _), _)| *id == track.id) else { continue };
+            self.attach(now, at, n, *lane);
+        }
+    }
+
+    fn attach(&mut self, now: Instant, at: usize, n: usize, lane_at: usize) {
+        let Some(lane) = self.lanes.get_mut(lane_at) else { return };
+        let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
+        let connected = viewer.connected;
+        let Some(slot) = viewer.slots.get_mut(n) else { return };
+        let formats = slot.formats(&lane.codecs);
+        if formats.iter().all(Option::is_none) {
+            // No codec of this track was negotiated: the slot stays empty rather than carry what cannot be played.
+            return;
+        }
+        let waiting = lane.kind == MediaKind::Video;
+        slot.attached = Some(Attached { lane: lane_at, formats, waiting });
+        slot.outlet.switch_source();
+        lane.viewers.push((at, n));
+        if lane.viewers.len() == 1 {
+            self.events.push_back(Event::Interest(lane.key.clone(), lane.id, true));
+        }
+        if connected {
+            self.join_lane(now, lane_at, at, n);
+        }
+    }
+
+    pub(super) fn detach_all(&mut self, _now: Instant, at: usize) {
+        let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
+        viewer.watching = None;
+        let attached: Vec<(usize, usize)> = viewer
+            .slots
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(n, slot)| slot.attached.take().map(|a| (n, a.lane)))
+            .collect();
+        for (n, lane) in attached {
+            self.leave_lane(lane, at, n);
+        }
+    }
+}

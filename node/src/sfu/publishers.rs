@@ -1,0 +1,64 @@
+//! What comes from publishers.
+
+use std::time::Instant;
+
+use str0m::media::KeyframeRequestKind;
+
+use super::sessions::Role;
+use super::{Event, Sfu};
+
+impl Sfu {
+    pub(super) fn publisher_event(&mut self, now: Instant, at: usize, event: str0m::Event) {
+        match event {
+            str0m::Event::Connected => {
+                let Some(Role::Publisher(publisher)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
+                publisher.connected = true;
+                self.publisher_live(now, at);
+            }
+            str0m::Event::RtpPacket(rtp) => self.publisher_packet(now, at, rtp),
+            _ => {}
+        }
+    }
+
+    /// The stream counts as live when it is claimed and its publisher is connected, in either order.
+    pub(super) fn publisher_live(&mut self, now: Instant, at: usize) {
+        let Some(Role::Publisher(publisher)) = self.sessions.get(at).map(|s| &s.role) else { return };
+        let (Some(key), true) = (publisher.key.clone(), publisher.connected) else { return };
+        let tracks = publisher.tracks();
+        let stream = self.rooms.get_mut(&key.room).and_then(|r| r.streams.get_mut(&key.stream));
+        if let Some(stream) = stream.filter(|s| s.key == key) {
+            stream.live = true;
+        }
+        self.choose_programs(now, &key.room);
+        self.events.push_back(Event::Live(key, tracks));
+    }
+
+    fn publisher_packet(&mut self, now: Instant, at: usize, rtp: str0m::rtp::RtpPacket) {
+        let wall = self.config.wall.micros(rtp.timestamp);
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        let Role::Publisher(publisher) = &mut session.role else { return };
+        let mid = session.rtc.direct_api().stream_rx(&rtp.header.ssrc).map(|s| s.mid());
+        let arrived = rtp.timestamp;
+        let placed = match (mid, publisher.key.clone()) {
+            (Some(mid), Some(key)) => publisher.take(&mid, arrived, wall, rtp).map(|incoming| (key, incoming)),
+            _ => None,
+        };
+        let lane = placed.as_ref().and_then(|(key, incoming)| self.lane_of(key, (incoming.track, 0)));
+        match (lane, placed) {
+            (Some(lane), Some((_, incoming))) => self.push(now, lane, incoming.packet),
+            _ => self.counters.unplaced_packets = self.counters.unplaced_packets.saturating_add(1),
+        }
+    }
+
+    /// Asks a publisher for a keyframe; the gate of the lane has merged the wishes already.
+    pub(super) fn publisher_keyframe(&mut self, now: Instant, at: usize, track: u8) {
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        let Role::Publisher(publisher) = &session.role else { return };
+        let Some(ssrc) = publisher.ssrc(track) else { return };
+        if let Some(stream) = session.rtc.direct_api().stream_rx(&ssrc.into()) {
+            stream.request_keyframe(KeyframeRequestKind::Pli);
+        }
+        // str0m sends feedback when time passes.
+        self.schedule(at, now);
+    }
+}

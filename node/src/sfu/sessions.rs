@@ -1,0 +1,464 @@
+//! Sessions: how they are made, found by a datagram, polled and ended.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use freshet_cluster::room::EndReason;
+use freshet_cluster::{Identity, RoomId, SessionId, StreamId};
+use rand::Rng;
+use rand::distr::Alphanumeric;
+use str0m::net::{Protocol, Receive};
+use str0m::{Candidate, IceCreds, Input, Output, Rtc};
+
+use super::{Datagram, Event, Sfu};
+use crate::peer::negotiate::{self, Negotiated};
+use crate::peer::publisher::Publisher;
+use crate::peer::viewer::Viewer;
+use crate::peer::{crypto, sdp};
+use crate::service::{CreateError, Direction, Fragment, IfMatch, Patched, SessionError, SessionInfo};
+
+/// Addresses by which one session is found at most; older ones are forgotten first.
+const ADDRESSES_MAX: usize = 8;
+/// Remote candidates that one session may add at most.
+const CANDIDATES_MAX: usize = 64;
+/// Outputs that one poll of a session may yield before others get their turn.
+const POLL_MAX: usize = 256;
+
+/// A session of either kind.
+pub(super) struct Session {
+    pub id: SessionId,
+    pub room: RoomId,
+    pub identity: Identity,
+    pub rtc: Rtc,
+    pub role: Role,
+    pub heard: Instant,
+    /// Names this use of the table's slot in timers.
+    pub serial: u64,
+    pub closing: Option<EndReason>,
+    addresses: Vec<SocketAddr>,
+    ufrag: String,
+    offer: String,
+    candidates: usize,
+    due: Option<Instant>,
+}
+
+/// What a session is for.
+pub(super) enum Role {
+    Publisher(Box<Publisher>),
+    Viewer(Box<Viewer>),
+}
+
+/// When which session wants to be polled; entries that are out of date are skipped.
+#[derive(Default)]
+pub(super) struct Timers {
+    heap: BinaryHeap<Reverse<(Instant, usize, u64)>>,
+    serial: u64,
+}
+
+/// What the shell asks a shard to make.
+pub struct Ask {
+    /// The id that the session gets.
+    pub session: SessionId,
+    /// Which way media flows.
+    pub direction: Direction,
+    /// Room.
+    pub room: RoomId,
+    /// View: the stream that is pinned.
+    pub pinned: Option<StreamId>,
+    /// Who.
+    pub identity: Identity,
+    /// The SDP offer.
+    pub offer: String,
+}
+
+impl Sfu {
+    fn credentials(&mut self) -> IceCreds {
+        let mut text = |len: usize| (&mut self.rng).sample_iter(Alphanumeric).take(len).map(char::from).collect();
+        let (tail, pass): (String, String) = (text(13), text(24));
+        IceCreds { ufrag: format!("{:03x}{tail}", self.config.shard & 0xfff), pass }
+    }
+
+    /// Makes a session and answers its offer. Returns the answer and the ICE session's entity tag.
+    pub fn create(&mut self, now: Instant, ask: Ask) -> Result<(String, String), CreateError> {
+        let creds = self.credentials();
+        let ufrag = creds.ufrag.clone();
+        let label: String = (&mut self.rng).sample_iter(Alphanumeric).take(16).map(char::from).collect();
+        let Negotiated { rtc, answer, session, offer } =
+            negotiate::accept(&self.config.common, ask.direction, &ask.offer, creds, &label, now)?;
+        let mut rtc = rtc;
+        let role = match ask.direction {
+            Direction::Publish => Role::Publisher(Box::new(Publisher::new(&session))),
+            Direction::View => {
+                let random = self.rng.random();
+                Role::Viewer(Box::new(Viewer::new(&mut rtc, &session, ask.pinned, label, random)))
+            }
+        };
+        self.timers.serial = self.timers.serial.wrapping_add(1);
+        let is_viewer = matches!(role, Role::Viewer(_));
+        let at = self.sessions.insert(Session {
+            id: ask.session,
+            room: ask.room.clone(),
+            identity: ask.identity,
+            rtc,
+            role,
+            heard: now,
+            serial: self.timers.serial,
+            closing: None,
+            addresses: Vec::new(),
+            ufrag: ufrag.clone(),
+            offer,
+            candidates: 0,
+            due: None,
+        });
+        self.by_id.insert(ask.session, at);
+        self.by_ufrag.insert(ufrag.clone(), at);
+        if is_viewer {
+            self.rooms.entry(ask.room).or_default().viewers.push(at);
+            self.choose_program(now, at);
+        }
+        self.poll(now, at);
+        Ok((answer, ufrag))
+    }
+
+    /// What is known of a session that belongs to `who`.
+    pub fn look(&self, id: SessionId, who: &Identity) -> Result<SessionInfo, SessionError> {
+        let session = self.find(id, who)?;
+        let direction = match session.role {
+            Role::Publisher(_) => Direction::Publish,
+            Role::Viewer(_) => Direction::View,
+        };
+        Ok(SessionInfo { direction, room: session.room.clone(), etag: session.ufrag.clone() })
+    }
+
+    fn find(&self, id: SessionId, who: &Identity) -> Result<&Session, SessionError> {
+        let session = self.by_id.get(&id).and_then(|at| self.sessions.get(*at));
+        let session = session.filter(|s| s.closing.is_none()).ok_or(SessionError::NotFound { reason: None })?;
+        if session.identity == *who { Ok(session) } else { Err(SessionError::NotYours) }
+    }
+
+    /// Adds candidates, or restarts ICE.
+    pub fn patch(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        who: &Identity,
+        if_match: &IfMatch,
+        fragment: &Fragment,
+    ) -> Result<Patched, SessionError> {
+        let session = self.find(id, who)?;
+        let current = session.ufrag.clone();
+        if let IfMatch::Tag(tag) = if_match
+            && *tag != current
+        {
+            return Err(SessionError::TagMismatch { current });
+        }
+        let at = *self.by_id.get(&id).ok_or(SessionError::NotFound { reason: None })?;
+        let known = self.sessions.get(at).and_then(|s| sdp::read(&s.offer).ok());
+        let known = known.ok_or(SessionError::Internal)?;
+        let restart = match (&fragment.ufrag, &fragment.pwd) {
+            (Some(ufrag), Some(pwd)) if known.ufrag.as_ref() != Some(ufrag) => Some((ufrag, pwd)),
+            _ => None,
+        };
+        let patched = match (if_match, restart) {
+            (IfMatch::Any, None) => {
+                let why = "an ICE restart (If-Match: \"*\") needs a new a=ice-ufrag and a=ice-pwd";
+                return Err(SessionError::Unprocessable(why.into()));
+            }
+            (IfMatch::Tag(_), Some(_)) => {
+                let why = "new ICE credentials are an ICE restart: send them with If-Match: \"*\"";
+                return Err(SessionError::Unprocessable(why.into()));
+            }
+            (IfMatch::Any, Some((ufrag, pwd))) => self.restart(at, ufrag, pwd)?,
+            (IfMatch::Tag(_), None) => Patched::Trickled,
+        };
+        self.add_candidates(at, &fragment.candidates)?;
+        self.poll(now, at);
+        Ok(patched)
+    }
+
+    fn add_candidates(&mut self, at: usize, candidates: &[String]) -> Result<(), SessionError> {
+        let session = self.sessions.get_mut(at).ok_or(SessionError::NotFound { reason: None })?;
+        for line in candidates {
+            let line = line.trim();
+            if line.is_empty() {
+                continue;
+            }
+            session.candidates = session.candidates.saturating_add(1);
+            if session.candidates > CANDIDATES_MAX {
+                return Err(SessionError::Unprocessable(format!("more than {CANDIDATES_MAX} candidates")));
+            }
+            // An mDNS name or a TCP candidate cannot be dialled from here; the client dials us instead.
+            if let Ok(candidate) = Candidate::from_sdp_string(line) {
+                session.rtc.add_remote_candidate(candidate);
+            }
+        }
+        Ok(())
+    }
+
+    /// str0m restarts ICE only by an offer, so the client's first offer is offered again with its new credentials.
+    fn restart(&mut self, at: usize, ufrag: &str, pwd: &str) -> Result<Patched, SessionError> {
+        let bad = |why: String| SessionError::Unprocessable(why);
+        if ufrag.len() < 4 || pwd.len() < 22 || ufrag.len() > 256 || pwd.len() > 256 {
+            return Err(bad("a=ice-ufrag needs 4 to 256 and a=ice-pwd 22 to 256 characters".into()));
+        }
+        let session = self.sessions.get_mut(at).ok_or(SessionError::NotFound { reason: None })?;
+        let offer = sdp::with_credentials(&session.offer, ufrag, pwd);
+        let parsed = str0m::change::SdpOffer::from_sdp_string(&offer).map_err(|e| bad(e.to_string()))?;
+        let answer = session.rtc.sdp_api().accept_offer(parsed).map_err(|e| bad(e.to_string()))?.to_sdp_string();
+        let read = sdp::read(&answer).map_err(|_| SessionError::Internal)?;
+        let (Some(new_ufrag), Some(new_pwd)) = (read.ufrag, read.pwd) else { return Err(SessionError::Internal) };
+        session.offer = offer;
+        if let Role::Viewer(viewer) = &mut session.role {
+            viewer.silence_str0m(&mut session.rtc);
+        }
+        let old = std::mem::replace(&mut session.ufrag, new_ufrag.clone());
+        self.by_ufrag.remove(&old);
+        self.by_ufrag.insert(new_ufrag.clone(), at);
+        let mut text = format!("a=ice-lite\r\na=ice-ufrag:{new_ufrag}\r\na=ice-pwd:{new_pwd}\r\n");
+        for line in answer.lines().filter(|l| l.starts_with("m=") || l.starts_with("a=mid:")).take(2) {
+            text.push_str(line.trim_end());
+            text.push_str("\r\n");
+        }
+        let candidates = answer.lines().filter(|l| l.starts_with("a=candidate:") || *l == "a=end-of-candidates");
+        for line in candidates {
+            text.push_str(line.trim_end());
+            text.push_str("\r\n");
+        }
+        Ok(Patched::Restarted { fragment: text, etag: new_ufrag })
+    }
+
+    /// Ends a session; its client is told by a DTLS close.
+    pub fn end(&mut self, now: Instant, id: SessionId, reason: EndReason) -> bool {
+        let Some(at) = self.by_id.get(&id).copied() else { return false };
+        let Some(session) = self.sessions.get_mut(at) else { return false };
+        session.closing = Some(reason);
+        if session.rtc.close().is_err() {
+            session.rtc.disconnect();
+        }
+        self.poll(now, at);
+        self.remove(now, at, reason);
+        true
+    }
+
+    /// Ends a session that belongs to `who`.
+    pub fn end_by(&mut self, now: Instant, id: SessionId, who: &Identity) -> Result<(), SessionError> {
+        self.find(id, who)?;
+        self.end(now, id, EndReason::Closed);
+        Ok(())
+    }
+
+    /// Ends every session.
+    pub fn end_all(&mut self, now: Instant, reason: EndReason) {
+        let ids: Vec<SessionId> = self.by_id.keys().copied().collect();
+        for id in ids {
+            self.end(now, id, reason);
+        }
+    }
+
+    pub(super) fn remove(&mut self, now: Instant, at: usize, reason: EndReason) {
+        if let Some(Session { role: Role::Viewer(_), .. }) = self.sessions.get(at) {
+            self.detach_all(now, at);
+        }
+        let Some(session) = self.sessions.remove(at) else { return };
+        self.by_id.remove(&session.id);
+        self.by_ufrag.remove(&session.ufrag);
+        for addr in &session.addresses {
+            if self.by_addr.get(addr) == Some(&at) {
+                self.by_addr.remove(addr);
+            }
+        }
+        let mut published = None;
+        match session.role {
+            Role::Publisher(publisher) => {
+                if let Some(key) = publisher.key {
+                    self.local_down(now, &key, at);
+                    published = Some(key);
+                }
+            }
+            Role::Viewer(_) => {
+                if let Some(room) = self.rooms.get_mut(&session.room) {
+                    room.viewers.retain(|v| *v != at);
+                }
+                self.drop_empty_room(&session.room);
+            }
+        }
+        self.events.push_back(Event::Ended { session: session.id, room: session.room, published, reason });
+    }
+
+    /// A datagram came: find its session by address, or the first time by the STUN user name.
+    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, contents: &[u8]) {
+        let known = self.by_addr.get(&from).copied();
+        let named = if is_stun(contents) { local_ufrag(contents).and_then(|u| self.by_ufrag.get(u).copied()) } else { None };
+        // A named session wins over an address: an address is used again by another client's socket.
+        let Some(at) = named.or(known) else {
+            self.counters.unknown_datagrams = self.counters.unknown_datagrams.saturating_add(1);
+            return;
+        };
+        let Some(local) = self.config.common.candidates.first().copied() else { return };
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        let Ok(parsed) = contents.try_into() else {
+            self.counters.bad_datagrams = self.counters.bad_datagrams.saturating_add(1);
+            return;
+        };
+        let receive = Receive { proto: Protocol::Udp, source: from, destination: local, contents: parsed };
+        let input = Input::Receive(now, receive);
+        if !session.rtc.accepts(&input) {
+            self.counters.bad_datagrams = self.counters.bad_datagrams.saturating_add(1);
+            return;
+        }
+        session.heard = now;
+        if let Role::Viewer(viewer) = &mut session.role {
+            viewer.from = Some(from);
+        }
+        let fine = session.rtc.handle_input(input).is_ok();
+        if known != Some(at) {
+            self.learn(at, from);
+        }
+        if fine {
+            self.poll(now, at);
+        } else {
+            self.counters.bad_datagrams = self.counters.bad_datagrams.saturating_add(1);
+            self.finish_if_dead(now, at);
+        }
+    }
+
+    fn learn(&mut self, at: usize, addr: SocketAddr) {
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        if session.addresses.len() >= ADDRESSES_MAX {
+            let old = session.addresses.remove(0);
+            self.by_addr.remove(&old);
+        }
+        session.addresses.push(addr);
+        if let Some(other) = self.by_addr.insert(addr, at)
+            && other != at
+            && let Some(other) = self.sessions.get_mut(other)
+        {
+            other.addresses.retain(|a| *a != addr);
+        }
+    }
+
+    /// Drains str0m and sets the session's next timer.
+    pub(super) fn poll(&mut self, now: Instant, at: usize) {
+        for _ in 0..POLL_MAX {
+            let Some(session) = self.sessions.get_mut(at) else { return };
+            let output = session.rtc.poll_output();
+            if let Some(keys) = crypto::take_keys()
+                && let Role::Viewer(viewer) = &mut session.role
+            {
+                viewer.keyed(keys);
+            }
+            match output {
+                Ok(Output::Timeout(due)) => {
+                    self.schedule(at, due);
+                    self.finish_if_dead(now, at);
+                    return;
+                }
+                Ok(Output::Transmit(transmit)) => {
+                    if let Role::Viewer(viewer) = &mut session.role
+                        && viewer.note_transmit(transmit.destination, &transmit.contents)
+                    {
+                        self.counters.str0m_viewer_rtp = self.counters.str0m_viewer_rtp.saturating_add(1);
+                    }
+                    let contents = transmit.contents.to_vec();
+                    self.datagrams.push_back(Datagram { to: transmit.destination, contents });
+                }
+                Ok(Output::Event(event)) => self.str0m_event(now, at, event),
+                Err(error) => {
+                    tracing::debug!(session = %session.id, %error, "session failed");
+                    session.rtc.disconnect();
+                    self.finish_if_dead(now, at);
+                    return;
+                }
+            }
+        }
+        self.schedule(at, now);
+    }
+
+    fn str0m_event(&mut self, now: Instant, at: usize, event: str0m::Event) {
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        match event {
+            str0m::Event::Closed => {
+                session.closing.get_or_insert(EndReason::DtlsClosed);
+            }
+            event => match session.role {
+                Role::Publisher(_) => self.publisher_event(now, at, event),
+                Role::Viewer(_) => self.viewer_event(now, at, event),
+            },
+        }
+    }
+
+    fn finish_if_dead(&mut self, now: Instant, at: usize) {
+        let Some(session) = self.sessions.get(at) else { return };
+        if !session.rtc.is_alive() {
+            let reason = session.closing.unwrap_or(EndReason::DtlsClosed);
+            self.remove(now, at, reason);
+        }
+    }
+
+    pub(super) fn schedule(&mut self, at: usize, due: Instant) {
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        let silent = session.heard.checked_add(self.config.silence).unwrap_or(due);
+        let mut due = due.min(silent);
+        if let Role::Viewer(viewer) = &session.role {
+            due = viewer.due().map_or(due, |d| d.min(due));
+        }
+        if session.due.is_none_or(|d| due < d) {
+            session.due = Some(due);
+            self.timers.heap.push(Reverse((due, at, session.serial)));
+        }
+    }
+
+    /// When [`Sfu::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let sessions = self.timers.heap.peek().map(|Reverse((due, ..))| *due);
+        [sessions, self.lanes_due()].into_iter().flatten().min()
+    }
+
+    /// Lets time pass.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(Reverse((due, at, serial))) = self.timers.heap.peek().copied() {
+            if due > now {
+                break;
+            }
+            self.timers.heap.pop();
+            let Some(session) = self.sessions.get_mut(at).filter(|s| s.serial == serial) else { continue };
+            if session.due != Some(due) {
+                continue;
+            }
+            session.due = None;
+            if now.saturating_duration_since(session.heard) >= self.config.silence {
+                tracing::info!(session = %session.id, room = %session.room, "nothing heard: session ends");
+                let id = session.id;
+                self.end(now, id, EndReason::IceTimeout);
+                continue;
+            }
+            if session.rtc.handle_input(Input::Timeout(now)).is_err() {
+                session.rtc.disconnect();
+            }
+            self.viewer_tick(now, at);
+            self.poll(now, at);
+        }
+        self.lanes_timeout(now);
+    }
+}
+
+/// The first two bits of a STUN message are zero and the magic cookie stands at 4 (RFC 8489 section 5).
+fn is_stun(contents: &[u8]) -> bool {
+    contents.first().is_some_and(|b| *b < 4) && contents.get(4..8) == Some(&[0x21, 0x12, 0xA4, 0x42])
+}
+
+/// The part before the colon of the USERNAME attribute: our own user name (RFC 8445 section 7.2.2).
+fn local_ufrag(contents: &[u8]) -> Option<&str> {
+    let mut rest = contents.get(20..)?;
+    while let [t0, t1, l0, l1, tail @ ..] = rest {
+        let len = usize::from(u16::from_be_bytes([*l0, *l1]));
+        let value = tail.get(..len)?;
+        if u16::from_be_bytes([*t0, *t1]) == 0x0006 {
+            return std::str::from_utf8(value).ok()?.split(':').next();
+        }
+        rest = tail.get(len.next_multiple_of(4)..)?;
+    }
+    None
+}

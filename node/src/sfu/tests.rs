@@ -1,0 +1,4 @@
+//! A shard and stock str0m clients, without sockets: what goes in and what comes out, in virtual time.
+
+mod client;
+mod scenarios;

@@ -1,0 +1,273 @@
+//! A shard with clients around it.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use freshet_cluster::unit::UnixMillis;
+use freshet_cluster::{Generation, SessionId};
+use str0m::change::SdpAnswer;
+use str0m::media::{Direction as Flow, KeyframeRequestKind, MediaKind, Mid, Pt};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{RtpPacket, RtpWrite, Ssrc};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+
+use crate::agent::StreamKey;
+use crate::forward::train::{TrainLimits, Trains};
+use crate::media::clock::{Skew, Wall};
+use crate::peer::crypto;
+use crate::peer::negotiate::Common;
+use crate::service::Direction;
+use crate::sfu::{Ask, Config, Sfu};
+
+pub const SERVER: &str = "127.0.0.1:5000";
+
+pub struct Client {
+    pub rtc: Rtc,
+    pub addr: SocketAddr,
+    pub session: SessionId,
+    pub mids: Vec<(MediaKind, Mid)>,
+    pub got: Vec<RtpPacket>,
+    pub connected: bool,
+    pub closed: bool,
+    pub keyframes_asked: usize,
+    pub answer: String,
+    /// Media packets that get lost on their way here: every n-th.
+    pub lose_every: Option<usize>,
+    seen: usize,
+    pub dropped: usize,
+    pending: VecDeque<Vec<u8>>,
+}
+
+pub struct World {
+    pub sfu: Sfu,
+    pub now: Instant,
+    pub clients: Vec<Client>,
+    pub datagrams_of_str0m: usize,
+    trains: Trains,
+    next: u128,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let now = Instant::now();
+        let config = Config {
+            shard: 0,
+            common: Common { cert: crypto::certificate().unwrap(), candidates: vec![SERVER.parse().unwrap()] },
+            silence: Duration::from_secs(15),
+            fresh_keyframe: Duration::from_millis(1_000),
+            report_skew: Skew::default(),
+            wall: Wall::new(now, Duration::from_secs(1_800_000_000)),
+        };
+        Self {
+            sfu: Sfu::new(config, [7; 32]),
+            now,
+            clients: Vec::new(),
+            datagrams_of_str0m: 0,
+            trains: Trains::new(TrainLimits::default()),
+            next: 1,
+        }
+    }
+
+    /// A client that publishes or views; returns its place.
+    pub fn join(&mut self, direction: Direction, kinds: &[MediaKind]) -> usize {
+        let addr: SocketAddr = format!("127.0.0.1:{}", 20_000 + self.clients.len()).parse().unwrap();
+        let mut rtc = RtcConfig::new()
+            .set_crypto_provider(std::sync::Arc::new(str0m_aws_lc_rs::default_provider()))
+            .set_rtp_mode(true)
+            .clear_codecs()
+            .enable_opus(true, false)
+            .enable_h264(true)
+            .enable_vp8(true)
+            .build(self.now);
+        rtc.add_local_candidate(Candidate::host(addr, "udp").unwrap());
+        let flow = if direction == Direction::Publish { Flow::SendOnly } else { Flow::RecvOnly };
+        let mut api = rtc.sdp_api();
+        let mids = kinds.iter().map(|k| (*k, api.add_media(*k, flow, None, None, None))).collect();
+        let (offer, pending) = api.apply().unwrap();
+        let session = SessionId::from_bits(self.next);
+        self.next += 1;
+        let ask = Ask {
+            session,
+            direction,
+            room: "room".parse().unwrap(),
+            pinned: None,
+            identity: "me".parse().unwrap(),
+            offer: offer.to_sdp_string(),
+        };
+        let (answer, _) = self.sfu.create(self.now, ask).unwrap();
+        rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(&answer).unwrap()).unwrap();
+        self.clients.push(Client {
+            rtc,
+            addr,
+            session,
+            mids,
+            got: Vec::new(),
+            connected: false,
+            closed: false,
+            keyframes_asked: 0,
+            answer,
+            lose_every: None,
+            seen: 0,
+            dropped: 0,
+            pending: VecDeque::new(),
+        });
+        self.clients.len() - 1
+    }
+
+    pub fn key(generation: u64) -> StreamKey {
+        let (room, stream) = ("room".parse().unwrap(), "main".parse().unwrap());
+        StreamKey { room, stream, generation: Generation(generation) }
+    }
+
+    /// The publisher's claim holds.
+    pub fn claim(&mut self, client: usize, generation: u64) {
+        let session = self.clients[client].session;
+        let key = Self::key(generation);
+        self.sfu.handle_claimed(self.now, session, key, "me".parse().unwrap(), UnixMillis(generation));
+    }
+
+    /// Lets everything that is on its way arrive, at one moment.
+    pub fn settle(&mut self) {
+        for _ in 0..200 {
+            let mut moved = false;
+            for at in 0..self.clients.len() {
+                let mut out = VecDeque::new();
+                self.clients[at].rtc.handle_input(Input::Timeout(self.now)).unwrap();
+                self.clients[at].poll(&mut out);
+                moved |= !out.is_empty();
+                let addr = self.clients[at].addr;
+                for contents in out {
+                    self.sfu.handle_datagram(self.now, addr, &contents);
+                }
+            }
+            self.sfu.handle_timeout(self.now);
+            moved |= self.deliver();
+            if !moved {
+                return;
+            }
+        }
+        panic!("it never settles");
+    }
+
+    fn deliver(&mut self) -> bool {
+        let mut wire: Vec<(SocketAddr, Vec<u8>)> = Vec::new();
+        while let Some(datagram) = self.sfu.poll_datagram() {
+            self.datagrams_of_str0m += 1;
+            wire.push((datagram.to, datagram.contents));
+        }
+        let take = |trains: &mut Trains, wire: &mut Vec<(SocketAddr, Vec<u8>)>| {
+            for train in trains.pending() {
+                for packet in trains.arena()[train.range.clone()].chunks(train.segment) {
+                    wire.push((train.dst, packet.to_vec()));
+                }
+            }
+            let all = trains.pending().len();
+            trains.advance(all);
+        };
+        let Self { sfu, trains, .. } = self;
+        let mut early = Vec::new();
+        sfu.flush(self.now, trains, &mut |trains| take(trains, &mut early));
+        trains.end();
+        wire.extend(early);
+        take(trains, &mut wire);
+        let moved = !wire.is_empty();
+        for (to, contents) in wire {
+            if let Some(client) = self.clients.iter_mut().find(|c| c.addr == to) {
+                client.receive(self.now, &contents);
+            }
+        }
+        moved
+    }
+
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now = (self.now + Duration::from_millis(10)).min(end);
+            self.settle();
+        }
+    }
+
+    /// Sends one frame of `packets` packets of the first m-line of a kind.
+    pub fn frame(&mut self, client: usize, kind: MediaKind, first: u64, packets: u64, ts: u32, key: bool) {
+        let now = self.now;
+        let (pt, ssrc) = self.clients[client].tx(kind);
+        for n in 0..packets {
+            let seq = first + n;
+            let payload = payload(kind, seq, key && n == 0);
+            let marker = n + 1 == packets;
+            let write = RtpWrite::new(pt, seq.into(), ts, now, payload).marker(marker).nackable(true);
+            let client = &mut self.clients[client];
+            client.rtc.direct_api().stream_tx(&ssrc).unwrap().write_rtp(write);
+        }
+        self.settle();
+    }
+}
+
+/// What a packet with this number carries: an IDR slice or a P slice, then bytes made of the number.
+pub fn payload(kind: MediaKind, seq: u64, key: bool) -> Vec<u8> {
+    let first = match (kind, key) {
+        (MediaKind::Video, true) => 0x65,
+        (MediaKind::Video, false) => 0x41,
+        _ => 0x78,
+    };
+    let mut bytes = vec![first];
+    bytes.extend((0..if kind == MediaKind::Video { 900_u64 } else { 80 }).map(|n| (n ^ seq) as u8));
+    bytes
+}
+
+impl Client {
+    fn tx(&mut self, kind: MediaKind) -> (Pt, Ssrc) {
+        let mid = self.mids.iter().find(|(k, _)| *k == kind).unwrap().1;
+        let codec = if kind == MediaKind::Video { str0m::format::Codec::H264 } else { str0m::format::Codec::Opus };
+        let pt = self.rtc.media(mid).unwrap().remote_pts().iter().copied();
+        let params: Vec<Pt> = pt.collect();
+        let pt = self.rtc.codec_config().find(|p| p.spec().codec == codec && params.contains(&p.pt())).unwrap().pt();
+        let ssrc = self.rtc.direct_api().stream_tx_by_mid(mid, None).unwrap().ssrc();
+        (pt, ssrc)
+    }
+
+    pub fn receive(&mut self, now: Instant, contents: &[u8]) {
+        let is_rtp = contents[0] & 0xc0 == 0x80 && !(192..=223).contains(&contents[1]);
+        if is_rtp {
+            self.seen += 1;
+            if self.lose_every.is_some_and(|n| self.seen % n == 0) {
+                self.dropped += 1;
+                return;
+            }
+        }
+        let Ok(parsed) = contents.try_into() else { return };
+        let receive = Receive {
+            proto: Protocol::Udp,
+            source: SERVER.parse().unwrap(),
+            destination: self.addr,
+            contents: parsed,
+        };
+        self.rtc.handle_input(Input::Receive(now, receive)).unwrap();
+        let mut out = VecDeque::new();
+        self.poll(&mut out);
+        self.pending.extend(out);
+    }
+
+    fn poll(&mut self, out: &mut VecDeque<Vec<u8>>) {
+        out.append(&mut self.pending);
+        loop {
+            match self.rtc.poll_output().unwrap() {
+                Output::Timeout(_) => return,
+                Output::Transmit(t) => out.push_back(t.contents.to_vec()),
+                Output::Event(Event::Connected) => self.connected = true,
+                Output::Event(Event::Closed) => self.closed = true,
+                Output::Event(Event::RtpPacket(packet)) => self.got.push(packet),
+                Output::Event(Event::KeyframeRequest(_)) => self.keyframes_asked += 1,
+                Output::Event(_) => {}
+            }
+        }
+    }
+
+    /// Asks for a keyframe as a decoder that lost its picture.
+    pub fn ask_keyframe(&mut self) {
+        let mid = self.mids.iter().find(|(k, _)| *k == MediaKind::Video).unwrap().1;
+        let mut api = self.rtc.direct_api();
+        api.stream_rx_by_mid(mid, None).unwrap().request_keyframe(KeyframeRequestKind::Pli);
+    }
+}

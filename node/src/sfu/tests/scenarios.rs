@@ -1,0 +1,194 @@
+//! What a shard does, told as sentences.
+
+use std::time::Duration;
+
+use str0m::media::MediaKind::{Audio, Video};
+
+use super::client::{World, payload};
+use crate::service::Direction::{Publish, View};
+use crate::sfu::Event;
+
+fn published() -> World {
+    let mut world = World::new();
+    world.join(Publish, &[Audio, Video]);
+    world.claim(0, 1);
+    world.pass(Duration::from_millis(200));
+    assert!(world.clients[0].connected);
+    world
+}
+
+fn video(world: &World, client: usize) -> Vec<&str0m::rtp::RtpPacket> {
+    world.clients[client].got.iter().filter(|p| p.payload.len() > 200).collect()
+}
+
+#[test]
+fn a_viewer_gets_every_packet_after_its_first_keyframe_and_none_by_str0m() {
+    let mut world = published();
+    let viewers: Vec<usize> = (0..3).map(|_| world.join(View, &[Audio, Video])).collect();
+    world.pass(Duration::from_millis(200));
+    for frame in 0..30_u32 {
+        let first = 100 + u64::from(frame) * 4;
+        world.frame(0, Video, first, 4, frame * 3_000, frame % 10 == 2);
+        world.frame(0, Audio, 500 + u64::from(frame), 1, frame * 960, false);
+        world.pass(Duration::from_millis(30));
+    }
+    for viewer in viewers {
+        let got = video(&world, viewer);
+        assert_eq!(got.len(), 28 * 4, "from the keyframe in frame 2 on");
+        for (n, packet) in got.iter().enumerate() {
+            let seq = 108 + n as u64;
+            assert_eq!(packet.payload[..], payload(Video, seq, n % 40 == 0)[..]);
+            assert_eq!(*packet.seq_no, *got[0].seq_no + n as u64, "numbered without a hole");
+        }
+        let audio = world.clients[viewer].got.iter().filter(|p| p.payload.len() < 200).count();
+        assert_eq!(audio, 30);
+        let report = got.last().unwrap().last_sender_info.expect("a sender report came");
+        assert!(report.sender_packet_count > 0);
+    }
+    assert_eq!(world.sfu.counters().str0m_viewer_rtp, 0);
+    assert_eq!(world.sfu.counters().egress_packets, 3 * (28 * 4 + 30));
+}
+
+#[test]
+fn what_a_viewer_loses_is_sent_again_from_the_ring() {
+    let mut world = published();
+    let viewer = world.join(View, &[Video]);
+    world.pass(Duration::from_millis(200));
+    world.clients[viewer].lose_every = Some(20);
+    for frame in 0..60_u32 {
+        world.frame(0, Video, 100 + u64::from(frame) * 4, 4, frame * 3_000, frame == 0);
+        world.pass(Duration::from_millis(30));
+    }
+    world.clients[viewer].lose_every = None;
+    world.frame(0, Video, 340, 1, 180_000, false);
+    world.pass(Duration::from_millis(500));
+    assert!(world.clients[viewer].dropped > 5);
+    let mut seqs: Vec<u64> = video(&world, viewer).iter().map(|p| *p.seq_no).collect();
+    seqs.sort_unstable();
+    seqs.dedup();
+    assert_eq!(seqs.len(), 241, "all of them, once the lost ones have come again");
+    assert!(world.sfu.counters().rtx_packets > 0);
+}
+
+#[test]
+fn a_thousand_wishes_for_a_keyframe_reach_the_publisher_as_one() {
+    let mut world = published();
+    let viewers: Vec<usize> = (0..20).map(|_| world.join(View, &[Video])).collect();
+    world.pass(Duration::from_millis(100));
+    let before = world.clients[0].keyframes_asked;
+    world.frame(0, Video, 100, 3, 0, true);
+    for viewer in &viewers {
+        world.clients[*viewer].ask_keyframe();
+    }
+    world.pass(Duration::from_millis(100));
+    assert!(world.sfu.counters().keyframe_wishes >= 20);
+    assert!(world.clients[0].keyframes_asked - before <= 1, "asked {}", world.clients[0].keyframes_asked);
+}
+
+#[test]
+fn a_joiner_is_served_from_a_fresh_keyframe_in_the_ring() {
+    let mut world = published();
+    world.frame(0, Video, 100, 5, 0, true);
+    world.frame(0, Video, 105, 5, 3_000, false);
+    let asked = world.sfu.counters().keyframe_requests;
+    let viewer = world.join(View, &[Video]);
+    world.pass(Duration::from_millis(100));
+    assert_eq!(video(&world, viewer).len(), 10, "the ring's keyframe and all behind it");
+    assert_eq!(world.sfu.counters().keyframe_requests, asked, "and nobody was asked for one");
+}
+
+#[test]
+fn viewers_keep_their_session_when_the_publisher_comes_back() {
+    let mut world = published();
+    let viewer = world.join(View, &[Audio, Video]);
+    world.pass(Duration::from_millis(100));
+    for frame in 0..10_u32 {
+        world.frame(0, Video, 100 + u64::from(frame), 1, frame * 3_000, frame == 0);
+        world.pass(Duration::from_millis(30));
+    }
+    let session = world.clients[0].session;
+    assert!(world.sfu.end(world.now, session, freshet_cluster::room::EndReason::Closed));
+    world.pass(Duration::from_millis(300));
+    let again = world.join(Publish, &[Audio, Video]);
+    world.claim(again, 2);
+    world.pass(Duration::from_millis(200));
+    for frame in 0..10_u32 {
+        world.frame(again, Video, 7_000 + u64::from(frame), 1, 900_000 + frame * 3_000, frame == 0);
+        world.pass(Duration::from_millis(30));
+    }
+    let got = video(&world, viewer);
+    assert_eq!(got.len(), 20);
+    for pair in got.windows(2) {
+        assert_eq!(*pair[1].seq_no, *pair[0].seq_no + 1, "one sequence across both publishers");
+        let step = pair[1].header.timestamp.wrapping_sub(pair[0].header.timestamp);
+        assert!(step > 0 && step < 90_000 * 2, "timestamps go on, by {step}");
+    }
+}
+
+#[test]
+fn nothing_is_left_of_fifty_joins_and_leaves() {
+    let mut world = World::new();
+    for round in 0..50 {
+        let publisher = world.join(Publish, &[Audio, Video]);
+        world.claim(publisher, 1 + round);
+        let viewer = world.join(View, &[Audio, Video]);
+        world.pass(Duration::from_millis(60));
+        for client in [publisher, viewer] {
+            let session = world.clients[client].session;
+            assert!(world.sfu.end(world.now, session, freshet_cluster::room::EndReason::Closed));
+        }
+        world.clients.clear();
+        world.pass(Duration::from_millis(20));
+    }
+    assert_eq!(world.sfu.kept(), (0, 0, 0, 0));
+    let mut ended = 0;
+    while let Some(event) = world.sfu.poll_event() {
+        ended += usize::from(matches!(event, Event::Ended { .. }));
+    }
+    assert_eq!(ended, 100);
+}
+
+#[test]
+fn a_silent_session_ends_after_its_time() {
+    let mut world = published();
+    world.clients.clear();
+    world.now += Duration::from_secs(16);
+    world.sfu.handle_timeout(world.now);
+    assert_eq!(world.sfu.kept().0, 0);
+}
+
+#[test]
+fn answers_have_one_stream_and_every_codec_of_the_offer() {
+    let mut world = published();
+    let viewer = world.join(View, &[Audio, Video]);
+    let answer = &world.clients[viewer].answer;
+    let streams: std::collections::BTreeSet<&str> =
+        answer.lines().filter_map(|l| l.strip_prefix("a=msid:")).filter_map(|l| l.split(' ').next()).collect();
+    assert_eq!(streams.len(), 1);
+    let cnames: std::collections::BTreeSet<&str> =
+        answer.lines().filter_map(|l| l.split_once("cname:")).map(|(_, c)| c).collect();
+    assert_eq!(cnames.len(), 1);
+    for codec in ["H264/90000", "VP8/90000", "opus/48000/2"] {
+        assert!(answer.contains(codec), "{codec} in {answer}");
+    }
+}
+
+#[test]
+fn hostile_datagrams_are_counted_and_dropped() {
+    let mut world = published();
+    let addr = world.clients[0].addr;
+    for len in 0..200_usize {
+        for first in [0x00, 0x16, 0x80, 0x90, 0xbf, 0xff] {
+            let mut bytes = vec![first; len];
+            if len > 8 {
+                bytes[4..8].copy_from_slice(&[0x21, 0x12, 0xa4, 0x42]);
+            }
+            world.sfu.handle_datagram(world.now, addr, &bytes);
+            world.sfu.handle_datagram(world.now, "127.0.0.1:9".parse().unwrap(), &bytes);
+        }
+    }
+    world.pass(Duration::from_millis(50));
+    assert!(world.sfu.counters().unknown_datagrams > 0);
+    world.frame(0, Video, 100, 3, 0, true);
+    assert_eq!(world.sfu.counters().ingress_packets, 3, "the session goes on");
+}

@@ -1,0 +1,124 @@
+//! What comes from viewers: RTCP. What they get beside packets: retransmissions and sender reports.
+
+use std::time::Instant;
+
+use str0m::rtp::RawPacket;
+use str0m::rtp::rtcp::Rtcp;
+
+use super::sessions::Role;
+use super::{Datagram, Sfu};
+use crate::forward::egress::Again;
+use crate::media::clock::Skew;
+use crate::peer::viewer::REPORT_EVERY;
+
+/// Sequence numbers of one NACK message that are looked at; a message that asks for more is forged or hopeless.
+const NACK_MAX: usize = 256;
+
+impl Sfu {
+    pub(super) fn viewer_event(&mut self, now: Instant, at: usize, event: str0m::Event) {
+        match event {
+            str0m::Event::Connected => {
+                let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
+                viewer.connected = true;
+                let attached: Vec<(usize, usize)> = viewer
+                    .slots
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(n, slot)| slot.attached.as_ref().map(|a| (n, a.lane)))
+                    .collect();
+                for (n, lane) in attached {
+                    self.join_lane(now, lane, at, n);
+                }
+            }
+            str0m::Event::RawPacket(raw) => {
+                if let RawPacket::RtcpRx(rtcp) = *raw {
+                    self.viewer_rtcp(now, at, rtcp);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn viewer_rtcp(&mut self, now: Instant, at: usize, rtcp: Rtcp) {
+        let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
+        viewer.proven();
+        let wish = match rtcp {
+            Rtcp::Nack(nack) => {
+                let seqs = nack.reports.iter().flat_map(|e| nacked(e.pid, e.blp)).take(NACK_MAX);
+                let seqs: Vec<u16> = seqs.collect();
+                self.retransmit(now, at, *nack.ssrc, &seqs);
+                None
+            }
+            Rtcp::Pli(pli) => Some(*pli.ssrc),
+            Rtcp::Fir(fir) => fir.reports.iter().next().map(|f| *f.ssrc),
+            _ => None,
+        };
+        if let Some(ssrc) = wish {
+            self.counters.keyframe_wishes = self.counters.keyframe_wishes.saturating_add(1);
+            let Some(Role::Viewer(viewer)) = self.sessions.get(at).map(|s| &s.role) else { return };
+            let slot = viewer.slot_of(ssrc).and_then(|n| viewer.slots.get(n));
+            if let Some(lane) = slot.and_then(|s| s.attached.as_ref()).map(|a| a.lane) {
+                self.want_keyframe(now, lane);
+            }
+        }
+    }
+
+    /// Answers a NACK from the ring.
+    fn retransmit(&mut self, now: Instant, at: usize, ssrc: u32, seqs: &[u16]) {
+        let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
+        let (Some(n), Some(to)) = (viewer.slot_of(ssrc), viewer.to) else { return };
+        let (Some(slot), Some(sealer)) = (viewer.slots.get_mut(n), viewer.sealer.as_mut()) else { return };
+        let Some(attached) = &slot.attached else { return };
+        let Some(lane) = self.lanes.get(attached.lane) else { return };
+        for seq in seqs {
+            let found = slot.outlet.index_of(*seq).and_then(|index| lane.ring.get(index));
+            let Some(packet) = found else {
+                self.counters.rtx_missed = self.counters.rtx_missed.saturating_add(1);
+                continue;
+            };
+            let Some(format) = attached.formats.get(usize::from(packet.codec)).copied().flatten() else { continue };
+            match slot.outlet.again(sealer, format, packet, *seq, now) {
+                Again::Sent(contents) => {
+                    self.counters.rtx_packets = self.counters.rtx_packets.saturating_add(1);
+                    self.datagrams.push_back(Datagram { to, contents });
+                }
+                Again::TooSoon => {
+                    self.counters.rtx_suppressed = self.counters.rtx_suppressed.saturating_add(1);
+                }
+                Again::Failed => {
+                    self.counters.seal_failures = self.counters.seal_failures.saturating_add(1);
+                }
+            }
+        }
+    }
+
+    /// Sends the sender reports that are due.
+    pub(super) fn viewer_tick(&mut self, now: Instant, at: usize) {
+        let wall = self.config.wall.micros(now);
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        let Role::Viewer(viewer) = &mut session.role else { return };
+        let (Some(to), Some(sealer)) = (viewer.to, viewer.sealer.as_mut()) else { return };
+        let watching = viewer.watching.as_ref();
+        let stream = watching.and_then(|w| self.rooms.get(&session.room).and_then(|r| r.streams.get(w)));
+        for slot in &mut viewer.slots {
+            if !slot.report_due.is_some_and(|due| due <= now) {
+                continue;
+            }
+            slot.report_due = None;
+            let Some(stream) = stream else { continue };
+            let video = slot.kind == freshet_relay_proto::track::MediaKind::Video;
+            let skew = if video { self.config.report_skew } else { Skew::default() };
+            let report = slot.outlet.report(sealer, &viewer.label, &stream.clock, wall, skew);
+            if let Some(contents) = report {
+                self.datagrams.push_back(Datagram { to, contents });
+            }
+            slot.report_due = now.checked_add(REPORT_EVERY);
+        }
+    }
+}
+
+/// The sequence numbers of one NACK entry (RFC 4585 section 6.2.1).
+fn nacked(pid: u16, blp: u16) -> impl Iterator<Item = u16> {
+    let others = (0..16_u16).filter(move |bit| blp & (1 << bit) != 0);
+    std::iter::once(pid).chain(others.map(move |bit| pid.wrapping_add(bit).wrapping_add(1)))
+}

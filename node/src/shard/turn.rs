@@ -1,0 +1,221 @@
+//! One turn after the other: take what came, let the machine decide, flush.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use freshet_cluster::room::EndReason;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Counted, Order, Tell};
+use crate::agent::Link;
+use crate::forward::train::{TrainLimits, Trains};
+use crate::quic::{MediaIn, MediaOut};
+use crate::sfu::{self, Sfu};
+use crate::socket::{RecvBatch, SendBatch, Socket, Stop};
+
+/// Batches of datagrams taken in one turn: more would keep what is in from going out.
+const BATCHES: usize = 4;
+/// Packets of links and orders taken in one turn.
+const PER_TURN: usize = 256;
+/// Longest sleep: the machine is looked at again at least so often.
+const IDLE: Duration = Duration::from_secs(1);
+/// How often, and with what pauses, a full socket is tried again while the arena is full too.
+const BUSY_TRIES: usize = 20;
+const BUSY_PAUSE: Duration = Duration::from_micros(100);
+
+pub(super) struct Turn {
+    machine: Sfu,
+    socket: Socket,
+    events: mpsc::Sender<sfu::Event>,
+    sessions: Arc<AtomicU32>,
+    links: Vec<(Link, MediaOut)>,
+    trains: Trains,
+    batch: SendBatch,
+    dropped: u64,
+}
+
+impl Turn {
+    pub fn new(machine: Sfu, socket: Socket, events: mpsc::Sender<sfu::Event>, sessions: Arc<AtomicU32>) -> Self {
+        let trains = Trains::new(TrainLimits::default());
+        Self { machine, socket, events, sessions, links: Vec::new(), trains, batch: SendBatch::default(), dropped: 0 }
+    }
+
+    pub async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut media: mpsc::Receiver<MediaIn>) {
+        let mut received = RecvBatch::new(&self.socket);
+        loop {
+            let now = Instant::now();
+            let due = self.machine.poll_timeout().map_or(IDLE, |due| due.saturating_duration_since(now)).min(IDLE);
+            let waiting = !self.trains.is_empty();
+            tokio::select! {
+                biased;
+                _ = self.socket.readable() => self.receive(&mut received),
+                _ = self.socket.writable(), if waiting => {}
+                packet = media.recv() => {
+                    if let Some(packet) = packet {
+                        self.link_packet(packet);
+                        self.more_link_packets(&mut media);
+                    }
+                }
+                order = orders.recv() => match order {
+                    Some(order) => self.order(order),
+                    None => return,
+                },
+                () = tokio::time::sleep(due) => {}
+            }
+            for _ in 0..PER_TURN {
+                let Ok(order) = orders.try_recv() else { break };
+                self.order(order);
+            }
+            self.finish().await;
+        }
+    }
+
+    fn receive(&mut self, received: &mut RecvBatch) {
+        for _ in 0..BATCHES {
+            match self.socket.try_recv(received) {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {
+                    let now = Instant::now();
+                    for datagram in received.iter() {
+                        self.machine.handle_datagram(now, datagram.source, datagram.bytes);
+                    }
+                }
+            }
+        }
+    }
+
+    fn more_link_packets(&mut self, media: &mut mpsc::Receiver<MediaIn>) {
+        for _ in 0..PER_TURN {
+            let Ok(packet) = media.try_recv() else { return };
+            self.link_packet(packet);
+        }
+    }
+
+    fn link_packet(&mut self, packet: MediaIn) {
+        let (alias, lane, link) = (packet.header.alias, (packet.header.track, packet.header.layer), packet.link);
+        let packet = super::wire::packet(packet);
+        self.machine.handle_link_packet(Instant::now(), Link(link.0), alias, lane, packet);
+    }
+
+    /// Lets time pass, flushes, and hands out what the machine wants handed out.
+    async fn finish(&mut self) {
+        let now = Instant::now();
+        if self.machine.poll_timeout().is_some_and(|due| due <= now) {
+            self.machine.handle_timeout(now);
+        }
+        let Self { machine, trains, socket, batch, dropped, .. } = self;
+        let mut depart = |trains: &mut Trains| depart(socket, batch, trains, dropped);
+        while let Some(datagram) = machine.poll_datagram() {
+            trains.begin(datagram.to, None);
+            if trains.slot(datagram.contents.len()).is_none() {
+                trains.end();
+                depart(trains);
+                trains.begin(datagram.to, None);
+            }
+            if let Some(slot) = trains.slot(datagram.contents.len()) {
+                slot.copy_from_slice(&datagram.contents);
+                trains.commit(datagram.contents.len());
+            }
+            trains.end();
+        }
+        machine.flush(now, trains, &mut depart);
+        trains.end();
+        let sent = socket.try_send(batch, trains.arena(), trains.pending());
+        trains.advance(sent.trains);
+        if sent.stop == Some(Stop::Busy) {
+            tokio::time::sleep(BUSY_PAUSE).await;
+        }
+        for packet in machine.drain_link_packets() {
+            let to = self.links.iter().find(|(link, _)| *link == packet.link);
+            if let Some((_, media)) = to {
+                super::wire::send(media, &packet);
+            }
+        }
+        self.sessions.store(u32::try_from(machine.kept().0).unwrap_or(u32::MAX), Ordering::Relaxed);
+        // Events wait in the machine while the node's task is busy; they are as many as sessions at most.
+        while let Some(event) = self.machine.poll_event() {
+            match self.events.try_send(event) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(event)) => {
+                    self.machine.unpoll_event(event);
+                    break;
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => break,
+            }
+        }
+    }
+
+    fn order(&mut self, order: Order) {
+        let now = Instant::now();
+        let machine = &mut self.machine;
+        // A client that went away does not wait for its answer: the session ends by silence.
+        match order {
+            Order::Create(ask, reply) => {
+                let id = ask.session;
+                if reply.send(machine.create(now, ask)).is_err() {
+                    machine.end(now, id, EndReason::Closed);
+                }
+            }
+            Order::Look(session, who, reply) => drop(reply.send(machine.look(session, &who))),
+            Order::Patch { session, who, if_match, fragment, reply } => {
+                drop(reply.send(machine.patch(now, session, &who, &if_match, &fragment)));
+            }
+            Order::EndBy(session, who, reply) => drop(reply.send(machine.end_by(now, session, &who))),
+            Order::EndAll(reason, reply) => self.end_all(now, reason, reply),
+            Order::Tell(tell) => self.tell(now, tell),
+            Order::Count(reply) => {
+                let counted = Counted {
+                    counters: machine.counters().clone(),
+                    kept: machine.kept(),
+                    socket_dropped: self.dropped,
+                };
+                drop(reply.send(counted));
+            }
+        }
+    }
+
+    fn end_all(&mut self, now: Instant, reason: EndReason, reply: oneshot::Sender<()>) {
+        self.machine.end_all(now, reason);
+        let _ = reply.send(());
+    }
+
+    fn tell(&mut self, now: Instant, tell: Tell) {
+        let machine = &mut self.machine;
+        match tell {
+            Tell::End(session, reason) => {
+                machine.end(now, session, reason);
+            }
+            Tell::Claimed { session, key, identity, started_at } => {
+                machine.handle_claimed(now, session, key, identity, started_at);
+            }
+            Tell::RemoteUp(stream) => machine.handle_remote_up(now, stream),
+            Tell::RemoteDown(key) => machine.handle_remote_down(now, &key),
+            Tell::Forward { key, lane, link, alias, from } => {
+                machine.handle_forward(now, &key, lane, link, alias, from);
+            }
+            Tell::Unforward { key, lane, link } => machine.handle_unforward(&key, lane, link),
+            Tell::Keyframe(key, lane) => machine.handle_keyframe_request(now, &key, lane),
+            Tell::LinkUp(link, media) => self.links.push((link, media)),
+            Tell::LinkDown(link) => {
+                self.links.retain(|(l, _)| *l != link);
+                machine.handle_link_down(link);
+            }
+        }
+    }
+}
+
+/// Empties the arena: waits a little for a full socket, then gives up what is left and counts it.
+fn depart(socket: &Socket, batch: &mut SendBatch, trains: &mut Trains, dropped: &mut u64) {
+    for _ in 0..BUSY_TRIES {
+        let sent = socket.try_send(batch, trains.arena(), trains.pending());
+        trains.advance(sent.trains);
+        if sent.stop.is_none() {
+            return;
+        }
+        std::thread::sleep(BUSY_PAUSE);
+    }
+    let left = trains.pending().len();
+    *dropped = dropped.saturating_add(u64::try_from(left).unwrap_or(u64::MAX));
+    trains.advance(left);
+}
