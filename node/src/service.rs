@@ -172,16 +172,16 @@ pub struct SessionInfo {
 pub trait SessionService: Send + Sync + 'static {
     /// Makes a session and answers its offer.
     async fn create(&self, ask: CreateSession) -> Result<Created, CreateError>;
-    /// Looks at a session that belongs to `who`.
-    async fn look(&self, session: SessionId, who: &Identity) -> Result<SessionInfo, SessionError>;
+    /// Looks at a session that belongs to `who`; without `who` (open mode) its URL is the credential.
+    async fn look(&self, session: SessionId, who: Option<&Identity>) -> Result<SessionInfo, SessionError>;
     /// Adds candidates, or restarts ICE when `if_match` is `*`.
     async fn patch(
         &self,
         session: SessionId,
-        who: &Identity,
+        who: Option<&Identity>,
         if_match: IfMatch,
         fragment: Fragment,
     ) -> Result<Patched, SessionError>;
     /// Ends a session that belongs to `who`.
-    async fn end(&self, session: SessionId, who: &Identity) -> Result<(), SessionError>;
+    async fn end(&self, session: SessionId, who: Option<&Identity>) -> Result<(), SessionError>;
 }

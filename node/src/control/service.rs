@@ -165,20 +165,20 @@ impl SessionService for Service {
         Ok(Created { session, answer, etag })
     }
 
-    async fn look(&self, session: SessionId, who: &Identity) -> Result<SessionInfo, SessionError> {
-        self.ask(session, |reply| Order::Look(session, who.clone(), reply)).await
+    async fn look(&self, session: SessionId, who: Option<&Identity>) -> Result<SessionInfo, SessionError> {
+        self.ask(session, |reply| Order::Look(session, who.cloned(), reply)).await
     }
 
     async fn patch(
         &self,
         session: SessionId,
-        who: &Identity,
+        who: Option<&Identity>,
         if_match: IfMatch,
         fragment: Fragment,
     ) -> Result<Patched, SessionError> {
         let order = |reply| Order::Patch {
             session,
-            who: who.clone(),
+            who: who.cloned(),
             if_match: if_match.clone(),
             fragment: fragment.clone(),
             reply,
@@ -186,7 +186,7 @@ impl SessionService for Service {
         self.ask(session, order).await
     }
 
-    async fn end(&self, session: SessionId, who: &Identity) -> Result<(), SessionError> {
-        self.ask(session, |reply| Order::EndBy(session, who.clone(), reply)).await
+    async fn end(&self, session: SessionId, who: Option<&Identity>) -> Result<(), SessionError> {
+        self.ask(session, |reply| Order::EndBy(session, who.cloned(), reply)).await
     }
 }

@@ -122,8 +122,8 @@ impl Sfu {
         Ok((answer, ufrag))
     }
 
-    /// What is known of a session that belongs to `who`.
-    pub fn look(&self, id: SessionId, who: &Identity) -> Result<SessionInfo, SessionError> {
+    /// What is known of a session that belongs to `who`; without `who` its unguessable id is the credential.
+    pub fn look(&self, id: SessionId, who: Option<&Identity>) -> Result<SessionInfo, SessionError> {
         let session = self.find(id, who)?;
         let direction = match session.role {
             Role::Publisher(_) => Direction::Publish,
@@ -132,10 +132,10 @@ impl Sfu {
         Ok(SessionInfo { direction, room: session.room.clone(), etag: session.ufrag.clone() })
     }
 
-    fn find(&self, id: SessionId, who: &Identity) -> Result<&Session, SessionError> {
+    fn find(&self, id: SessionId, who: Option<&Identity>) -> Result<&Session, SessionError> {
         let session = self.by_id.get(&id).and_then(|at| self.sessions.get(*at));
         let session = session.filter(|s| s.closing.is_none()).ok_or(SessionError::NotFound { reason: None })?;
-        if session.identity == *who { Ok(session) } else { Err(SessionError::NotYours) }
+        if who.is_none_or(|who| session.identity == *who) { Ok(session) } else { Err(SessionError::NotYours) }
     }
 
     /// Adds candidates, or restarts ICE.
@@ -143,7 +143,7 @@ impl Sfu {
         &mut self,
         now: Instant,
         id: SessionId,
-        who: &Identity,
+        who: Option<&Identity>,
         if_match: &IfMatch,
         fragment: &Fragment,
     ) -> Result<Patched, SessionError> {
@@ -243,7 +243,7 @@ impl Sfu {
     }
 
     /// Ends a session that belongs to `who`.
-    pub fn end_by(&mut self, now: Instant, id: SessionId, who: &Identity) -> Result<(), SessionError> {
+    pub fn end_by(&mut self, now: Instant, id: SessionId, who: Option<&Identity>) -> Result<(), SessionError> {
         self.find(id, who)?;
         self.end(now, id, EndReason::Closed);
         Ok(())

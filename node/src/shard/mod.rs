@@ -30,13 +30,13 @@ pub enum Order {
     /// Make a session.
     Create(Ask, oneshot::Sender<Result<(String, String), CreateError>>),
     /// Look at a session.
-    Look(SessionId, Identity, oneshot::Sender<Result<SessionInfo, SessionError>>),
+    Look(SessionId, Option<Identity>, oneshot::Sender<Result<SessionInfo, SessionError>>),
     /// Add candidates or restart ICE.
     Patch {
         /// Which.
         session: SessionId,
         /// By whom.
-        who: Identity,
+        who: Option<Identity>,
         /// `If-Match`.
         if_match: IfMatch,
         /// What.
@@ -45,7 +45,7 @@ pub enum Order {
         reply: oneshot::Sender<Result<Patched, SessionError>>,
     },
     /// End a session for its client.
-    EndBy(SessionId, Identity, oneshot::Sender<Result<(), SessionError>>),
+    EndBy(SessionId, Option<Identity>, oneshot::Sender<Result<(), SessionError>>),
     /// End all sessions and say when their clients have been told.
     EndAll(EndReason, oneshot::Sender<()>),
     /// Something that every shard is told.

@@ -157,11 +157,11 @@ impl Turn {
                     machine.end(now, id, EndReason::Closed);
                 }
             }
-            Order::Look(session, who, reply) => drop(reply.send(machine.look(session, &who))),
+            Order::Look(session, who, reply) => drop(reply.send(machine.look(session, who.as_ref()))),
             Order::Patch { session, who, if_match, fragment, reply } => {
-                drop(reply.send(machine.patch(now, session, &who, &if_match, &fragment)));
+                drop(reply.send(machine.patch(now, session, who.as_ref(), &if_match, &fragment)));
             }
-            Order::EndBy(session, who, reply) => drop(reply.send(machine.end_by(now, session, &who))),
+            Order::EndBy(session, who, reply) => drop(reply.send(machine.end_by(now, session, who.as_ref()))),
             Order::EndAll(reason, reply) => self.end_all(now, reason, reply),
             Order::Tell(tell) => self.tell(now, tell),
             Order::Count(reply) => {
