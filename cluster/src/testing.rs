@@ -5,6 +5,7 @@
 #![allow(clippy::expect_used, clippy::panic)]
 
 use std::fs::File;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -33,7 +34,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(&mut self, mut command: Command) {
+    fn start(&mut self, mut command: Command, ready: fn(TcpStream) -> bool) {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let log = File::options().create(true).append(true).open(&self.log).expect("a log file");
         let copy = log.try_clone().expect("a second handle of the log file");
@@ -46,7 +47,8 @@ impl Server {
             )
         }));
         let begun = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+        // An open port is not enough: etcd listens before it knows its data, and one that is killed then is broken.
+        while !TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok_and(ready) {
             let ended = self.child.as_mut().and_then(|c| c.try_wait().ok().flatten());
             if ended.is_some() || begun.elapsed() > START_LIMIT {
                 self.stop();
@@ -132,7 +134,9 @@ impl EtcdServer {
             .arg(format!("--initial-advertise-peer-urls={peer}"))
             .arg(format!("--initial-cluster=test={peer}"))
             .args(["--heartbeat-interval=50", "--election-timeout=500"]);
-        self.server.start(command);
+        self.server.start(command, |stream| {
+            answer(stream, "GET /health HTTP/1.0\r\n\r\n").contains("\"health\":\"true\"")
+        });
     }
 
     /// Kills it and removes its data.
@@ -188,7 +192,8 @@ impl NatsServer {
             .args(["--addr", "127.0.0.1", "--port", &self.server.port.to_string(), "--jetstream"])
             .arg("--store_dir")
             .arg(self.data());
-        self.server.start(command);
+        // It sends INFO unasked, JetStream being ready by then.
+        self.server.start(command, |stream| answer(stream, "").contains("\"jetstream\":true"));
     }
 
     /// Kills it and removes its data.
@@ -205,6 +210,27 @@ impl NatsServer {
     fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
+}
+
+/// What a server says first, or to a request; empty when it says nothing in time.
+fn answer(mut stream: TcpStream, request: &str) -> String {
+    let mut text = vec![0; 4096];
+    let read = stream
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .and_then(|()| stream.write_all(request.as_bytes()))
+        .and_then(|()| {
+            let mut len = 0;
+            while let Some(rest) = text.get_mut(len..).filter(|r| !r.is_empty()) {
+                let n = stream.read(rest)?;
+                len += n;
+                if n == 0 || request.is_empty() {
+                    break;
+                }
+            }
+            Ok(len)
+        });
+    text.truncate(read.unwrap_or_default());
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 fn remove(dir: &Path) {
