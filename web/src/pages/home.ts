@@ -112,7 +112,7 @@ function joinForm(): HTMLElement {
   const input = h('input', {
     id: 'join-room',
     name: 'room',
-    placeholder: 'Room name or link',
+    placeholder: 'Room or its link',
     autocomplete: 'off',
     autocapitalize: 'none',
     spellcheck: 'false',

@@ -71,10 +71,14 @@ export function water(seed: string, className: string): SVGSVGElement {
     return state / 2 ** 32;
   };
   for (let line = 0; line < 7; line += 1) {
-    const y = 70 + line * 22;
-    const rise = 18 + next() * 46;
-    const bend = 90 + next() * 130;
-    const d = `M-10 ${y + next() * 16}C${bend} ${y - rise} ${bend + 70} ${y + rise} ${230 + next() * 40} ${y + next() * 12}S350 ${y - rise * 0.7} 410 ${y + next() * 24}V235H-10z`;
+    const y = 74 + line * 21;
+    const rise = 10 + next() * 26;
+    const crest = 120 + next() * 160;
+    const left = (y + next() * 14).toFixed(0);
+    const middle = (y - 6 + next() * 20).toFixed(0);
+    const right = (y + next() * 18).toFixed(0);
+    // Both control points of a crest share its height: the line stays smooth, and never folds.
+    const d = `M-10 ${left}C${(crest * 0.4).toFixed(0)} ${(y - rise).toFixed(0)} ${(crest * 0.7).toFixed(0)} ${middle} ${crest.toFixed(0)} ${middle}S${(crest + (410 - crest) * 0.6).toFixed(0)} ${(y - rise).toFixed(0)} 410 ${right}V235H-10z`;
     element.append(path(d, `water-${line}`));
   }
   return element;
