@@ -136,7 +136,7 @@ impl Rewriter {
         let outgoing = match self.newest {
             None => self.first,
             Some(newest) => Outgoing {
-                seq: newest.outgoing.seq + 1,
+                seq: newest.outgoing.seq.saturating_add(1),
                 timestamp: newest.outgoing.timestamp.wrapping_add(ticks(
                     newest.at,
                     start.at,
@@ -238,14 +238,19 @@ impl Rewriter {
         (index < run.end_index).then_some((run.source, index))
     }
 
-    /// Ends the open run behind the newest packet that went out.
+    /// The sequence number behind the newest that went out.
+    fn next_seq(&self) -> u64 {
+        self.newest.map_or(self.first.seq, |newest| newest.outgoing.seq.saturating_add(1))
+    }
+
+    /// Ends the runs behind the newest packet that went out.
     fn close_last(&mut self) {
-        let newest = self.newest;
-        let Some(run) = self.runs.back_mut() else { return };
-        let sent = newest.filter(|newest| newest.outgoing.seq >= run.first_seq);
-        run.end_index = sent.map_or(run.first_index, |sent| sent.index.saturating_add(1));
-        if run.end_index == run.first_index {
+        let next_seq = self.next_seq();
+        while self.runs.back().is_some_and(|run| run.first_seq >= next_seq) {
             self.runs.pop_back();
+        }
+        if let (Some(run), Some(newest)) = (self.runs.back_mut(), self.newest) {
+            run.end_index = run.end_index.min(newest.index.saturating_add(1));
         }
     }
 
@@ -254,12 +259,10 @@ impl Rewriter {
         let Some(run) = self.runs.back().copied() else { return };
         let sent = self.newest.filter(|newest| newest.outgoing.seq >= run.first_seq);
         let next = sent.map_or(run.first_index, |sent| sent.index.saturating_add(1));
-        if index.saturating_sub(next) <= MAX_GAP {
-            return;
+        if index.saturating_sub(next) > MAX_GAP {
+            self.close_last();
+            self.open(Run { first_index: index, first_seq: self.next_seq(), ..run });
         }
-        let first_seq = run.seq(next);
-        self.close_last();
-        self.open(Run { first_index: index, first_seq, ..run });
     }
 
     fn open(&mut self, run: Run) {

@@ -36,9 +36,10 @@ pub(super) fn send(
     sent: &mut Sent,
 ) -> io::Result<()> {
     for train in trains {
-        let mut done = batch.take_half(train);
+        let half = batch.take_half(train);
         let unreachable = || io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for packet in rest(arena, train, done).chunks(train.segment.max(1)) {
+        let packets = rest(arena, train, half).chunks(train.segment.max(1));
+        for (done, packet) in (half..).zip(packets) {
             let result = loop {
                 let Some(dst) = dressed(train.dst, is_v6) else { break Err(unreachable()) };
                 match socket.try_send_to(packet, dst) {
@@ -54,7 +55,6 @@ pub(super) fn send(
                 }
                 Err(error) => sent.refuse(1, error),
             }
-            done += 1;
         }
         sent.trains += 1;
     }
