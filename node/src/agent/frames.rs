@@ -6,7 +6,7 @@ use freshet_cluster::unit::UnixMillis;
 use freshet_relay_proto::code::RefuseCode;
 use freshet_relay_proto::control::{Announce, Control};
 
-use super::{Agent, Link, Output, RemoteStream, Source, Stream, StreamKey};
+use super::{Agent, Lane, Link, Output, RemoteStream, Source, Stream, StreamKey};
 
 /// Streams that one peer may announce on one link; more are refused.
 const ALIASES_MAX: usize = 10_000;
@@ -38,12 +38,7 @@ impl Agent {
                     peer.aliases.retain(|_, (r, s, g)| !(*r == id.0 && *s == id.1 && *g == generation));
                 }
             }
-            Control::Subscribe { alias, track, layer, from } => {
-                if !self.want_link(link, alias, (track, layer), from) {
-                    let code = RefuseCode::UnknownAlias;
-                    self.out.push_back(Output::Send(link, Control::Refuse { alias, code }));
-                }
-            }
+            Control::Subscribe { alias, track, layer, from } => self.subscribed(link, alias, (track, layer), from),
             Control::Unsubscribe { alias, track, layer } => self.unwant_link(link, alias, (track, layer)),
             Control::KeyframeRequest { alias, track, layer } => {
                 if let Some(id) = self.by_alias(alias)
@@ -63,6 +58,12 @@ impl Agent {
                 }
             }
             _ => {}
+        }
+    }
+
+    fn subscribed(&mut self, link: Link, alias: u32, lane: Lane, from: Option<u64>) {
+        if !self.want_link(link, alias, lane, from) {
+            self.refuse(link, alias, RefuseCode::UnknownAlias);
         }
     }
 

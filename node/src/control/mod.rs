@@ -4,9 +4,10 @@
 //! which brings the store to what the node wants it to say, however long the store is away. Media never waits here.
 
 pub mod directory;
+pub mod heartbeat;
 pub mod registrar;
 pub mod service;
 mod task;
 
 pub use service::Service;
-pub use task::{Command, Parts, Shared, spawn};
+pub use task::{Command, Parts, Shared, Snapshot, spawn};

@@ -244,8 +244,8 @@ impl Task {
                 self.agent.handle_claimed(&key, identity.clone(), session, started_at);
                 // An older publish of the same stream here has been told to end by now.
                 self.carry_out().await;
-                self.origins.insert(key.clone(), Origin { identity: identity.clone(), started_at, live: false });
-                self.tell_shards(Tell::Claimed { session, key, identity, started_at }).await;
+                self.origins.insert(key.clone(), Origin { identity, started_at, live: false });
+                self.tell_shards(Tell::Claimed { session, key, started_at }).await;
             }
             Command::Snapshot(reply) => {
                 let _ = reply.send(self.snapshot());

@@ -12,28 +12,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use str0m::config::{DtlsCert, DtlsVersion};
-use str0m::crypto::CryptoProvider;
-use str0m::crypto::dtls::{DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, ProtocolVersion, SrtpProfile};
-use str0m::crypto::CryptoError;
+use str0m::crypto::{CryptoError, CryptoProvider};
+use str0m::crypto::dtls::{DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, ProtocolVersion};
+
+use super::keys::Keys;
 
 /// Largest DTLS record written, in bytes: fits an IPv6 path of 1,280 with room for relays.
 const DTLS_MTU: usize = 1_150;
-
-/// SRTP keys as DTLS exported them.
-pub struct Keys {
-    /// `client key | server key | client salt | server salt` (RFC 5764 section 4.2).
-    pub material: Vec<u8>,
-    /// The profile that was agreed on.
-    pub profile: SrtpProfile,
-    /// This side was the DTLS client.
-    pub client: bool,
-}
-
-impl fmt::Debug for Keys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys").field("profile", &self.profile).field("client", &self.client).finish_non_exhaustive()
-    }
-}
 
 thread_local! {
     static SEEN: RefCell<Option<Keys>> = const { RefCell::new(None) };

@@ -4,6 +4,7 @@
 //! removed when the answer is made, and `forward::egress` seals packets under the keys that [`crypto`] saw.
 
 pub mod crypto;
+pub mod keys;
 pub mod negotiate;
 pub mod publisher;
 pub mod sdp;

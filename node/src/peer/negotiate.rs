@@ -5,17 +5,20 @@
 //! another codec needs no new session. What is not forwarded (RED, ULPFEC, CN, DTMF) is not answered.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use freshet_relay_proto::track::{CodecInfo, MediaKind};
 use str0m::change::SdpOffer;
 use str0m::config::{DtlsCert, DtlsVersion};
+use str0m::crypto::CryptoProvider;
 use str0m::format::{Codec, FormatParams};
 use str0m::media::Frequency;
 use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 
-use super::{crypto, sdp};
+use super::keys::Keys;
+use super::sdp;
 use crate::service::{CreateError, Direction};
 
 /// What is forwarded, for error texts.
@@ -27,6 +30,10 @@ pub struct Common {
     pub cert: DtlsCert,
     /// Candidates that answers advertise.
     pub candidates: Vec<SocketAddr>,
+    /// The cryptography; its DTLS shows the keys that it agrees on.
+    pub provider: Arc<CryptoProvider>,
+    /// Takes the keys that came up while the last session was polled.
+    pub take_keys: fn() -> Option<Keys>,
 }
 
 /// A session that has answered.
@@ -137,13 +144,13 @@ fn check(offer: &sdp::Session, direction: Direction) -> Result<(), CreateError> 
     Ok(())
 }
 
-fn config(offer: &sdp::Session, direction: Direction, cert: DtlsCert, creds: IceCreds) -> RtcConfig {
+fn config(common: &Common, offer: &sdp::Session, direction: Direction, creds: IceCreds) -> RtcConfig {
     let mut config = RtcConfig::new()
-        .set_crypto_provider(crypto::provider())
+        .set_crypto_provider(common.provider.clone())
         .set_rtp_mode(true)
         .set_ice_lite(true)
         .set_dtls_version(DtlsVersion::Dtls12)
-        .set_dtls_cert(cert)
+        .set_dtls_cert(common.cert.clone())
         .set_local_ice_credentials(creds)
         .set_stats_interval(None)
         .enable_raw_packets(direction == Direction::View)
@@ -187,7 +194,7 @@ pub fn accept(
     let read = sdp::read(&offer).map_err(|e| CreateError::BadOffer(e.to_string()))?;
     check(&read, direction)?;
     let parsed = SdpOffer::from_sdp_string(&offer).map_err(|e| CreateError::BadOffer(e.to_string()))?;
-    let mut rtc = config(&read, direction, common.cert.clone(), creds).build(now);
+    let mut rtc = config(common, &read, direction, creds).build(now);
     for addr in &common.candidates {
         let candidate = Candidate::host(*addr, "udp").map_err(|_| CreateError::Internal)?;
         rtc.add_local_candidate(candidate);

@@ -12,7 +12,7 @@ use freshet_relay_proto::track::{CodecInfo, MediaKind};
 use str0m::Rtc;
 use str0m::crypto::dtls::SrtpProfile;
 
-use super::crypto::Keys;
+use super::keys::Keys;
 use super::{negotiate, sdp};
 use crate::forward::egress::{Format, Outlet, Sealer};
 use crate::forward::srtp::{Profile, SrtpSender};

@@ -3,12 +3,14 @@
 use std::time::Instant;
 
 use freshet_cluster::unit::UnixMillis;
-use freshet_cluster::{Identity, RoomId, SessionId, StreamId};
+use freshet_cluster::{RoomId, SessionId, StreamId};
 use freshet_relay_proto::track::{MediaKind, TrackInfo};
 
 use super::lane::Lane;
-use super::sessions::Role;
-use super::{Event, Sfu, Source, Stream};
+use super::machine::Sfu;
+use super::room::{Room, Stream};
+use super::session::Role;
+use super::types::{Event, Source};
 use crate::agent::{Lane as LaneId, RemoteStream, StreamKey};
 use crate::media::clock::ViewClock;
 use crate::peer::viewer::Attached;
@@ -20,7 +22,6 @@ impl Sfu {
         now: Instant,
         session: SessionId,
         key: StreamKey,
-        identity: Identity,
         started_at: UnixMillis,
     ) {
         let Some(at) = self.by_id.get(&session).copied() else { return };
@@ -30,7 +31,6 @@ impl Sfu {
         let live = publisher.connected;
         let stream = Stream {
             key,
-            identity,
             started_at,
             live,
             tracks: tracks.clone(),
@@ -65,7 +65,6 @@ impl Sfu {
         }
         let stream = Stream {
             key: remote.key,
-            identity: remote.identity,
             started_at: remote.started_at,
             live: true,
             tracks: remote.tracks,
@@ -117,7 +116,7 @@ impl Sfu {
     }
 
     pub(super) fn stream_down(&mut self, now: Instant, key: &StreamKey) {
-        let same = |r: &super::Room| r.streams.get(&key.stream).is_some_and(|s| s.key == *key);
+        let same = |r: &Room| r.streams.get(&key.stream).is_some_and(|s| s.key == *key);
         if !self.rooms.get(&key.room).is_some_and(same) {
             return;
         }

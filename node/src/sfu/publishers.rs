@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use str0m::media::KeyframeRequestKind;
 
-use super::sessions::Role;
-use super::{Event, Sfu};
+use super::machine::Sfu;
+use super::session::Role;
+use super::types::Event;
 
 impl Sfu {
     pub(super) fn publisher_event(&mut self, now: Instant, at: usize, event: str0m::Event) {

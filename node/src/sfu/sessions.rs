@@ -1,22 +1,23 @@
 //! Sessions: how they are made, found by a datagram, polled and ended.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use freshet_cluster::room::EndReason;
-use freshet_cluster::{Identity, RoomId, SessionId, StreamId};
+use freshet_cluster::{Identity, SessionId};
 use rand::Rng;
 use rand::distr::Alphanumeric;
 use str0m::net::{Protocol, Receive};
-use str0m::{Candidate, IceCreds, Input, Output, Rtc};
+use str0m::{Candidate, IceCreds, Input, Output};
 
-use super::{Datagram, Event, Sfu};
+use super::machine::Sfu;
+use super::session::{Role, Session};
+use super::types::{Ask, Datagram, Event};
 use crate::peer::negotiate::{self, Negotiated};
 use crate::peer::publisher::Publisher;
 use crate::peer::viewer::Viewer;
-use crate::peer::{crypto, sdp};
+use crate::peer::sdp;
 use crate::service::{CreateError, Direction, Fragment, IfMatch, Patched, SessionError, SessionInfo};
 
 /// Addresses by which one session is found at most; older ones are forgotten first.
@@ -25,53 +26,6 @@ const ADDRESSES_MAX: usize = 8;
 const CANDIDATES_MAX: usize = 64;
 /// Outputs that one poll of a session may yield before others get their turn.
 const POLL_MAX: usize = 256;
-
-/// A session of either kind.
-pub(super) struct Session {
-    pub id: SessionId,
-    pub room: RoomId,
-    pub identity: Identity,
-    pub rtc: Rtc,
-    pub role: Role,
-    pub heard: Instant,
-    /// Names this use of the table's slot in timers.
-    pub serial: u64,
-    pub closing: Option<EndReason>,
-    addresses: Vec<SocketAddr>,
-    ufrag: String,
-    offer: String,
-    candidates: usize,
-    due: Option<Instant>,
-}
-
-/// What a session is for.
-pub(super) enum Role {
-    Publisher(Box<Publisher>),
-    Viewer(Box<Viewer>),
-}
-
-/// When which session wants to be polled; entries that are out of date are skipped.
-#[derive(Default)]
-pub(super) struct Timers {
-    heap: BinaryHeap<Reverse<(Instant, usize, u64)>>,
-    serial: u64,
-}
-
-/// What the shell asks a shard to make.
-pub struct Ask {
-    /// The id that the session gets.
-    pub session: SessionId,
-    /// Which way media flows.
-    pub direction: Direction,
-    /// Room.
-    pub room: RoomId,
-    /// View: the stream that is pinned.
-    pub pinned: Option<StreamId>,
-    /// Who.
-    pub identity: Identity,
-    /// The SDP offer.
-    pub offer: String,
-}
 
 impl Sfu {
     fn credentials(&mut self) -> IceCreds {
@@ -344,7 +298,7 @@ impl Sfu {
         for _ in 0..POLL_MAX {
             let Some(session) = self.sessions.get_mut(at) else { return };
             let output = session.rtc.poll_output();
-            if let Some(keys) = crypto::take_keys()
+            if let Some(keys) = (self.config.common.take_keys)()
                 && let Role::Viewer(viewer) = &mut session.role
             {
                 viewer.keyed(keys);

@@ -5,8 +5,9 @@ use std::time::Instant;
 use str0m::rtp::RawPacket;
 use str0m::rtp::rtcp::Rtcp;
 
-use super::sessions::Role;
-use super::{Datagram, Sfu};
+use super::machine::Sfu;
+use super::session::Role;
+use super::types::Datagram;
 use crate::forward::egress::Again;
 use crate::media::clock::Skew;
 use crate::peer::viewer::REPORT_EVERY;
@@ -101,7 +102,7 @@ impl Sfu {
         let watching = viewer.watching.as_ref();
         let stream = watching.and_then(|w| self.rooms.get(&session.room).and_then(|r| r.streams.get(w)));
         for slot in &mut viewer.slots {
-            if !slot.report_due.is_some_and(|due| due <= now) {
+            if slot.report_due.is_none_or(|due| due > now) {
                 continue;
             }
             slot.report_due = None;

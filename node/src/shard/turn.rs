@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use freshet_cluster::room::EndReason;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Counted, Order, Tell};
+use super::order::{Counted, Order, Tell};
+use super::wire;
 use crate::agent::Link;
 use crate::forward::train::{TrainLimits, Trains};
 use crate::quic::{MediaIn, MediaOut};
@@ -94,7 +95,7 @@ impl Turn {
 
     fn link_packet(&mut self, packet: MediaIn) {
         let (alias, lane, link) = (packet.header.alias, (packet.header.track, packet.header.layer), packet.link);
-        let packet = super::wire::packet(packet);
+        let packet = wire::packet(packet);
         self.machine.handle_link_packet(Instant::now(), Link(link.0), alias, lane, packet);
     }
 
@@ -129,7 +130,7 @@ impl Turn {
         for packet in machine.drain_link_packets() {
             let to = self.links.iter().find(|(link, _)| *link == packet.link);
             if let Some((_, media)) = to {
-                super::wire::send(media, &packet);
+                wire::send(media, &packet);
             }
         }
         self.sessions.store(u32::try_from(machine.kept().0).unwrap_or(u32::MAX), Ordering::Relaxed);
@@ -186,8 +187,8 @@ impl Turn {
             Tell::End(session, reason) => {
                 machine.end(now, session, reason);
             }
-            Tell::Claimed { session, key, identity, started_at } => {
-                machine.handle_claimed(now, session, key, identity, started_at);
+            Tell::Claimed { session, key, started_at } => {
+                machine.handle_claimed(now, session, key, started_at);
             }
             Tell::RemoteUp(stream) => machine.handle_remote_up(now, stream),
             Tell::RemoteDown(key) => machine.handle_remote_down(now, &key),

@@ -53,7 +53,7 @@ impl World {
         let now = Instant::now();
         let config = Config {
             shard: 0,
-            common: Common { cert: crypto::certificate().unwrap(), candidates: vec![SERVER.parse().unwrap()] },
+            common: Common { cert: crypto::certificate().unwrap(), candidates: vec![SERVER.parse().unwrap()], provider: crypto::provider(), take_keys: crypto::take_keys },
             silence: Duration::from_secs(15),
             fresh_keyframe: Duration::from_millis(1_000),
             report_skew: Skew::default(),
@@ -124,7 +124,7 @@ impl World {
     pub fn claim(&mut self, client: usize, generation: u64) {
         let session = self.clients[client].session;
         let key = Self::key(generation);
-        self.sfu.handle_claimed(self.now, session, key, "me".parse().unwrap(), UnixMillis(generation));
+        self.sfu.handle_claimed(self.now, session, key, UnixMillis(generation));
     }
 
     /// Lets everything that is on its way arrive, at one moment.

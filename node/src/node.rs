@@ -1,0 +1,258 @@
+//! A node, assembled: shards, relay, agent, registration, HTTP.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use freshet_cluster::bus::SharedBus;
+use freshet_cluster::record::Capacity;
+use freshet_cluster::room::EndReason;
+use freshet_cluster::store::SharedStore;
+use freshet_cluster::unit::Bitrate;
+use freshet_cluster::{Incarnation, NodeId};
+use rand::Rng;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::control::directory::Registry;
+use crate::control::heartbeat::Heartbeat;
+use crate::control::registrar::{self, Registrar};
+use crate::control::{Command, Parts, Service, Shared};
+use crate::media::clock::{Skew, Wall};
+use crate::peer::crypto;
+use crate::peer::negotiate::Common;
+use crate::quic::{Relay, RelayConfig, RelayError};
+use crate::service::SessionService;
+use crate::shard::{self, Order, ShardHandle};
+use crate::{sfu, control};
+
+/// Events of shards that wait for the agent; what does not fit waits in the shard.
+const EVENTS: usize = 4_096;
+/// Packets of links that wait for a shard. At 20 Mbit/s these are 2 seconds; a full queue drops the newest and counts.
+const MEDIA: usize = 4_096;
+/// A session of which nothing is heard for so long is over (an ICE consent is due every 5 seconds, RFC 7675).
+const SILENCE: Duration = Duration::from_secs(15);
+/// A joiner is served from the ring when its last keyframe is at most so old.
+const FRESH_KEYFRAME: Duration = Duration::from_millis(1_000);
+/// How long the end waits for clients to be told.
+const FAREWELL: Duration = Duration::from_millis(1_500);
+
+/// What a node is told.
+#[derive(Clone)]
+pub struct NodeConfig {
+    /// Who.
+    pub id: NodeId,
+    /// Region label, may be empty.
+    pub region: String,
+    /// Failure domain label, may be empty.
+    pub zone: String,
+    /// Media: what the sockets bind to; shard n takes port + n, port 0 takes any.
+    pub udp: SocketAddr,
+    /// Media: addresses that candidates advertise.
+    pub advertise: Vec<IpAddr>,
+    /// Relay and its trust.
+    pub relay: SocketAddr,
+    /// `HOST:PORT` at which other nodes reach the relay; the bound address when absent.
+    pub relay_advertise: Option<String>,
+    /// Base URL at which coordinators reach this node's HTTP.
+    pub http_advertise: String,
+    /// Sessions that it accepts.
+    pub max_sessions: u32,
+    /// Egress that it says it can carry.
+    pub max_egress: Bitrate,
+    /// An error in sender reports of video, in microseconds; for the test that proves the lip-sync test.
+    pub report_skew_us: i64,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No DTLS certificate.
+    #[error("no DTLS certificate could be made")]
+    Certificate,
+    /// A media socket.
+    #[error("media socket on {address}: {source}: choose another --udp-port or --ip")]
+    Media {
+        /// What it should have bound to.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The relay.
+    #[error("relay on {address}: {source}: choose another --relay")]
+    Relay {
+        /// What it should have bound to.
+        address: SocketAddr,
+        /// What went wrong.
+        source: RelayError,
+    },
+}
+
+/// A running node.
+pub struct Node {
+    shared: Arc<Shared>,
+    shards: Vec<ShardHandle>,
+    relay: Arc<Relay>,
+    registrar: Registrar,
+    commands: mpsc::Sender<Command>,
+    service: Arc<dyn SessionService>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Node {
+    /// Starts a node. It serves as soon as this returns; it is registered as soon as the store answers.
+    pub async fn start(config: NodeConfig, store: SharedStore, bus: SharedBus) -> Result<Self, StartError> {
+        let incarnation = Incarnation::from_bits(rand::rng().random());
+        let shared = Arc::new(Shared::new(config.id.clone(), incarnation, config.max_sessions));
+        let registry = Registry::new(store.clone());
+        let (media_in, media) = mpsc::channel(MEDIA);
+        let relay_config = RelayConfig::new(config.relay, config.id.clone(), incarnation);
+        let bound = Relay::bind(relay_config, Arc::new(registry.clone()), media_in).await;
+        let (relay, links) = bound.map_err(|source| StartError::Relay { address: config.relay, source })?;
+        let relay = Arc::new(relay);
+        let (events_out, events) = mpsc::channel(EVENTS);
+        let shards = vec![start_shard(&config, media, events_out).await?];
+
+        let relay_at = config.relay_advertise.clone().unwrap_or_else(|| relay.local_addr().to_string());
+        let capacity = Capacity {
+            sessions: config.max_sessions,
+            egress: config.max_egress,
+            egress_pps: config.max_egress.bps() / 8 / 1_000,
+        };
+        let record = registrar::record(
+            config.id.clone(),
+            incarnation,
+            config.region,
+            config.zone,
+            config.http_advertise,
+            relay_at,
+            relay.cert_sha256().to_owned(),
+            capacity,
+        );
+        let (notices_out, notices) = mpsc::channel(64);
+        let registrar = Registrar::spawn(store.clone(), record, notices_out);
+        let parts = Parts {
+            shared: shared.clone(),
+            store,
+            bus: bus.clone(),
+            registry,
+            registrar: registrar.clone(),
+            notices,
+            relay: relay.clone(),
+            links,
+            shards: shards.clone(),
+            events,
+        };
+        let (commands, agent) = control::spawn(parts);
+        let heartbeat = Heartbeat {
+            shared: shared.clone(),
+            bus,
+            commands: commands.clone(),
+            relay: relay.clone(),
+            shards: shards.clone(),
+        };
+        let beat = tokio::spawn(heartbeat.run());
+        let service = Service::new(shared.clone(), shards.clone(), registrar.clone(), commands.clone());
+        let service: Arc<dyn SessionService> = Arc::new(service);
+        tracing::info!(node = %config.id, %incarnation, "node started");
+        Ok(Self { shared, shards, relay, registrar, commands, service, tasks: vec![agent, beat] })
+    }
+
+    /// What the HTTP surface calls.
+    pub fn service(&self) -> Arc<dyn SessionService> {
+        self.service.clone()
+    }
+
+    /// Who this is.
+    pub fn id(&self) -> &NodeId {
+        &self.shared.node
+    }
+
+    /// Which start of it.
+    pub fn incarnation(&self) -> Incarnation {
+        self.shared.incarnation
+    }
+
+    /// Counts that tasks of the node share.
+    pub fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
+    /// The shards, for metrics.
+    pub fn shards(&self) -> &[ShardHandle] {
+        &self.shards
+    }
+
+    /// The relay, for metrics.
+    pub fn relay(&self) -> &Arc<Relay> {
+        &self.relay
+    }
+
+    /// The agent, looked at; `None` when it is gone.
+    pub async fn snapshot(&self) -> Option<control::Snapshot> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Snapshot(reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Takes no new sessions from now on, and says so in the registry.
+    pub async fn drain(&self) {
+        self.shared.draining.store(true, Ordering::Release);
+        self.registrar.draining().await;
+    }
+
+    /// Sessions now, reservations included.
+    pub fn sessions(&self) -> u32 {
+        self.shared.sessions.load(Ordering::Acquire)
+    }
+
+    /// Tells every client, revokes the lease, and ends. Within 5 seconds.
+    pub async fn stop(self) {
+        self.drain().await;
+        for shard in &self.shards {
+            let (reply, done) = oneshot::channel();
+            shard.order(Order::EndAll(EndReason::Drained, reply)).await;
+            let _ = tokio::time::timeout(FAREWELL, done).await;
+        }
+        // Withdrawals reach the other nodes, DTLS closes reach the clients, before the links and sockets close.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        self.registrar.close().await;
+        self.relay.close().await;
+        for task in self.tasks {
+            task.abort();
+        }
+        tracing::info!(node = %self.shared.node, "node stopped");
+    }
+}
+
+async fn start_shard(
+    config: &NodeConfig,
+    media: mpsc::Receiver<crate::quic::MediaIn>,
+    events: mpsc::Sender<sfu::Event>,
+) -> Result<ShardHandle, StartError> {
+    let cert = crypto::certificate().ok_or(StartError::Certificate)?;
+    let skew = Skew(config.report_skew_us);
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wall = Wall::new(Instant::now(), unix);
+    let make = move |candidates| sfu::Config {
+        shard: 0,
+        common: Common { cert, candidates, provider: crypto::provider(), take_keys: crypto::take_keys },
+        silence: SILENCE,
+        fresh_keyframe: FRESH_KEYFRAME,
+        report_skew: skew,
+        wall,
+    };
+    let mut seed = [0; 32];
+    rand::rng().fill(&mut seed);
+    let parts = shard::Parts {
+        shard: 0,
+        bind: config.udp,
+        advertise: config.advertise.clone(),
+        config: Box::new(make),
+        seed,
+        media,
+        events,
+    };
+    shard::spawn(parts).await.map_err(|source| StartError::Media { address: config.udp, source })
+}

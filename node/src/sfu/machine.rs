@@ -1,0 +1,115 @@
+//! The machine of one shard: what it holds, and its doors.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use freshet_cluster::{RoomId, SessionId};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::counters::Counters;
+use super::lane::Lane;
+use super::room::Room;
+use super::session::{Session, Timers};
+use super::table::Table;
+use super::types::{Config, Datagram, Event, LinkPacket};
+use crate::agent::{Lane as LaneId, Link, RemoteStream, StreamKey};
+use crate::forward::train::Trains;
+
+/// The machine.
+pub struct Sfu {
+    pub(super) config: Config,
+    pub(super) rng: StdRng,
+    pub(super) sessions: Table<Session>,
+    pub(super) by_id: HashMap<SessionId, usize>,
+    pub(super) by_addr: HashMap<SocketAddr, usize>,
+    pub(super) by_ufrag: HashMap<String, usize>,
+    pub(super) lanes: Table<Lane>,
+    pub(super) by_link: HashMap<(Link, u32, LaneId), usize>,
+    pub(super) rooms: HashMap<RoomId, Room>,
+    pub(super) dirty: Vec<usize>,
+    /// Sessions whose first sender report is due.
+    pub(super) reports: Vec<usize>,
+    pub(super) timers: Timers,
+    pub(super) datagrams: VecDeque<Datagram>,
+    pub(super) link_packets: Vec<LinkPacket>,
+    pub(super) events: VecDeque<Event>,
+    pub(super) counters: Counters,
+}
+
+impl Sfu {
+    /// A shard without sessions. `seed` is drawn from the operating system by the shell.
+    pub fn new(config: Config, seed: [u8; 32]) -> Self {
+        Self {
+            config,
+            rng: StdRng::from_seed(seed),
+            sessions: Table::default(),
+            by_id: HashMap::new(),
+            by_addr: HashMap::new(),
+            by_ufrag: HashMap::new(),
+            lanes: Table::default(),
+            by_link: HashMap::new(),
+            rooms: HashMap::new(),
+            dirty: Vec::new(),
+            reports: Vec::new(),
+            timers: Timers::default(),
+            datagrams: VecDeque::new(),
+            link_packets: Vec::new(),
+            events: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// What the shard has counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The next event for the agent.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Puts an event back that the agent had no room for.
+    pub fn unpoll_event(&mut self, event: Event) {
+        self.events.push_front(event);
+    }
+
+    /// The next datagram of str0m.
+    pub fn poll_datagram(&mut self) -> Option<Datagram> {
+        self.datagrams.pop_front()
+    }
+
+    /// Packets for links, in order.
+    pub fn drain_link_packets(&mut self) -> std::vec::Drain<'_, LinkPacket> {
+        self.link_packets.drain(..)
+    }
+
+    /// What is kept, for leak tests: (sessions, lanes, streams, viewers).
+    pub fn kept(&self) -> (usize, usize, usize, usize) {
+        let streams = self.rooms.values().map(|r| r.streams.len()).sum();
+        let viewers = self.rooms.values().map(|r| r.viewers.len()).sum();
+        (self.sessions.len(), self.lanes.len(), streams, viewers)
+    }
+
+    /// Sends what became dirty since the last flush to viewers and links. `depart` is called when the arena is full;
+    /// what is pending at the end is the caller's.
+    pub fn flush(&mut self, now: Instant, trains: &mut Trains, depart: &mut dyn FnMut(&mut Trains)) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for lane in dirty.drain(..) {
+            self.flush_lane(now, lane, trains, depart);
+        }
+        self.dirty = dirty;
+    }
+
+    /// A stream comes by a link, or comes by another link now.
+    pub fn handle_remote_up(&mut self, now: Instant, remote: RemoteStream) {
+        self.remote_up(now, remote);
+    }
+
+    /// A stream that came by a link has ended.
+    pub fn handle_remote_down(&mut self, now: Instant, key: &StreamKey) {
+        self.stream_down(now, key);
+    }
+}

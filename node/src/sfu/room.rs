@@ -1,0 +1,29 @@
+//! Rooms and streams as a shard knows them.
+
+use std::collections::HashMap;
+
+use freshet_cluster::StreamId;
+use freshet_cluster::unit::UnixMillis;
+use freshet_relay_proto::track::TrackInfo;
+
+use super::types::Source;
+use crate::agent::{Lane as LaneId, StreamKey};
+use crate::media::clock::ViewClock;
+
+/// A room as this shard knows it.
+#[derive(Default)]
+pub(super) struct Room {
+    pub viewers: Vec<usize>,
+    pub streams: HashMap<StreamId, Stream>,
+}
+
+/// One publish of a stream as this shard knows it.
+pub(super) struct Stream {
+    pub key: StreamKey,
+    pub started_at: UnixMillis,
+    pub live: bool,
+    pub tracks: Vec<TrackInfo>,
+    pub lanes: Vec<(LaneId, usize)>,
+    pub source: Source,
+    pub clock: ViewClock,
+}

@@ -1,0 +1,44 @@
+//! A session of a shard, and when it wants to be polled.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use freshet_cluster::room::EndReason;
+use freshet_cluster::{Identity, RoomId, SessionId};
+use str0m::Rtc;
+
+use crate::peer::publisher::Publisher;
+use crate::peer::viewer::Viewer;
+
+/// A session of either kind.
+pub(super) struct Session {
+    pub id: SessionId,
+    pub room: RoomId,
+    pub identity: Identity,
+    pub rtc: Rtc,
+    pub role: Role,
+    pub heard: Instant,
+    /// Names this use of the table's slot in timers.
+    pub serial: u64,
+    pub closing: Option<EndReason>,
+    pub addresses: Vec<SocketAddr>,
+    pub ufrag: String,
+    pub offer: String,
+    pub candidates: usize,
+    pub due: Option<Instant>,
+}
+
+/// What a session is for.
+pub(super) enum Role {
+    Publisher(Box<Publisher>),
+    Viewer(Box<Viewer>),
+}
+
+/// When which session wants to be polled; entries that are out of date are skipped.
+#[derive(Default)]
+pub(super) struct Timers {
+    pub heap: BinaryHeap<Reverse<(Instant, usize, u64)>>,
+    pub serial: u64,
+}

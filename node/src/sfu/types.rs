@@ -1,0 +1,98 @@
+//! What goes into a shard's machine and what comes out of it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use freshet_cluster::room::EndReason;
+use freshet_cluster::{Identity, RoomId, SessionId, StreamId};
+use freshet_relay_proto::track::TrackInfo;
+
+use crate::agent::{Lane as LaneId, Link, StreamKey};
+use crate::media::clock::{Skew, Wall};
+use crate::media::packet::Packet;
+use crate::peer::negotiate::Common;
+use crate::service::Direction;
+
+/// What a shard is told once.
+pub struct Config {
+    /// Which shard this is; the ICE user name of its sessions names it.
+    pub shard: u16,
+    /// Certificate and candidates.
+    pub common: Common,
+    /// A session of whom nothing is heard for so long is over.
+    pub silence: Duration,
+    /// A joiner is served from the ring when its last keyframe is at most so old.
+    pub fresh_keyframe: Duration,
+    /// An error added to the clock of sender reports of video, for the test that proves the lip-sync test.
+    pub report_skew: Skew,
+    /// This node's wall clock.
+    pub wall: Wall,
+}
+
+/// What the shell gives to links.
+#[derive(Debug)]
+pub struct LinkPacket {
+    /// To whom.
+    pub link: Link,
+    /// The stream's alias there.
+    pub alias: u32,
+    /// Track and layer.
+    pub lane: LaneId,
+    /// The packet, shared with the ring.
+    pub packet: Arc<Packet>,
+}
+
+/// What the shard says to the agent.
+#[derive(Debug)]
+pub enum Event {
+    /// A publisher's media may flow, or its tracks have changed.
+    Live(StreamKey, Vec<TrackInfo>),
+    /// Viewers here want a lane of a stream, or do not want it any more.
+    Interest(StreamKey, LaneId, bool),
+    /// A keyframe of a stream that comes by a link is wanted.
+    KeyframeWanted(StreamKey, LaneId),
+    /// A session is over.
+    Ended {
+        /// Which.
+        session: SessionId,
+        /// Its room.
+        room: RoomId,
+        /// What it published.
+        published: Option<StreamKey>,
+        /// Why.
+        reason: EndReason,
+    },
+}
+
+/// A datagram that str0m wants sent.
+#[derive(Debug)]
+pub struct Datagram {
+    /// Where to.
+    pub to: SocketAddr,
+    /// What.
+    pub contents: Vec<u8>,
+}
+
+/// What the shell asks a shard to make.
+pub struct Ask {
+    /// The id that the session gets.
+    pub session: SessionId,
+    /// Which way media flows.
+    pub direction: Direction,
+    /// Room.
+    pub room: RoomId,
+    /// View: the stream that is pinned.
+    pub pinned: Option<StreamId>,
+    /// Who.
+    pub identity: Identity,
+    /// The SDP offer.
+    pub offer: String,
+}
+
+/// Where a stream's packets come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    Local(usize),
+    Remote(Link, u32),
+}

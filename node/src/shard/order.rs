@@ -1,0 +1,99 @@
+//! What a shard is asked and told by the rest of the node.
+
+use freshet_cluster::room::EndReason;
+use freshet_cluster::unit::UnixMillis;
+use freshet_cluster::{Identity, SessionId};
+use tokio::sync::oneshot;
+
+use crate::agent::{Lane, Link, RemoteStream, StreamKey};
+use crate::quic::MediaOut;
+use crate::service::{CreateError, Fragment, IfMatch, Patched, SessionError, SessionInfo};
+use crate::sfu::{Ask, Counters};
+
+/// What a shard is told by the rest of the node.
+pub enum Order {
+    /// Make a session.
+    Create(Ask, oneshot::Sender<Result<(String, String), CreateError>>),
+    /// Look at a session.
+    Look(SessionId, Option<Identity>, oneshot::Sender<Result<SessionInfo, SessionError>>),
+    /// Add candidates or restart ICE.
+    Patch {
+        /// Which.
+        session: SessionId,
+        /// By whom.
+        who: Option<Identity>,
+        /// `If-Match`.
+        if_match: IfMatch,
+        /// What.
+        fragment: Fragment,
+        /// The answer.
+        reply: oneshot::Sender<Result<Patched, SessionError>>,
+    },
+    /// End a session for its client.
+    EndBy(SessionId, Option<Identity>, oneshot::Sender<Result<(), SessionError>>),
+    /// End all sessions and say when their clients have been told.
+    EndAll(EndReason, oneshot::Sender<()>),
+    /// Something that every shard is told.
+    Tell(Tell),
+    /// What the shard has counted and what it keeps.
+    Count(oneshot::Sender<Counted>),
+}
+
+/// What every shard is told; the one that it concerns acts on it.
+#[derive(Clone)]
+pub enum Tell {
+    /// End a session.
+    End(SessionId, EndReason),
+    /// A publisher's session holds a claim.
+    Claimed {
+        /// The session.
+        session: SessionId,
+        /// The claim.
+        key: StreamKey,
+        /// When.
+        started_at: UnixMillis,
+    },
+    /// A stream comes by a link.
+    RemoteUp(RemoteStream),
+    /// A stream by a link has ended.
+    RemoteDown(StreamKey),
+    /// Send a lane to a link.
+    Forward {
+        /// The stream.
+        key: StreamKey,
+        /// Track and layer.
+        lane: Lane,
+        /// The link.
+        link: Link,
+        /// The stream's alias there.
+        alias: u32,
+        /// First index wanted.
+        from: Option<u64>,
+    },
+    /// Stop sending a lane to a link.
+    Unforward {
+        /// The stream.
+        key: StreamKey,
+        /// Track and layer.
+        lane: Lane,
+        /// The link.
+        link: Link,
+    },
+    /// A link wants a keyframe.
+    Keyframe(StreamKey, Lane),
+    /// A link is up: this is how packets go to it.
+    LinkUp(Link, MediaOut),
+    /// A link is down.
+    LinkDown(Link),
+}
+
+/// Counters of a shard and what it keeps.
+#[derive(Debug, Clone, Default)]
+pub struct Counted {
+    /// Totals.
+    pub counters: Counters,
+    /// Sessions, lanes, streams, viewers.
+    pub kept: (usize, usize, usize, usize),
+    /// Datagrams dropped because the socket stayed full.
+    pub socket_dropped: u64,
+}
