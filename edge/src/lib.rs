@@ -1,1 +1,23 @@
-//! The HTTP vocabulary that node and coordinator share: problem details, limits, CORS, credentials, the signed call.
+//! The HTTP vocabulary that node and coordinator share.
+//!
+//! Both serve the same public surface, so what a client sees must not depend on which of them answers: problem details,
+//! limits, CORS, credentials, names in paths, SDP media types, ICE servers. Also here: the signed call by which a
+//! coordinator hands a request to a node. Nothing here knows of rooms' media, placement, store or bus.
+
+pub mod bearer;
+pub mod body;
+pub mod call;
+pub mod conditional;
+pub mod cors;
+pub mod health;
+pub mod ice;
+pub mod metrics;
+pub mod names;
+pub mod problem;
+pub mod scope;
+pub mod sdp;
+pub mod serve;
+pub mod sse;
+
+pub use bearer::{Access, Guard};
+pub use problem::Problem;

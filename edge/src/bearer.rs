@@ -1,0 +1,194 @@
+//! Who is asking: bearer tokens (RFC 6750), or nobody in particular in open mode.
+//!
+//! A token travels in the `Authorization` header alone: never in a URL, where logs and referrers would keep it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use freshet_cluster::token::{ApiKeys, Claims, Grant, Grants, Rooms, verify};
+use freshet_cluster::unit::UnixMillis;
+use freshet_cluster::{Identity, RoomId, StreamId};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use crate::problem::Problem;
+
+/// The protection space of `WWW-Authenticate`.
+pub const REALM: &str = "freshet";
+
+/// A caller whose say has been checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// Who: the token's identity; in open mode the name given, or a random guest.
+    pub identity: Identity,
+    /// Where.
+    pub rooms: Rooms,
+    /// What.
+    pub grants: Grants,
+    /// Streams that may be named: ids, or `"*"`.
+    pub streams: Vec<String>,
+    /// Nobody was asked for a token. The identity is then a name, no proof: whoever knows a session's URL owns it.
+    pub open: bool,
+}
+
+impl Access {
+    /// What a token's claims allow.
+    pub fn from_claims(claims: Claims) -> Self {
+        let Claims { room, identity, grants, streams, .. } = claims;
+        Self { identity, rooms: room, grants, streams, open: false }
+    }
+
+    /// Everything, under this name: open mode.
+    pub fn open(identity: Identity) -> Self {
+        let streams = vec!["*".to_owned()];
+        Self { identity, rooms: Rooms::Every, grants: Grants::all(), streams, open: true }
+    }
+
+    /// Refuses with 403 unless the deed is allowed in the room.
+    pub fn require(&self, room: &RoomId, grant: Grant) -> Result<(), Problem> {
+        let lacking = if !self.rooms.covers(room) {
+            format!("the token is for room {:?}, not for {:?}", self.rooms.as_str(), room.as_str())
+        } else if !self.grants.allows(grant) {
+            format!("the token does not grant {grant}")
+        } else {
+            return Ok(());
+        };
+        Err(insufficient(format!("{lacking}: get a token with room {:?} and grant {grant}", room.as_str())))
+    }
+
+    /// Whether the token names the stream, or all.
+    pub fn names_stream(&self, stream: &StreamId) -> bool {
+        self.streams.iter().any(|s| s == "*" || s == stream.as_str())
+    }
+
+    /// Who must own a session that is asked for; `None` in open mode, where its URL is the credential.
+    pub fn owner(&self) -> Option<&Identity> {
+        (!self.open).then_some(&self.identity)
+    }
+}
+
+/// The door: tokens of these keys, or open.
+#[derive(Clone)]
+pub struct Guard(Arc<Mode>);
+
+enum Mode {
+    Open,
+    Keys(ApiKeys),
+}
+
+impl Guard {
+    /// Wants a token signed by one of the keys. Without keys nobody passes.
+    pub fn tokens(keys: ApiKeys) -> Self {
+        Self(Arc::new(Mode::Keys(keys)))
+    }
+
+    /// Lets everybody pass, under the name given or as a random guest.
+    pub fn open() -> Self {
+        Self(Arc::new(Mode::Open))
+    }
+
+    /// Whether no token is asked for.
+    pub fn is_open(&self) -> bool {
+        matches!(*self.0, Mode::Open)
+    }
+
+    /// Says who asks. 401 with `WWW-Authenticate: Bearer` when there is no valid token.
+    pub fn authenticate(&self, headers: &HeaderMap, now: UnixMillis) -> Result<Access, Problem> {
+        match &*self.0 {
+            Mode::Open => Ok(Access::open(guest(rand::random())?)),
+            Mode::Keys(keys) => {
+                let token = bearer(headers)?;
+                let claims = verify(keys, token, now).map_err(|e| invalid(e.to_string()))?;
+                Ok(Access::from_claims(claims))
+            }
+        }
+    }
+
+    /// Says who asks, and refuses with 403 unless the deed is allowed in the room.
+    pub fn check(
+        &self,
+        headers: &HeaderMap,
+        room: &RoomId,
+        grant: Grant,
+        now: UnixMillis,
+    ) -> Result<Access, Problem> {
+        let access = self.authenticate(headers, now)?;
+        access.require(room, grant)?;
+        Ok(access)
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_open() { "Guard(open)" } else { "Guard(tokens)" })
+    }
+}
+
+/// The name of someone without a name.
+fn guest(bits: u64) -> Result<Identity, Problem> {
+    format!("guest-{bits:016x}").parse().map_err(|_| Problem::internal())
+}
+
+/// Takes the token out of `Authorization: Bearer <token>`. The scheme's case does not matter (RFC 9110 section 11.1).
+pub fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        return Err(missing());
+    };
+    if values.next().is_some() {
+        return Err(invalid_request("there are two Authorization headers: send one"));
+    }
+    let text = value.to_str().map_err(|_| invalid_request("the Authorization header is not ASCII"))?;
+    let (scheme, token) = text.trim().split_once(' ').ok_or_else(missing)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(missing());
+    }
+    let token = token.trim_start();
+    let token68 = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
+    if token.is_empty() || !token.bytes().all(token68) {
+        return Err(invalid("token is not of the characters that RFC 6750 allows".to_owned()));
+    }
+    Ok(token)
+}
+
+/// No credentials: RFC 6750 section 3.1 wants no error code then.
+fn missing() -> Problem {
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "a token is needed: send it as `Authorization: Bearer <token>` (`freshet token` mints one)",
+    )
+    .reason("token-missing")
+    .header(header::WWW_AUTHENTICATE, challenge(None, ""))
+}
+
+fn invalid(detail: String) -> Problem {
+    let challenge = challenge(Some("invalid_token"), &detail);
+    Problem::new(StatusCode::UNAUTHORIZED, detail)
+        .reason("token-invalid")
+        .header(header::WWW_AUTHENTICATE, challenge)
+}
+
+fn invalid_request(detail: &str) -> Problem {
+    Problem::bad_request(detail)
+        .reason("token-invalid")
+        .header(header::WWW_AUTHENTICATE, challenge(Some("invalid_request"), detail))
+}
+
+/// 403: the token is good, and not for this.
+pub fn insufficient(detail: String) -> Problem {
+    let challenge = challenge(Some("insufficient_scope"), &detail);
+    Problem::forbidden(detail).reason("not-allowed").header(header::WWW_AUTHENTICATE, challenge)
+}
+
+/// `WWW-Authenticate` of RFC 6750 section 3. Characters that it does not allow in a description become `'`.
+fn challenge(error: Option<&str>, description: &str) -> HeaderValue {
+    let mut text = format!("Bearer realm=\"{REALM}\"");
+    if let Some(error) = error {
+        let plain = |c: char| if matches!(c, ' '..='~') && c != '"' && c != '\\' { c } else { '\'' };
+        let description: String = description.chars().map(plain).collect();
+        text.push_str(&format!(", error=\"{error}\", error_description=\"{description}\""));
+    }
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("Bearer"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+use freshet_cluster::token::{ApiKey, sign};
+use proptest::prelude::*;
+
+use super::*;
+
+const NOW: u64 = 1_790_000_000;
+
+fn keys() -> ApiKeys {
+    ApiKeys::new(["k1:0123456789abcdef".parse::<ApiKey>().unwrap()]).unwrap()
+}
+
+fn token(claims: serde_json::Value) -> String {
+    sign(&"k1:0123456789abcdef".parse().unwrap(), &serde_json::from_value(claims).unwrap())
+}
+
+fn with(value: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+    headers
+}
+
+fn check(headers: &HeaderMap, room: &str, grant: Grant) -> Result<Access, Problem> {
+    Guard::tokens(keys()).check(headers, &room.parse().unwrap(), grant, UnixMillis(NOW * 1000))
+}
+
+fn good() -> String {
+    token(
+        serde_json::json!({"room": "r1", "identity": "Zoë", "grants": ["publish"], "exp": NOW + 60, "iat": NOW}),
+    )
+}
+
+#[test]
+fn a_token_says_who_where_and_what() {
+    for scheme in ["Bearer", "bearer", "BEARER"] {
+        let access = check(&with(&format!("{scheme} {}", good())), "r1", Grant::Publish).unwrap();
+        assert_eq!((access.identity.as_str(), access.open), ("Zoë", false));
+        assert_eq!(access.owner().unwrap().as_str(), "Zoë");
+    }
+}
+
+#[test]
+fn a_missing_token_is_401_with_a_plain_challenge() {
+    for headers in [HeaderMap::new(), with("Basic YTpi"), with("Bearer")] {
+        let problem = check(&headers, "r1", Grant::Publish).unwrap_err();
+        assert_eq!((problem.status().as_u16(), problem.why()), (401, Some("token-missing")));
+        assert_eq!(problem.headers()["www-authenticate"], r#"Bearer realm="freshet""#);
+    }
+}
+
+#[test]
+fn a_bad_token_is_401_and_says_why_but_never_what_it_was() {
+    let mut forged = good();
+    forged.truncate(forged.len() - 4);
+    for value in [format!("Bearer {forged}"), "Bearer a b".into(), "Bearer \"x\"".into(), "Bearer ..".into()]
+    {
+        let problem = check(&with(&value), "r1", Grant::Publish).unwrap_err();
+        assert_eq!((problem.status().as_u16(), problem.why()), (401, Some("token-invalid")), "{value}");
+        let challenge = problem.headers()["www-authenticate"].to_str().unwrap();
+        assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
+        assert!(!challenge.contains(&forged) && !problem.detail().contains(&forged));
+    }
+    let late = Guard::tokens(keys())
+        .authenticate(&with(&format!("Bearer {}", good())), UnixMillis((NOW + 200) * 1000));
+    assert!(late.unwrap_err().detail().contains("expired"));
+}
+
+#[test]
+fn another_room_or_grant_is_403() {
+    let headers = with(&format!("Bearer {}", good()));
+    for (room, grant) in [("r2", Grant::Publish), ("r1", Grant::Subscribe)] {
+        let problem = check(&headers, room, grant).unwrap_err();
+        assert_eq!((problem.status().as_u16(), problem.why()), (403, Some("not-allowed")));
+        let challenge = problem.headers()["www-authenticate"].to_str().unwrap();
+        assert!(challenge.contains("insufficient_scope"), "{challenge}");
+    }
+}
+
+#[test]
+fn two_headers_are_a_bad_request() {
+    let mut headers = with(&format!("Bearer {}", good()));
+    headers.append(header::AUTHORIZATION, HeaderValue::from_static("Bearer x"));
+    assert_eq!(check(&headers, "r1", Grant::Publish).unwrap_err().status().as_u16(), 400);
+}
+
+#[test]
+fn without_keys_nobody_passes_and_open_lets_everybody_in() {
+    let closed = Guard::tokens(ApiKeys::default());
+    assert_eq!(
+        closed
+            .authenticate(&with(&format!("Bearer {}", good())), UnixMillis(NOW * 1000))
+            .unwrap_err()
+            .status(),
+        401
+    );
+    let open = Guard::open();
+    let one = open.check(&HeaderMap::new(), &"r1".parse().unwrap(), Grant::Admin, UnixMillis(0)).unwrap();
+    let two = open.authenticate(&HeaderMap::new(), UnixMillis(0)).unwrap();
+    assert!(one.identity.as_str().starts_with("guest-") && one.identity != two.identity);
+    assert_eq!(one.owner(), None);
+}
+
+proptest! {
+    #[test]
+    fn no_header_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
+        let mut headers = HeaderMap::new();
+        for prefix in [&b""[..], b"Bearer ", b"bearer  "] {
+            if let Ok(value) = HeaderValue::from_bytes(&[prefix, &bytes].concat()) {
+                headers.insert(header::AUTHORIZATION, value);
+                let problem = check(&headers, "r1", Grant::Publish).unwrap_err();
+                prop_assert!(problem.headers().contains_key("www-authenticate"));
+            }
+        }
+    }
+}

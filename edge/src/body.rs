@@ -1,0 +1,130 @@
+//! Bodies: bounded in size and in time.
+//!
+//! A body that says too much in `Content-Length` is refused unread; one that turns out too large is read a little
+//! further before the answer, so that a client that writes first and reads later sees the 413 instead of a reset.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
+use http::header::HeaderName;
+use http::{HeaderMap, header};
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout_at};
+
+use crate::problem::Problem;
+
+/// Largest SDP offer or fragment, in bytes.
+pub const SDP_MAX: usize = 64 * 1024;
+/// Largest JSON body, in bytes.
+pub const JSON_MAX: usize = 16 * 1024;
+/// A body must be complete after this.
+pub const TIME: Duration = Duration::from_secs(10);
+/// What is read and thrown away of a body that is too large, in bytes.
+const DRAIN_MAX: usize = 1024 * 1024;
+/// How long that may take.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// The media types that POST takes (Linked Data Platform section 7.1).
+pub const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+/// The media types that PATCH takes (RFC 5789 section 3.1).
+pub const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
+
+/// Reads a body whole: 413 beyond `limit` bytes, 408 after `time`.
+pub async fn read(headers: &HeaderMap, body: Body, limit: usize, time: Duration) -> Result<Bytes, Problem> {
+    let deadline = Instant::now() + time;
+    let said = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let mut stream = body.into_data_stream();
+    if said.is_some_and(|said| said > limit) {
+        drain(&mut stream).await;
+        return Err(Problem::too_large(limit));
+    }
+    let mut whole = BytesMut::new();
+    loop {
+        match timeout_at(deadline, stream.next()).await {
+            Err(_late) => return Err(Problem::request_timeout(time)),
+            Ok(None) => return Ok(whole.freeze()),
+            Ok(Some(Err(_broken))) => return Err(Problem::bad_request("the body broke off: send it again")),
+            Ok(Some(Ok(part))) => {
+                if whole.len().saturating_add(part.len()) > limit {
+                    drain(&mut stream).await;
+                    return Err(Problem::too_large(limit));
+                }
+                whole.extend_from_slice(&part);
+            }
+        }
+    }
+}
+
+async fn drain(stream: &mut axum::body::BodyDataStream) {
+    let deadline = Instant::now() + DRAIN_TIME;
+    let mut drained = 0usize;
+    while let Ok(Some(Ok(part))) = timeout_at(deadline, stream.next()).await {
+        drained = drained.saturating_add(part.len());
+        if drained > DRAIN_MAX {
+            return;
+        }
+    }
+}
+
+/// Reads an offer or a fragment; 400 when it is not UTF-8.
+pub async fn read_sdp(headers: &HeaderMap, body: Body) -> Result<String, Problem> {
+    let bytes = read(headers, body, SDP_MAX, TIME).await?;
+    String::from_utf8(bytes.into())
+        .map_err(|_| Problem::bad_request("the body is not UTF-8").reason("bad-sdp"))
+}
+
+/// Reads a JSON body of this type: 415 unless it says `application/json`, 400 when it does not parse.
+pub async fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+    const JSON: &str = "application/json";
+    if !crate::sdp::is_type(headers, JSON) {
+        return Err(Problem::unsupported_media_type(JSON, ACCEPT_POST));
+    }
+    let bytes = read(headers, body, JSON_MAX, TIME).await?;
+    serde_json::from_slice(&bytes)
+        .map_err(|e| Problem::bad_request(format!("the JSON body cannot be used: {e}")).reason("bad-json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+
+    use super::*;
+
+    fn chunks(parts: Vec<Bytes>) -> Body {
+        Body::from_stream(stream::iter(parts.into_iter().map(Ok::<_, std::io::Error>)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_is_bounded_in_size() {
+        let none = HeaderMap::new();
+        let parts = |n: usize| chunks(vec![Bytes::from(vec![b'x'; 10]); n]);
+        assert_eq!(read(&none, parts(3), 30, TIME).await.unwrap().len(), 30);
+        assert_eq!(read(&none, parts(4), 30, TIME).await.unwrap_err().status(), 413);
+        let mut said = HeaderMap::new();
+        said.insert(header::CONTENT_LENGTH, 31.into());
+        assert_eq!(read(&said, parts(1), 30, TIME).await.unwrap_err().status(), 413);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_is_bounded_in_time() {
+        let began = Instant::now();
+        let body = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+        assert_eq!(read(&HeaderMap::new(), body, 30, TIME).await.unwrap_err().status(), 408);
+        assert_eq!(began.elapsed().as_secs(), 10);
+        let endless = stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(b"xxxxxxxxxx")));
+        let read = read(&HeaderMap::new(), Body::from_stream(endless), 30, TIME).await;
+        assert_eq!(read.unwrap_err().status(), 413);
+    }
+
+    #[tokio::test]
+    async fn json_wants_its_media_type() {
+        let mut headers = HeaderMap::new();
+        let read = read_json::<u8>(&headers, Body::from("7")).await;
+        assert_eq!(read.unwrap_err().status(), 415);
+        headers.insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
+        assert_eq!(read_json::<u8>(&headers, Body::from("7")).await.unwrap(), 7);
+        assert_eq!(read_json::<u8>(&headers, Body::from("700")).await.unwrap_err().status(), 400);
+    }
+}

@@ -1,0 +1,238 @@
+//! The server loop: HTTP/1.1 and HTTP/2 without TLS, every wait bounded.
+//!
+//! A connection must bring a request head within a time, may stay idle for a time, and is cut when the kernel could not
+//! hand over our bytes for a time. The number of connections is bounded: one too many gets a short 503 and is closed,
+//! so that a client looks elsewhere instead of waiting in a queue that nobody sees. Responses may live as long as they
+//! like: event streams do.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tower::ServiceExt as _;
+use tracing::{debug, warn};
+
+use crate::metrics::HttpMetrics;
+use crate::problem::Problem;
+
+mod activity;
+use activity::Activity;
+
+/// The bounds of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// A request head must be complete so long after the connection was made, or after the last answer.
+    pub head_time: Duration,
+    /// Largest request head, in bytes.
+    pub head_bytes: usize,
+    /// Most header lines in a head.
+    pub headers: usize,
+    /// A connection on which nothing is asked is closed after this.
+    pub idle: Duration,
+    /// A connection whose client takes none of our bytes is closed after this.
+    pub stalled: Duration,
+    /// Most connections at a time.
+    pub connections: usize,
+    /// Most requests at a time on one HTTP/2 connection.
+    pub streams: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head_time: Duration::from_secs(10),
+            head_bytes: 16 * 1024,
+            headers: 64,
+            idle: Duration::from_secs(60),
+            stalled: Duration::from_secs(30),
+            connections: 10_000,
+            streams: 128,
+        }
+    }
+}
+
+/// Serves until `shutdown` ends; then takes no more connections, lets requests end for `grace`, and cuts the rest.
+///
+/// Returns how many connections were cut.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    metrics: Option<HttpMetrics>,
+    shutdown: impl Future<Output = ()>,
+    grace: Duration,
+) -> usize {
+    let (stop, stopping) = watch::channel(false);
+    let server = Arc::new(Server { router, limits, metrics, stopping });
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let mut tasks = JoinSet::new();
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(_ended) = tasks.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, from)) => match Arc::clone(&places).try_acquire_owned() {
+                    Ok(place) => drop(tasks.spawn(Arc::clone(&server).connection(stream, from, place))),
+                    Err(_full) => {
+                        if let Some(metrics) = &server.metrics {
+                            metrics.refused.inc();
+                        }
+                        refuse(stream).await;
+                    }
+                },
+                Err(error) => accept_failed(&error).await,
+            }
+        }
+    }
+    drop(listener);
+    stop.send_replace(true);
+    let ended = timeout(grace, async { while tasks.join_next().await.is_some() {} }).await;
+    let cut = if ended.is_ok() { 0 } else { tasks.len() };
+    tasks.shutdown().await;
+    cut
+}
+
+struct Server {
+    router: Router,
+    limits: Limits,
+    metrics: Option<HttpMetrics>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Server {
+    async fn connection(self: Arc<Self>, stream: TcpStream, from: SocketAddr, place: OwnedSemaphorePermit) {
+        if let Some(metrics) = &self.metrics {
+            metrics.connections.inc();
+        }
+        self.talk(stream, from).await;
+        if let Some(metrics) = &self.metrics {
+            metrics.connections.dec();
+        }
+        drop(place);
+    }
+
+    async fn talk(&self, stream: TcpStream, from: SocketAddr) {
+        set_options(&stream, self.limits.stalled);
+        let activity = Activity::new(Instant::now());
+        let service = service_fn(|mut request: http::Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(from));
+            let guard = activity.begin();
+            let answer = self.router.clone().oneshot(request.map(axum::body::Body::new));
+            async move { answer.await.map(|response| guard.keep_with(explain(response))) }
+        });
+        let builder = self.builder();
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        let mut stopping = self.stopping.clone();
+        let mut told = false;
+        loop {
+            let deadline = activity.deadline(self.limits.head_time, self.limits.idle);
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        debug!(%from, %error, "connection ended");
+                    }
+                    return;
+                }
+                _ = stopping.wait_for(|stop| *stop), if !told => {
+                    told = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = sleep_until(deadline) => {
+                    if activity.deadline(self.limits.head_time, self.limits.idle) <= Instant::now() {
+                        if let Some(metrics) = &self.metrics {
+                            metrics.timeouts.inc();
+                        }
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn builder(&self) -> auto::Builder<TokioExecutor> {
+        let limits = &self.limits;
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.head_time)
+            .max_headers(limits.headers)
+            .max_buf_size(limits.head_bytes.max(8192));
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams)
+            .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(Some(20))
+            .keep_alive_interval(Some(Duration::from_secs(20)))
+            .keep_alive_timeout(Duration::from_secs(10));
+        builder
+    }
+}
+
+fn set_options(stream: &TcpStream, stalled: Duration) {
+    // Both make a connection better; neither is needed for a right answer.
+    let socket = socket2::SockRef::from(stream);
+    let set = socket.set_tcp_nodelay(true).and_then(|()| socket.set_tcp_user_timeout(Some(stalled)));
+    if let Err(error) = set {
+        debug!(%error, "socket options were not taken");
+    }
+}
+
+/// Tells one client too many, without a task and without waiting long.
+async fn refuse(mut stream: TcpStream) {
+    const ANSWER: &[u8] =
+        b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nAccess-Control-Allow-Origin: *\r\n\
+Content-Length: 0\r\nConnection: close\r\n\r\n";
+    // A fresh socket's buffer holds this: the write does not wait.
+    let _told = timeout(Duration::from_millis(10), stream.write_all(ANSWER)).await;
+}
+
+/// Out of descriptors or memory: waiting is all that helps.
+async fn accept_failed(error: &io::Error) {
+    warn!(%error, "a connection could not be accepted: waiting");
+    sleep(Duration::from_millis(100)).await;
+}
+
+/// Gives the router's own 404 and 405, which have no body, a problem detail. The router adds `Allow` outside of all
+/// layers, so this is none.
+fn explain(mut response: Response) -> Response {
+    if response.headers().contains_key(header::CONTENT_TYPE) {
+        return response;
+    }
+    let problem = match response.status() {
+        StatusCode::NOT_FOUND => Problem::not_found("there is nothing at this path: see docs/api.md"),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            let allow = response.headers().get(header::ALLOW).and_then(|a| a.to_str().ok());
+            let allow = allow.filter(|a| !a.is_empty()).unwrap_or("another method");
+            let detail = format!("this resource takes {}: use one of these", allow.replace(',', ", "));
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+        }
+        _ => return response,
+    };
+    let (parts, body) = problem.into_response().into_parts();
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    response.headers_mut().extend(parts.headers);
+    *response.body_mut() = body;
+    response
+}
+
+#[cfg(test)]
+mod tests;

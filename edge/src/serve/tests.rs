@@ -1,0 +1,188 @@
+//! On the wire: real sockets, raw bytes.
+
+use std::convert::Infallible;
+
+use axum::body::Body;
+use axum::middleware;
+use axum::routing::{get, post};
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::problem::PROBLEM_JSON;
+
+struct Running {
+    addr: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<usize>,
+}
+
+async fn start(limits: Limits, grace: Duration) -> Running {
+    let router = Router::new()
+        .route("/", get(|| async { "hello" }))
+        .route(
+            "/post",
+            post(|headers: HeaderMap, body: Body| async move {
+                crate::body::read(&headers, body, 1000, Duration::from_millis(200))
+                    .await
+                    .map(|b| b.len().to_string())
+            }),
+        )
+        .route(
+            "/stream",
+            get(|| async {
+                let beats = futures::stream::unfold((), |()| async {
+                    sleep(Duration::from_millis(20)).await;
+                    Some((Ok::<_, Infallible>(Bytes::from_static(b"x")), ()))
+                });
+                Body::from_stream(beats)
+            }),
+        )
+        .layer(middleware::from_fn(crate::cors::layer));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let shutdown = async move { drop(stopped.await) };
+    let task = tokio::spawn(serve(listener, router, limits, None, shutdown, grace));
+    Running { addr, stop, task }
+}
+
+fn short() -> Limits {
+    Limits { head_time: Duration::from_millis(150), idle: Duration::from_millis(300), ..Limits::default() }
+}
+
+impl Running {
+    async fn open(&self, bytes: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(self.addr).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        stream
+    }
+
+    /// Sends bytes, reads until the server closes (at most 5 s).
+    async fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = self.open(bytes).await;
+        let mut text = Vec::new();
+        timeout(Duration::from_secs(5), stream.read_to_end(&mut text)).await.expect("closed in time").ok();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+const CLOSE: &str = "Host: x\r\nConnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn every_answer_that_is_ours_is_a_problem() {
+    let server = start(Limits::default(), Duration::ZERO).await;
+    let missing = server.raw(format!("GET /nowhere HTTP/1.1\r\n{CLOSE}").as_bytes()).await;
+    assert!(missing.starts_with("HTTP/1.1 404") && missing.contains(PROBLEM_JSON), "{missing}");
+    let wrong = server.raw(format!("PUT /post HTTP/1.1\r\n{CLOSE}").as_bytes()).await;
+    assert!(wrong.starts_with("HTTP/1.1 405") && wrong.contains("allow: POST\r\n"), "{wrong}");
+    assert!(wrong.contains("this resource takes POST") && wrong.contains(PROBLEM_JSON), "{wrong}");
+    assert!(wrong.contains("access-control-allow-origin: *"), "{wrong}");
+}
+
+#[tokio::test]
+async fn a_preflight_needs_no_handler() {
+    let server = start(Limits::default(), Duration::ZERO).await;
+    let ask =
+        "OPTIONS /post HTTP/1.1\r\nOrigin: https://a.example\r\nAccess-Control-Request-Method: POST\r\n";
+    let answer = server.raw(format!("{ask}{CLOSE}").as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("access-control-allow-headers: Authorization"), "{answer}");
+    let plain = server.raw(format!("OPTIONS /post HTTP/1.1\r\n{CLOSE}").as_bytes()).await;
+    assert!(plain.starts_with("HTTP/1.1 405"), "{plain}");
+}
+
+#[tokio::test]
+async fn both_versions_of_http_are_spoken() {
+    let server = start(Limits::default(), Duration::ZERO).await;
+    for http2 in [false, true] {
+        let client = Client::builder(TokioExecutor::new()).http2_only(http2).build_http::<Full<Bytes>>();
+        let answer = client.get(format!("http://{}/", server.addr).parse().unwrap()).await.unwrap();
+        assert_eq!(answer.version() == http::Version::HTTP_2, http2);
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "hello");
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_ask_is_not_waited_for() {
+    let server = start(short(), Duration::ZERO).await;
+    for begun in [
+        "",
+        "P",
+        "PRI * HTTP/2.0",
+        "GET / HTTP/1.1\r\nHost: x\r\nX-Slow:",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let began = Instant::now();
+        server.raw(begun.as_bytes()).await;
+        assert!(began.elapsed() < Duration::from_secs(2), "{begun:?} was waited for {:?}", began.elapsed());
+    }
+    let kept = server.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(kept.starts_with("HTTP/1.1 200"), "answered, then closed when idle: {kept}");
+}
+
+#[tokio::test]
+async fn heads_and_bodies_are_bounded() {
+    let server = start(Limits::default(), Duration::ZERO).await;
+    let head = format!("GET / HTTP/1.1\r\nX: {}\r\n{CLOSE}", "x".repeat(17 * 1024));
+    assert!(server.raw(head.as_bytes()).await.starts_with("HTTP/1.1 431"));
+    let lines = "X: y\r\n".repeat(65);
+    assert!(
+        server.raw(format!("GET / HTTP/1.1\r\n{lines}{CLOSE}").as_bytes()).await.starts_with("HTTP/1.1 431")
+    );
+    let post = |length: usize, body: &str| {
+        format!("POST /post HTTP/1.1\r\nContent-Length: {length}\r\n{CLOSE}{body}")
+    };
+    let fits = server.raw(post(1000, &"x".repeat(1000)).as_bytes()).await;
+    assert!(fits.starts_with("HTTP/1.1 200") && fits.ends_with("1000"), "{fits}");
+    let large = server.raw(post(400_000, &"x".repeat(400_000)).as_bytes()).await;
+    assert!(large.starts_with("HTTP/1.1 413") && large.contains("\"limit\":1000"), "{large}");
+    let slow = server.raw(post(10, "x").as_bytes()).await;
+    assert!(slow.starts_with("HTTP/1.1 408"), "{slow}");
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_and_closed() {
+    let server = start(Limits { connections: 2, ..Limits::default() }, Duration::ZERO).await;
+    let mut held = vec![server.open(b"").await, server.open(b"").await];
+    sleep(Duration::from_millis(50)).await;
+    let third = server.raw(b"").await;
+    assert!(third.starts_with("HTTP/1.1 503") && third.contains("Retry-After: 5"), "{third}");
+    held.pop();
+    sleep(Duration::from_millis(50)).await;
+    assert!(server.raw(format!("GET / HTTP/1.1\r\n{CLOSE}").as_bytes()).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_stream_lives_beyond_every_time_out_and_is_cut_at_the_end() {
+    let server = start(short(), Duration::from_millis(200)).await;
+    let mut stream = server.open(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let began = Instant::now();
+    let mut buffer = [0u8; 512];
+    while began.elapsed() < Duration::from_millis(900) {
+        assert_ne!(stream.read(&mut buffer).await.unwrap(), 0, "closed after {:?}", began.elapsed());
+    }
+    server.stop.send(()).unwrap();
+    assert_eq!(server.task.await.unwrap(), 1, "one connection was cut");
+}
+
+#[tokio::test]
+async fn a_request_in_flight_ends_before_the_server_does() {
+    let server = start(Limits::default(), Duration::from_secs(5)).await;
+    let mut stream = server.open(b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nx").await;
+    let idle = server.open(b"").await;
+    sleep(Duration::from_millis(50)).await;
+    server.stop.send(()).unwrap();
+    sleep(Duration::from_millis(20)).await;
+    stream.write_all(b"y").await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    drop(idle);
+    assert_eq!(timeout(Duration::from_secs(1), server.task).await.unwrap().unwrap(), 0);
+}
