@@ -59,7 +59,7 @@ refuse "replica" "node: {replica: 3}"
 refuse "etcd" "etcd: etcd:2379"
 refuse "nats/0" "nats: [nats:4222]"
 refuse "auth/apiKeys/0" "auth: {apiKeys: [short]}"
-refuse "logFormat" "logFormat: xml"
+refuse "log/format" "log: {format: xml}"
 refuse "typo" "typo: 1"
 refuse "needs coordinator.ingress.host" "coordinator: {ingress: {enabled: true, tlsSecret: live}}"
 

@@ -58,10 +58,20 @@ capabilities: {drop: [ALL]}
 
 {{/* Environment of both roles. */}}
 {{- define "freshet.env" -}}
-- {name: FRESHET_LOG, value: {{ .Values.logFormat }}}
+- {name: FRESHET_LOG, value: {{ .Values.log.format }}}
+- {name: FRESHET_LOG_LEVEL, value: {{ .Values.log.level | quote }}}
 - {name: FRESHET_CONFIG, value: /etc/freshet/config/freshet.toml}
 - {name: FRESHET_API_KEY_FILE, value: /etc/freshet/secret/api-keys}
 - {name: FRESHET_CLUSTER_SECRET_FILE, value: /etc/freshet/secret/cluster-secret}
+{{- with .Values.etcdAuth }}
+{{- if .existingSecret }}
+- {name: FRESHET_ETCD_USER, value: {{ .user | quote }}}
+- {name: FRESHET_ETCD_PASSWORD_FILE, value: /etc/freshet/etcd/password}
+{{- end }}
+{{- end }}
+{{- if .Values.natsAuth.existingSecret }}
+- {name: FRESHET_NATS_CREDS, value: /etc/freshet/nats/nats.creds}
+{{- end }}
 - {name: FRESHET_ETCD, value: {{ join "," .Values.etcd | quote }}}
 - {name: FRESHET_NATS, value: {{ join "," .Values.nats | quote }}}
 {{- with .Values.publicUrl }}
@@ -77,6 +87,12 @@ capabilities: {drop: [ALL]}
 - {name: config, mountPath: /etc/freshet/config, readOnly: true}
 - {name: secret, mountPath: /etc/freshet/secret, readOnly: true}
 - {name: tmp, mountPath: /tmp}
+{{- if .Values.etcdAuth.existingSecret }}
+- {name: etcd, mountPath: /etc/freshet/etcd, readOnly: true}
+{{- end }}
+{{- if .Values.natsAuth.existingSecret }}
+- {name: nats, mountPath: /etc/freshet/nats, readOnly: true}
+{{- end }}
 {{- end }}
 
 {{- define "freshet.volumes" -}}
@@ -91,6 +107,14 @@ capabilities: {drop: [ALL]}
       - {key: cluster-secret, path: cluster-secret}
 - name: tmp
   emptyDir: {sizeLimit: 64Mi}
+{{- with .Values.etcdAuth.existingSecret }}
+- name: etcd
+  secret: {secretName: {{ . }}, defaultMode: 0440, items: [{key: password, path: password}]}
+{{- end }}
+{{- with .Values.natsAuth.existingSecret }}
+- name: nats
+  secret: {secretName: {{ . }}, defaultMode: 0440, items: [{key: nats.creds, path: nats.creds}]}
+{{- end }}
 {{- end }}
 
 {{/* A pod restarts when what it reads at start changes. A made-up secret stays as it is. */}}
