@@ -105,7 +105,8 @@ export FUZZ_SECONDS
 gist() {
     case $1 in
     rust) awk '/^test result:/ { gsub(";", ""); p += $4; i += $8; b++ } END { printf "%d tests in %d binaries, %d ignored", p, b, i }' "$LOGS/rust.log" ;;
-    web-test | chart | fuzz | licences | secrets) grep -v '^[[:space:]]*$' "$LOGS/$1.log" | tail -1 ;;
+    web-test) sed -n 's/^ *Tests  */tests: /p' "$LOGS/web-test.log" ;;
+    chart | fuzz | licences | secrets) grep -v '^[[:space:]]*$' "$LOGS/$1.log" | tail -1 ;;
     esac
 }
 
