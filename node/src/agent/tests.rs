@@ -1,0 +1,256 @@
+//! Agents wired to each other: frames of one are the other's input.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use freshet_cluster::plan::{Member, RoomPlan};
+use freshet_cluster::room::EndReason;
+use freshet_cluster::unit::UnixMillis;
+use freshet_cluster::version::Unknown;
+use freshet_cluster::{Epoch, Generation, Incarnation, NodeId, RoomId, SessionId};
+use freshet_relay_proto::track::{MediaKind, TrackInfo};
+
+use super::{Agent, Link, ORPHAN_MAX, Output, StreamKey};
+
+fn node(n: usize) -> NodeId {
+    format!("n{n}").parse().unwrap()
+}
+
+fn incarnation(n: usize) -> Incarnation {
+    Incarnation::from_bits(n as u64)
+}
+
+fn room() -> RoomId {
+    "room".parse().unwrap()
+}
+
+fn key(generation: u64) -> StreamKey {
+    StreamKey { room: room(), stream: "main".parse().unwrap(), generation: Generation(generation) }
+}
+
+fn tracks() -> Vec<TrackInfo> {
+    vec![TrackInfo { id: 0, kind: MediaKind::Video, codecs: Vec::new(), layers: Vec::new() }]
+}
+
+/// A plan whose members are given with their parents.
+fn plan(epoch: u64, members: &[(usize, Option<usize>)]) -> RoomPlan {
+    let member = |(n, parent): &(usize, Option<usize>)| Member {
+        node: node(*n),
+        incarnation: incarnation(*n),
+        parent: parent.map(node),
+        standby: None,
+        unknown: Unknown::new(),
+    };
+    let members = members.iter().map(member).collect();
+    RoomPlan { epoch: Epoch(epoch), members, ..RoomPlan::empty(room()) }
+}
+
+/// Agents and the links between them; link names are the same at both ends.
+struct World {
+    agents: Vec<Agent>,
+    ends: BTreeMap<Link, (usize, usize)>,
+    log: Vec<VecDeque<Output>>,
+    links: u32,
+    now: Instant,
+}
+
+impl World {
+    fn new(count: usize) -> Self {
+        Self {
+            agents: (0..count).map(|n| Agent::new(node(n), incarnation(n))).collect(),
+            ends: BTreeMap::new(),
+            log: vec![VecDeque::new(); count],
+            links: 0,
+            now: Instant::now(),
+        }
+    }
+
+    fn connect(&mut self, a: usize, b: usize) -> Link {
+        self.links += 1;
+        let link = Link(self.links);
+        self.ends.insert(link, (a, b));
+        self.agents[a].handle_link_up(link, node(b), incarnation(b));
+        self.agents[b].handle_link_up(link, node(a), incarnation(a));
+        self.settle();
+        link
+    }
+
+    fn cut(&mut self, link: Link) {
+        let (a, b) = self.ends.remove(&link).unwrap();
+        for n in [a, b] {
+            self.agents[n].handle_link_down(self.now, link);
+        }
+        self.settle();
+    }
+
+    fn plan(&mut self, plan: &RoomPlan) {
+        for agent in &mut self.agents {
+            agent.handle_plan(plan.clone());
+        }
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        for round in 0.. {
+            assert!(round < 1_000, "frames go round in circles");
+            let mut moved = false;
+            for n in 0..self.agents.len() {
+                while let Some(output) = self.agents[n].poll_output() {
+                    moved = true;
+                    if let Output::Send(link, frame) = &output
+                        && let Some((a, b)) = self.ends.get(link)
+                    {
+                        let to = if *a == n { *b } else { *a };
+                        self.agents[to].handle_frame(*link, frame.clone());
+                    }
+                    self.log[n].push_back(output);
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn publish(&mut self, at: usize, generation: u64) {
+        let session = SessionId::from_bits(generation.into());
+        self.agents[at].handle_claimed(&key(generation), "me".parse().unwrap(), session, UnixMillis(1));
+        self.agents[at].handle_live(&key(generation), tracks());
+        self.settle();
+    }
+
+    fn take(&mut self, n: usize) -> Vec<Output> {
+        self.log[n].drain(..).collect()
+    }
+
+    fn is_live(&self, n: usize) -> bool {
+        self.agents[n].live(&room()).count() == 1
+    }
+}
+
+/// 0 ← 1 ← 2, and 3 under 0.
+fn chain() -> World {
+    let mut world = World::new(4);
+    world.plan(&plan(1, &[(0, None), (1, Some(0)), (2, Some(1)), (3, Some(0))]));
+    world.connect(1, 0);
+    world.connect(2, 1);
+    world.connect(3, 0);
+    world
+}
+
+#[test]
+fn a_stream_is_announced_along_the_tree_and_media_flows_only_where_it_is_wanted() {
+    let mut world = chain();
+    world.publish(3, 7);
+    assert!((0..4).all(|n| world.is_live(n)), "announced upwards and down again");
+    for n in 0..4 {
+        world.take(n);
+    }
+    world.agents[2].handle_interest(&key(7), (0, 0), true);
+    world.settle();
+    for n in [3, 0, 1] {
+        let forwards = world.take(n).iter().filter(|o| matches!(o, Output::Forward { .. })).count();
+        assert_eq!(forwards, 1, "node {n} sends one copy towards the viewer");
+    }
+    world.agents[2].handle_interest(&key(7), (0, 0), false);
+    world.settle();
+    for n in [3, 0, 1] {
+        let stops = world.take(n).iter().filter(|o| matches!(o, Output::Unforward { .. })).count();
+        assert_eq!(stops, 1, "node {n} stops");
+    }
+    assert!(world.agents.iter().all(|a| a.kept().2 == 0), "no wish is left");
+}
+
+#[test]
+fn children_dial_their_parents_and_nobody_else() {
+    let mut world = chain();
+    assert!(world.take(0).iter().all(|o| !matches!(o, Output::Dial(..))));
+    let dials: Vec<Output> = world.take(2).into_iter().filter(|o| matches!(o, Output::Dial(..))).collect();
+    assert_eq!(dials, [Output::Dial(node(1), incarnation(1))]);
+    world.plan(&plan(2, &[(0, None), (1, Some(0)), (3, Some(0))]));
+    assert!(world.take(2).contains(&Output::Forget(node(1), incarnation(1))));
+}
+
+#[test]
+fn a_keyframe_wish_travels_to_the_origin() {
+    let mut world = chain();
+    world.publish(0, 7);
+    world.agents[2].handle_keyframe_wanted(&key(7), (0, 0));
+    world.settle();
+    assert!(world.take(1).contains(&Output::Keyframe(key(7), (0, 0))), "merged at every hop by the shard");
+}
+
+#[test]
+fn the_highest_generation_wins_and_the_old_publisher_is_told() {
+    let mut world = chain();
+    world.publish(3, 7);
+    world.publish(2, 9);
+    let ended = Output::End(SessionId::from_bits(7), EndReason::TakenOver);
+    assert!(world.take(3).contains(&ended));
+    world.agents[3].handle_unpublished(&key(7), EndReason::TakenOver);
+    world.settle();
+    for n in 0..4 {
+        assert!(world.is_live(n), "node {n} has the newer one");
+        assert!(!world.take(n).contains(&Output::Down(key(9), EndReason::TakenOver)));
+    }
+}
+
+#[test]
+fn an_announcement_that_comes_back_is_refused() {
+    let mut world = World::new(3);
+    // A plan that is no tree would be refused, so the circle is made of two plans that never met.
+    let left = plan(1, &[(0, None), (1, Some(0)), (2, Some(1))]);
+    let right = plan(2, &[(2, None), (0, Some(2)), (1, Some(0))]);
+    world.agents[0].handle_plan(right.clone());
+    world.agents[1].handle_plan(left.clone());
+    world.agents[2].handle_plan(plan(3, &[(1, None), (2, Some(1)), (0, Some(2))]));
+    world.connect(0, 1);
+    world.connect(1, 2);
+    world.connect(2, 0);
+    world.publish(0, 5);
+    let refused: u64 = world.agents.iter().map(|a| a.refused().0).sum();
+    assert!(refused <= 2, "it starved instead of going round");
+    assert!(world.is_live(1) && world.is_live(2));
+}
+
+#[test]
+fn a_withdrawal_reaches_everyone() {
+    let mut world = chain();
+    world.publish(3, 7);
+    world.agents[3].handle_unpublished(&key(7), EndReason::Closed);
+    world.settle();
+    for n in 0..3 {
+        assert!(world.take(n).contains(&Output::Down(key(7), EndReason::Closed)), "node {n}");
+        assert!(!world.is_live(n));
+    }
+}
+
+#[test]
+fn a_link_that_comes_back_within_time_ends_nothing_and_one_that_does_not_ends_the_stream() {
+    let mut world = chain();
+    world.publish(0, 7);
+    world.agents[1].handle_interest(&key(7), (0, 0), true);
+    world.settle();
+    let link = *world.ends.iter().find(|(_, ends)| **ends == (1, 0)).unwrap().0;
+    world.cut(link);
+    world.take(1);
+    let again = world.connect(1, 0);
+    let outputs = world.take(1);
+    assert!(outputs.iter().any(|o| matches!(o, Output::Up(up) if up.link == again)), "taken from the new link");
+    let subscribed = |o: &Output| matches!(o, Output::Send(l, freshet_relay_proto::control::Control::Subscribe { .. }) if *l == again);
+    assert!(outputs.iter().any(subscribed), "and asked for again");
+    world.cut(again);
+    world.now += ORPHAN_MAX + Duration::from_secs(1);
+    let now = world.now;
+    world.agents[1].handle_timeout(now);
+    world.settle();
+    assert!(world.take(1).contains(&Output::Down(key(7), EndReason::NodeDead)));
+}
+
+#[test]
+fn an_older_plan_is_not_obeyed() {
+    let mut world = chain();
+    assert!(!world.agents[2].handle_plan(plan(1, &[(0, None)])));
+    assert!(!world.agents[2].handle_plan(plan(0, &[(0, None)])));
+    assert_eq!(world.agents[2].plan(&room()).unwrap().epoch, Epoch(1));
+}
