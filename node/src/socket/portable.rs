@@ -4,39 +4,47 @@ use std::io;
 
 use tokio::net::UdpSocket;
 
-use super::recv::{Message, RecvBatch};
-use super::send::{SendBatch, Sent, Trouble, rest, trouble};
-use super::{dressed, plain};
+use super::address::{dressed, plain};
+use super::message::Message;
+use super::outcome::{HalfWay, Sent, Trouble, rest, trouble};
 use crate::forward::train::Train;
 
-pub(super) fn recv(socket: &UdpSocket, batch: &mut RecvBatch) -> io::Result<usize> {
-    while batch.has_room() {
-        let start = batch.messages.len() * batch.slot;
-        let Some(buffer) = batch.buffer.get_mut(start..start + batch.slot) else { break };
-        match socket.try_recv_from(buffer) {
-            Ok((0, _)) => {}
-            Ok((len, source)) => {
-                let source = plain(source);
-                batch.messages.push(Message { source, local: None, range: start..start + len, segment: len });
+pub(super) fn recv(
+    socket: &UdpSocket,
+    buffer: &mut [u8],
+    slot: usize,
+    messages: &mut Vec<Message>,
+) -> io::Result<usize> {
+    for (position, place) in buffer.chunks_exact_mut(slot).enumerate() {
+        let start = position * slot;
+        let (len, source) = loop {
+            match socket.try_recv_from(place) {
+                Ok(came) => break came,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if messages.is_empty() => return Err(error),
+                Err(_) => return Ok(messages.len()),
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if batch.messages.is_empty() => return Err(error),
-            Err(_) => break,
-        }
+        };
+        messages.push(Message {
+            source: plain(source),
+            local: None,
+            range: start..start + len,
+            segment: len,
+        });
     }
-    Ok(batch.messages.len())
+    Ok(messages.len())
 }
 
 pub(super) fn send(
     socket: &UdpSocket,
     is_v6: bool,
-    batch: &mut SendBatch,
+    half_way: &mut HalfWay,
     arena: &[u8],
     trains: &[Train],
     sent: &mut Sent,
 ) -> io::Result<()> {
     for train in trains {
-        let half = batch.take_half(train);
+        let half = half_way.take(train);
         let unreachable = || io::Error::from(io::ErrorKind::AddrNotAvailable);
         let packets = rest(arena, train, half).chunks(train.segment.max(1));
         for (done, packet) in (half..).zip(packets) {
@@ -50,7 +58,7 @@ pub(super) fn send(
             match result {
                 Ok(_) => sent.packets += 1,
                 Err(error) if trouble(&error) == Trouble::Later => {
-                    batch.keep_half(train, done);
+                    half_way.keep(train, done);
                     return Err(error);
                 }
                 Err(error) => sent.refuse(1, error),

@@ -210,13 +210,13 @@ fn a_train_that_the_kernel_will_not_cut_goes_packet_by_packet() {
 fn a_train_left_half_way_is_taken_up_where_it_stopped() {
     let train =
         |port| Train { dst: SocketAddr::from(([127, 0, 0, 1], port)), src: None, range: 10..40, segment: 10 };
-    let mut batch = SendBatch::new();
-    assert_eq!(batch.take_half(&train(1)), 0);
-    batch.keep_half(&train(1), 2);
-    assert_eq!(batch.take_half(&train(1)), 2);
-    assert_eq!(batch.take_half(&train(1)), 0, "once");
-    batch.keep_half(&train(1), 2);
-    assert_eq!(batch.take_half(&train(2)), 0, "another train is sent from its beginning");
-    assert_eq!(super::send::rest(&[7; 64], &train(1), 2).len(), 10);
-    assert!(super::send::rest(&[7; 64], &train(1), 9).is_empty());
+    let mut batch = super::outcome::HalfWay::default();
+    assert_eq!(batch.take(&train(1)), 0);
+    batch.keep(&train(1), 2);
+    assert_eq!(batch.take(&train(1)), 2);
+    assert_eq!(batch.take(&train(1)), 0, "once");
+    batch.keep(&train(1), 2);
+    assert_eq!(batch.take(&train(2)), 0, "another train is sent from its beginning");
+    assert_eq!(super::outcome::rest(&[7; 64], &train(1), 2).len(), 10);
+    assert!(super::outcome::rest(&[7; 64], &train(1), 9).is_empty());
 }

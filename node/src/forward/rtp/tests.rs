@@ -133,7 +133,7 @@ proptest! {
         };
         let mut out = [0xffu8; HEADER_MAX + 50];
         let len = header.write(&ids, &mut out).unwrap();
-        prop_assert!(len <= HEADER_MAX && len % 4 == 0);
+        prop_assert!(len <= HEADER_MAX && len.is_multiple_of(4));
         out[len..len + payload.len()].copy_from_slice(&payload);
         let parsed = parse(&out[..len + payload.len()]).unwrap();
         prop_assert_eq!(parsed.fields, Fields { pt, marker, seq, timestamp, ssrc });

@@ -5,7 +5,7 @@ use aws_lc_rs::cipher::{AES_128, EncryptingKey, EncryptionContext, UnboundCipher
 use aws_lc_rs::hmac;
 
 use super::kdf::{Label, derive};
-use super::{Packet, Profile, SrtpError};
+use super::profile::{Packet, Profile, SrtpError};
 
 /// The encrypted flag of an SRTCP index.
 const ENCRYPTED: u32 = 0x8000_0000;

@@ -28,7 +28,7 @@ impl Publisher {
 
     fn ntp(&self, micros: u64) -> NtpTime {
         let clock = u64::try_from(self.clock(micros)).unwrap();
-        NtpTime(clock / 1_000_000 << 32 | ((clock % 1_000_000) << 32) / 1_000_000)
+        NtpTime(((clock / 1_000_000) << 32) | (((clock % 1_000_000) << 32) / 1_000_000))
     }
 
     fn rtp(&self, micros: u64) -> u32 {

@@ -1,6 +1,7 @@
 //! Control messages: segment sizes (UDP GSO and GRO) and local addresses (`IP_PKTINFO`, `IPV6_PKTINFO`).
 
-use super::{IpAddr, Ipv4Addr, Ipv6Addr, size_of, zeroed};
+use std::mem::{size_of, zeroed};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Room for what one message carries: an address of either family and a segment size, or more on receipt.
 const WORDS: usize = 16;

@@ -1,6 +1,7 @@
 //! Socket addresses as the kernel has them.
 
-use super::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, offset_of, size_of, zeroed};
+use std::mem::{offset_of, size_of, zeroed};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// An address of either family.
 #[derive(Clone, Copy)]

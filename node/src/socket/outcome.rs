@@ -1,13 +1,9 @@
-//! What was sent, and where a train was left half-way.
+//! What became of trains, and where one was left half-way.
 
 use std::io;
 use std::net::SocketAddr;
 
 use crate::forward::train::Train;
-
-/// Messages of one `sendmmsg`.
-#[cfg(target_os = "linux")]
-const MESSAGES: usize = 64;
 
 /// Why sending stopped before the last train.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,14 +57,6 @@ pub(super) fn trouble(error: &io::Error) -> Trouble {
     }
 }
 
-/// Scratch space of sends, and the memory of a train whose packets went out only in part.
-#[derive(Default)]
-pub struct SendBatch {
-    half: Option<Half>,
-    #[cfg(target_os = "linux")]
-    pub(super) scratch: super::linux::SendScratch,
-}
-
 /// A train of which only the first packets have been sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Half {
@@ -78,38 +66,28 @@ struct Half {
     packets: usize,
 }
 
-impl std::fmt::Debug for SendBatch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SendBatch").field("half", &self.half).finish_non_exhaustive()
+impl Half {
+    fn of(train: &Train, packets: usize) -> Self {
+        Self { dst: train.dst, start: train.range.start, end: train.range.end, packets }
     }
 }
 
-impl SendBatch {
-    /// Without memory yet; it takes some at the first call.
-    pub fn new() -> Self {
-        Self::default()
-    }
+/// Remembers, from one call to the next, the train whose packets went out only in part.
+#[derive(Debug, Default)]
+pub(super) struct HalfWay(Option<Half>);
 
+impl HalfWay {
     /// Packets of this train that an earlier call has sent. Forgets them.
-    pub(super) fn take_half(&mut self, train: &Train) -> usize {
-        match self.half.take() {
+    pub fn take(&mut self, train: &Train) -> usize {
+        match self.0.take() {
             Some(half) if half == Half::of(train, half.packets) => half.packets,
             _ => 0,
         }
     }
 
     /// The call ends with this train half sent.
-    pub(super) fn keep_half(&mut self, train: &Train, packets: usize) {
-        self.half = (packets > 0).then(|| Half::of(train, packets));
-    }
-
-    #[cfg(target_os = "linux")]
-    pub(super) const MESSAGES: usize = MESSAGES;
-}
-
-impl Half {
-    fn of(train: &Train, packets: usize) -> Self {
-        Self { dst: train.dst, start: train.range.start, end: train.range.end, packets }
+    pub fn keep(&mut self, train: &Train, packets: usize) {
+        self.0 = (packets > 0).then(|| Half::of(train, packets));
     }
 }
 

@@ -1,0 +1,51 @@
+//! What the kernel has.
+
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr::from_ref;
+
+use crate::socket::options::{Caps, SocketOptions};
+
+/// Turns a flag of a socket on. False: the kernel does not know it.
+fn set(fd: RawFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> bool {
+    let len = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4);
+    // SAFETY: `value` lives through the call and `len` is its size.
+    unsafe { libc::setsockopt(fd, level, option, from_ref(&value).cast(), len) == 0 }
+}
+
+/// What kernel and options allow; turns on what is received.
+pub(in crate::socket) fn probe(socket: &socket2::Socket, is_v6: bool, options: &SocketOptions) -> Caps {
+    let fd = socket.as_raw_fd();
+    let local_addresses = options.batches && options.local_addresses && {
+        let v4 = set(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1);
+        if is_v6 { set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1) } else { v4 }
+    };
+    Caps {
+        batches: options.batches,
+        gso: options.batches && options.gso && has_gso(),
+        gro: options.batches && options.gro && set(fd, libc::SOL_UDP, libc::UDP_GRO, 1),
+        local_addresses,
+    }
+}
+
+/// Asks on a socket of its own, since the option would stay set.
+fn has_gso() -> bool {
+    // SAFETY: no pointers are passed.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return false;
+    }
+    // SAFETY: `fd` is a new descriptor that nobody else owns.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    set(fd.as_raw_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, 1_200)
+}
+
+/// Kernel buffers beyond the system's limit, where the process may.
+pub(in crate::socket) fn force_buffers(socket: &socket2::Socket, options: &SocketOptions) {
+    let fd = socket.as_raw_fd();
+    for (option, bytes) in
+        [(libc::SO_RCVBUFFORCE, options.recv_buffer), (libc::SO_SNDBUFFORCE, options.send_buffer)]
+    {
+        set(fd, libc::SOL_SOCKET, option, libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX));
+    }
+}
