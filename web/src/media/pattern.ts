@@ -4,8 +4,9 @@
  * sync: what was one instant here must be one instant there.
  */
 
-const WIDTH = 1280;
-const HEIGHT = 720;
+/** Small enough for a slow machine to encode on time: a late flash would measure the machine. */
+const WIDTH = 640;
+const HEIGHT = 360;
 const FRAME_MS = 1000 / 30;
 const PERIOD_MS = 1000;
 const FLASH_MS = 100;
@@ -26,6 +27,11 @@ export function startPattern(): Pattern {
   if (pen === null) throw new Error('this browser draws no canvas');
   const audio = new AudioContext({ latencyHint: 'interactive' });
   const out = audio.createMediaStreamDestination();
+  // With nothing connected between two beeps the destination would fall silent in the literal sense:
+  // no samples, gaps in time, and a receiver that stretches the sound to fill them.
+  const bed = new ConstantSourceNode(audio, { offset: 0 });
+  bed.connect(out);
+  bed.start();
   const t0 = performance.now();
   let stopped = false;
   let drawTimer: ReturnType<typeof setTimeout>;
@@ -114,10 +120,10 @@ function paint(pen: CanvasRenderingContext2D, now: number, flash: boolean): void
   for (const [line, tone] of tones.entries()) {
     pen.fillStyle = tone;
     pen.beginPath();
-    const y = 380 + line * 70;
+    const y = 190 + line * 35;
     pen.moveTo(0, HEIGHT);
-    for (let x = 0; x <= WIDTH; x += 20) {
-      const wave = Math.sin(x / (190 - line * 14) + t * (0.6 + line * 0.22)) * (34 - line * 4) + Math.sin(x / 71 - t * 0.9 + line) * 7;
+    for (let x = 0; x <= WIDTH; x += 16) {
+      const wave = Math.sin(x / (95 - line * 7) + t * (0.6 + line * 0.22)) * (17 - line * 2) + Math.sin(x / 36 - t * 0.9 + line) * 3.5;
       pen.lineTo(x, y + wave);
     }
     pen.lineTo(WIDTH, HEIGHT);
@@ -125,16 +131,16 @@ function paint(pen: CanvasRenderingContext2D, now: number, flash: boolean): void
   }
   pen.fillStyle = '#e9f6f5';
   pen.textAlign = 'center';
-  pen.font = '600 34px ui-sans-serif, system-ui, sans-serif';
-  pen.fillText('Freshet test pattern', WIDTH / 2, 150);
-  pen.font = '600 116px ui-monospace, monospace';
+  pen.font = '600 18px ui-sans-serif, system-ui, sans-serif';
+  pen.fillText('Freshet test pattern', WIDTH / 2, 74);
+  pen.font = '600 60px ui-monospace, monospace';
   const clock = new Date();
   const two = (value: number): string => String(value).padStart(2, '0');
-  pen.fillText(`${two(clock.getHours())}:${two(clock.getMinutes())}:${two(clock.getSeconds())}.${Math.floor(clock.getMilliseconds() / 100)}`, WIDTH / 2, 280);
+  pen.fillText(`${two(clock.getHours())}:${two(clock.getMinutes())}:${two(clock.getSeconds())}.${Math.floor(clock.getMilliseconds() / 100)}`, WIDTH / 2, 142);
   // A hand that goes round once a second shows how smoothly the picture moves.
   pen.beginPath();
-  pen.moveTo(WIDTH / 2, 360);
-  pen.arc(WIDTH / 2, 360, 34, -Math.PI / 2, -Math.PI / 2 + (t % 1) * Math.PI * 2);
+  pen.moveTo(WIDTH / 2, 180);
+  pen.arc(WIDTH / 2, 180, 17, -Math.PI / 2, -Math.PI / 2 + (t % 1) * Math.PI * 2);
   pen.fillStyle = '#ff8f6b';
   pen.fill();
 }
