@@ -1,0 +1,10 @@
+//! The routes of a coordinator, and their description.
+
+pub mod about;
+pub mod media;
+pub mod model;
+pub mod openapi;
+pub mod read;
+pub mod routes;
+
+pub use routes::router;

@@ -1,0 +1,67 @@
+//! `/openapi.json`, made from the handlers and their types.
+
+use freshet_edge::ice::IceServer;
+use freshet_edge::problem::ProblemDetail;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+
+use super::model::{
+    CapacityInfo, ClientConfig, ClusterInfo, LinkInfo, MemberInfo, NodeInfo, NodesPage, RoomInfo, RoomsPage,
+    StreamInfo, TreeInfo,
+};
+use super::{about, media, read};
+use crate::events::chat::{ChatPost, ChatReceipt};
+use crate::events::http;
+
+/// The description's parts.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Freshet",
+        description = "A WebRTC SFU cluster for live events: the coordinator's surface."
+    ),
+    paths(
+        media::publish,
+        media::view,
+        media::patch_docs,
+        media::delete_docs,
+        read::rooms,
+        read::room,
+        http::post_chat,
+        http::room_events,
+        read::nodes,
+        read::cluster,
+        about::config,
+        about::openapi,
+        about::healthz_docs,
+        about::readyz,
+        about::metrics,
+    ),
+    components(schemas(
+        CapacityInfo,
+        ChatPost,
+        ChatReceipt,
+        ClientConfig,
+        ClusterInfo,
+        IceServer,
+        LinkInfo,
+        MemberInfo,
+        NodeInfo,
+        NodesPage,
+        ProblemDetail,
+        RoomInfo,
+        RoomsPage,
+        StreamInfo,
+        TreeInfo,
+    ))
+)]
+struct Description;
+
+/// The whole document.
+pub fn document() -> utoipa::openapi::OpenApi {
+    let mut document = Description::openapi();
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    document
+}

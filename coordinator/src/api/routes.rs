@@ -1,0 +1,40 @@
+//! Which path is served by what.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware;
+use axum::routing::{any, get, post};
+use freshet_edge::{cors, health, metrics};
+
+use super::{about, media, read};
+use crate::app::App;
+use crate::events::http as events;
+use crate::web;
+
+/// The whole surface, with CORS and counters.
+pub fn router(app: Arc<App>) -> Router {
+    let http = app.state().metrics.http.clone();
+    let public_url = app.state().config.public_url.clone();
+    Router::new()
+        .route("/whip/{room}", media::endpoint(post(media::publish)))
+        .route("/whip/{room}/{stream}", media::endpoint(post(media::publish)))
+        .route("/whep/{room}", media::endpoint(post(media::view)))
+        .route("/whep/{room}/{stream}", media::endpoint(post(media::view)))
+        .route("/sessions/{node}/{incarnation}/{session}", any(media::session))
+        .route("/v1/rooms", get(read::rooms))
+        .route("/v1/rooms/{room}", get(read::room))
+        .route("/v1/rooms/{room}/chat", post(events::post_chat))
+        .route("/v1/rooms/{room}/events", get(events::room_events))
+        .route("/v1/nodes", get(read::nodes))
+        .route("/v1/cluster", get(read::cluster))
+        .route("/v1/config", get(about::config))
+        .route("/openapi.json", get(about::openapi))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(about::readyz))
+        .route("/metrics", get(about::metrics))
+        .with_state(app)
+        .merge(web::routes(public_url.as_deref()))
+        .layer(middleware::from_fn(cors::layer))
+        .layer(middleware::from_fn_with_state(http, metrics::count))
+}

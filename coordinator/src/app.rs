@@ -1,0 +1,51 @@
+//! What the handlers of one coordinator share.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use freshet_cluster::{Identity, RoomId};
+
+use crate::events::hub::Hubs;
+use crate::events::limit::Limiter;
+use crate::gateway::call::NodeClient;
+use crate::gateway::join::Gateway;
+use crate::gateway::publishing::Nobody;
+use crate::shell::state::State;
+
+/// State, gateway and hubs.
+pub struct App {
+    gateway: Gateway,
+    hubs: Arc<Hubs>,
+    chat: Mutex<Limiter<(RoomId, Identity)>>,
+}
+
+impl App {
+    /// Puts them together.
+    pub fn new(state: Arc<State>) -> Self {
+        let client = NodeClient::new(state.config.cluster_secret.clone(), state.config.public_url.clone());
+        let chat = Mutex::new(Limiter::new(state.config.chat));
+        let hubs = Hubs::new(Arc::clone(&state));
+        Self { gateway: Gateway { state, client, nobody: Nobody::default() }, hubs, chat }
+    }
+
+    /// The shared state.
+    pub fn state(&self) -> &Arc<State> {
+        &self.gateway.state
+    }
+
+    /// Joins and sessions.
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// Room events.
+    pub fn hubs(&self) -> &Arc<Hubs> {
+        &self.hubs
+    }
+
+    /// Lets one chat post through, or says how long to wait.
+    pub fn take_chat_token(&self, room: &RoomId, from: &Identity, now: Instant) -> Result<(), Duration> {
+        let mut chat = self.chat.lock().unwrap_or_else(PoisonError::into_inner);
+        chat.take((room.clone(), from.clone()), now)
+    }
+}

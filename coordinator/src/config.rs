@@ -1,0 +1,68 @@
+//! How a coordinator runs.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use freshet_cluster::NodeId;
+use freshet_cluster::secret::Secret;
+use freshet_edge::Guard;
+use freshet_edge::ice::IceServers;
+use freshet_edge::serve::Limits;
+
+use crate::events::limit::Rate;
+
+/// Listeners of room events that one coordinator serves at a time, unless configured. Each costs a queue of at most
+/// 256 references and a connection.
+pub const LISTENERS: usize = 8_000;
+
+/// Everything that a coordinator is told at start. The defaults of [`CoordinatorConfig::new`] are safe.
+#[derive(Debug, Clone)]
+pub struct CoordinatorConfig {
+    /// Where HTTP is served.
+    pub listen: SocketAddr,
+    /// The name in logs.
+    pub id: NodeId,
+    /// Where its clients are taken to be; `""` when not configured.
+    pub region: String,
+    /// Who may come in.
+    pub guard: Guard,
+    /// Signs calls to nodes: the same on every coordinator and node.
+    pub cluster_secret: Secret,
+    /// What clients reach it by, when that is not what they dialled; may have a path.
+    pub public_url: Option<String>,
+    /// What clients are told for ICE.
+    pub ice: IceServers,
+    /// How often one identity may post chat.
+    pub chat: Rate,
+    /// Most listeners of room events.
+    pub listeners: usize,
+    /// How long a node without sessions of a room stays in its tree.
+    pub linger: Duration,
+    /// How long one node may take to answer a join.
+    pub join_timeout: Duration,
+    /// How long requests may end at a stop.
+    pub grace: Duration,
+    /// Bounds of the HTTP server.
+    pub limits: Limits,
+}
+
+impl CoordinatorConfig {
+    /// The defaults.
+    pub fn new(listen: SocketAddr, id: NodeId, guard: Guard, cluster_secret: Secret) -> Self {
+        Self {
+            listen,
+            id,
+            region: String::new(),
+            guard,
+            cluster_secret,
+            public_url: None,
+            ice: IceServers::default(),
+            chat: Rate { per_second: 5.0, burst: 10 },
+            listeners: LISTENERS,
+            linger: Duration::from_secs(10),
+            join_timeout: Duration::from_secs(3),
+            grace: Duration::from_secs(2),
+            limits: Limits::default(),
+        }
+    }
+}

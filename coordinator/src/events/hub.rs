@@ -1,0 +1,360 @@
+//! One room's events on one coordinator: one reader of the history, fanned out to every listener.
+//!
+//! A hub lives while it has listeners. Each listener has a bounded queue ([`LISTENER_QUEUE`]); one that is full is cut
+//! off and comes back with the last id that it saw. Nothing and nobody is waited for, the bus included: while it is
+//! away listeners hear `paused`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use freshet_cluster::RoomId;
+use freshet_cluster::bus::{Kept, ReadFrom, Tail};
+use freshet_cluster::keys::{Topic, room_subject};
+use freshet_cluster::room::ChatMessage;
+use freshet_cluster::version::decode;
+use freshet_edge::sse::{self, Event, EventSender, EventStream, SendError};
+use futures::FutureExt as _;
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::history::{History, Resume, Welcome};
+use super::wire::{ChatEvent, PresenceChange, Snapshot, Told, spread_ms};
+use crate::metrics::Metrics;
+use crate::shell::state::State;
+
+/// Events that wait for one listener: the history and some seconds of a lively room. Overflow cuts it off.
+pub const LISTENER_QUEUE: usize = 256;
+/// Listeners that wait to be taken in. Overflow refuses the newcomer; the hub takes them in at once.
+const ENTRIES: usize = 256;
+/// Presence is told at most this often.
+const PRESENCE_EVERY: Duration = Duration::from_secs(1);
+/// A hub without listeners stays for this long.
+const REST: Duration = Duration::from_secs(5);
+/// The bus is asked about a sequence for so long; without an answer it is believed.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// There are too many listeners already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many listeners")]
+pub struct TooMany;
+
+/// All hubs of a coordinator.
+pub struct Hubs {
+    state: Arc<State>,
+    rooms: Mutex<HashMap<RoomId, mpsc::Sender<Listener>>>,
+    places: Arc<Semaphore>,
+    stopping: watch::Sender<bool>,
+}
+
+struct Listener {
+    tx: EventSender,
+    resume: Resume,
+    /// The bus was asked about the place to resume from.
+    asked: bool,
+    /// It got the history; chat up to this sequence is not for it.
+    after: Option<u64>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Hubs {
+    /// No rooms yet.
+    pub fn new(state: Arc<State>) -> Arc<Self> {
+        let places = Arc::new(Semaphore::new(state.config.listeners));
+        Arc::new(Self { state, rooms: Mutex::default(), places, stopping: watch::Sender::new(false) })
+    }
+
+    /// Listens to a room.
+    pub fn listen(self: &Arc<Self>, room: &RoomId, last_id: Option<u64>) -> Result<EventStream, TooMany> {
+        let refused = |_| {
+            self.state.metrics.listeners_refused.inc();
+            TooMany
+        };
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(refused)?;
+        let (tx, stream) = sse::channel(LISTENER_QUEUE, sse::KEEP_ALIVE);
+        let resume = last_id.map_or(Resume::Start, Resume::After);
+        let mut listener = Listener { tx, resume, asked: false, after: None, _place: place };
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hub) = rooms.get(room) {
+            match hub.try_send(listener) {
+                Ok(()) => return Ok(stream),
+                Err(mpsc::error::TrySendError::Full(_)) => return Err(TooMany),
+                Err(mpsc::error::TrySendError::Closed(back)) => listener = back,
+            }
+        }
+        let (hub, entries) = mpsc::channel(ENTRIES);
+        // A new channel takes its first entry.
+        let _sent = hub.try_send(listener);
+        rooms.insert(room.clone(), hub);
+        let (hubs, room, stopping) = (Arc::clone(self), room.clone(), self.stopping.subscribe());
+        tokio::spawn(async move { Hub::new(&hubs, room).run(entries, stopping).await });
+        Ok(stream)
+    }
+
+    /// Ends every stream and takes no more.
+    pub fn stop(&self) {
+        self.places.close();
+        self.stopping.send_replace(true);
+    }
+
+    /// Takes a hub out, unless somebody came in the meantime.
+    fn retire(&self, room: &RoomId, entries: &mut mpsc::Receiver<Listener>) -> Option<Listener> {
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        match entries.try_recv() {
+            Ok(listener) => Some(listener),
+            Err(_) => {
+                entries.close();
+                rooms.remove(room);
+                None
+            }
+        }
+    }
+}
+
+struct Hub {
+    hubs: Arc<Hubs>,
+    room: RoomId,
+    history: History,
+    /// The history has been read.
+    ready: bool,
+    away: bool,
+    told: Told,
+    viewers: u32,
+    listeners: Vec<Listener>,
+    empty_since: Option<Instant>,
+}
+
+impl Hub {
+    fn new(hubs: &Arc<Hubs>, room: RoomId) -> Self {
+        Self {
+            hubs: Arc::clone(hubs),
+            room,
+            history: History::default(),
+            ready: false,
+            away: false,
+            told: Told::default(),
+            viewers: 0,
+            listeners: Vec::new(),
+            empty_since: None,
+        }
+    }
+
+    async fn run(mut self, mut entries: mpsc::Receiver<Listener>, mut stopping: watch::Receiver<bool>) {
+        let state = Arc::clone(&self.hubs.state);
+        let subject = room_subject(&self.room, Topic::Chat);
+        let mut tail = state.bus.tail(&subject, ReadFrom::Start);
+        let changed = state.watch(&self.room);
+        let (answers_tx, mut answers) = mpsc::channel::<Listener>(ENTRIES);
+        let mut tick = tokio::time::interval(PRESENCE_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.look();
+        loop {
+            tokio::select! {
+                _ = stopping.wait_for(|stop| *stop) => break,
+                Some(listener) = entries.recv() => self.enter(listener, &answers_tx),
+                Some(listener) = answers.recv() => self.enter(listener, &answers_tx),
+                Some(tail) = tail.recv() => self.read(tail, &answers_tx),
+                () = changed.notified() => self.look(),
+                _ = tick.tick() => {
+                    self.count();
+                    if self.rests() && answers.is_empty() {
+                        match self.hubs.retire(&self.room, &mut entries) {
+                            Some(listener) => self.enter(listener, &answers_tx),
+                            None => return,
+                        }
+                    }
+                }
+            }
+        }
+        state.metrics.listeners.sub(i64::try_from(self.listeners.len()).unwrap_or(0));
+    }
+
+    /// Nobody has listened for a while.
+    fn rests(&mut self) -> bool {
+        if !self.listeners.is_empty() {
+            self.empty_since = None;
+            return false;
+        }
+        self.empty_since.get_or_insert_with(Instant::now).elapsed() >= REST
+    }
+
+    fn enter(&mut self, listener: Listener, answers: &mpsc::Sender<Listener>) {
+        self.empty_since = None;
+        if self.ready
+            && let Welcome::AskBus(seq) = self.history.welcome(listener.resume, listener.asked)
+        {
+            self.ask_bus(listener, seq, answers.clone());
+            return;
+        }
+        let snapshot =
+            Snapshot { streams: self.told.live(), viewers: self.viewers, spread_ms: self.spread() };
+        let mut sent = send(&listener, "snapshot", None, &snapshot);
+        if self.away {
+            sent = sent.and_then(|()| send(&listener, "paused", None, &serde_json::json!({})));
+        }
+        if sent.is_ok() {
+            self.listeners.push(listener);
+            self.hubs.state.metrics.listeners.inc();
+            self.welcome_all();
+        }
+    }
+
+    /// Gives the history to those who have not got it.
+    fn welcome_all(&mut self) {
+        if !self.ready {
+            return;
+        }
+        let history = &self.history;
+        retain(&mut self.listeners, &self.hubs.state.metrics, |listener| {
+            if listener.after.is_some() {
+                return Ok(());
+            }
+            // A newcomer of the time before the history was read is believed without asking the bus.
+            let Welcome::Send { reset, frames, after } = history.welcome(listener.resume, true) else {
+                return Ok(());
+            };
+            if reset {
+                send(listener, "reset", None, &serde_json::json!({}))?;
+            }
+            listener.after = Some(after);
+            frames.into_iter().try_for_each(|frame| listener.tx.try_send(frame))
+        });
+    }
+
+    fn ask_bus(&self, mut listener: Listener, seq: u64, answers: mpsc::Sender<Listener>) {
+        let (bus, subject) = (Arc::clone(&self.hubs.state.bus), room_subject(&self.room, Topic::Chat));
+        tokio::spawn(async move {
+            let mut tail = bus.tail(&subject, ReadFrom::After(seq));
+            let first = tokio::time::timeout(ASK_TIMEOUT, tail.recv()).await;
+            if matches!(first, Ok(Some(Tail::Reset))) {
+                listener.resume = Resume::Reset;
+            }
+            listener.asked = true;
+            // A hub that is full or gone ends the stream; the client comes back.
+            let _sent = answers.try_send(listener);
+        });
+    }
+
+    fn read(&mut self, tail: Tail, answers: &mpsc::Sender<Listener>) {
+        match tail {
+            Tail::Kept(kept) => self.chat(&kept),
+            Tail::CaughtUp => {
+                self.ready = true;
+                let waiting: Vec<Listener> = {
+                    let unsure = |listener: &mut Listener| {
+                        let welcome = self.history.welcome(listener.resume, listener.asked);
+                        listener.after.is_none() && matches!(welcome, Welcome::AskBus(_))
+                    };
+                    self.listeners.extract_if(.., unsure).collect()
+                };
+                for listener in waiting {
+                    self.hubs.state.metrics.listeners.dec();
+                    self.enter(listener, answers);
+                }
+                self.welcome_all();
+            }
+            Tail::Reset => {
+                self.history.clear();
+                self.broadcast("reset", &serde_json::json!({}));
+                for listener in &mut self.listeners {
+                    listener.after = listener.after.map(|_| 0);
+                }
+            }
+            Tail::Away => {
+                self.away = true;
+                self.broadcast("paused", &serde_json::json!({}));
+            }
+            Tail::Back => {
+                self.away = false;
+                self.broadcast("resumed", &serde_json::json!({}));
+            }
+        }
+    }
+
+    fn chat(&mut self, kept: &Kept) {
+        let message: ChatMessage = match decode("chat message", &kept.payload) {
+            Ok(message) => message,
+            Err(error) => {
+                self.hubs.state.metrics.unreadable.inc();
+                tracing::debug!(room = self.room.as_str(), seq = kept.seq, %error, "chat message skipped");
+                return;
+            }
+        };
+        let ChatMessage { id, from, text, at, .. } = message;
+        let event = ChatEvent { id, from, text, at_ms: at, seq: kept.seq };
+        let Ok(event) = Event::json("chat", Some(kept.seq), &event) else { return };
+        self.history.push(kept.seq, event.clone());
+        self.retain(|listener| match listener.after {
+            Some(after) if kept.seq > after => {
+                listener.after = Some(kept.seq);
+                listener.tx.try_send(event.clone())
+            }
+            _ => Ok(()),
+        });
+    }
+
+    /// Tells what changed among the streams.
+    fn look(&mut self) {
+        let streams = {
+            let core = self.hubs.state.core();
+            core.view().streams(&self.room).map(|(id, view)| (id.clone(), view.clone())).collect()
+        };
+        let spread = self.spread();
+        for change in self.told.look(streams, spread) {
+            self.broadcast("stream", &change);
+        }
+    }
+
+    /// Tells how many watch, if that changed; forgets who has gone.
+    fn count(&mut self) {
+        self.retain(|listener| match listener.tx.closed().now_or_never() {
+            Some(()) => Err(SendError::Closed),
+            None => Ok(()),
+        });
+        let viewers = self.hubs.state.core().view().viewers(&self.room);
+        if viewers != self.viewers {
+            self.viewers = viewers;
+            self.broadcast("presence", &PresenceChange { viewers });
+        }
+    }
+
+    fn spread(&self) -> u64 {
+        let viewers = usize::try_from(self.viewers).unwrap_or(usize::MAX);
+        spread_ms(viewers.max(self.listeners.len()))
+    }
+
+    fn broadcast(&mut self, name: &str, data: &impl Serialize) {
+        match Event::json(name, None, data) {
+            Ok(event) => self.retain(|listener| listener.tx.try_send(event.clone())),
+            Err(error) => tracing::error!(name, %error, "event cannot be encoded"),
+        }
+    }
+
+    /// Does something for each listener and lets go those for whom it failed.
+    fn retain(&mut self, act: impl FnMut(&mut Listener) -> Result<(), SendError>) {
+        retain(&mut self.listeners, &self.hubs.state.metrics, act);
+    }
+}
+
+fn retain(
+    listeners: &mut Vec<Listener>,
+    metrics: &Metrics,
+    mut act: impl FnMut(&mut Listener) -> Result<(), SendError>,
+) {
+    listeners.retain_mut(|listener| {
+        match act(listener) {
+            Ok(()) => return true,
+            Err(SendError::Full) => metrics.listeners_slow.inc(),
+            Err(SendError::Closed) => {}
+        }
+        metrics.listeners.dec();
+        false
+    });
+}
+
+fn send(listener: &Listener, name: &str, id: Option<u64>, data: &impl Serialize) -> Result<(), SendError> {
+    // Our own types are maps with string keys: encoding them cannot fail.
+    let event = Event::json(name, id, data).unwrap_or_else(|_| Event::text(name, id, "{}"));
+    listener.tx.try_send(event)
+}

@@ -1,0 +1,8 @@
+//! Room events: chat, presence, streams that begin and end.
+
+pub mod chat;
+pub mod history;
+pub mod http;
+pub mod hub;
+pub mod limit;
+pub mod wire;

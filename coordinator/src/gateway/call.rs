@@ -1,0 +1,145 @@
+//! One HTTP call to a node, signed, bounded in time and size.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use freshet_cluster::secret::Secret;
+use freshet_cluster::unit::UnixMillis;
+use freshet_edge::Access;
+use freshet_edge::call::{CALL, Call, sign};
+use freshet_edge::problem::REFUSED;
+use http::header::{self, HeaderName};
+use http::{HeaderMap, Method, Request, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+/// A node that does not take the connection in this time is unreachable.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Largest answer of a node that is passed on, in bytes: an SDP answer or a problem detail.
+const ANSWER_MAX: usize = 256 * 1024;
+/// What of the client's headers a node gets. Never `Authorization`: the call itself says who was found to ask.
+const TO_NODE: [HeaderName; 5] =
+    [header::CONTENT_TYPE, header::ACCEPT, header::IF_MATCH, header::IF_NONE_MATCH, header::USER_AGENT];
+/// What of a node's headers a client does not get: they belong to the connection, or are made anew.
+const NOT_TO_CLIENT: [HeaderName; 7] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::DATE,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// A client's request, read whole.
+#[derive(Debug, Clone)]
+pub struct Whole {
+    /// Its method.
+    pub method: Method,
+    /// Path and query, as the node shall see them.
+    pub path: String,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// Nobody took the connection, or it broke.
+    #[error("node does not answer: {0}")]
+    Unreachable(String),
+    /// The answer did not come in time; whether the node acted is not known.
+    #[error("node did not answer within {} ms", .0.as_millis())]
+    Late(Duration),
+    /// Its address or answer cannot be used.
+    #[error("node cannot be called: {0}")]
+    Unusable(String),
+}
+
+/// Calls nodes.
+#[derive(Clone)]
+pub struct NodeClient {
+    client: Client<HttpConnector, Full<Bytes>>,
+    secret: Secret,
+    public_url: Option<String>,
+}
+
+impl NodeClient {
+    /// Signs with the cluster's secret; `public_url` is what nodes make `Location` absolute with.
+    pub fn new(secret: Secret, public_url: Option<String>) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(30))
+            .pool_max_idle_per_host(32)
+            .build(connector);
+        Self { client, secret, public_url }
+    }
+
+    /// Hands a request to the node at `base`. `prepare` adds to the call what this kind of request carries.
+    pub async fn call(
+        &self,
+        base: &str,
+        whole: &Whole,
+        access: &Access,
+        time: Duration,
+        prepare: impl FnOnce(&mut Call),
+    ) -> Result<Response<Bytes>, CallError> {
+        let uri: Uri = format!("{}{}", base.trim_end_matches('/'), whole.path)
+            .parse()
+            .map_err(|e| CallError::Unusable(format!("its address {base:?} makes no URL: {e}")))?;
+        let now = UnixMillis::now();
+        let mut call = Call::new(&whole.method, &whole.path, &whole.body, access, now, rand::random());
+        call.public_url = self.public_url.clone();
+        prepare(&mut call);
+        let mut request = Request::new(Full::new(whole.body.clone()));
+        *request.method_mut() = whole.method.clone();
+        *request.uri_mut() = uri;
+        for name in &TO_NODE {
+            for value in whole.headers.get_all(name) {
+                request.headers_mut().append(name, value.clone());
+            }
+        }
+        request.headers_mut().insert(CALL, sign(&self.secret, &call));
+        let work = async {
+            let response =
+                self.client.request(request).await.map_err(|e| CallError::Unreachable(with_cause(&e)))?;
+            let (parts, body) = response.into_parts();
+            let body = Limited::new(body, ANSWER_MAX).collect().await;
+            let body = body.map_err(|e| CallError::Unreachable(format!("its answer broke off: {e}")))?;
+            Ok(Response::from_parts(parts, body.to_bytes()))
+        };
+        tokio::time::timeout(time, work).await.map_err(|_| CallError::Late(time))?
+    }
+}
+
+fn with_cause(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", with_cause(cause)),
+        None => error.to_string(),
+    }
+}
+
+/// The reason in `Freshet-Refused`: another node may serve the same request.
+pub fn refusal(answer: &Response<Bytes>) -> Option<String> {
+    let refused = answer.status() == http::StatusCode::SERVICE_UNAVAILABLE;
+    let reason = answer.headers().get(&REFUSED)?.to_str().ok()?;
+    refused.then(|| reason.chars().take(64).collect())
+}
+
+/// A node's answer as the client gets it.
+pub fn pass_on(answer: Response<Bytes>) -> Response {
+    let (mut parts, body) = answer.into_parts();
+    for name in &NOT_TO_CLIENT {
+        parts.headers.remove(name);
+    }
+    Response::from_parts(parts, Body::from(body))
+}

@@ -1,0 +1,293 @@
+//! WHIP and WHEP: place a session and hand its request to the node.
+//!
+//! A node's refusal (`Freshet-Refused`) or silence leads to the next best, three nodes at most; then 503 with a
+//! `Retry-After` that is spread, so that a refused crowd does not come back as one. Everything else that a node
+//! answers is passed on as it is.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::response::Response;
+use freshet_cluster::plan::RoomPlan;
+use freshet_cluster::token::Grant;
+use freshet_cluster::unit::UnixMillis;
+use freshet_cluster::{NodeId, RoomId};
+use freshet_edge::names::InRoom;
+use freshet_edge::scope::Params;
+use freshet_edge::{Access, Problem, body, sdp};
+use http::Request;
+use rand::Rng as _;
+
+use super::call::{self, CallError, NodeClient, Whole};
+use super::publishing::{Nobody, is_published};
+use crate::place::{Ask, Candidate, rank};
+use crate::shell::plans::{self, PlanError};
+use crate::shell::state::State;
+
+/// Nodes that are asked before a client is sent away.
+const TRIES: usize = 3;
+/// Clients that are sent away come back after this many seconds, at random.
+const RETRY_S: std::ops::RangeInclusive<u64> = 2..=10;
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// WHIP: a publisher.
+    Publish,
+    /// WHEP: a viewer.
+    View,
+}
+
+impl Kind {
+    fn grant(self) -> Grant {
+        match self {
+            Self::Publish => Grant::Publish,
+            Self::View => Grant::Subscribe,
+        }
+    }
+
+    /// The word in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::View => "view",
+        }
+    }
+}
+
+/// What joins need besides the state.
+pub struct Gateway {
+    /// The shared state.
+    pub state: Arc<State>,
+    /// Calls nodes.
+    pub client: NodeClient,
+    /// Rooms that nobody publishes in.
+    pub nobody: Nobody,
+}
+
+/// A time after which to come back, spread at random.
+pub fn spread() -> Duration {
+    Duration::from_secs(rand::rng().random_range(RETRY_S))
+}
+
+impl Gateway {
+    /// Serves a POST to `/whip/…` or `/whep/…`.
+    pub async fn join(
+        &self,
+        kind: Kind,
+        name: InRoom,
+        client_ip: Option<IpAddr>,
+        request: Request<Body>,
+    ) -> Result<Response, Problem> {
+        let began = Instant::now();
+        let result = self.try_join(kind, name, client_ip, request).await;
+        let outcome = match &result {
+            Ok(response) if response.status().is_success() => "accepted",
+            Ok(response) if response.status().is_server_error() => "failed",
+            Ok(_) => "refused",
+            Err(problem) if problem.status().is_server_error() => "unplaced",
+            Err(_) => "refused",
+        };
+        self.state.metrics.joined(kind.as_str(), outcome, began.elapsed());
+        result
+    }
+
+    async fn try_join(
+        &self,
+        kind: Kind,
+        name: InRoom,
+        client_ip: Option<IpAddr>,
+        request: Request<Body>,
+    ) -> Result<Response, Problem> {
+        let (parts, body) = request.into_parts();
+        let now = UnixMillis::now();
+        let access = self.state.config.guard.check(&parts.headers, &name.room, kind.grant(), now)?;
+        let params = Params::read(&parts.uri)?;
+        let access = access.named(&params)?;
+        sdp::require_sdp(&parts.headers)?;
+        if kind == Kind::Publish {
+            access.publishes(name.stream.clone(), &params)?;
+        }
+        let body = body::read(&parts.headers, body, body::SDP_MAX, body::TIME).await?;
+        if self.state.is_draining() {
+            let detail = "this coordinator is being stopped: another one will answer";
+            return Err(Problem::unavailable("draining", detail, Duration::from_secs(1)));
+        }
+        if !self.state.core().view().is_synced() {
+            let detail = "this coordinator has not read the store yet: ask again";
+            return Err(Problem::unavailable("starting", detail, spread()));
+        }
+        if kind == Kind::View
+            && !params.waits()?
+            && !is_published(&self.state, &self.nobody, &name.room, name.stream.as_ref()).await
+        {
+            let detail = "nobody publishes here yet: ask again later, or with ?wait=1 to get a session whose media follows";
+            return Err(Problem::conflict("no-publisher", detail).retry_after(spread()));
+        }
+        let path =
+            parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string);
+        let whole = Whole { method: parts.method, path, headers: parts.headers, body };
+        self.place(kind, &name.room, &access, client_ip, &whole).await
+    }
+
+    async fn place(
+        &self,
+        kind: Kind,
+        room: &RoomId,
+        access: &Access,
+        client_ip: Option<IpAddr>,
+        whole: &Whole,
+    ) -> Result<Response, Problem> {
+        let state = &self.state;
+        let mut passed: BTreeSet<NodeId> = BTreeSet::new();
+        let (mut asked, mut store_away) = (0usize, false);
+        let mut why = String::from("no node has room to spare");
+        while asked < TRIES {
+            let Some((candidate, pending)) = self.choose(room, &passed, store_away) else { break };
+            passed.insert(candidate.node.clone());
+            let plan = match plans::ensure(state, room, &candidate.node, candidate.incarnation).await {
+                Ok(plan) => plan,
+                Err(PlanError::StoreAway) => {
+                    store_away = true;
+                    why = PlanError::StoreAway.to_string();
+                    continue;
+                }
+                Err(error) => {
+                    tracing::warn!(room = room.as_str(), node = candidate.node.as_str(), %error, "not placed");
+                    why = error.to_string();
+                    asked = asked.saturating_add(1);
+                    continue;
+                }
+            };
+            asked = asked.saturating_add(1);
+            match self.ask(&candidate, pending, plan, access, client_ip, whole).await {
+                Ok(answer) => return Ok(answer),
+                Err(refused) => {
+                    tracing::info!(
+                        room = room.as_str(),
+                        node = candidate.node.as_str(),
+                        kind = kind.as_str(),
+                        why = refused,
+                        placed = %candidate.score,
+                        "node did not take a session"
+                    );
+                    why = refused;
+                }
+            }
+        }
+        let reason = if store_away { "store-away" } else { "over-capacity" };
+        let detail = format!("no node could take the session ({why}): ask again later");
+        Err(Problem::unavailable(reason, detail, spread()))
+    }
+
+    /// The best node that was not asked yet, with the join counted against it before the lock is let go.
+    fn choose(
+        &self,
+        room: &RoomId,
+        passed: &BTreeSet<NodeId>,
+        members_only: bool,
+    ) -> Option<(Candidate, Pending<'_>)> {
+        let region = self.state.config.region.as_str();
+        let mut core = self.state.core();
+        let ranking = rank(core.view(), &Ask { room, region }, Instant::now());
+        let fits = |c: &Candidate| !passed.contains(&c.node) && (c.member || !members_only);
+        let candidate = ranking.candidates.into_iter().find(fits)?;
+        core.handle_join_sent(&candidate.node, candidate.incarnation);
+        let pending = Pending {
+            state: &self.state,
+            room: room.clone(),
+            to: candidate.clone(),
+            sent: false,
+            done: false,
+        };
+        Some((candidate, pending))
+    }
+
+    async fn ask(
+        &self,
+        to: &Candidate,
+        mut pending: Pending<'_>,
+        plan: RoomPlan,
+        access: &Access,
+        client_ip: Option<IpAddr>,
+        whole: &Whole,
+    ) -> Result<Response, String> {
+        pending.sent = true;
+        let time = self.state.config.join_timeout;
+        let answer = self
+            .client
+            .call(&to.http, whole, access, time, |call| {
+                call.plan = Some(plan);
+                call.client_ip = client_ip;
+            })
+            .await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                let word = match &error {
+                    CallError::Late(_) => "late",
+                    CallError::Unreachable(_) => "unreachable",
+                    CallError::Unusable(_) => "unusable",
+                };
+                self.state.metrics.refused(word);
+                self.state.core().handle_unreachable(&to.node, to.incarnation, Instant::now());
+                if !matches!(error, CallError::Late(_)) {
+                    pending.refused();
+                }
+                return Err(error.to_string());
+            }
+        };
+        if let Some(reason) = call::refusal(&answer) {
+            self.state.metrics.refused(&reason);
+            pending.refused();
+            return Err(reason);
+        }
+        if answer.status().is_success() {
+            pending.accepted()
+        } else {
+            pending.refused()
+        }
+        Ok(call::pass_on(answer))
+    }
+}
+
+/// A join that counts against its node until it is known what became of it. Dropped on the way (the client went
+/// away, or the answer is late), it counts as taken if it had been sent.
+struct Pending<'a> {
+    state: &'a State,
+    room: RoomId,
+    to: Candidate,
+    sent: bool,
+    done: bool,
+}
+
+impl Pending<'_> {
+    fn accepted(mut self) {
+        self.settle(true);
+    }
+
+    fn refused(mut self) {
+        self.settle(false);
+    }
+
+    fn settle(&mut self, taken: bool) {
+        if std::mem::replace(&mut self.done, true) {
+            return;
+        }
+        let mut core = self.state.core();
+        if taken {
+            core.handle_join_accepted(&self.room, &self.to.node, self.to.incarnation, Instant::now());
+        } else {
+            core.handle_join_refused(&self.to.node, self.to.incarnation);
+        }
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.settle(self.sent);
+    }
+}

@@ -1,0 +1,76 @@
+//! The state that all handlers and tasks of one coordinator share.
+//!
+//! The core sits behind one lock that is held for the length of a decision and never across an await.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use freshet_cluster::RoomId;
+use freshet_cluster::bus::SharedBus;
+use freshet_cluster::store::SharedStore;
+use tokio::sync::Notify;
+
+use crate::config::CoordinatorConfig;
+use crate::core::Core;
+use crate::metrics::Metrics;
+
+/// What one coordinator shares among its handlers and tasks.
+pub struct State {
+    /// How it runs.
+    pub config: CoordinatorConfig,
+    /// Keys, plans, streams.
+    pub store: SharedStore,
+    /// Heartbeats, events, chat.
+    pub bus: SharedBus,
+    /// What it counts.
+    pub metrics: Metrics,
+    core: Mutex<Core>,
+    watchers: Mutex<HashMap<RoomId, Weak<Notify>>>,
+    draining: AtomicBool,
+}
+
+impl State {
+    /// Nothing observed yet.
+    pub fn new(config: CoordinatorConfig, store: SharedStore, bus: SharedBus, metrics: Metrics) -> Self {
+        let core = Mutex::new(Core::new(config.linger));
+        let (watchers, draining) = (Mutex::new(HashMap::new()), AtomicBool::new(false));
+        Self { config, store, bus, metrics, core, watchers, draining }
+    }
+
+    /// The core, for one decision.
+    pub fn core(&self) -> MutexGuard<'_, Core> {
+        // A panic while the lock was held is a bug that was reported where it happened; the maps are still maps.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes whoever holds the result when streams or plan of the room change.
+    pub fn watch(&self, room: &RoomId) -> Arc<Notify> {
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        watchers.retain(|_, watcher| watcher.strong_count() > 0);
+        if let Some(watcher) = watchers.get(room).and_then(Weak::upgrade) {
+            return watcher;
+        }
+        let watcher = Arc::new(Notify::new());
+        watchers.insert(room.clone(), Arc::downgrade(&watcher));
+        watcher
+    }
+
+    /// A room changed.
+    pub fn wake(&self, room: &RoomId) {
+        let watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(watcher) = watchers.get(room).and_then(Weak::upgrade) {
+            watcher.notify_one();
+        }
+    }
+
+    /// Whether it takes no new joins.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// From now on it takes no new joins and says that it is not ready.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+}
