@@ -95,7 +95,8 @@ pub const HOUSE: &[Package] = &[
         name: LOADTEST,
         may_import: &[CLUSTER],
         machines: &["measure", "media", "num"],
-        shells: &["client", "clock", "run"],
+        // Stamps are of a clock that the process reads once for itself.
+        shells: &["client", "clock", "measure::track", "media::source", "run"],
     },
     Package {
         dir: "sim",
