@@ -112,6 +112,7 @@ export async function startMock({ port = 0, prefix = '', sfu = null, rooms = [],
         const old = room.streams.get(stream);
         room.streams.set(stream, { stream, generation: Date.now(), identity, started_at_ms: Date.now(), live: true, session: id });
         if (old?.session) await endSession(old.session, 'taken-over');
+        await sfu.repoint(id, [...sessions].filter(([, each]) => each.kind === 'whep' && each.room === name).map(([viewer]) => viewer));
         room.started = Date.now();
         const { session: _session, ...shown } = room.streams.get(stream);
         emit(room, 'stream', { ...shown, state: 'started', spread_ms: 300 });
@@ -209,6 +210,15 @@ export async function startSfu(browser) {
         });
         return pc.localDescription.sdp;
       },
+      // Viewers keep their sessions over publishers; a kind that is not sent any more falls silent.
+      async repoint(source, viewers) {
+        const tracks = peers.get(source).getReceivers().map(({ track }) => track);
+        for (const viewer of viewers) {
+          for (const { sender, receiver } of peers.get(viewer)?.getTransceivers() ?? []) {
+            await sender.replaceTrack(tracks.find(({ kind }) => kind === receiver.track.kind) ?? null);
+          }
+        }
+      },
       async trickle(id, fragment) {
         const pc = peers.get(id);
         let mid = '0';
@@ -225,6 +235,7 @@ export async function startSfu(browser) {
   });
   return {
     open: (id, kind, offer, source) => page.evaluate((args) => window.sfu.open(...args), [id, kind, offer, source]),
+    repoint: (source, viewers) => page.evaluate((args) => window.sfu.repoint(...args), [source, viewers]),
     trickle: (id, fragment) => page.evaluate((args) => window.sfu.trickle(...args), [id, fragment]),
     close: (id) => page.evaluate((each) => window.sfu.close(each), id),
   };

@@ -75,7 +75,7 @@ function visits(room) {
       name: 'studio',
       path: 'studio?room=k7mn-p3xq-r9ha&source=camera',
       ready: () => window.__freshet?.state === 'Ready',
-      reach: ['camera', 'Camera', 'Microphone', 'Room', 'New random room', 'Link to share', 'Copy link', 'Go live', 'Message'],
+      reach: ['Camera', 'Microphone', 'Room', 'New random room', 'Link to share', 'Copy link', 'Go live', 'Message'],
     },
     { name: 'lost', path: 'watch/%20', ready: () => document.querySelector('.lost h1') !== null, reach: ['See what is live'] },
   ];

@@ -51,7 +51,7 @@ export function studio({ shell, cleanup, query }: PageContext): void {
   shell.main.className = 'studio';
   replace(
     shell.main,
-    h('div', { class: 'stage' }, h('h1', { class: 'visually-hidden' }, 'Studio'), preview.element, notice, figures.element, h('div', { class: 'desk' }, setup.element, h('div', { class: 'desk-go' }, share.element, toggle))),
+    h('div', { class: 'stage' }, h('h1', { class: 'visually-hidden' }, 'Studio'), preview.element, notice, figures.element, h('div', { class: 'desk' }, setup.element, h('div', { class: 'desk-go' }, share.element, h('div', { class: 'go-bar' }, toggle)))),
     side,
   );
 
@@ -103,6 +103,7 @@ export function studio({ shell, cleanup, query }: PageContext): void {
     }
     if (client !== null && client.status.state !== 'ended') await client.replace(next.media).catch(() => client?.reopen());
     before?.close();
+    render();
     void setup.refresh();
     return true;
   }
