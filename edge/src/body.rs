@@ -8,11 +8,12 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
-use http::header::HeaderName;
 use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
+use crate::media_type::require_json;
+pub use crate::media_type::{ACCEPT_PATCH, ACCEPT_POST};
 use crate::problem::Problem;
 
 /// Largest SDP offer or fragment, in bytes.
@@ -25,11 +26,6 @@ pub const TIME: Duration = Duration::from_secs(10);
 const DRAIN_MAX: usize = 1024 * 1024;
 /// How long that may take.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
-
-/// The media types that POST takes (Linked Data Platform section 7.1).
-pub const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
-/// The media types that PATCH takes (RFC 5789 section 3.1).
-pub const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
 /// Reads a body whole: 413 beyond `limit` bytes, 408 after `time`.
 pub async fn read(headers: &HeaderMap, body: Body, limit: usize, time: Duration) -> Result<Bytes, Problem> {
@@ -77,10 +73,7 @@ pub async fn read_sdp(headers: &HeaderMap, body: Body) -> Result<String, Problem
 
 /// Reads a JSON body of this type: 415 unless it says `application/json`, 400 when it does not parse.
 pub async fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
-    const JSON: &str = "application/json";
-    if !crate::sdp::is_type(headers, JSON) {
-        return Err(Problem::unsupported_media_type(JSON, ACCEPT_POST));
-    }
+    require_json(headers)?;
     let bytes = read(headers, body, JSON_MAX, TIME).await?;
     serde_json::from_slice(&bytes)
         .map_err(|e| Problem::bad_request(format!("the JSON body cannot be used: {e}")).reason("bad-json"))

@@ -11,6 +11,7 @@ pub mod conditional;
 pub mod cors;
 pub mod health;
 pub mod ice;
+pub mod media_type;
 pub mod metrics;
 pub mod names;
 pub mod problem;

@@ -1,42 +1,17 @@
-//! SDP media types, and the fragments of trickle ICE (RFC 8840 section 9).
+//! The SDP fragments of trickle ICE (RFC 8840 section 9).
 //!
 //! A fragment is read leniently where RFC 8840 says that unknown lines are ignored, and strictly where a wrong reading
 //! would set a wrong ICE state: one user fragment, one password, candidates of the grammar, all of them bounded.
 
 use std::fmt;
 
-use http::{HeaderMap, header};
-
+pub use crate::media_type::{FRAGMENT, SDP, is_type, require_fragment, require_sdp};
 use crate::problem::Problem;
 
-/// The media type of offers and answers.
-pub const SDP: &str = "application/sdp";
-/// The media type of fragments in PATCH.
-pub const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 /// Most candidates that are read in one fragment.
 pub const CANDIDATES_MAX: usize = 64;
 /// Longest line of a fragment, in bytes.
 pub const LINE_MAX: usize = 1024;
-
-/// Whether `Content-Type` is this media type. Parameters mean nothing here; case does not matter.
-pub fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
-    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
-    let first = values.next().and_then(|v| v.to_str().ok());
-    let essence = first.map(|t| t.split(';').next().unwrap_or_default().trim());
-    values.next().is_none() && essence.is_some_and(|e| e.eq_ignore_ascii_case(wanted))
-}
-
-/// Refuses with 415 unless the body is an offer.
-pub fn require_sdp(headers: &HeaderMap) -> Result<(), Problem> {
-    let refuse = || Problem::unsupported_media_type(SDP, crate::body::ACCEPT_POST);
-    if is_type(headers, SDP) { Ok(()) } else { Err(refuse()) }
-}
-
-/// Refuses with 415 unless the body is a fragment.
-pub fn require_fragment(headers: &HeaderMap) -> Result<(), Problem> {
-    let refuse = || Problem::unsupported_media_type(FRAGMENT, crate::body::ACCEPT_PATCH);
-    if is_type(headers, FRAGMENT) { Ok(()) } else { Err(refuse()) }
-}
 
 /// What a fragment says.
 #[derive(Clone, Default, PartialEq, Eq)]
