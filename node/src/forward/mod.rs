@@ -1,5 +1,6 @@
 //! From the ring to viewers: headers, seals, trains, reports.
 
+pub mod egress;
 pub mod rtcp;
 pub mod rtp;
 pub mod srtp;
