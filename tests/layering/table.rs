@@ -37,7 +37,9 @@ pub const HOUSE: &[Package] = &[
         dir: "relay-proto",
         name: RELAY,
         may_import: &[CLUSTER],
-        machines: &["varint", "header", "control", "frame", "link", "error"],
+        machines: &[
+            "code", "control", "error", "frame", "header", "link", "split", "track", "varint", "wire",
+        ],
         shells: &[],
     },
     Package {
@@ -110,8 +112,14 @@ pub const HOUSE: &[Package] = &[
         dir: "",
         name: "freshet",
         may_import: &[CLUSTER, RELAY, EDGE, NODE, COORDINATOR, LOADTEST, "freshet-sim"],
-        machines: &["config::error", "config::layers", "config::settings", "config::value"],
-        shells: &["cli", "config", "lifecycle", "logging", "mint", "role"],
+        machines: &[
+            "config::error",
+            "config::layers",
+            "config::settings",
+            "config::value",
+            "lifecycle::machine",
+        ],
+        shells: &["cli", "config", "lifecycle", "logging", "mint", "output", "role"],
     },
 ];
 
