@@ -15,7 +15,13 @@ const TABLE: &[Package] = &[
         machines: &["media", "peer"],
         shells: &["http", "media::disk"],
     },
-    Package { dir: "boss", name: "freshet-boss", may_import: &["freshet-base"], machines: &[], shells: &[] },
+    Package {
+        dir: "boss",
+        name: "freshet-boss",
+        may_import: &["freshet-base"],
+        machines: &[],
+        shells: &["gate"],
+    },
 ];
 
 /// A sound house, with some files replaced or added.
@@ -30,7 +36,8 @@ fn house(changes: &[(&str, &str)]) -> House {
         ("node/src/media/ring.rs", "use freshet_base::RoomId;\npub struct Ring;"),
         ("node/src/media/disk.rs", "use std::fs;\nuse super::ring::Ring;"),
         ("node/src/peer.rs", "use crate::media::Ring;\npub struct Peer;"),
-        ("boss/src/lib.rs", "use freshet_base::store::Store;"),
+        ("boss/src/lib.rs", "mod gate;\nuse freshet_base::store::Store;"),
+        ("boss/src/gate.rs", ""),
     ]
     .map(|(file, text)| (file.to_owned(), text.to_owned()))
     .into();
@@ -80,7 +87,7 @@ fn a_new_top_level_module_must_be_listed() {
 #[test]
 fn a_listed_module_must_exist() {
     let lib = "pub mod id;\npub use id::*;";
-    let changes = [("base/src/lib.rs", lib), ("boss/src/lib.rs", ""), ("base/src/store.rs", "")];
+    let changes = [("base/src/lib.rs", lib), ("boss/src/lib.rs", "mod gate;"), ("base/src/store.rs", "")];
     let broken = all(&changes);
     assert_eq!(broken.len(), 2, "{broken:#?}");
     assert!(broken[0].contains("freshet-base has no module `store`"), "{broken:#?}");
@@ -100,12 +107,12 @@ fn a_member_must_be_listed() {
 
 #[test]
 fn crates_that_must_not_meet_are_told_by_path() {
-    let text = "fn f() { let peer = freshet_node::peer::Peer; }";
+    let text = "fn f() { let peer = freshet_node::peer::Peer; } mod gate;";
     assert_one(
         &[("boss/src/lib.rs", text)],
         &["boss/src/lib.rs:1", "freshet-boss may not import freshet-node"],
     );
-    let text = "use {freshet_base::store::Store, freshet_node::{media::{Ring as Loop}}};";
+    let text = "use {freshet_base::store::Store, freshet_node::{media::{Ring as Loop}}}; mod gate;";
     assert_one(&[("boss/src/lib.rs", text)], &["freshet_node::media::Ring"]);
 }
 
@@ -138,6 +145,17 @@ fn a_machine_may_not_import_a_shell_of_another_crate_through_a_re_export() {
     let peer = "fn f(_: freshet_base::Store) {}\npub struct Peer;";
     assert_one(&[("node/src/peer.rs", peer)], &["imports the shell freshet_base::store"]);
     assert_sound(&[("node/src/peer.rs", "use freshet_base::RoomId;\npub struct Peer;")]);
+}
+
+#[test]
+fn the_root_of_a_crate_is_assembly() {
+    let lib =
+        "pub mod http;\npub mod media;\nmod peer;\npub use media::ring::Ring;\npub const LIMIT: u8 = 1;";
+    let peer = "use crate::media::Ring;\npub struct Peer([u8; crate::LIMIT]);";
+    assert_one(
+        &[("node/src/lib.rs", lib), ("node/src/peer.rs", peer)],
+        &["the machine freshet_node::peer imports the shell freshet_node"],
+    );
 }
 
 #[test]
@@ -264,7 +282,10 @@ fn an_inline_module_belongs_to_its_file() {
 
 #[test]
 fn unsafe_outside_the_socket_module_is_told() {
-    assert_one(&[("boss/src/lib.rs", "fn f() { unsafe { g() } }")], &["boss/src/lib.rs:1", "unsafe"]);
+    assert_one(
+        &[("boss/src/lib.rs", "mod gate; fn f() { unsafe { g() } }")],
+        &["boss/src/lib.rs:1", "unsafe"],
+    );
     let socket = "pub fn f() { unsafe { g() } }";
     let house = house(&[("node/src/socket/mod.rs", socket)]);
     assert_eq!(rules::stray_unsafe(&house), Vec::<String>::new());
@@ -272,6 +293,6 @@ fn unsafe_outside_the_socket_module_is_told() {
 
 #[test]
 fn a_file_of_more_than_600_lines_is_told() {
-    assert_sound(&[("boss/src/lib.rs", &"\n".repeat(600))]);
-    assert_one(&[("boss/src/lib.rs", &"\n".repeat(601))], &["601 lines"]);
+    assert_sound(&[("boss/src/lib.rs", &format!("mod gate;{}", "\n".repeat(600)))]);
+    assert_one(&[("boss/src/lib.rs", &format!("mod gate;{}", "\n".repeat(601)))], &["601 lines"]);
 }

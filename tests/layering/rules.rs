@@ -12,10 +12,11 @@ enum Layer {
     Shell,
 }
 
-/// Kind of a module by the longest entry that is a prefix of its path; a crate's root is assembly.
+/// Kind of a module by the longest entry that is a prefix of its path. A crate's root is assembly, unless the
+/// crate is all machine.
 fn layer(package: &Package, module: &[String]) -> Option<Layer> {
     if module.is_empty() {
-        return Some(Layer::Shell);
+        return Some(if package.shells.is_empty() { Layer::Machine } else { Layer::Shell });
     }
     let path = module.join("::");
     let fits = |entry: &&&str| path == **entry || path.starts_with(&format!("{entry}::"));
