@@ -43,6 +43,7 @@ pub(super) fn send(
     trains: &[Train],
     sent: &mut Sent,
 ) -> io::Result<()> {
+    let socket = socket2::SockRef::from(socket);
     for train in trains {
         let half = half_way.take(train);
         let unreachable = || io::Error::from(io::ErrorKind::AddrNotAvailable);
@@ -50,7 +51,7 @@ pub(super) fn send(
         for (done, packet) in (half..).zip(packets) {
             let result = loop {
                 let Some(dst) = dressed(train.dst, is_v6) else { break Err(unreachable()) };
-                match socket.try_send_to(packet, dst) {
+                match socket.send_to(packet, &dst.into()) {
                     Err(error) if trouble(&error) == Trouble::Again => {}
                     other => break other,
                 }

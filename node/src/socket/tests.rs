@@ -158,6 +158,20 @@ impl Socket {
 }
 
 #[test]
+fn sending_asks_the_kernel_and_not_the_runtime() {
+    for (way, options) in ways() {
+        block_on(async {
+            let node = Socket::bind(LOCAL, &options).unwrap();
+            // Nothing is awaited in between, so the runtime does not know yet that the socket has room.
+            let train = Train { dst: node.local_addr(), src: None, range: 0..3, segment: 3 };
+            let sent = node.try_send(&mut SendBatch::new(), b"one", &[train]);
+            assert_eq!((sent.packets, sent.stop), (1, None), "{way}");
+            assert_eq!(receive(&node, 1).await[0].2, b"one");
+        });
+    }
+}
+
+#[test]
 fn what_the_kernel_refuses_is_counted_and_the_rest_goes_on() {
     for (way, options) in ways() {
         block_on(async {

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-#[cfg(target_os = "linux")]
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
@@ -110,24 +109,34 @@ impl Socket {
     /// The caller keeps the trains that were not sent and gives them to the next call first, with the same batch.
     pub fn try_send(&self, batch: &mut SendBatch, arena: &[u8], trains: &[Train]) -> Sent {
         let mut sent = Sent::default();
-        let is_v6 = self.local.is_ipv6();
-        #[cfg(target_os = "linux")]
-        let done = if self.caps.batches {
-            let send = || {
-                let to = linux::To { socket: &self.io, is_v6, gso: self.caps.gso };
-                linux::send(to, &mut batch.scratch, &mut batch.half, arena, trains, &mut sent)
-            };
-            self.io.try_io(Interest::WRITABLE, send)
-        } else {
-            portable::send(&self.io, is_v6, &mut batch.half, arena, trains, &mut sent)
-        };
-        #[cfg(not(target_os = "linux"))]
-        let done = portable::send(&self.io, is_v6, &mut batch.half, arena, trains, &mut sent);
+        let mut tried = false;
+        let noted = self.io.try_io(Interest::WRITABLE, || {
+            tried = true;
+            self.send_now(batch, arena, trains, &mut sent)
+        });
+        // The runtime has not looked at the socket yet, or not since it was full: the kernel may have room.
+        let done = if tried { noted } else { self.send_now(batch, arena, trains, &mut sent) };
         if let Err(error) = done {
             sent.stop =
                 Some(if error.kind() == io::ErrorKind::WouldBlock { Stop::Blocked } else { Stop::Busy });
         }
         sent
+    }
+
+    fn send_now(
+        &self,
+        batch: &mut SendBatch,
+        arena: &[u8],
+        trains: &[Train],
+        sent: &mut Sent,
+    ) -> io::Result<()> {
+        let is_v6 = self.local.is_ipv6();
+        #[cfg(target_os = "linux")]
+        if self.caps.batches {
+            let to = linux::To { socket: &self.io, is_v6, gso: self.caps.gso };
+            return linux::send(to, &mut batch.scratch, &mut batch.half, arena, trains, sent);
+        }
+        portable::send(&self.io, is_v6, &mut batch.half, arena, trains, sent)
     }
 }
 
