@@ -1,0 +1,105 @@
+//! Who asks: a client with its token, or a coordinator that has already asked.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use freshet_cluster::RoomId;
+use freshet_cluster::plan::RoomPlan;
+use freshet_cluster::token::Grant;
+use freshet_cluster::unit::UnixMillis;
+use freshet_edge::body;
+use freshet_edge::call::{Call, CallError, Verifier};
+use freshet_edge::{Access, Problem};
+use http::request::Parts;
+
+use super::state::HttpState;
+
+/// A caller whose say has been checked, and what came along.
+pub(super) struct Caller {
+    pub access: Access,
+    call: Option<Box<Call>>,
+    peer: Option<IpAddr>,
+}
+
+impl Caller {
+    /// The room's plan that a coordinator sent along.
+    pub fn plan(&self, room: &RoomId) -> Option<RoomPlan> {
+        self.call.as_ref().and_then(|call| call.plan_of(room)).cloned()
+    }
+
+    /// Where the client is.
+    pub fn client(&self) -> Option<IpAddr> {
+        match &self.call {
+            Some(call) => call.client_ip,
+            None => self.peer,
+        }
+    }
+
+    /// What `Location` is made absolute with.
+    pub fn public_url<'a>(&'a self, state: &'a HttpState) -> Option<&'a str> {
+        let called = self.call.as_ref().and_then(|call| call.public_url.as_deref());
+        called.or(state.public_url.as_deref())
+    }
+}
+
+/// A request's body: not read yet, or read because a call's signature covers it.
+pub(super) enum Content {
+    Unread(Body),
+    Read(bytes::Bytes),
+}
+
+impl Content {
+    /// The text of it: 413, 408, or 400 when it is not UTF-8.
+    pub async fn text(self, parts: &Parts) -> Result<String, Problem> {
+        let bytes = match self {
+            Self::Unread(body) => return body::read_sdp(&parts.headers, body).await,
+            Self::Read(bytes) => bytes,
+        };
+        String::from_utf8(bytes.into())
+            .map_err(|_| Problem::bad_request("the body is not UTF-8").reason("bad-sdp"))
+    }
+}
+
+/// Finds out who asks. A call's body is read here, since its signature covers it; a client's is not, so that a stranger
+/// cannot make us read.
+pub(super) async fn identify(
+    state: &HttpState,
+    parts: &Parts,
+    body: Body,
+) -> Result<(Caller, Content), Problem> {
+    let now = UnixMillis::now();
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|from| from.0.ip());
+    if !Verifier::is_call(&parts.headers) {
+        let access = state.guard.authenticate(&parts.headers, now)?;
+        return Ok((Caller { access, call: None, peer }, Content::Unread(body)));
+    }
+    let Some(calls) = &state.calls else {
+        return Err(no_calls());
+    };
+    let bytes = body::read(&parts.headers, body, body::SDP_MAX, body::TIME).await?;
+    let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
+    let call = calls.verify(&parts.headers, &parts.method, path, &bytes, now)?;
+    let access = call.access();
+    Ok((Caller { access, call: Some(Box::new(call)), peer }, Content::Read(bytes)))
+}
+
+/// As [`identify`], and 403 unless the deed is allowed in the room.
+pub(super) async fn admit(
+    state: &HttpState,
+    parts: &Parts,
+    body: Body,
+    room: &RoomId,
+    grant: Grant,
+) -> Result<(Caller, Content), Problem> {
+    let (caller, content) = identify(state, parts, body).await?;
+    caller.access.require(room, grant)?;
+    Ok((caller, content))
+}
+
+fn no_calls() -> Problem {
+    let problem = Problem::from(CallError::Signature);
+    Problem::new(problem.status(), "this node takes no calls of coordinators: give it --cluster-secret")
+        .reason("call-refused")
+        .header(http::header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Freshet-Call"))
+}

@@ -1,0 +1,45 @@
+//! What the handlers share.
+
+use std::sync::Arc;
+
+use freshet_cluster::{Incarnation, NodeId};
+use freshet_edge::Guard;
+use freshet_edge::call::Verifier;
+use freshet_edge::health::Readiness;
+use freshet_edge::ice::IceServers;
+use freshet_edge::metrics::{HttpMetrics, Metrics};
+use freshet_edge::names::SessionPath;
+
+use crate::service::SessionService;
+
+/// What the surface is made of.
+#[derive(Clone)]
+pub struct HttpState {
+    /// Makes and keeps sessions.
+    pub service: Arc<dyn SessionService>,
+    /// Who may pass.
+    pub guard: Guard,
+    /// Checks calls of coordinators; without it none are taken.
+    pub calls: Option<Arc<Verifier>>,
+    /// This node, as session URLs name it.
+    pub node: NodeId,
+    /// This start of it.
+    pub incarnation: Incarnation,
+    /// What `Location` is made absolute with, unless a call says otherwise.
+    pub public_url: Option<Arc<str>>,
+    /// What clients are told of STUN and TURN servers.
+    pub ice: Arc<IceServers>,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+    /// What HTTP counts; registered in `metrics`.
+    pub http_metrics: HttpMetrics,
+    /// What `/readyz` says.
+    pub ready: Readiness,
+}
+
+impl HttpState {
+    /// Whether a session URL can be one of this start of this node.
+    pub(super) fn is_mine(&self, path: &SessionPath) -> bool {
+        path.node == self.node && path.incarnation == self.incarnation
+    }
+}

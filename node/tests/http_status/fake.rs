@@ -1,0 +1,116 @@
+//! A session service that does as it is told: the second line of an offer names what comes of it.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freshet_cluster::room::EndReason;
+use freshet_cluster::{Identity, SessionId};
+use freshet_node::service::*;
+
+pub const ANSWER: &str = "v=0\r\no=answer\r\n";
+pub const FRESH: &str = "a=ice-ufrag:newu\r\na=ice-pwd:newnewnewnewnewnewnewn\r\n";
+
+#[derive(Debug, Clone)]
+pub struct Held {
+    pub owner: Identity,
+    pub etag: String,
+    pub direction: Direction,
+}
+
+#[derive(Default)]
+pub struct Fake {
+    pub sessions: Mutex<HashMap<SessionId, Held>>,
+    pub asked: Mutex<Vec<CreateSession>>,
+    pub patched: Mutex<Vec<(IfMatch, Fragment)>>,
+}
+
+impl Fake {
+    pub fn last(&self) -> CreateSession {
+        self.asked.lock().unwrap().last().expect("the service was asked").clone()
+    }
+
+    pub fn untouched(&self) -> bool {
+        self.asked.lock().unwrap().is_empty()
+    }
+
+    fn find(&self, session: SessionId, who: Option<&Identity>) -> Result<Held, SessionError> {
+        // A session that ended a moment ago leaves its reason: these ids stand for some.
+        let reason = match session.bits() {
+            1 => Some(EndReason::TakenOver),
+            2 => Some(EndReason::IceTimeout),
+            _ => None,
+        };
+        let held = self.sessions.lock().unwrap().get(&session).cloned();
+        let held = held.ok_or(SessionError::NotFound { reason })?;
+        if who.is_none_or(|who| *who == held.owner) { Ok(held) } else { Err(SessionError::NotYours) }
+    }
+}
+
+#[async_trait]
+impl SessionService for Fake {
+    async fn create(&self, ask: CreateSession) -> Result<Created, CreateError> {
+        self.asked.lock().unwrap().push(ask.clone());
+        match ask.offer.lines().nth(1).unwrap_or_default() {
+            "full" => return Err(CreateError::OverCapacity { limit: 7 }),
+            "draining" => return Err(CreateError::Draining),
+            "nobody" if !ask.wait => {
+                return Err(CreateError::NoPublisher { retry_after: Duration::from_millis(2500) });
+            }
+            "live" if ask.only_if_absent => return Err(CreateError::StreamLive),
+            "garbage" => return Err(CreateError::BadOffer("line 2".into())),
+            "refused" => return Err(CreateError::Unprocessable("no ICE".into())),
+            "codecs" => {
+                let (offered, served) = (vec!["H265".into()], vec!["H264".into(), "VP8".into()]);
+                return Err(CreateError::NoCommonCodec { offered, served });
+            }
+            "store" => return Err(CreateError::StoreAway),
+            "broken" => return Err(CreateError::Internal),
+            "panic" => panic!("as the offer asked"),
+            "slow" => tokio::time::sleep(Duration::from_millis(200)).await,
+            _ => {}
+        }
+        let session = SessionId::from_bits(rand::random());
+        let held = Held { owner: ask.identity, etag: "e1".into(), direction: ask.direction };
+        self.sessions.lock().unwrap().insert(session, held);
+        Ok(Created { session, answer: ANSWER.into(), etag: "e1".into() })
+    }
+
+    async fn look(&self, session: SessionId, who: Option<&Identity>) -> Result<SessionInfo, SessionError> {
+        let held = self.find(session, who)?;
+        Ok(SessionInfo { direction: held.direction, room: "r1".parse().unwrap(), etag: held.etag })
+    }
+
+    async fn patch(
+        &self,
+        session: SessionId,
+        who: Option<&Identity>,
+        if_match: IfMatch,
+        fragment: Fragment,
+    ) -> Result<Patched, SessionError> {
+        let held = self.find(session, who)?;
+        match &if_match {
+            IfMatch::Tag(tag) if *tag != held.etag => {
+                return Err(SessionError::TagMismatch { current: held.etag });
+            }
+            _ => {}
+        }
+        if fragment.ufrag.as_deref() == Some("unfit") {
+            return Err(SessionError::Unprocessable("unknown ufrag".into()));
+        }
+        self.patched.lock().unwrap().push((if_match.clone(), fragment));
+        if if_match == IfMatch::Any {
+            let etag = "e2".to_owned();
+            self.sessions.lock().unwrap().get_mut(&session).unwrap().etag.clone_from(&etag);
+            return Ok(Patched::Restarted { fragment: FRESH.into(), etag });
+        }
+        Ok(Patched::Trickled)
+    }
+
+    async fn end(&self, session: SessionId, who: Option<&Identity>) -> Result<(), SessionError> {
+        self.find(session, who)?;
+        self.sessions.lock().unwrap().remove(&session);
+        Ok(())
+    }
+}

@@ -1,0 +1,10 @@
+//! Every status code of the public surface, on the wire: real sockets, raw requests, a session service that answers
+//! what the offer asks for. Whole-cluster tests ask the same of the real one.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod calls;
+mod endpoints;
+mod fake;
+mod sessions;
+mod wire;
