@@ -1,13 +1,15 @@
 import { defineConfig } from 'vite';
-import { loaderPlugin } from './build/loader.ts';
 
 // `npm run dev` serves the pages itself and hands the rest to a running server.
 const server = process.env['FRESHET_URL'] ?? 'http://127.0.0.1:8080';
 
 export default defineConfig({
+  // Assets are named relative to the page, so that any path prefix works and nothing is injected.
+  // A relative name depends on how deep the page's address is, hence two pages of one content: the
+  // server answers `/` and `/studio` with index.html, `/watch/{room}` with watch/index.html.
   base: './',
-  plugins: [loaderPlugin()],
   build: {
+    rolldownOptions: { input: ['index.html', 'watch/index.html'] },
     target: 'es2022',
     modulePreload: false,
     cssCodeSplit: false,

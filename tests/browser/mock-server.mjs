@@ -10,6 +10,8 @@ import { fileURLToPath } from 'node:url';
 import { randomBytes } from 'node:crypto';
 
 const DIST = fileURLToPath(new URL('../../web/dist', import.meta.url));
+// The policy of the server: no inline script, no inline style, nothing from elsewhere.
+const POLICY = "default-src 'self'; connect-src 'self'; media-src 'self' blob: mediastream:; img-src 'self' data: blob:; style-src 'self'; script-src 'self'; object-src 'none'; base-uri 'none'";
 const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };
 
 export async function startMock({ port = 0, prefix = '', sfu = null, rooms = [], log = () => {} } = {}) {
@@ -136,14 +138,15 @@ export async function startMock({ port = 0, prefix = '', sfu = null, rooms = [],
       }
       return response.writeHead(204).end();
     }
-    if (path === '' || path === 'studio' || path.startsWith('watch/')) return file(response, 'index.html');
+    if (path === '' || path === 'studio') return file(response, 'index.html');
+    if (parts[0] === 'watch' && parts.length === 2) return file(response, 'watch/index.html');
     return file(response, path);
   };
 
   const file = (response, path) => {
     const full = join(DIST, normalize(path));
     if (!full.startsWith(DIST) || !existsSync(full) || !statSync(full).isFile()) return problem(response, 404, 'Not found', `There is no ${path}.`);
-    response.writeHead(200, { 'content-type': TYPES[extname(full)] ?? 'application/octet-stream', 'cache-control': 'no-cache' });
+    response.writeHead(200, { 'content-type': TYPES[extname(full)] ?? 'application/octet-stream', 'cache-control': 'no-cache', 'content-security-policy': POLICY });
     createReadStream(full).pipe(response);
     return undefined;
   };

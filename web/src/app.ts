@@ -13,8 +13,8 @@ export interface Config {
 export interface RoomSummary {
   room: string;
   viewers: number;
-  streams: unknown[];
-  started_at_ms: number | null;
+  streams: { live?: boolean }[];
+  started_at_ms?: number;
 }
 
 export const base = basePath(location.pathname);

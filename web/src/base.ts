@@ -1,8 +1,6 @@
 /**
  * Where this page is mounted. The server injects nothing, and a proxy may put all of Freshet under
  * a path prefix, so the prefix is what remains of the address once the known page is taken off.
- *
- * The build puts this file's pattern into the loader of index.html as well: one rule, one place.
  */
 
 /** The part of a path that names a page: a room's watch page, the studio, or home. */

@@ -44,6 +44,24 @@ describe('the outbox', () => {
     ]);
   });
 
+  it('sets its time right by the server, once', async () => {
+    const times: number[] = [];
+    const states: Delivery[] = [];
+    const outbox = new Outbox({
+      post: async ({ at_ms }) => {
+        times.push(at_ms);
+        throw new HttpProblem(409, 'old', '', 'too-old', null, 1_000_000);
+      },
+      onChange: (_message, delivery) => states.push(delivery),
+    });
+    outbox.send(message('a'));
+    await later();
+    expect(times).toHaveLength(2);
+    expect(times[0]).toBe(1);
+    expect(Math.abs((times[1] ?? 0) - 1_000_000)).toBeLessThan(1_000);
+    expect(states).toEqual(['sending', 'failed']);
+  });
+
   it('stops trying when the page is left, and holds no more than it can', async () => {
     const post = vi.fn(async () => Promise.reject(new HttpProblem(503, '', '')));
     const outbox = new Outbox({ post, onChange: () => undefined });

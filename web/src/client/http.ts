@@ -17,14 +17,17 @@ export class HttpProblem extends Error {
   readonly title: string;
   readonly reason: string | null;
   readonly retryAfterMs: number | null;
+  /** The server's clock, where it says so because the request's time was off. */
+  readonly nowMs: number | null;
 
-  constructor(status: number, title: string, detail: string, reason: string | null = null, retryAfterMs: number | null = null) {
+  constructor(status: number, title: string, detail: string, reason: string | null = null, retryAfterMs: number | null = null, nowMs: number | null = null) {
     super(detail || title);
     this.name = 'HttpProblem';
     this.status = status;
     this.title = title;
     this.reason = reason;
     this.retryAfterMs = retryAfterMs;
+    this.nowMs = nowMs;
   }
 
   /** Whether the same request may succeed later without anybody doing anything. */
@@ -66,13 +69,14 @@ export function parseProblem(status: number, contentType: string, body: string, 
     try {
       const value: unknown = JSON.parse(body);
       if (value !== null && typeof value === 'object') {
-        const { title, detail, reason } = value as Record<string, unknown>;
+        const { title, detail, reason, now_ms } = value as Record<string, unknown>;
         return new HttpProblem(
           status,
           text(title) ?? fallback,
           text(detail) ?? '',
           text(reason) ?? null,
           retryAfterMs,
+          typeof now_ms === 'number' ? now_ms : null,
         );
       }
     } catch {

@@ -36,7 +36,7 @@ export function home({ shell, cleanup }: PageContext): void {
   );
 
   const show = (rooms: RoomSummary[]): void => {
-    const live = rooms.filter(({ streams }) => !Array.isArray(streams) || streams.length > 0).sort((a, b) => b.viewers - a.viewers || a.room.localeCompare(b.room));
+    const live = rooms.filter(({ streams }) => streams.some(({ live }) => live !== false)).sort((a, b) => b.viewers - a.viewers || a.room.localeCompare(b.room));
     const now = Date.now();
     for (const room of live) {
       const card = cards.get(room.room) ?? newCard(room.room);

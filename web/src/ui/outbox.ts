@@ -20,6 +20,9 @@ const CAPACITY = 20;
 export class Outbox {
   readonly #options: OutboxOptions;
   readonly #queue: OutgoingMessage[] = [];
+  /** When each message was written, by a clock that nobody sets. */
+  readonly #written = new WeakMap<OutgoingMessage, number>();
+  readonly #corrected = new WeakSet<OutgoingMessage>();
   readonly #abort = new AbortController();
   #wake = new AbortController();
   #busy = false;
@@ -34,6 +37,7 @@ export class Outbox {
 
   send(message: OutgoingMessage): void {
     this.#queue.push(message);
+    this.#written.set(message, performance.now());
     this.#options.onChange(message, 'sending', null);
     if (!this.#busy) void this.#drain();
   }
@@ -62,6 +66,7 @@ export class Outbox {
       } catch (error) {
         const problem = error instanceof HttpProblem ? error : new HttpProblem(0, 'No answer', String(error));
         if (this.#abort.signal.aborted) break;
+        if (this.#setRight(message, problem)) continue;
         if (problem.passing) {
           this.#options.onChange(message, 'waiting', problem);
           await (this.#options.wait ?? delay)(backoff.next(problem.retryAfterMs ?? 0), this.#wake.signal);
@@ -72,5 +77,13 @@ export class Outbox {
       }
     }
     this.#busy = false;
+  }
+
+  /** A wrong clock here makes a new message look old, or not yet written. The server's own counts. */
+  #setRight(message: OutgoingMessage, { nowMs }: HttpProblem): boolean {
+    if (nowMs === null || this.#corrected.has(message)) return false;
+    this.#corrected.add(message);
+    message.at_ms = Math.round(nowMs - (performance.now() - (this.#written.get(message) ?? 0)));
+    return true;
   }
 }
