@@ -6,16 +6,11 @@
 
 import base64
 import copy
-import pathlib
 import re
 import sys
 
 import yaml
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-# Every setting of the program stands in one table; FRESHET_CONFIG names the file.
-SETTINGS = re.findall(r'one\(\s*"([a-z-]+)"', (ROOT / "src/config/settings.rs").read_text())
-VARIABLES = {"FRESHET_CONFIG"} | {"FRESHET_" + key.replace("-", "_").upper() for key in SETTINGS}
 POD_OWNERS = ("StatefulSet", "Deployment")
 
 
@@ -90,8 +85,6 @@ def check_environment(container, pod):
         wanted |= {"FRESHET_UDP_PORT", "FRESHET_SHARDS", "FRESHET_IP", "FRESHET_RELAY", "FRESHET_RELAY_ADVERTISE", "FRESHET_HTTP_ADVERTISE"}
     for name in sorted(wanted - env.keys()):
         yield f"does not set {name}"
-    for name in sorted(name for name in env if name.startswith("FRESHET_") and name not in VARIABLES):
-        yield f"sets {name}, which is no setting of the program"
     seen = set()
     for entry in container.get("env", []):
         for used in re.findall(r"\$\((\w+)\)", entry.get("value") or ""):
@@ -125,7 +118,6 @@ def self_test(manifests):
         "has no readinessProbe": container(lambda c: c.pop("readinessProbe")),
         "no memory in its limits": container(lambda c: c["resources"].pop("limits")),
         "does not set FRESHET_IP": container(lambda c: c["env"].remove(next(e for e in c["env"] if e["name"] == "FRESHET_IP"))),
-        "sets FRESHET_SHARD,": container(lambda c: c["env"].append({"name": "FRESHET_SHARD", "value": "1"})),
         "not set before": container(lambda c: c["env"].reverse()),
         "is killed before": workload(lambda p: p.update(terminationGracePeriodSeconds=60)),
         "names a port twice": container(lambda c: c["ports"].append(c["ports"][0])),
