@@ -52,6 +52,8 @@ await run(
           must(wide <= 0, `${label}: ${wide} px stick out to the side`);
           const nameless = await namelessControls(page);
           must(nameless.length === 0, `${label}: controls without a name: ${nameless.join(', ')}`);
+          const faint = await page.evaluate(faintText);
+          must(faint.length === 0, `${label}: text that is hard to read: ${faint.join('; ')}`);
           const reached = await tabThrough(page);
           const missed = reach.filter((wanted) => !reached.some((found) => found.includes(wanted)));
           must(missed.length === 0, `${label}: the keyboard does not reach ${missed.join(', ')} (it reaches ${reached.join(' | ')})`);
@@ -86,6 +88,46 @@ async function namelessControls(page) {
   const { nodes } = await session.send('Accessibility.getFullAXTree');
   await session.detach();
   return nodes.filter(({ ignored, role, name }) => !ignored && CONTROLS.includes(role?.value) && !name?.value?.trim()).map(({ role }) => role.value);
+}
+
+/** Runs in the page: text whose contrast is below what WCAG asks for, where its ground is a plain colour. */
+function faintText() {
+  const canvas = new OffscreenCanvas(1, 1);
+  const pen = canvas.getContext('2d', { willReadFrequently: true });
+  const rgba = (colour) => {
+    pen.clearRect(0, 0, 1, 1);
+    pen.fillStyle = colour;
+    pen.fillRect(0, 0, 1, 1);
+    return [...pen.getImageData(0, 0, 1, 1).data];
+  };
+  const light = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((value) => value / 255).map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const found = new Set();
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    const element = node.parentElement;
+    if (!node.data.trim() || !element.checkVisibility({ visibilityProperty: true }) || element.closest('.visually-hidden, .skip, noscript, option, :disabled')) continue;
+    let ground = null;
+    for (let at = element; at && ground === null; at = at.parentElement) {
+      const style = getComputedStyle(at);
+      // Pictures and gradients have no one colour.
+      if (style.backgroundImage !== 'none' && at.tagName !== 'SELECT') break;
+      if (at.classList.contains('player') || at.classList.contains('hero')) break;
+      const colour = rgba(style.backgroundColor);
+      if (colour[3] === 255) ground = colour;
+      else if (colour[3] > 0) break;
+    }
+    if (ground === null) continue;
+    const style = getComputedStyle(element);
+    const ink = rgba(style.color);
+    const [dark, bright] = [light(ink), light(ground)].sort((a, b) => a - b);
+    const ratio = (bright + 0.05) / (dark + 0.05);
+    const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && Number(style.fontWeight) >= 600);
+    if (ratio < (large ? 3 : 4.5)) found.add(`"${node.data.trim().slice(0, 30)}" ${ratio.toFixed(2)}`);
+  }
+  return [...found];
 }
 
 /** The names of what Tab reaches, in order, until it comes round; each must be visibly focused. */

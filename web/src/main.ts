@@ -68,4 +68,8 @@ document.addEventListener('click', (event) => {
   show(false);
 });
 addEventListener('popstate', () => show(false));
+// A page that comes back from the browser's cache has left its room when it went: it starts anew.
+addEventListener('pageshow', ({ persisted }) => {
+  if (persisted) location.reload();
+});
 show(true);

@@ -114,7 +114,7 @@ export class Player {
     const now = performance.now() / 1000;
     this.#bars.forEach((bar, at) => {
       const swell = 0.45 + 0.35 * Math.sin(at * 0.55 + now * 2.1) + 0.2 * Math.sin(at * 1.7 - now * 3.3);
-      bar.style.transform = `scaleY(${(0.05 + this.#level * swell * 0.95).toFixed(3)})`;
+      bar.style.transform = `scaleY(${(0.03 + this.#level * swell * 0.97).toFixed(3)})`;
     });
   }
 
