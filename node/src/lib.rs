@@ -5,7 +5,19 @@
 
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap))]
 
+pub mod agent;
+pub mod control;
 pub mod forward;
+pub mod http;
+pub mod link;
 pub mod media;
+pub mod metrics;
+pub mod node;
+pub mod peer;
+pub mod quic;
 pub mod service;
+pub mod sfu;
+pub mod shard;
 pub mod socket;
+
+pub use node::{Node, NodeConfig, StartError};

@@ -10,8 +10,16 @@ use freshet_cluster::record::Capacity;
 use freshet_cluster::room::EndReason;
 use freshet_cluster::store::SharedStore;
 use freshet_cluster::unit::Bitrate;
+use freshet_cluster::secret::Secret;
 use freshet_cluster::{Incarnation, NodeId};
+use freshet_edge::Guard;
+use freshet_edge::call::Verifier;
+use freshet_edge::health::Readiness;
+use freshet_edge::ice::IceServers;
+use freshet_edge::metrics::{HttpMetrics, Metrics};
+use freshet_edge::serve::{Limits, serve};
 use rand::Rng;
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -19,13 +27,14 @@ use crate::control::directory::Registry;
 use crate::control::heartbeat::Heartbeat;
 use crate::control::registrar::{self, Registrar};
 use crate::control::{Command, Parts, Service, Shared};
+use crate::http::{self, HttpState};
 use crate::media::clock::{Skew, Wall};
 use crate::peer::crypto;
 use crate::peer::negotiate::Common;
 use crate::quic::{Relay, RelayConfig, RelayError};
 use crate::service::SessionService;
 use crate::shard::{self, Order, ShardHandle};
-use crate::{sfu, control};
+use crate::{control, metrics, sfu};
 
 /// Events of shards that wait for the agent; what does not fit waits in the shard.
 const EVENTS: usize = 4_096;
@@ -37,6 +46,8 @@ const SILENCE: Duration = Duration::from_secs(15);
 const FRESH_KEYFRAME: Duration = Duration::from_millis(1_000);
 /// How long the end waits for clients to be told.
 const FAREWELL: Duration = Duration::from_millis(1_500);
+/// How long requests may take to end once HTTP stops.
+const HTTP_GRACE: Duration = Duration::from_millis(500);
 
 /// What a node is told.
 #[derive(Clone)]
@@ -55,8 +66,18 @@ pub struct NodeConfig {
     pub relay: SocketAddr,
     /// `HOST:PORT` at which other nodes reach the relay; the bound address when absent.
     pub relay_advertise: Option<String>,
-    /// Base URL at which coordinators reach this node's HTTP.
-    pub http_advertise: String,
+    /// HTTP: what it binds to; port 0 takes any.
+    pub listen: SocketAddr,
+    /// Base URL at which coordinators reach this node's HTTP; the bound address when absent.
+    pub http_advertise: Option<String>,
+    /// Who may publish and watch here.
+    pub guard: Guard,
+    /// Checks calls of coordinators; without it none are taken.
+    pub cluster_secret: Option<Secret>,
+    /// What `Location` is made absolute with.
+    pub public_url: Option<String>,
+    /// STUN and TURN servers that clients are told of.
+    pub ice: IceServers,
     /// Sessions that it accepts.
     pub max_sessions: u32,
     /// Egress that it says it can carry.
@@ -79,6 +100,17 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// HTTP.
+    #[error("HTTP on {address}: {source}: choose another --listen")]
+    Http {
+        /// What it should have bound to.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Metrics.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
     /// The relay.
     #[error("relay on {address}: {source}: choose another --relay")]
     Relay {
@@ -97,6 +129,8 @@ pub struct Node {
     registrar: Registrar,
     commands: mpsc::Sender<Command>,
     service: Arc<dyn SessionService>,
+    http_addr: SocketAddr,
+    http: Option<(oneshot::Sender<()>, JoinHandle<usize>)>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -104,6 +138,9 @@ impl Node {
     /// Starts a node. It serves as soon as this returns; it is registered as soon as the store answers.
     pub async fn start(config: NodeConfig, store: SharedStore, bus: SharedBus) -> Result<Self, StartError> {
         let incarnation = Incarnation::from_bits(rand::rng().random());
+        let http_error = |source| StartError::Http { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(http_error)?;
+        let http_addr = listener.local_addr().map_err(http_error)?;
         let shared = Arc::new(Shared::new(config.id.clone(), incarnation, config.max_sessions));
         let registry = Registry::new(store.clone());
         let (media_in, media) = mpsc::channel(MEDIA);
@@ -123,9 +160,9 @@ impl Node {
         let record = registrar::record(
             config.id.clone(),
             incarnation,
-            config.region,
-            config.zone,
-            config.http_advertise,
+            config.region.clone(),
+            config.zone.clone(),
+            config.http_advertise.clone().unwrap_or_else(|| format!("http://{http_addr}")),
             relay_at,
             relay.cert_sha256().to_owned(),
             capacity,
@@ -155,13 +192,21 @@ impl Node {
         let beat = tokio::spawn(heartbeat.run());
         let service = Service::new(shared.clone(), shards.clone(), registrar.clone(), commands.clone());
         let service: Arc<dyn SessionService> = Arc::new(service);
-        tracing::info!(node = %config.id, %incarnation, "node started");
-        Ok(Self { shared, shards, relay, registrar, commands, service, tasks: vec![agent, beat] })
+        let state = surface(&config, &shared, &shards, &relay, service.clone())?;
+        let http = serve_http(listener, state);
+        tracing::info!(node = %config.id, %incarnation, %http_addr, "node started");
+        let tasks = vec![agent, beat];
+        Ok(Self { shared, shards, relay, registrar, commands, service, http_addr, http: Some(http), tasks })
     }
 
     /// What the HTTP surface calls.
     pub fn service(&self) -> Arc<dyn SessionService> {
         self.service.clone()
+    }
+
+    /// Where HTTP is served.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http_addr
     }
 
     /// Who this is.
@@ -208,7 +253,7 @@ impl Node {
     }
 
     /// Tells every client, revokes the lease, and ends. Within 5 seconds.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.drain().await;
         for shard in &self.shards {
             let (reply, done) = oneshot::channel();
@@ -218,12 +263,61 @@ impl Node {
         // Withdrawals reach the other nodes, DTLS closes reach the clients, before the links and sockets close.
         tokio::time::sleep(Duration::from_millis(200)).await;
         self.registrar.close().await;
+        if let Some((stop, served)) = self.http.take() {
+            let _ = stop.send(());
+            let _ = tokio::time::timeout(FAREWELL, served).await;
+        }
         self.relay.close().await;
         for task in self.tasks {
             task.abort();
         }
         tracing::info!(node = %self.shared.node, "node stopped");
     }
+}
+
+fn surface(
+    config: &NodeConfig,
+    shared: &Arc<Shared>,
+    shards: &[ShardHandle],
+    relay: &Arc<Relay>,
+    service: Arc<dyn SessionService>,
+) -> Result<HttpState, prometheus::Error> {
+    let metrics = Metrics::new();
+    metrics::register(&metrics, shards.to_vec(), shared.clone(), relay.clone());
+    let http_metrics = HttpMetrics::new(&metrics, "node")?;
+    let state = shared.clone();
+    let ready = Readiness::new(move || {
+        if state.draining.load(Ordering::Acquire) {
+            return Err("this node is draining".to_owned());
+        }
+        if state.registered.load(Ordering::Acquire) {
+            Ok(())
+        } else {
+            Err("this node is not registered yet: is the store reachable?".to_owned())
+        }
+    });
+    Ok(HttpState {
+        service,
+        guard: config.guard.clone(),
+        calls: config.cluster_secret.as_ref().map(|secret| Arc::new(Verifier::new(secret))),
+        node: config.id.clone(),
+        incarnation: shared.incarnation,
+        public_url: config.public_url.as_deref().map(Into::into),
+        ice: Arc::new(config.ice.clone()),
+        metrics,
+        http_metrics,
+        ready,
+    })
+}
+
+fn serve_http(listener: TcpListener, state: HttpState) -> (oneshot::Sender<()>, JoinHandle<usize>) {
+    let (stop, stopping) = oneshot::channel::<()>();
+    let counts = state.http_metrics.clone();
+    let ended = async move {
+        let _ = stopping.await;
+    };
+    let serving = serve(listener, http::router(state), Limits::default(), Some(counts), ended, HTTP_GRACE);
+    (stop, tokio::spawn(serving))
 }
 
 async fn start_shard(

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use freshet_relay_proto::track::{CodecInfo, MediaKind};
+use freshet_relay_proto::track::{CODECS_MAX, CodecInfo, MediaKind};
 use str0m::change::SdpOffer;
 use str0m::config::{DtlsCert, DtlsVersion};
 use str0m::crypto::CryptoProvider;
@@ -166,7 +166,7 @@ fn config(common: &Common, offer: &sdp::Session, direction: Direction, creds: Ic
                 extensions.set(*id, ext);
             }
         }
-        for codec in media.codecs.iter().filter(|c| is_served(c)) {
+        for codec in media.codecs.iter().filter(|c| is_served(c)).take(CODECS_MAX) {
             let (Some(kind), false) = (to_str0m(&codec.name), taken.contains(&codec.pt)) else { continue };
             let Some(rate) = Frequency::new(codec.clock_rate) else { continue };
             taken.push(codec.pt);

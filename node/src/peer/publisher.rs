@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use freshet_relay_proto::track::{MediaKind, TrackInfo};
+use freshet_relay_proto::track::{CODECS_MAX, MediaKind, TrackInfo};
 use str0m::rtp::{ExtensionValues, RtpPacket};
 
 use super::{negotiate, sdp};
@@ -11,9 +11,6 @@ use crate::agent::StreamKey;
 use crate::media::clock::{NtpTime, PublisherClock, TrackClock};
 use crate::media::codec::{self, CodecName};
 use crate::media::packet::{CaptureMicros, Extensions, Packet};
-
-/// Payload types of one track at most.
-const PAYLOADS_MAX: usize = 64;
 
 /// One m-line that sends.
 struct Track {
@@ -55,7 +52,7 @@ impl Publisher {
             let receives = matches!(media.flow, sdp::Flow::RecvOnly | sdp::Flow::SendRecv);
             let (Some(kind), Some(mid), true) = (media.kind, &media.mid, receives) else { continue };
             let (Ok(id), Some(first)) = (u8::try_from(tracks.len()), media.codecs.first()) else { continue };
-            let codecs = media.codecs.iter().take(PAYLOADS_MAX);
+            let codecs = media.codecs.iter().take(CODECS_MAX);
             tracks.push(Track {
                 info: TrackInfo {
                     id,

@@ -1,7 +1,7 @@
 //! Starting a shard's thread, and talking to it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +20,7 @@ const ORDERS: usize = 1_024;
 pub struct ShardHandle {
     orders: mpsc::Sender<Order>,
     sessions: Arc<AtomicU32>,
+    latest: Arc<RwLock<Counted>>,
     candidates: Vec<SocketAddr>,
 }
 
@@ -44,6 +45,11 @@ impl ShardHandle {
     /// What its answers advertise.
     pub fn candidates(&self) -> &[SocketAddr] {
         &self.candidates
+    }
+
+    /// What it had counted a quarter of a second ago at most.
+    pub fn latest(&self) -> Counted {
+        self.latest.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What it has counted; `None` when it is gone.
@@ -76,10 +82,11 @@ pub struct Parts {
 pub async fn spawn(parts: Parts) -> std::io::Result<ShardHandle> {
     let (orders, inbox) = mpsc::channel(ORDERS);
     let sessions = Arc::new(AtomicU32::new(0));
+    let latest = Arc::new(RwLock::new(Counted::default()));
     let (bound, is_bound) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let name = format!("shard-{}", parts.shard);
-    let count = sessions.clone();
+    let (count, told) = (sessions.clone(), latest.clone());
     std::thread::Builder::new().name(name).spawn(move || {
         runtime.block_on(async move {
             let socket = match Socket::bind(parts.bind, &SocketOptions::default()) {
@@ -94,9 +101,9 @@ pub async fn spawn(parts: Parts) -> std::io::Result<ShardHandle> {
                 parts.advertise.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
             let _ = bound.send(Ok(candidates.clone()));
             let machine = sfu::Sfu::new((parts.config)(candidates), parts.seed);
-            turn::Turn::new(machine, socket, parts.events, count).run(inbox, parts.media).await;
+            turn::Turn::new(machine, socket, parts.events, count, told).run(inbox, parts.media).await;
         });
     })?;
     let candidates = is_bound.await.map_err(std::io::Error::other)??;
-    Ok(ShardHandle { orders, sessions, candidates })
+    Ok(ShardHandle { orders, sessions, latest, candidates })
 }

@@ -1,6 +1,6 @@
 //! One turn after the other: take what came, let the machine decide, flush.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -20,10 +20,13 @@ const BATCHES: usize = 4;
 /// Packets of links and orders taken in one turn.
 const PER_TURN: usize = 256;
 /// Longest sleep: the machine is looked at again at least so often.
-const IDLE: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_millis(500);
 /// How often, and with what pauses, a full socket is tried again while the arena is full too.
 const BUSY_TRIES: usize = 20;
 const BUSY_PAUSE: Duration = Duration::from_micros(100);
+
+/// How often the exporter is told what has been counted.
+const TELL: Duration = Duration::from_millis(250);
 
 pub(super) struct Turn {
     machine: Sfu,
@@ -34,12 +37,35 @@ pub(super) struct Turn {
     trains: Trains,
     batch: SendBatch,
     dropped: u64,
+    latest: Arc<RwLock<Counted>>,
+    told: Instant,
 }
 
 impl Turn {
-    pub fn new(machine: Sfu, socket: Socket, events: mpsc::Sender<sfu::Event>, sessions: Arc<AtomicU32>) -> Self {
-        let trains = Trains::new(TrainLimits::default());
-        Self { machine, socket, events, sessions, links: Vec::new(), trains, batch: SendBatch::default(), dropped: 0 }
+    pub fn new(
+        machine: Sfu,
+        socket: Socket,
+        events: mpsc::Sender<sfu::Event>,
+        sessions: Arc<AtomicU32>,
+        latest: Arc<RwLock<Counted>>,
+    ) -> Self {
+        Self {
+            machine,
+            socket,
+            events,
+            sessions,
+            links: Vec::new(),
+            trains: Trains::new(TrainLimits::default()),
+            batch: SendBatch::default(),
+            dropped: 0,
+            latest,
+            told: Instant::now(),
+        }
+    }
+
+    fn counted(&self) -> Counted {
+        let counters = self.machine.counters().clone();
+        Counted { counters, kept: self.machine.kept(), socket_dropped: self.dropped }
     }
 
     pub async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut media: mpsc::Receiver<MediaIn>) {
@@ -134,6 +160,10 @@ impl Turn {
             }
         }
         self.sessions.store(u32::try_from(machine.kept().0).unwrap_or(u32::MAX), Ordering::Relaxed);
+        if now.saturating_duration_since(self.told) >= TELL {
+            self.told = now;
+            *self.latest.write().unwrap_or_else(PoisonError::into_inner) = self.counted();
+        }
         // Events wait in the machine while the node's task is busy; they are as many as sessions at most.
         while let Some(event) = self.machine.poll_event() {
             match self.events.try_send(event) {
@@ -166,12 +196,7 @@ impl Turn {
             Order::EndAll(reason, reply) => self.end_all(now, reason, reply),
             Order::Tell(tell) => self.tell(now, tell),
             Order::Count(reply) => {
-                let counted = Counted {
-                    counters: machine.counters().clone(),
-                    kept: machine.kept(),
-                    socket_dropped: self.dropped,
-                };
-                drop(reply.send(counted));
+                drop(reply.send(self.counted()));
             }
         }
     }

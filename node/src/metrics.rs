@@ -1,0 +1,113 @@
+//! What a node exports: shards count for themselves, a scrape adds them up.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use freshet_edge::metrics::Metrics;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounter, IntGauge};
+
+use crate::control::Shared;
+use crate::quic::Relay;
+use crate::sfu::Counters;
+use crate::shard::{Counted, ShardHandle};
+
+/// Name, help text and where it stands.
+type Of<T> = (&'static str, &'static str, fn(&T) -> u64);
+
+const COUNTERS: [Of<Counters>; 17] = [
+    ("ingress_packets_total", "Packets that went into a ring", |c| c.ingress_packets),
+    ("ingress_payload_bytes_total", "Payload bytes that went into a ring", |c| c.ingress_bytes),
+    ("egress_packets_total", "Packets sent to viewers, retransmissions left out", |c| c.egress_packets),
+    ("egress_bytes_total", "Bytes sent to viewers, without IP and UDP", |c| c.egress_bytes),
+    ("rtx_packets_total", "Packets sent again on request", |c| c.rtx_packets),
+    ("rtx_missed_total", "Requested packets that the ring did not have any more", |c| c.rtx_missed),
+    ("rtx_suppressed_total", "Requests repeated too soon, not answered again", |c| c.rtx_suppressed),
+    ("keyframe_requests_total", "Keyframes asked of publishers and links", |c| c.keyframe_requests),
+    ("keyframe_wishes_total", "Keyframes that viewers asked for", |c| c.keyframe_wishes),
+    ("duplicate_packets_total", "Packets that were in the ring already", |c| c.duplicate_packets),
+    ("late_packets_total", "Packets older than what the ring keeps", |c| c.late_packets),
+    ("unwanted_link_packets_total", "Packets of links that nothing here wants", |c| c.unwanted_link_packets),
+    ("unplaced_packets_total", "Packets of publishers that fit no m-line or came before the claim", |c| {
+        c.unplaced_packets
+    }),
+    ("unknown_datagrams_total", "Datagrams of no session", |c| c.unknown_datagrams),
+    ("bad_datagrams_total", "Datagrams that a session refused", |c| c.bad_datagrams),
+    ("str0m_viewer_rtp_total", "RTP of viewers on the wrong road: always 0", |c| c.str0m_viewer_rtp),
+    ("seal_failures_total", "Packets that could not be sealed", |c| c.seal_failures),
+];
+
+const KEPT: [Of<Counted>; 5] = [
+    ("sessions", "Sessions on shards now", |c| count(c.kept.0)),
+    ("lanes", "Encodings with a ring now", |c| count(c.kept.1)),
+    ("streams", "Streams known to shards now", |c| count(c.kept.2)),
+    ("viewers", "Viewers now", |c| count(c.kept.3)),
+    ("socket_dropped", "Trains given up because a socket stayed full, since the start", |c| c.socket_dropped),
+];
+
+fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+/// Reads shards, relay and shared counts at a scrape.
+struct NodeCollector {
+    shards: Vec<ShardHandle>,
+    shared: Arc<Shared>,
+    relay: Arc<Relay>,
+}
+
+fn counter(name: &str, help: &str, value: u64) -> Vec<MetricFamily> {
+    let made = IntCounter::new(format!("freshet_node_{name}"), help);
+    made.map(|c| {
+        c.inc_by(value);
+        c.collect()
+    })
+    .unwrap_or_default()
+}
+
+fn gauge(name: &str, help: &str, value: u64) -> Vec<MetricFamily> {
+    let made = IntGauge::new(format!("freshet_node_{name}"), help);
+    made.map(|g| {
+        g.set(i64::try_from(value).unwrap_or(i64::MAX));
+        g.collect()
+    })
+    .unwrap_or_default()
+}
+
+impl Collector for NodeCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        Vec::new()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let counted: Vec<Counted> = self.shards.iter().map(ShardHandle::latest).collect();
+        let mut families = Vec::new();
+        for (name, help, of) in COUNTERS {
+            let sum = counted.iter().fold(0_u64, |sum, c| sum.saturating_add(of(&c.counters)));
+            families.extend(counter(name, help, sum));
+        }
+        for (name, help, of) in KEPT {
+            let sum = counted.iter().fold(0_u64, |sum, c| sum.saturating_add(of(c)));
+            families.extend(gauge(name, help, sum));
+        }
+        let links = self.relay.links();
+        families.extend(gauge("relay_links", "Live relay links", count(links.len())));
+        let shared = &self.shared;
+        let sessions = u64::from(shared.sessions.load(Ordering::Acquire));
+        families.extend(gauge("reserved_sessions", "Sessions and reservations", sessions));
+        families.extend(gauge("session_limit", "Sessions that this node accepts", u64::from(shared.limit)));
+        let joins = shared.joins.load(Ordering::Acquire);
+        families.extend(counter("joins_total", "Sessions accepted since the start", joins));
+        let draining = u64::from(shared.draining.load(Ordering::Acquire));
+        families.extend(gauge("draining", "1 while the node takes no new sessions", draining));
+        let registered = u64::from(shared.registered.load(Ordering::Acquire));
+        families.extend(gauge("registered", "1 once the node's record stands in the store", registered));
+        families
+    }
+}
+
+/// Registers the node's collector.
+pub fn register(metrics: &Metrics, shards: Vec<ShardHandle>, shared: Arc<Shared>, relay: Arc<Relay>) {
+    metrics.add(NodeCollector { shards, shared, relay });
+}

@@ -1,0 +1,44 @@
+//! Packets as links carry them, and back.
+
+use freshet_relay_proto::header::{Extensions as Carried, MediaHeader};
+
+use crate::media::packet::{CaptureMicros, Extensions, Packet};
+use crate::quic::{MediaIn, MediaOut};
+use crate::sfu::LinkPacket;
+
+/// A packet that came by a link.
+pub(super) fn packet(media: MediaIn) -> Packet {
+    let MediaHeader { index, timestamp, marker, keyframe, codec, capture, exts, .. } = media.header;
+    let Carried { audio_level, orientation, playout_delay } = exts;
+    Packet {
+        index,
+        timestamp,
+        marker,
+        keyframe,
+        codec,
+        capture: CaptureMicros(capture),
+        arrived: media.arrived,
+        exts: Extensions { audio_level, orientation, playout_delay },
+        payload: media.payload,
+    }
+}
+
+/// Puts a packet into a link's queue. A queue that is full drops it and counts.
+pub(super) fn send(media: &MediaOut, out: &LinkPacket) {
+    let (track, layer) = out.lane;
+    let Packet { index, timestamp, marker, keyframe, codec, capture, exts, payload, .. } = &*out.packet;
+    let Extensions { audio_level, orientation, playout_delay } = *exts;
+    let header = MediaHeader {
+        alias: out.alias,
+        track,
+        layer,
+        index: *index,
+        timestamp: *timestamp,
+        marker: *marker,
+        keyframe: *keyframe,
+        codec: *codec,
+        capture: capture.0,
+        exts: Carried { audio_level, orientation, playout_delay },
+    };
+    media.try_send(header, payload.clone());
+}
