@@ -28,14 +28,14 @@ fn feed(joiner: &mut Joiner, now: Instant, datagram: Bytes) -> Option<Bytes> {
 proptest! {
     #[test]
     fn a_packet_of_any_size_comes_back_whole_in_any_order(
-        len in 0..=20_000_usize, max in 400..1_500_usize, seed: u64,
+        len in 0..=20_000_usize, max in 400..1_500_usize, seed: usize,
     ) {
-        let payload: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
+        let payload: Vec<u8> = (0..=250_u8).cycle().take(len).collect();
         let mut parts = split(&header(5), &payload, max).unwrap();
         prop_assert!(parts.iter().all(|p| p.len() <= max));
         // A shuffle that the seed decides.
         for n in 1..parts.len() {
-            parts.swap(n, (seed as usize).wrapping_mul(n + 31) % (n + 1));
+            parts.swap(n, seed.wrapping_mul(n + 31) % (n + 1));
         }
         let mut joiner = Joiner::default();
         let now = Instant::now();
