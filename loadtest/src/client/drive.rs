@@ -1,0 +1,242 @@
+//! Drives one str0m session on one UDP socket: a shell around `Rtc`, the same for publisher and viewer.
+//!
+//! Each mutation is followed by a drain to the next timeout, as str0m wants it. Dropping every handle of a session ends
+//! it without a word, as a crash would; [`Command::Close`] says goodbye by DTLS.
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use str0m::net::{Protocol, Receive};
+use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
+use tokio::net::UdpSocket;
+use tokio::sync::{mpsc, watch};
+
+/// Commands waiting for a session; callers wait for room, they are few.
+pub(super) const COMMANDS: usize = 8;
+/// Largest datagram read: more than any publisher can send.
+const DATAGRAM: usize = 4_096;
+/// Datagrams read before timers are looked at again.
+const READ_BURST: usize = 64;
+/// Mutations in one go before other tasks get their turn.
+const SETTLE_BURST: usize = 256;
+/// How long a closing session may take to send its goodbye.
+const CLOSE_TIME: Duration = Duration::from_millis(200);
+
+/// Why a session ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndReason {
+    /// This side stopped it.
+    Stopped,
+    /// The other side closed DTLS.
+    RemoteClosed,
+    /// It broke.
+    Failed(String),
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped => f.write_str("stopped"),
+            Self::RemoteClosed => f.write_str("closed by the server"),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Where a session stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionState {
+    /// ICE or DTLS is not done.
+    Connecting,
+    /// Media can flow.
+    Connected,
+    /// ICE hears nothing from the other side; it may come back.
+    Disconnected,
+    /// Over for good.
+    Ended(EndReason),
+}
+
+/// When the phases of connecting were done.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Marks {
+    pub ice: Option<Instant>,
+    pub connected: Option<Instant>,
+}
+
+/// What the task of a session is asked to do.
+pub(super) enum Command {
+    /// Run this on the session.
+    With(Box<dyn FnOnce(&mut Rtc) + Send>),
+    /// Look at the endpoint's due times again.
+    Wake,
+    /// Say goodbye and end.
+    Close,
+}
+
+/// What a publisher or viewer adds to a session.
+pub(super) trait Endpoint: Send + 'static {
+    fn on_event(&mut self, rtc: &mut Rtc, event: Event, now: Instant);
+    /// A datagram came; false drops it.
+    fn before_datagram(&mut self, _datagram: &[u8], _now: Instant) -> bool {
+        true
+    }
+    /// The events of an admitted datagram were all given.
+    fn after_datagram(&mut self) {}
+    /// When [`Self::on_due`] wants to be called.
+    fn next_due(&mut self) -> Option<Instant>;
+    /// The time has come; at most one mutation of the session.
+    fn on_due(&mut self, rtc: &mut Rtc, now: Instant);
+}
+
+/// A session that is being driven.
+pub(super) struct Driver<E> {
+    pub rtc: Rtc,
+    pub socket: UdpSocket,
+    pub local: SocketAddr,
+    pub endpoint: E,
+    pub commands: mpsc::Receiver<Command>,
+    pub state: watch::Sender<SessionState>,
+    pub marks: Arc<Mutex<Marks>>,
+}
+
+/// Locks, whatever a panicking test thread did to the lock.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<E: Endpoint> Driver<E> {
+    /// Runs the session to its end.
+    pub async fn run(mut self) {
+        let reason = match self.turn().await {
+            Ok(reason) => reason,
+            Err(error) => EndReason::Failed(error.to_string()),
+        };
+        self.state.send_replace(SessionState::Ended(reason));
+    }
+
+    async fn turn(&mut self) -> Result<EndReason, RtcError> {
+        let mut buffer = vec![0u8; DATAGRAM];
+        let sleep = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(sleep);
+        let mut closing: Option<Instant> = None;
+        loop {
+            let mut wake = self.settle()?;
+            if !self.rtc.is_alive() {
+                return Ok(if closing.is_some() { EndReason::Stopped } else { EndReason::RemoteClosed });
+            }
+            if let Some(end) = closing {
+                if Instant::now() >= end {
+                    return Ok(EndReason::Stopped);
+                }
+                wake = wake.min(end);
+            }
+            sleep.as_mut().reset(wake.into());
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => match command {
+                    Some(Command::With(action)) => action(&mut self.rtc),
+                    Some(Command::Wake) => {}
+                    Some(Command::Close) => {
+                        self.rtc.close()?;
+                        closing = Some(Instant::now() + CLOSE_TIME);
+                    }
+                    None => return Ok(EndReason::Stopped),
+                },
+                readable = self.socket.readable() => {
+                    if readable.is_ok() {
+                        self.read(&mut buffer)?;
+                    }
+                }
+                () = &mut sleep => {}
+            }
+        }
+    }
+
+    /// Does all that is due and tells when something will be due again.
+    fn settle(&mut self) -> Result<Instant, RtcError> {
+        for _ in 0..SETTLE_BURST {
+            let deadline = self.drain()?;
+            let now = Instant::now();
+            let due = self.endpoint.next_due();
+            if due.is_some_and(|due| due <= now) {
+                self.endpoint.on_due(&mut self.rtc, now);
+            } else if deadline <= now && self.rtc.is_alive() {
+                self.rtc.handle_input(Input::Timeout(now))?;
+            } else {
+                return Ok(due.map_or(deadline, |due| due.min(deadline)));
+            }
+        }
+        Ok(Instant::now())
+    }
+
+    fn drain(&mut self) -> Result<Instant, RtcError> {
+        loop {
+            match self.rtc.poll_output()? {
+                Output::Timeout(deadline) => return Ok(deadline),
+                Output::Transmit(packet) => {
+                    // A full send buffer loses the datagram, as a network would.
+                    let sent = self.socket.try_send_to(&packet.contents, packet.destination);
+                    if let Err(error) = sent {
+                        tracing::trace!(%error, "datagram not sent");
+                    }
+                }
+                Output::Event(event) => {
+                    let now = Instant::now();
+                    self.note(&event, now);
+                    self.endpoint.on_event(&mut self.rtc, event, now);
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, event: &Event, now: Instant) {
+        match event {
+            Event::Connected => {
+                lock(&self.marks).connected.get_or_insert(now);
+                self.state.send_replace(SessionState::Connected);
+            }
+            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+                self.state.send_replace(SessionState::Disconnected);
+            }
+            Event::IceConnectionStateChange(ice) if ice.is_connected() => {
+                let connected = {
+                    let mut marks = lock(&self.marks);
+                    marks.ice.get_or_insert(now);
+                    marks.connected.is_some()
+                };
+                if connected {
+                    self.state.send_replace(SessionState::Connected);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<(), RtcError> {
+        for _ in 0..READ_BURST {
+            let (length, source) = match self.socket.try_recv_from(buffer) {
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                // ICMP errors of earlier datagrams surface here; ICE notices by itself.
+                Err(_) => continue,
+            };
+            let now = Instant::now();
+            let datagram = buffer.get(..length).unwrap_or_default();
+            if !self.endpoint.before_datagram(datagram, now) {
+                continue;
+            }
+            let Ok(contents) = datagram.try_into() else {
+                self.endpoint.after_datagram();
+                continue;
+            };
+            let receive = Receive { proto: Protocol::Udp, source, destination: self.local, contents };
+            self.rtc.handle_input(Input::Receive(now, receive))?;
+            self.drain()?;
+            self.endpoint.after_datagram();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,159 @@
+//! What can go wrong between a client and a server, in words that say what to do.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// A problem detail (RFC 9457); absent members are empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Problem {
+    /// URI of the problem's type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Short summary.
+    pub title: String,
+    /// HTTP status, if the body repeats it.
+    pub status: Option<u16>,
+    /// What was wrong and what to do.
+    pub detail: String,
+    /// Machine-readable reason, where the server gives one.
+    pub reason: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = if self.detail.is_empty() { &self.title } else { &self.detail };
+        match &self.reason {
+            Some(reason) => write!(f, "{text} [{reason}]"),
+            None => f.write_str(text),
+        }
+    }
+}
+
+/// Errors of the WHIP and WHEP clients.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ClientError {
+    /// The URL cannot be used.
+    #[error("the URL {url:?} cannot be used: {why}")]
+    BadUrl {
+        /// As it was given.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The configuration asks for something impossible.
+    #[error("{0}")]
+    BadConfig(String),
+    /// The target is on the internet and nobody said that it may be loaded.
+    #[error("{host} is {address}, neither loopback nor private: a load test of it needs its owner's consent (--i-own-the-target)")]
+    ForbiddenTarget {
+        /// Host of a URL, or "a candidate of the answer".
+        host: String,
+        /// Its address.
+        address: IpAddr,
+    },
+    /// No answer on the transport.
+    #[error("{url} cannot be reached: {why}")]
+    Unreachable {
+        /// What was asked.
+        url: String,
+        /// What the transport said.
+        why: String,
+    },
+    /// Nothing came in time.
+    #[error("{what} took more than {} ms", after.as_millis())]
+    Timeout {
+        /// What was waited for.
+        what: String,
+        /// For how long.
+        after: Duration,
+    },
+    /// The server said no.
+    #[error("{method} {url} was answered with {status}{}", explain(problem.as_ref(), body))]
+    Refused {
+        /// Request method.
+        method: String,
+        /// Request URL.
+        url: String,
+        /// Status of the response.
+        status: u16,
+        /// The problem detail, if the body is one.
+        problem: Option<Problem>,
+        /// The `Retry-After` header, in its form of seconds.
+        retry_after: Option<Duration>,
+        /// The beginning of the body.
+        body: String,
+    },
+    /// The response is a success that breaks the protocol.
+    #[error("{url} answered against the protocol: {why}")]
+    BadResponse {
+        /// What was asked.
+        url: String,
+        /// What is wrong with the answer.
+        why: String,
+    },
+    /// WebRTC failed.
+    #[error("the WebRTC session failed: {0}")]
+    Session(String),
+    /// The session is over.
+    #[error("the session has ended: {0}")]
+    Ended(String),
+    /// This host refused something.
+    #[error("{what}: {why}")]
+    Host {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        why: String,
+    },
+}
+
+impl ClientError {
+    /// Status of a refusal.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Problem detail of a refusal.
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Refused { problem, .. } => problem.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// A few words by which failures are counted together.
+    pub fn class(&self) -> String {
+        match self {
+            Self::BadUrl { .. } => "bad URL".into(),
+            Self::BadConfig(_) => "bad configuration".into(),
+            Self::ForbiddenTarget { .. } => "target not allowed".into(),
+            Self::Unreachable { .. } => "unreachable".into(),
+            Self::Timeout { what, .. } => format!("timeout: {what}"),
+            Self::Refused { status, problem, .. } => {
+                match problem.as_ref().and_then(|problem| problem.reason.as_ref()) {
+                    Some(reason) => format!("HTTP {status} {reason}"),
+                    None => format!("HTTP {status}"),
+                }
+            }
+            Self::BadResponse { why, .. } => format!("bad response: {why}"),
+            Self::Session(why) => format!("WebRTC: {why}"),
+            Self::Ended(why) => format!("ended: {why}"),
+            Self::Host { what, .. } => what.clone(),
+        }
+    }
+}
+
+fn explain(problem: Option<&Problem>, body: &str) -> String {
+    match (problem, body.trim()) {
+        (Some(problem), _) => format!(": {problem}"),
+        (None, "") => String::new(),
+        (None, body) => format!(": {body}"),
+    }
+}

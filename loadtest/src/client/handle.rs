@@ -1,0 +1,126 @@
+//! What callers hold of a running session.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use str0m::Rtc;
+use str0m::change::{SdpAnswer, SdpPendingOffer};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::drive::{COMMANDS, Command, Driver, Endpoint, Marks, SessionState, lock};
+use super::negotiate::{Negotiated, Opened};
+use super::resource::{PatchOutcome, SessionResource};
+use super::{ClientError, EndReason};
+
+#[derive(Debug)]
+pub(super) struct SessionHandle {
+    commands: mpsc::Sender<Command>,
+    state: watch::Receiver<SessionState>,
+    marks: Arc<Mutex<Marks>>,
+    resource: Arc<SessionResource>,
+    negotiated: Arc<Negotiated>,
+}
+
+impl SessionHandle {
+    /// Starts to drive a session on the current runtime.
+    pub fn spawn<E: Endpoint>(opened: Opened, endpoint: E) -> Self {
+        let (sender, commands) = mpsc::channel(COMMANDS);
+        let (state, watched) = watch::channel(SessionState::Connecting);
+        let marks = Arc::new(Mutex::new(Marks::default()));
+        let Opened { rtc, socket, local, negotiated, resource, .. } = opened;
+        let driver = Driver { rtc, socket, local, endpoint, commands, state, marks: Arc::clone(&marks) };
+        tokio::spawn(driver.run());
+        Self { commands: sender, state: watched, marks, resource: Arc::new(resource), negotiated: Arc::new(negotiated) }
+    }
+
+    pub fn state(&self) -> SessionState {
+        self.state.borrow().clone()
+    }
+
+    pub fn marks(&self) -> Marks {
+        *lock(&self.marks)
+    }
+
+    pub fn resource(&self) -> &SessionResource {
+        &self.resource
+    }
+
+    pub fn negotiated(&self) -> &Negotiated {
+        &self.negotiated
+    }
+
+    pub async fn connected(&self, within: Duration) -> Result<(), ClientError> {
+        let mut state = self.state.clone();
+        let waiting = state.wait_for(|state| matches!(state, SessionState::Connected | SessionState::Ended(_)));
+        match tokio::time::timeout(within, waiting).await {
+            Ok(Ok(state)) => match &*state {
+                SessionState::Ended(reason) => Err(ClientError::Ended(reason.to_string())),
+                _ => Ok(()),
+            },
+            Ok(Err(_)) => Err(ClientError::Ended("its task is gone".into())),
+            Err(_) => {
+                let what = if self.marks().ice.is_some() { "DTLS" } else { "ICE" };
+                Err(ClientError::Timeout { what: what.into(), after: within })
+            }
+        }
+    }
+
+    /// Waits until the session is over.
+    pub async fn ended(&self, within: Duration) -> Option<EndReason> {
+        let mut state = self.state.clone();
+        let waiting = state.wait_for(|state| matches!(state, SessionState::Ended(_)));
+        match tokio::time::timeout(within, waiting).await {
+            Ok(Ok(state)) => match &*state {
+                SessionState::Ended(reason) => Some(reason.clone()),
+                _ => None,
+            },
+            Ok(Err(_)) | Err(_) => None,
+        }
+    }
+
+    /// Makes the task look at its endpoint again. Where commands are waiting it will anyway.
+    pub fn wake(&self) {
+        let _full_or_over = self.commands.try_send(Command::Wake);
+    }
+
+    pub async fn close(&self) {
+        if self.commands.send(Command::Close).await.is_ok() {
+            self.ended(Duration::from_secs(2)).await;
+        }
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        action: impl FnOnce(&mut Rtc) -> T + Send + 'static,
+    ) -> Result<T, ClientError> {
+        let (sender, receiver) = oneshot::channel();
+        let command = Command::With(Box::new(move |rtc| {
+            let _caller_gone = sender.send(action(rtc));
+        }));
+        let gone = || ClientError::Ended("its task is gone".into());
+        self.commands.send(command).await.map_err(|_| gone())?;
+        receiver.await.map_err(|_| gone())
+    }
+
+    /// Restarts ICE by PATCH (RFC 9725 section 4.3.3), keeping socket and keys.
+    pub async fn restart_ice(&self) -> Result<PatchOutcome, ClientError> {
+        let offered: Option<(String, SdpPendingOffer)> = self
+            .with(|rtc| {
+                let mut changes = rtc.sdp_api();
+                changes.ice_restart(true);
+                changes.apply().map(|(offer, pending)| (offer.to_sdp_string(), pending))
+            })
+            .await?;
+        let (offer, pending) = offered.ok_or_else(|| ClientError::Session("ICE could not be restarted".into()))?;
+        let (outcome, answer) = self.resource.restart(&offer).await?;
+        let parsed = SdpAnswer::from_sdp_string(&answer);
+        let parsed = parsed.map_err(|error| ClientError::Session(format!("restarting ICE: {error}")))?;
+        let accepted = self.with(move |rtc| rtc.sdp_api().accept_answer(pending, parsed)).await?;
+        accepted.map_err(|error| ClientError::Session(format!("restarting ICE: {error}")))?;
+        Ok(outcome)
+    }
+
+    pub fn since(joined: Instant, at: Option<Instant>) -> Option<Duration> {
+        at.map(|at| at.saturating_duration_since(joined))
+    }
+}

@@ -1,0 +1,164 @@
+//! Plain HTTP requests, one connection each: viewers of the real world do not share connections either.
+
+use std::time::Duration;
+
+use ::http::header::{AUTHORIZATION, HeaderName, HeaderValue, LOCATION};
+use ::http::{HeaderMap, Method, Request};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+
+use super::headers::retry_after;
+use super::target::{check_url, resolve_reference};
+use super::{ClientError, Problem};
+
+/// Largest response body that is read: an SDP answer has a few kilobytes.
+const MAX_BODY: usize = 256 * 1024;
+/// Redirects followed for one request.
+const MAX_REDIRECTS: usize = 5;
+/// Characters of a foreign error body that are kept.
+const SNIPPET: usize = 200;
+
+/// A response whose body is whole.
+#[derive(Debug, Clone)]
+pub struct HttpResponse {
+    /// Status code.
+    pub status: u16,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    /// The URL that answered, after redirects.
+    pub url: String,
+}
+
+impl HttpResponse {
+    /// A header as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as a problem detail, if it is one.
+    pub fn problem(&self) -> Option<Problem> {
+        let json = self.header("content-type").is_some_and(|kind| kind.contains("json"));
+        json.then(|| serde_json::from_slice(&self.body).ok()).flatten()
+    }
+
+    /// The response as the error that it is.
+    pub fn refusal(&self, method: &Method) -> ClientError {
+        let text = self.text();
+        ClientError::Refused {
+            method: method.to_string(),
+            url: self.url.clone(),
+            status: self.status,
+            problem: self.problem(),
+            retry_after: retry_after(&self.headers),
+            body: text.chars().take(SNIPPET).collect(),
+        }
+    }
+}
+
+/// What all requests of a session share.
+#[derive(Debug, Clone)]
+pub(super) struct HttpCaller {
+    client: Client<HttpConnector, Full<Bytes>>,
+    token: Option<String>,
+    allow_public: bool,
+    timeout: Duration,
+}
+
+impl HttpCaller {
+    pub fn new(token: Option<String>, allow_public: bool, timeout: Duration) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(timeout));
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        Self { client, token, allow_public, timeout }
+    }
+
+    /// Sends a request and reads the whole response, following 307 and 308.
+    pub async fn send(
+        &self,
+        method: &Method,
+        url: &str,
+        headers: &[(String, String)],
+        body: Bytes,
+    ) -> Result<HttpResponse, ClientError> {
+        let all = self.follow(method, url, headers, body);
+        match tokio::time::timeout(self.timeout, all).await {
+            Ok(result) => result,
+            Err(_) => Err(ClientError::Timeout { what: format!("{method} {url}"), after: self.timeout }),
+        }
+    }
+
+    async fn follow(
+        &self,
+        method: &Method,
+        url: &str,
+        headers: &[(String, String)],
+        body: Bytes,
+    ) -> Result<HttpResponse, ClientError> {
+        let mut url = url.to_owned();
+        for _ in 0..=MAX_REDIRECTS {
+            check_url(&url, self.allow_public).await?;
+            let response = self.once(method, &url, headers, body.clone()).await?;
+            if !matches!(response.status, 307 | 308) {
+                return Ok(response);
+            }
+            let Some(location) = response.headers.get(LOCATION).and_then(|value| value.to_str().ok()) else {
+                return Err(ClientError::BadResponse { url, why: "a redirect without Location".into() });
+            };
+            url = resolve_reference(&url, location)?;
+        }
+        Err(ClientError::BadResponse { url, why: format!("more than {MAX_REDIRECTS} redirects") })
+    }
+
+    async fn once(
+        &self,
+        method: &Method,
+        url: &str,
+        headers: &[(String, String)],
+        body: Bytes,
+    ) -> Result<HttpResponse, ClientError> {
+        let bad = |why: String| ClientError::BadConfig(format!("the request to {url} cannot be made: {why}"));
+        let mut request = Request::builder().method(method.clone()).uri(url);
+        if let Some(token) = &self.token {
+            let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|error| bad(error.to_string()))?;
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        for (name, value) in headers {
+            let name = HeaderName::try_from(name.as_str()).map_err(|error| bad(error.to_string()))?;
+            request = request.header(name, value.as_str());
+        }
+        let request = request.body(Full::new(body)).map_err(|error| bad(error.to_string()))?;
+        let unreachable = |why: String| ClientError::Unreachable { url: url.to_owned(), why };
+        let response = self.client.request(request).await.map_err(|error| unreachable(chain(&error)))?;
+        let (parts, body) = response.into_parts();
+        let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| unreachable(error.to_string()))?;
+        Ok(HttpResponse {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: body.to_bytes(),
+            url: url.to_owned(),
+        })
+    }
+}
+
+/// An error with its causes: hyper's own text says only "client error (Connect)".
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

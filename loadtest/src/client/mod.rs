@@ -1,0 +1,25 @@
+//! WHIP and WHEP clients: HTTP as RFC 9725 and the WHEP draft want it, WebRTC by str0m in RTP mode.
+
+mod drive;
+mod handle;
+mod error;
+mod headers;
+mod http;
+mod negotiate;
+mod receive;
+mod resource;
+mod rtc;
+mod sdp;
+mod target;
+mod whep;
+mod whip;
+
+pub use drive::{EndReason, SessionState};
+pub use error::{ClientError, Problem};
+pub use headers::{IceServer, ice_servers};
+pub use http::HttpResponse;
+pub use negotiate::Negotiated;
+pub use resource::{PatchOutcome, SessionResource};
+pub use target::{check_url, resolve_reference};
+pub use whep::{Loss, PacketHook, ReceivedPacket, Viewer, ViewerConfig, ViewerReport};
+pub use whip::{Publisher, PublisherConfig, PublisherStats, TrackSent};

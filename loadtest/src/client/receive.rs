@@ -1,0 +1,248 @@
+//! The viewer's side of its session's task: drops what is to be lost, measures what comes.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use str0m::format::Codec;
+use str0m::media::{KeyframeRequestKind, Mid};
+use str0m::rtp::{RtpPacket, Ssrc};
+use str0m::{Event, Rtc};
+
+use super::drive::{Endpoint, lock};
+use super::negotiate::Opened;
+use super::sdp;
+use super::whep::{Loss, PacketHook, ReceivedPacket, ViewerConfig};
+use crate::measure::{Observed, RtpPeek, TrackMeter, TrackReport, WireMeter};
+use crate::media::keyframe::starts_keyframe;
+use crate::media::stamp::Stamp;
+use crate::media::{Kind, VideoCodec};
+use crate::num;
+
+/// From the first packet of a video without keyframe to the first request, as browsers do soon.
+const FIRST_REQUEST: Duration = Duration::from_millis(200);
+/// Between two requests.
+const NEXT_REQUEST: Duration = Duration::from_secs(1);
+
+/// What a viewer saw, shared between its task and those who ask.
+#[derive(Debug)]
+pub(super) struct Seen {
+    tracks: Vec<(Mid, TrackMeter)>,
+    pub injected_loss: u64,
+    pub injected_rtx_loss: u64,
+    pub unmapped: u64,
+    pub keyframe_requests: u64,
+    /// Somebody asked for a keyframe by hand.
+    pub keyframe_asked: bool,
+}
+
+impl Seen {
+    pub fn new(opened: &Opened, joined: Instant) -> Self {
+        let tracks = opened.mids.iter().map(|(mid, kind)| (*mid, TrackMeter::new(mid.to_string(), *kind, joined)));
+        Self {
+            tracks: tracks.collect(),
+            injected_loss: 0,
+            injected_rtx_loss: 0,
+            unmapped: 0,
+            keyframe_requests: 0,
+            keyframe_asked: false,
+        }
+    }
+
+    pub fn reports(&self, now: Instant) -> Vec<TrackReport> {
+        self.tracks.iter().map(|(_, meter)| meter.report(now)).collect()
+    }
+
+    fn track(&mut self, mid: Mid) -> Option<&mut TrackMeter> {
+        self.tracks.iter_mut().find(|(known, _)| *known == mid).map(|(_, meter)| meter)
+    }
+}
+
+/// The datagram that the session is working on.
+#[derive(Debug, Clone, Copy)]
+struct Current {
+    peek: RtpPeek,
+    rtx: bool,
+    repeated: bool,
+    delivered: bool,
+    at: Instant,
+}
+
+pub(super) struct Receiver {
+    seen: Arc<Mutex<Seen>>,
+    rtx: BTreeSet<u8>,
+    video_types: HashMap<u8, VideoCodec>,
+    loss: Option<(Loss, StdRng)>,
+    hook: Option<PacketHook>,
+    request_keyframes: bool,
+    connected: bool,
+    wire: WireMeter,
+    mids: HashMap<Ssrc, Mid>,
+    current: Option<Current>,
+    /// SSRCs of video tracks whose first keyframe is awaited, and when to ask.
+    awaited: Option<(Ssrc, Instant)>,
+}
+
+impl Receiver {
+    pub fn new(opened: &Opened, config: &ViewerConfig, seen: Arc<Mutex<Seen>>) -> Self {
+        let video = opened.rtc.codec_config().params().iter().filter_map(|payload| {
+            let codec = match payload.spec().codec {
+                Codec::H264 => VideoCodec::H264,
+                Codec::Vp8 => VideoCodec::Vp8,
+                _ => return None,
+            };
+            Some((*payload.pt(), codec))
+        });
+        Self {
+            seen,
+            rtx: sdp::rtx_payload_types(&opened.negotiated.answer).into_keys().collect(),
+            video_types: video.collect(),
+            loss: config.loss.map(|loss| (loss, StdRng::seed_from_u64(loss.seed))),
+            hook: config.on_packet.clone(),
+            request_keyframes: config.request_keyframes,
+            connected: false,
+            wire: WireMeter::default(),
+            mids: HashMap::new(),
+            current: None,
+            awaited: None,
+        }
+    }
+
+    fn mid(&mut self, rtc: &mut Rtc, ssrc: Ssrc) -> Option<Mid> {
+        if let Some(mid) = self.mids.get(&ssrc) {
+            return Some(*mid);
+        }
+        let mid = rtc.direct_api().stream_rx(&ssrc)?.mid();
+        self.mids.insert(ssrc, mid);
+        Some(mid)
+    }
+
+    fn packet(&mut self, rtc: &mut Rtc, packet: &RtpPacket, now: Instant) {
+        let (via_rtx, at) = self.current.as_ref().map_or((false, now), |current| (current.rtx, current.at));
+        if let Some(current) = &mut self.current {
+            current.delivered = true;
+        }
+        let ssrc = packet.header.ssrc;
+        let mid = self.mid(rtc, ssrc);
+        let stamp = Stamp::read(&packet.payload);
+        let payload_type = *packet.header.payload_type;
+        let keyframe = match (&stamp, self.video_types.get(&payload_type)) {
+            (Ok(stamp), _) => stamp.keyframe && stamp.part == 0,
+            (Err(_), Some(codec)) => starts_keyframe(*codec, &packet.payload),
+            (Err(_), None) => false,
+        };
+        let observed =
+            Observed { at, sequence: *packet.seq_no, via_rtx, bytes: packet.payload.len(), stamp, keyframe };
+        let seen = Arc::clone(&self.seen);
+        let mut seen = lock(&seen);
+        let Some(track) = mid.and_then(|mid| seen.track(mid)) else {
+            seen.unmapped += 1;
+            return;
+        };
+        track.on_packet(&observed);
+        let kind = track.kind();
+        if track.wants_keyframe() && self.request_keyframes {
+            self.awaited.get_or_insert((ssrc, at + FIRST_REQUEST));
+        } else if kind == Kind::Video {
+            self.awaited = None;
+        }
+        drop(seen);
+        if let (Some(hook), Some(mid)) = (&self.hook, mid) {
+            hook.call(&ReceivedPacket {
+                kind,
+                mid: &mid,
+                payload_type,
+                ssrc: *ssrc,
+                sequence: *packet.seq_no,
+                timestamp: packet.header.timestamp,
+                marker: packet.header.marker,
+                keyframe,
+                via_rtx,
+                at,
+                payload: &packet.payload,
+                stamp,
+                sender_report: packet
+                    .last_sender_info
+                    .as_ref()
+                    .map(|info| (info.ntp_time, num::wrap32(info.rtp_time.numer()))),
+            });
+        }
+    }
+
+    fn ask(&mut self, rtc: &mut Rtc, ssrc: Ssrc) {
+        if let Some(stream) = rtc.direct_api().stream_rx(&ssrc) {
+            stream.request_keyframe(KeyframeRequestKind::Pli);
+            lock(&self.seen).keyframe_requests += 1;
+        }
+    }
+}
+
+impl Endpoint for Receiver {
+    fn on_event(&mut self, rtc: &mut Rtc, event: Event, now: Instant) {
+        match event {
+            Event::RtpPacket(packet) => self.packet(rtc, &packet, now),
+            Event::Connected => self.connected = true,
+            _ => {}
+        }
+    }
+
+    fn before_datagram(&mut self, datagram: &[u8], now: Instant) -> bool {
+        self.current = None;
+        let Some(peek) = RtpPeek::read(datagram) else { return true };
+        let rtx = self.rtx.contains(&peek.payload_type);
+        if let Some((loss, rng)) = &mut self.loss {
+            if rng.random::<f64>() < loss.fraction {
+                let mut seen = lock(&self.seen);
+                seen.injected_loss += u64::from(!rtx);
+                seen.injected_rtx_loss += u64::from(rtx);
+                return false;
+            }
+        }
+        let repeated = self.wire.repeats(peek);
+        self.current = Some(Current { peek, rtx, repeated, delivered: false, at: now });
+        true
+    }
+
+    fn after_datagram(&mut self) {
+        let Some(current) = self.current.take() else { return };
+        if current.rtx || current.delivered || !self.connected {
+            return;
+        }
+        let mut seen = lock(&self.seen);
+        let track = self.mids.get(&current.peek.ssrc.into()).copied();
+        match track.and_then(|mid| seen.track(mid)) {
+            Some(track) if current.repeated => track.on_repeat(),
+            Some(track) => track.on_rejected(),
+            None => seen.unmapped += 1,
+        }
+    }
+
+    fn next_due(&mut self) -> Option<Instant> {
+        if lock(&self.seen).keyframe_asked {
+            return Some(Instant::now());
+        }
+        self.awaited.map(|(_, at)| at)
+    }
+
+    fn on_due(&mut self, rtc: &mut Rtc, now: Instant) {
+        let asked = std::mem::take(&mut lock(&self.seen).keyframe_asked);
+        if asked {
+            let video: Vec<Ssrc> = {
+                let mut seen = lock(&self.seen);
+                let is_video = |mid: &Mid| seen.track(*mid).is_some_and(|track| track.kind() == Kind::Video);
+                let mut is_video = is_video;
+                self.mids.iter().filter(|(_, mid)| is_video(mid)).map(|(ssrc, _)| *ssrc).collect()
+            };
+            video.into_iter().for_each(|ssrc| self.ask(rtc, ssrc));
+            return;
+        }
+        if let Some((ssrc, at)) = self.awaited {
+            if at <= now {
+                self.awaited = Some((ssrc, now + NEXT_REQUEST));
+                self.ask(rtc, ssrc);
+            }
+        }
+    }
+}

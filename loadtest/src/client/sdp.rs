@@ -1,0 +1,147 @@
+//! SDP as text: what str0m does not show, fragments for PATCH (RFC 8840), and an answer renewed by one.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Attributes of ICE, as they stand in descriptions and fragments.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct IceAttributes {
+    pub ufrag: Option<String>,
+    pub pwd: Option<String>,
+    /// Each `candidate:…` without the `a=`.
+    pub candidates: Vec<String>,
+}
+
+pub(super) fn ice_attributes(text: &str) -> IceAttributes {
+    let mut found = IceAttributes::default();
+    for line in text.lines() {
+        if let Some(value) = line.strip_prefix("a=ice-ufrag:") {
+            found.ufrag.get_or_insert_with(|| value.trim().to_owned());
+        } else if let Some(value) = line.strip_prefix("a=ice-pwd:") {
+            found.pwd.get_or_insert_with(|| value.trim().to_owned());
+        } else if line.starts_with("a=candidate:") {
+            found.candidates.extend(line.get(2..).map(|candidate| candidate.trim().to_owned()));
+        }
+    }
+    found
+}
+
+/// The first media section's id.
+pub(super) fn first_mid(text: &str) -> Option<&str> {
+    text.lines().find_map(|line| line.strip_prefix("a=mid:")).map(str::trim)
+}
+
+/// The first m-line, which a fragment repeats (RFC 8840 section 9).
+fn first_media_line(text: &str) -> Option<&str> {
+    text.lines().find(|line| line.starts_with("m=")).map(str::trim)
+}
+
+/// A `trickle-ice-sdpfrag` for the session of `offer`: its credentials, and candidates.
+pub(super) fn fragment(offer: &str, candidates: &[String], end: bool) -> String {
+    let ice = ice_attributes(offer);
+    let mut text = String::new();
+    for (name, value) in [("ice-ufrag", &ice.ufrag), ("ice-pwd", &ice.pwd)] {
+        if let Some(value) = value {
+            text.push_str(&format!("a={name}:{value}\r\n"));
+        }
+    }
+    text.push_str(first_media_line(offer).unwrap_or("m=audio 9 UDP/TLS/RTP/SAVPF 0"));
+    text.push_str(&format!("\r\na=mid:{}\r\n", first_mid(offer).unwrap_or("0")));
+    for candidate in candidates {
+        text.push_str(&format!("a={candidate}\r\n"));
+    }
+    if end {
+        text.push_str("a=end-of-candidates\r\n");
+    }
+    text
+}
+
+/// The answer of before with a fragment's credentials and candidates: what an ICE restart by PATCH amounts to.
+pub(super) fn renewed_answer(answer: &str, fragment: &str) -> String {
+    let ice = ice_attributes(fragment);
+    let mut text = String::with_capacity(answer.len());
+    let mut media = 0;
+    for line in answer.lines() {
+        media += usize::from(line.starts_with("m="));
+        let renewed = if line.starts_with("a=ice-ufrag:") {
+            ice.ufrag.as_ref().map(|value| format!("a=ice-ufrag:{value}"))
+        } else if line.starts_with("a=ice-pwd:") {
+            ice.pwd.as_ref().map(|value| format!("a=ice-pwd:{value}"))
+        } else if line.starts_with("a=candidate:") && !ice.candidates.is_empty() {
+            continue;
+        } else {
+            None
+        };
+        text.push_str(renewed.as_deref().unwrap_or(line));
+        text.push_str("\r\n");
+        if media == 1 && line.starts_with("a=mid:") {
+            for candidate in &ice.candidates {
+                text.push_str(&format!("a={candidate}\r\n"));
+            }
+        }
+    }
+    text
+}
+
+/// Payload types of retransmissions and the payload type that each repairs (RFC 4588 section 8).
+pub(super) fn rtx_payload_types(text: &str) -> BTreeMap<u8, u8> {
+    let mut rtx = Vec::new();
+    let mut repairs = BTreeMap::new();
+    for line in text.lines() {
+        if let Some((number, format)) = line.strip_prefix("a=rtpmap:").and_then(|rest| rest.split_once(' ')) {
+            if format.trim().to_ascii_lowercase().starts_with("rtx/") {
+                rtx.extend(number.parse::<u8>());
+            }
+        } else if let Some((number, parameters)) = line.strip_prefix("a=fmtp:").and_then(|rest| rest.split_once(' ')) {
+            let apt = parameters.split(';').find_map(|parameter| parameter.trim().strip_prefix("apt="));
+            if let (Ok(number), Some(Ok(apt))) = (number.parse::<u8>(), apt.map(|apt| apt.trim().parse::<u8>())) {
+                repairs.insert(number, apt);
+            }
+        }
+    }
+    repairs.retain(|number, _| rtx.contains(number));
+    repairs
+}
+
+/// Addresses of the candidates; names (mDNS) are left out.
+pub(super) fn candidate_addresses(text: &str) -> Vec<IpAddr> {
+    let candidates = ice_attributes(text).candidates;
+    candidates.iter().filter_map(|candidate| candidate.split_ascii_whitespace().nth(4)?.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANSWER: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=ice-lite\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\n\
+        a=mid:0\r\na=ice-ufrag:old\r\na=ice-pwd:oldpassword\r\na=candidate:1 1 udp 9 127.0.0.1 5000 typ host\r\n\
+        a=rtpmap:111 opus/48000/2\r\nm=video 9 UDP/TLS/RTP/SAVPF 108 109\r\na=mid:1\r\na=ice-ufrag:old\r\na=ice-pwd:oldpassword\r\n\
+        a=rtpmap:108 H264/90000\r\na=fmtp:108 packetization-mode=1\r\na=rtpmap:109 rtx/90000\r\na=fmtp:109 apt=108\r\n";
+
+    #[test]
+    fn a_fragment_names_credentials_section_and_candidates() {
+        let text = fragment(ANSWER, &["candidate:2 1 udp 8 127.0.0.1 6000 typ host".into()], true);
+        assert_eq!(
+            text,
+            "a=ice-ufrag:old\r\na=ice-pwd:oldpassword\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n\
+             a=candidate:2 1 udp 8 127.0.0.1 6000 typ host\r\na=end-of-candidates\r\n"
+        );
+    }
+
+    #[test]
+    fn a_restart_renews_credentials_and_candidates_and_nothing_else() {
+        let restart = "a=ice-ufrag:new\r\na=ice-pwd:newpassword\r\nm=audio 9 X 0\r\na=mid:0\r\na=candidate:7 1 udp 9 127.0.0.1 7000 typ host\r\n";
+        let renewed = renewed_answer(ANSWER, restart);
+        assert_eq!(renewed.matches("a=ice-ufrag:new\r\n").count(), 2);
+        assert_eq!(renewed.matches("a=ice-pwd:newpassword\r\n").count(), 2);
+        assert!(!renewed.contains("old") && !renewed.contains(" 5000 ") && renewed.contains(" 7000 "));
+        assert_eq!(renewed.lines().count(), ANSWER.lines().count());
+    }
+
+    #[test]
+    fn retransmission_types_and_addresses_are_read() {
+        assert_eq!(rtx_payload_types(ANSWER), BTreeMap::from([(109, 108)]));
+        assert_eq!(candidate_addresses(ANSWER), ["127.0.0.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(rtx_payload_types("a=fmtp:x apt=\r\na=rtpmap:\r\na=fmtp:1 apt=999"), BTreeMap::new());
+    }
+}

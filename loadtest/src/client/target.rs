@@ -1,0 +1,138 @@
+//! Which addresses may be loaded, and what a `Location` means.
+//!
+//! A load harness is a weapon in careless hands: unless told that the target is the user's own, it talks to loopback and
+//! private addresses only, in URLs, redirects, `Location`s and ICE candidates alike.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ::http::Uri;
+
+use super::ClientError;
+
+/// Loopback, private (RFC 1918, RFC 4193), link-local or shared (RFC 6598) address.
+pub(super) fn is_near(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [first, second, ..] = v4.octets();
+            v4.is_loopback() || v4.is_private() || v4.is_link_local() || (first == 100 && (64..128).contains(&second))
+        }
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => is_near(IpAddr::V4(v4)),
+            None => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+        },
+    }
+}
+
+/// Checks a URL and gives the address behind it. `allow_public` says that the target is the user's own.
+pub async fn check_url(url: &str, allow_public: bool) -> Result<SocketAddr, ClientError> {
+    let bad = |why: &str| ClientError::BadUrl { url: url.to_owned(), why: why.to_owned() };
+    let uri: Uri = url.parse().map_err(|error: ::http::uri::InvalidUri| bad(&error.to_string()))?;
+    match uri.scheme_str() {
+        Some("http") => {}
+        Some("https") => return Err(bad("https is not supported yet; aim at the plain http listener")),
+        Some(_) | None => return Err(bad("it must begin with http://")),
+    }
+    let host = uri.host().ok_or_else(|| bad("it names no host"))?;
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let port = uri.port_u16().unwrap_or(80);
+    let resolved = tokio::net::lookup_host((bare, port)).await;
+    let unreachable = |why: String| ClientError::Unreachable { url: url.to_owned(), why };
+    let addresses: Vec<SocketAddr> = resolved.map_err(|error| unreachable(error.to_string()))?.collect();
+    if let Some(public) = addresses.iter().find(|address| !allow_public && !is_near(address.ip())) {
+        return Err(ClientError::ForbiddenTarget { host: host.to_owned(), address: public.ip() });
+    }
+    addresses.first().copied().ok_or_else(|| unreachable("the name has no address".into()))
+}
+
+/// Resolves a reference such as a `Location` against the URL it came from (RFC 3986 section 5.2).
+pub fn resolve_reference(base: &str, reference: &str) -> Result<String, ClientError> {
+    let bad = |why: &str| ClientError::BadUrl { url: reference.to_owned(), why: why.to_owned() };
+    let reference = reference.trim();
+    let base: Uri = base.parse().map_err(|error: ::http::uri::InvalidUri| bad(&error.to_string()))?;
+    let scheme = base.scheme_str().ok_or_else(|| bad("the base URL has no scheme"))?;
+    let authority = base.authority().ok_or_else(|| bad("the base URL has no host"))?;
+    let text = if reference.is_empty() {
+        return Err(bad("it is empty"));
+    } else if reference.starts_with("http://") || reference.starts_with("https://") {
+        reference.to_owned()
+    } else if let Some(rest) = reference.strip_prefix("//") {
+        format!("{scheme}://{rest}")
+    } else if let Some(query) = reference.strip_prefix('?') {
+        format!("{scheme}://{authority}{}?{query}", base.path())
+    } else {
+        let (path, query) = reference.split_once('?').map_or((reference, None), |(path, query)| (path, Some(query)));
+        let joined = match path.starts_with('/') {
+            true => path.to_owned(),
+            false => format!("{}/{path}", base.path().rsplit_once('/').map_or("", |(folder, _)| folder)),
+        };
+        let path = without_dots(&joined);
+        query.map_or_else(
+            || format!("{scheme}://{authority}{path}"),
+            |query| format!("{scheme}://{authority}{path}?{query}"),
+        )
+    };
+    text.parse::<Uri>().map(|_| text).map_err(|error| bad(&error.to_string()))
+}
+
+fn without_dots(path: &str) -> String {
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in path.split('/').skip(1) {
+        match segment {
+            "." => {}
+            ".." => {
+                segments.pop();
+            }
+            other => segments.push(other),
+        }
+    }
+    format!("/{}", segments.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_are_resolved_as_browsers_do() {
+        let base = "http://h:80/a/whip/room?x=1";
+        for (reference, expected) in [
+            ("/sessions/1", "http://h:80/sessions/1"),
+            ("/s/../t/./u", "http://h:80/t/u"),
+            ("s/1", "http://h:80/a/whip/s/1"),
+            ("../s/1?k=v", "http://h:80/a/s/1?k=v"),
+            ("?y=2", "http://h:80/a/whip/room?y=2"),
+            ("//other/s", "http://other/s"),
+            ("http://other:1/s", "http://other:1/s"),
+            ("../../../../s", "http://h:80/s"),
+        ] {
+            assert_eq!(resolve_reference(base, reference).unwrap(), expected, "{reference}");
+        }
+        for bad in ["", "  ", "http://", "/with space"] {
+            assert!(resolve_reference(base, bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn only_near_addresses_are_near() {
+        for near in ["127.0.0.1", "127.9.9.9", "10.0.0.1", "172.16.3.4", "192.168.1.1", "169.254.1.1", "100.64.0.1",
+            "::1", "fd00::1", "fe80::1", "::ffff:10.0.0.1"]
+        {
+            assert!(is_near(near.parse().unwrap()), "{near}");
+        }
+        for far in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "192.169.0.1", "2001:db8::1", "::ffff:8.8.8.8", "0.0.0.0"] {
+            assert!(!is_near(far.parse().unwrap()), "{far}");
+        }
+    }
+
+    #[tokio::test]
+    async fn public_targets_need_consent_and_bad_urls_say_why() {
+        let refused = check_url("http://192.0.2.1/whip", false).await.unwrap_err();
+        assert!(matches!(refused, ClientError::ForbiddenTarget { .. }), "{refused}");
+        assert!(refused.to_string().contains("--i-own-the-target"));
+        assert_eq!(check_url("http://192.0.2.1/whip", true).await.unwrap().port(), 80);
+        assert_eq!(check_url("http://[::1]:81/whip", false).await.unwrap().port(), 81);
+        for bad in ["", "whip", "ftp://127.0.0.1/", "https://127.0.0.1/", "/whip", "http://"] {
+            assert!(matches!(check_url(bad, false).await, Err(ClientError::BadUrl { .. })), "{bad:?}");
+        }
+    }
+}

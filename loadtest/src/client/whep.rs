@@ -1,0 +1,311 @@
+//! A WHEP viewer that checks every packet.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use str0m::media::Direction;
+
+use super::drive::{SessionState, lock};
+use super::handle::SessionHandle;
+use super::negotiate::{Negotiated, Opening, open};
+use super::receive::{Receiver, Seen};
+use super::resource::{PatchOutcome, SessionResource};
+use super::rtc::Codecs;
+use super::{ClientError, EndReason};
+use crate::measure::TrackReport;
+use crate::media::stamp::{Stamp, StampError};
+use crate::media::{Kind, VideoCodec};
+
+/// Loss that a viewer makes for itself: datagrams of media and retransmissions are dropped before the session sees them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Loss {
+    /// Share of datagrams dropped, 0–1.
+    pub fraction: f64,
+    /// The same seed drops the same positions in the sequence of datagrams.
+    pub seed: u64,
+}
+
+/// A packet as a viewer's session delivered it, decrypted and recovered.
+#[derive(Debug, Clone, Copy)]
+pub struct ReceivedPacket<'a> {
+    /// Video or audio.
+    pub kind: Kind,
+    /// Media id of its track.
+    pub mid: &'a str,
+    /// Payload type.
+    pub payload_type: u8,
+    /// SSRC of its track.
+    pub ssrc: u32,
+    /// Extended sequence number.
+    pub sequence: u64,
+    /// RTP timestamp.
+    pub timestamp: u32,
+    /// Marker bit.
+    pub marker: bool,
+    /// It starts a keyframe.
+    pub keyframe: bool,
+    /// It came as a retransmission.
+    pub via_rtx: bool,
+    /// When it was read from the socket.
+    pub at: Instant,
+    /// The payload.
+    pub payload: &'a [u8],
+    /// Its stamp, or why there is none.
+    pub stamp: Result<Stamp, StampError>,
+    /// The last sender report of its track: wall clock and the RTP timestamp (32 bits) that belongs to it.
+    pub sender_report: Option<(SystemTime, u32)>,
+}
+
+/// Called for each packet on the session's task; must be quick.
+#[derive(Clone)]
+pub struct PacketHook(Arc<dyn Fn(&ReceivedPacket<'_>) + Send + Sync>);
+
+impl PacketHook {
+    /// Observes packets by a closure.
+    pub fn new(hook: impl Fn(&ReceivedPacket<'_>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(hook))
+    }
+
+    pub(super) fn call(&self, packet: &ReceivedPacket<'_>) {
+        (self.0)(packet);
+    }
+}
+
+impl fmt::Debug for PacketHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PacketHook")
+    }
+}
+
+/// How a viewer connects and what it wants.
+#[derive(Debug, Clone)]
+pub struct ViewerConfig {
+    /// WHEP endpoint.
+    pub url: String,
+    /// Bearer token.
+    pub token: Option<String>,
+    /// Ask for video.
+    pub video: bool,
+    /// Ask for audio.
+    pub audio: bool,
+    /// Video codecs offered.
+    pub codecs: Vec<VideoCodec>,
+    /// Offer NACK and RTX for video.
+    pub nack: bool,
+    /// Offer NACK and RTX for audio too, which browsers do not.
+    pub audio_nack: bool,
+    /// Ask for a keyframe while none came (PLI).
+    pub request_keyframes: bool,
+    /// Loss made on purpose.
+    pub loss: Option<Loss>,
+    /// Observes each packet.
+    pub on_packet: Option<PacketHook>,
+    /// Further request headers of the POST.
+    pub headers: Vec<(String, String)>,
+    /// Local address for media; `None`: the one from which the endpoint is reached.
+    pub bind: Option<IpAddr>,
+    /// Time for ICE and DTLS after the answer.
+    pub connect_timeout: Duration,
+    /// Time for each HTTP request.
+    pub http_timeout: Duration,
+    /// Obey `Retry-After` of 409 and 503 for so long; zero: fail at once.
+    pub retry_for: Duration,
+    /// The target is the user's own though it is neither loopback nor private.
+    pub allow_public: bool,
+    /// When the join was due; all times of the report count from here. `None`: when `connect` is called.
+    pub scheduled: Option<Instant>,
+}
+
+impl ViewerConfig {
+    /// A viewer of video and audio as a browser would be: NACK and RTX for video, keyframe requests.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            token: None,
+            video: true,
+            audio: true,
+            codecs: vec![VideoCodec::H264, VideoCodec::Vp8],
+            nack: true,
+            audio_nack: false,
+            request_keyframes: true,
+            loss: None,
+            on_packet: None,
+            headers: Vec::new(),
+            bind: None,
+            connect_timeout: Duration::from_secs(10),
+            http_timeout: Duration::from_secs(10),
+            retry_for: Duration::ZERO,
+            allow_public: false,
+            scheduled: None,
+        }
+    }
+}
+
+/// What a viewer saw.
+#[derive(Debug, Clone)]
+pub struct ViewerReport {
+    /// Where the session stands.
+    pub state: SessionState,
+    /// From the start of the join to the answer.
+    pub answered: Option<Duration>,
+    /// From the start of the join to a working ICE pair.
+    pub ice: Option<Duration>,
+    /// From the start of the join to SRTP keys.
+    pub connected: Option<Duration>,
+    /// Each negotiated track, in the order of the offer: audio, video.
+    pub tracks: Vec<TrackReport>,
+    /// Datagrams of media dropped on purpose.
+    pub injected_loss: u64,
+    /// Datagrams of retransmissions dropped on purpose.
+    pub injected_rtx_loss: u64,
+    /// Media that the session refused and that belongs to no track.
+    pub unmapped: u64,
+    /// Keyframes asked for.
+    pub keyframe_requests: u64,
+}
+
+impl ViewerReport {
+    /// The first track of a kind.
+    pub fn track(&self, kind: Kind) -> Option<&TrackReport> {
+        self.tracks.iter().find(|track| track.kind == kind)
+    }
+
+    /// The video track.
+    pub fn video(&self) -> Option<&TrackReport> {
+        self.track(Kind::Video)
+    }
+
+    /// The audio track.
+    pub fn audio(&self) -> Option<&TrackReport> {
+        self.track(Kind::Audio)
+    }
+}
+
+/// A session that watches. Dropping it ends the session without a word, as a crash would.
+#[derive(Debug)]
+pub struct Viewer {
+    handle: SessionHandle,
+    seen: Arc<Mutex<Seen>>,
+    joined: Instant,
+    answered: Duration,
+}
+
+impl Viewer {
+    /// Posts an offer and waits until ICE and DTLS are done.
+    pub async fn connect(config: ViewerConfig) -> Result<Self, ClientError> {
+        let joined = config.scheduled.unwrap_or_else(Instant::now);
+        let mut medias = Vec::new();
+        medias.extend(config.audio.then_some(Kind::Audio));
+        medias.extend(config.video.then_some(Kind::Video));
+        let opening = Opening {
+            url: &config.url,
+            token: config.token.as_deref(),
+            headers: &config.headers,
+            bind: config.bind,
+            allow_public: config.allow_public,
+            http_timeout: config.http_timeout,
+            retry_for: config.retry_for,
+            codecs: Codecs {
+                video: config.codecs.clone(),
+                video_rtx: config.nack,
+                audio_rtx: config.audio_nack,
+            },
+            medias: &medias,
+            direction: Direction::RecvOnly,
+        };
+        let opened = open(&opening).await?;
+        let answered = joined.elapsed();
+        let seen = Arc::new(Mutex::new(Seen::new(&opened, joined)));
+        let receiver = Receiver::new(&opened, &config, Arc::clone(&seen));
+        let handle = SessionHandle::spawn(opened, receiver);
+        handle.connected(config.connect_timeout).await?;
+        Ok(Self { handle, seen, joined, answered })
+    }
+
+    /// What was seen so far.
+    pub fn report(&self) -> ViewerReport {
+        let marks = self.handle.marks();
+        let seen = lock(&self.seen);
+        let now = Instant::now();
+        ViewerReport {
+            state: self.handle.state(),
+            answered: Some(self.answered),
+            ice: SessionHandle::since(self.joined, marks.ice),
+            connected: SessionHandle::since(self.joined, marks.connected),
+            tracks: seen.reports(now),
+            injected_loss: seen.injected_loss,
+            injected_rtx_loss: seen.injected_rtx_loss,
+            unmapped: seen.unmapped,
+            keyframe_requests: seen.keyframe_requests,
+        }
+    }
+
+    /// Waits until the report satisfies `condition`; false if it does not by then or the session ended before.
+    pub async fn wait_until(&self, within: Duration, condition: impl Fn(&ViewerReport) -> bool) -> bool {
+        let end = Instant::now() + within;
+        loop {
+            let report = self.report();
+            if condition(&report) {
+                return true;
+            }
+            if Instant::now() >= end || matches!(report.state, SessionState::Ended(_)) {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until every negotiated track received something and video began with a keyframe.
+    pub async fn wait_for_media(&self, within: Duration) -> bool {
+        let flows = |track: &TrackReport| track.received > 0 && (track.kind == Kind::Audio || track.keyframes > 0);
+        self.wait_until(within, |report| report.tracks.iter().all(flows)).await
+    }
+
+    /// Asks for a keyframe (PLI) on each video track that received something.
+    pub fn request_keyframe(&self) {
+        lock(&self.seen).keyframe_asked = true;
+        self.handle.wake();
+    }
+
+    /// Where the session stands.
+    pub fn state(&self) -> SessionState {
+        self.handle.state()
+    }
+
+    /// Waits until the session is over; `None` if it is not by then.
+    pub async fn ended(&self, within: Duration) -> Option<EndReason> {
+        self.handle.ended(within).await
+    }
+
+    /// The session's URL and what can be done there.
+    pub fn resource(&self) -> &SessionResource {
+        self.handle.resource()
+    }
+
+    /// Offer, answer, response headers.
+    pub fn negotiated(&self) -> &Negotiated {
+        self.handle.negotiated()
+    }
+
+    /// Restarts ICE by PATCH.
+    pub async fn restart_ice(&self) -> Result<PatchOutcome, ClientError> {
+        self.handle.restart_ice().await
+    }
+
+    /// Ends the session as a good client does: DELETE, then DTLS close. Gives what was seen before.
+    pub async fn stop(self) -> Result<ViewerReport, ClientError> {
+        let report = self.report();
+        let deleted = self.handle.resource().delete().await;
+        self.handle.close().await;
+        deleted.map(|()| report)
+    }
+
+    /// Ends the session by DTLS close alone.
+    pub async fn close(self) -> ViewerReport {
+        let report = self.report();
+        self.handle.close().await;
+        report
+    }
+}

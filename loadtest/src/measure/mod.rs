@@ -1,0 +1,12 @@
+//! What a viewer saw: loss, order, damage, latency, gaps. Machines of fixed memory.
+
+mod histogram;
+mod order;
+mod track;
+mod window;
+mod wire;
+
+pub use histogram::Histogram;
+pub use track::{Observed, Segment, TrackMeter, TrackReport};
+pub use window::{Arrival, IndexWindow};
+pub use wire::{RtpPeek, WireMeter};

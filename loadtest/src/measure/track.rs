@@ -1,0 +1,320 @@
+//! One track of one viewer.
+
+use std::time::{Duration, Instant};
+
+use super::order::OrderCheck;
+use super::{Arrival, Histogram, IndexWindow};
+use crate::media::Kind;
+use crate::media::stamp::{Stamp, StampError};
+use crate::{clock, num};
+
+/// Publishers remembered one by one; a takeover is rare, so this is plenty.
+const MAX_SEGMENTS: usize = 64;
+
+/// A packet as a viewer's session delivered it.
+#[derive(Debug, Clone, Copy)]
+pub struct Observed {
+    /// When it was read from the socket.
+    pub at: Instant,
+    /// Extended RTP sequence number.
+    pub sequence: u64,
+    /// It came as a retransmission (RFC 4588).
+    pub via_rtx: bool,
+    /// Bytes of payload.
+    pub bytes: usize,
+    /// Its stamp, or why there is none.
+    pub stamp: Result<Stamp, StampError>,
+    /// It starts a keyframe.
+    pub keyframe: bool,
+}
+
+/// What came from one publisher.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Number of the publisher's session; 0 for media without stamps.
+    pub publisher: u64,
+    /// Different packets that came.
+    pub received: u64,
+    /// Packets between first and last that did not come.
+    pub missing: u64,
+    /// Lowest index that came.
+    pub first_index: u64,
+    /// Highest index that came.
+    pub last_index: u64,
+}
+
+/// What a viewer saw of a track. An index is the stamp's sequence number, or the extended RTP sequence number where
+/// media has no stamps.
+#[derive(Debug, Clone)]
+pub struct TrackReport {
+    /// Media id in the session's SDP.
+    pub mid: String,
+    /// Video or audio.
+    pub kind: Kind,
+    /// Different packets that came, by first transmission or recovered.
+    pub received: u64,
+    /// Payload bytes of them.
+    pub bytes: u64,
+    /// Packets that did not come by first transmission: recovered ones and missing ones.
+    pub lost_before_recovery: u64,
+    /// Packets that came as retransmissions.
+    pub recovered_by_rtx: u64,
+    /// Packets between the first and the last index that never came.
+    pub missing: u64,
+    /// The same, counted from the first keyframe on.
+    pub missing_after_keyframe: u64,
+    /// Packets that came more than once: repeated on the wire, or the same stamp under another RTP number.
+    pub duplicates: u64,
+    /// Packets that came after one with a higher index.
+    pub late: u64,
+    /// Packets whose RTP numbers contradict the order of capture.
+    pub out_of_order_after_recovery: u64,
+    /// Payloads that are not what was sent.
+    pub payload_mismatch: u64,
+    /// The first of those, in words.
+    pub first_mismatch: Option<String>,
+    /// Packets without a stamp: not our media.
+    pub unstamped: u64,
+    /// Packets that the session could not decrypt or refused.
+    pub rejected: u64,
+    /// Keyframes that began.
+    pub keyframes: u64,
+    /// First index of the current publisher.
+    pub first_index: Option<u64>,
+    /// Last index of the current publisher.
+    pub last_index: Option<u64>,
+    /// Index at which the first keyframe began.
+    pub first_keyframe_index: Option<u64>,
+    /// From the start of the join to the first packet.
+    pub first_packet: Option<Duration>,
+    /// From the start of the join to the first packet of the first keyframe.
+    pub first_keyframe: Option<Duration>,
+    /// Longest time between two packets.
+    pub longest_gap: Duration,
+    /// Since the last packet.
+    pub since_last: Option<Duration>,
+    /// From scheduled capture to arrival, retransmissions included.
+    pub latency: Histogram,
+    /// What came from each publisher, in order; the last is the current one.
+    pub segments: Vec<Segment>,
+}
+
+impl TrackReport {
+    /// Packets that never came though `last_sent` was sent: gaps, and what is behind the last that came.
+    pub fn missing_up_to(&self, last_sent: u64) -> u64 {
+        self.missing + self.last_index.map_or(0, |last| last_sent.saturating_sub(last))
+    }
+
+    /// The share of packets, from the first that came to `last_sent`, that came in the end. 0 where none came.
+    pub fn delivered(&self, last_sent: u64) -> f64 {
+        let all = self.received + self.missing_up_to(last_sent);
+        if all == 0 { 0.0 } else { num::float(self.received) / num::float(all) }
+    }
+}
+
+/// Measures one track.
+#[derive(Debug)]
+pub struct TrackMeter {
+    mid: String,
+    kind: Kind,
+    joined: Instant,
+    publisher: Option<u64>,
+    window: IndexWindow,
+    order: OrderCheck,
+    past: Vec<Segment>,
+    past_missing_after_keyframe: u64,
+    bytes: u64,
+    recovered: u64,
+    duplicates: u64,
+    late: u64,
+    mismatch: u64,
+    first_mismatch: Option<String>,
+    unstamped: u64,
+    rejected: u64,
+    keyframes: u64,
+    keyframe_at: Option<u64>,
+    keyframe_frame: Option<(u64, u32)>,
+    first_packet: Option<Instant>,
+    first_keyframe: Option<Instant>,
+    last_packet: Option<Instant>,
+    longest_gap: Duration,
+    latency: Histogram,
+}
+
+impl TrackMeter {
+    /// A track of a session that began to join at `joined`.
+    pub fn new(mid: String, kind: Kind, joined: Instant) -> Self {
+        Self {
+            mid,
+            kind,
+            joined,
+            publisher: None,
+            window: IndexWindow::default(),
+            order: OrderCheck::default(),
+            past: Vec::new(),
+            past_missing_after_keyframe: 0,
+            bytes: 0,
+            recovered: 0,
+            duplicates: 0,
+            late: 0,
+            mismatch: 0,
+            first_mismatch: None,
+            unstamped: 0,
+            rejected: 0,
+            keyframes: 0,
+            keyframe_at: None,
+            keyframe_frame: None,
+            first_packet: None,
+            first_keyframe: None,
+            last_packet: None,
+            longest_gap: Duration::ZERO,
+            latency: Histogram::new(),
+        }
+    }
+
+    /// Video or audio.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// No keyframe began yet.
+    pub fn wants_keyframe(&self) -> bool {
+        self.kind == Kind::Video && self.keyframes == 0
+    }
+
+    /// The wire repeated a packet of this track.
+    pub fn on_repeat(&mut self) {
+        self.duplicates += 1;
+    }
+
+    /// The session refused a packet of this track.
+    pub fn on_rejected(&mut self) {
+        self.rejected += 1;
+    }
+
+    /// The session delivered a packet.
+    pub fn on_packet(&mut self, packet: &Observed) {
+        self.bytes += num::len(packet.bytes);
+        if let Some(last) = self.last_packet {
+            self.longest_gap = self.longest_gap.max(packet.at.saturating_duration_since(last));
+        }
+        self.last_packet = Some(packet.at);
+        self.first_packet.get_or_insert(packet.at);
+        let (publisher, index) = match packet.stamp {
+            Ok(stamp) => (stamp.publisher, stamp.sequence),
+            Err(StampError::Unstamped) => {
+                self.unstamped += 1;
+                (0, packet.sequence)
+            }
+            Err(error) => {
+                self.mismatch += 1;
+                self.first_mismatch.get_or_insert_with(|| error.to_string());
+                return;
+            }
+        };
+        if self.publisher.is_some_and(|current| current != publisher) {
+            if self.past.iter().any(|segment| segment.publisher == publisher) {
+                // A straggler of a publisher that was replaced.
+                self.late += 1;
+                return;
+            }
+            self.close_segment();
+        }
+        self.publisher = Some(publisher);
+        match self.window.insert(index) {
+            Arrival::Newest => {}
+            Arrival::Late => self.late += 1,
+            Arrival::Duplicate => {
+                self.duplicates += 1;
+                return;
+            }
+            Arrival::TooOld => {
+                self.late += 1;
+                return;
+            }
+        }
+        self.recovered += u64::from(packet.via_rtx);
+        if let Ok(stamp) = packet.stamp {
+            self.order.insert(packet.sequence, index);
+            self.latency.record_micros(clock::unix_micros(packet.at).saturating_sub(stamp.captured_us));
+        }
+        if packet.keyframe {
+            self.keyframe(packet, index);
+        }
+    }
+
+    fn keyframe(&mut self, packet: &Observed, index: u64) {
+        let frame = packet.stamp.map_or((0, num::wrap32(index)), |stamp| (stamp.publisher, stamp.frame));
+        if self.keyframe_frame == Some(frame) {
+            return;
+        }
+        self.keyframe_frame = Some(frame);
+        self.keyframes += 1;
+        self.first_keyframe.get_or_insert(packet.at);
+        self.keyframe_at.get_or_insert(index);
+        self.window.mark(index);
+    }
+
+    fn close_segment(&mut self) {
+        if let Some(segment) = self.segment() {
+            if self.past.len() >= MAX_SEGMENTS {
+                self.past.remove(0);
+            }
+            self.past.push(segment);
+        }
+        self.past_missing_after_keyframe += self.window.missing_after_mark();
+        self.order.restart();
+        self.window = IndexWindow::default();
+        if self.keyframes > 0 {
+            self.window.mark(0);
+        }
+    }
+
+    fn segment(&self) -> Option<Segment> {
+        Some(Segment {
+            publisher: self.publisher?,
+            received: self.window.arrived(),
+            missing: self.window.missing(),
+            first_index: self.window.first()?,
+            last_index: self.window.last()?,
+        })
+    }
+
+    /// What was seen so far.
+    pub fn report(&self, now: Instant) -> TrackReport {
+        let segments: Vec<Segment> = self.past.iter().cloned().chain(self.segment()).collect();
+        let missing = segments.iter().map(|segment| segment.missing).sum();
+        let since_join = |at: Instant| at.saturating_duration_since(self.joined);
+        TrackReport {
+            mid: self.mid.clone(),
+            kind: self.kind,
+            received: segments.iter().map(|segment| segment.received).sum(),
+            bytes: self.bytes,
+            lost_before_recovery: self.recovered + missing,
+            recovered_by_rtx: self.recovered,
+            missing,
+            missing_after_keyframe: self.past_missing_after_keyframe + self.window.missing_after_mark(),
+            duplicates: self.duplicates,
+            late: self.late,
+            out_of_order_after_recovery: self.order.wrong(),
+            payload_mismatch: self.mismatch,
+            first_mismatch: self.first_mismatch.clone(),
+            unstamped: self.unstamped,
+            rejected: self.rejected,
+            keyframes: self.keyframes,
+            first_index: self.window.first(),
+            last_index: self.window.last(),
+            first_keyframe_index: self.keyframe_at,
+            first_packet: self.first_packet.map(since_join),
+            first_keyframe: self.first_keyframe.map(since_join),
+            longest_gap: self.longest_gap,
+            since_last: self.last_packet.map(|at| now.saturating_duration_since(at)),
+            latency: self.latency.clone(),
+            segments,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "track_tests.rs"]
+mod tests;

@@ -1,0 +1,153 @@
+use super::*;
+
+struct Feed {
+    meter: TrackMeter,
+    start: Instant,
+    publisher: u64,
+    /// RTP number of index 0.
+    offset: u64,
+}
+
+impl Feed {
+    fn new() -> Self {
+        let start = Instant::now();
+        Self { meter: TrackMeter::new("0".into(), Kind::Video, start), start, publisher: 1, offset: 1_000 }
+    }
+
+    /// Index `index` captured at `index` ms, arriving at `at` ms; every tenth begins a keyframe.
+    fn packet(&mut self, index: u64, at: u64, via_rtx: bool) {
+        let captured = self.start + Duration::from_millis(index);
+        let stamp = Stamp {
+            publisher: self.publisher,
+            sequence: index,
+            captured_us: clock::unix_micros(captured),
+            frame: u32::try_from(index).unwrap(),
+            part: 0,
+            keyframe: index % 10 == 0,
+            frame_end: true,
+            video: true,
+        };
+        let at = self.start + Duration::from_millis(at);
+        let sequence = self.offset + index;
+        self.meter.on_packet(&Observed {
+            at,
+            sequence,
+            via_rtx,
+            bytes: 100,
+            stamp: Ok(stamp),
+            keyframe: stamp.keyframe,
+        });
+    }
+
+    fn report(&self) -> TrackReport {
+        self.meter.report(self.start + Duration::from_secs(10))
+    }
+}
+
+#[test]
+fn an_undisturbed_track_loses_nothing() {
+    let mut feed = Feed::new();
+    for index in 3..203 {
+        feed.packet(index, index + 5, false);
+    }
+    let report = feed.report();
+    assert_eq!((report.received, report.missing, report.lost_before_recovery, report.late), (200, 0, 0, 0));
+    assert_eq!((report.first_index, report.last_index), (Some(3), Some(202)));
+    assert_eq!((report.first_keyframe_index, report.keyframes), (Some(10), 20));
+    assert_eq!(report.first_packet, Some(Duration::from_millis(8)));
+    assert_eq!(report.first_keyframe, Some(Duration::from_millis(15)));
+    assert_eq!(report.longest_gap, Duration::from_millis(1));
+    assert_eq!(report.latency.max(), Some(Duration::from_millis(5)));
+    assert_eq!(report.missing_up_to(212), 10);
+    assert!((report.delivered(202) - 1.0).abs() < f64::EPSILON);
+}
+
+#[test]
+fn loss_before_and_after_recovery_are_two_figures() {
+    let mut feed = Feed::new();
+    for index in 0..100 {
+        if index % 10 != 5 {
+            feed.packet(index, index, false);
+        }
+        // Half of the lost come back 20 ms later.
+        if index % 20 == 17 {
+            feed.packet(index - 12, index, true);
+        }
+    }
+    let report = feed.report();
+    assert_eq!((report.lost_before_recovery, report.recovered_by_rtx, report.missing), (10, 5, 5));
+    assert_eq!((report.received, report.late, report.out_of_order_after_recovery), (95, 5, 0));
+    assert_eq!(report.latency.max(), Some(Duration::from_millis(12)));
+}
+
+#[test]
+fn what_is_missing_before_the_first_keyframe_is_told_apart() {
+    let mut feed = Feed::new();
+    for index in [1, 5, 10, 11, 13] {
+        feed.packet(index, index, false);
+    }
+    let report = feed.report();
+    assert_eq!((report.missing, report.missing_after_keyframe), (8, 1));
+}
+
+#[test]
+fn repeats_wrong_order_and_damage_are_counted() {
+    let mut feed = Feed::new();
+    for index in 0..10 {
+        feed.packet(index, index, false);
+    }
+    feed.packet(4, 10, false);
+    feed.meter.on_repeat();
+    // A server that renumbers wrongly: RTP says after 9, the stamp says before.
+    feed.offset = 2_000;
+    feed.packet(11, 11, false);
+    feed.offset = 2_003;
+    feed.packet(10, 12, false);
+    let bad = Observed {
+        at: feed.start,
+        sequence: 9_999,
+        via_rtx: false,
+        bytes: 1,
+        stamp: Err(StampError::Fill),
+        keyframe: false,
+    };
+    feed.meter.on_packet(&bad);
+    let report = feed.report();
+    assert_eq!((report.duplicates, report.out_of_order_after_recovery, report.payload_mismatch), (2, 1, 1));
+    assert_eq!(report.first_mismatch.as_deref(), Some("the payload's bytes are not those that were sent"));
+    assert_eq!(report.received, 12);
+}
+
+#[test]
+fn a_takeover_starts_a_new_segment_without_inventing_loss() {
+    let mut feed = Feed::new();
+    for index in 0..50 {
+        feed.packet(index, index, false);
+    }
+    feed.publisher = 2;
+    feed.offset = 1_050;
+    for index in 0..30 {
+        feed.packet(index, index + 100, false);
+    }
+    feed.publisher = 1;
+    feed.packet(50, 131, false);
+    let report = feed.report();
+    assert_eq!((report.received, report.missing, report.late), (80, 0, 1));
+    let publishers: Vec<u64> = report.segments.iter().map(|segment| segment.publisher).collect();
+    assert_eq!(publishers, [1, 2]);
+    assert_eq!(report.last_index, Some(29));
+    assert_eq!(report.longest_gap, Duration::from_millis(51));
+}
+
+#[test]
+fn foreign_media_is_counted_by_rtp_numbers() {
+    let mut feed = Feed::new();
+    for sequence in [70_000, 70_001, 70_003] {
+        let at = feed.start + Duration::from_millis(sequence - 70_000);
+        let stamp = Err(StampError::Unstamped);
+        feed.meter.on_packet(&Observed { at, sequence, via_rtx: false, bytes: 9, stamp, keyframe: sequence == 70_001 });
+    }
+    let report = feed.report();
+    assert_eq!((report.received, report.missing, report.unstamped, report.keyframes), (3, 1, 3, 1));
+    assert!(report.latency.is_empty());
+}

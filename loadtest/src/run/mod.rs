@@ -1,0 +1,1 @@
+//! Many publishers and viewers at once.
