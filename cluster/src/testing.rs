@@ -34,7 +34,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(&mut self, mut command: Command, ready: fn(TcpStream) -> bool) {
+    fn start(&mut self, mut command: Command, port: u16, ready: fn(TcpStream) -> bool) {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let log = File::options().create(true).append(true).open(&self.log).expect("a log file");
         let copy = log.try_clone().expect("a second handle of the log file");
@@ -48,7 +48,7 @@ impl Server {
         }));
         let begun = Instant::now();
         // An open port is not enough: etcd listens before it knows its data, and one that is killed then is broken.
-        while !TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok_and(ready) {
+        while !TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok_and(ready) {
             let ended = self.child.as_mut().and_then(|c| c.try_wait().ok().flatten());
             if ended.is_some() || begun.elapsed() > START_LIMIT {
                 self.stop();
@@ -95,23 +95,48 @@ fn binary(variable: &str, name: &str) -> PathBuf {
 pub struct EtcdServer {
     server: Server,
     peer_port: u16,
+    health_port: u16,
+    tls: Option<TlsFiles>,
     dir: TempDir,
+}
+
+/// PEM files of a server that speaks TLS and wants a certificate of its clients.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// The authority behind the certificates of server and clients.
+    pub ca: PathBuf,
+    /// The server's certificate, for 127.0.0.1.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 impl EtcdServer {
     /// Starts an empty etcd (`$FRESHET_TEST_ETCD`, or `etcd` in the path) and waits until it serves.
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// The same with TLS towards clients.
+    pub fn start_with(tls: Option<TlsFiles>) -> Self {
         let dir = tempfile::tempdir().expect("a folder for etcd");
-        let [port, peer_port] = free_ports();
+        let [port, peer_port, health_port] = free_ports();
         let log = dir.path().join("log");
-        let mut this = Self { server: Server { name: "etcd", child: None, port, log }, peer_port, dir };
+        let server = Server { name: "etcd", child: None, port, log };
+        let mut this = Self { server, peer_port, health_port, tls, dir };
         this.restart();
         this
     }
 
-    /// `http://127.0.0.1:PORT`, the same over restarts.
+    /// `http://127.0.0.1:PORT` (`https` with TLS), the same over restarts.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.server.port)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.server.port)
+    }
+
+    /// Its port, the same over restarts.
+    pub fn port(&self) -> u16 {
+        self.server.port
     }
 
     /// Kills it. What it has acknowledged stays on disk.
@@ -133,8 +158,16 @@ impl EtcdServer {
             .arg(format!("--listen-peer-urls={peer}"))
             .arg(format!("--initial-advertise-peer-urls={peer}"))
             .arg(format!("--initial-cluster=test={peer}"))
+            .arg(format!("--listen-metrics-urls=http://127.0.0.1:{}", self.health_port))
             .args(["--heartbeat-interval=50", "--election-timeout=500"]);
-        self.server.start(command, |stream| {
+        if let Some(tls) = &self.tls {
+            command
+                .arg("--client-cert-auth")
+                .arg(format!("--trusted-ca-file={}", tls.ca.display()))
+                .arg(format!("--cert-file={}", tls.cert.display()))
+                .arg(format!("--key-file={}", tls.key.display()));
+        }
+        self.server.start(command, self.health_port, |stream| {
             answer(stream, "GET /health HTTP/1.0\r\n\r\n").contains("\"health\":\"true\"")
         });
     }
@@ -159,16 +192,23 @@ impl EtcdServer {
 #[derive(Debug)]
 pub struct NatsServer {
     server: Server,
+    more: Vec<String>,
     dir: TempDir,
 }
 
 impl NatsServer {
     /// Starts an empty NATS (`$FRESHET_TEST_NATS`, or `nats-server` in the path) and waits until it serves.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with more arguments, for TLS and users.
+    pub fn start_with(more: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a folder for NATS");
         let [port] = free_ports();
         let log = dir.path().join("log");
-        let mut this = Self { server: Server { name: "nats-server", child: None, port, log }, dir };
+        let more = more.iter().map(|text| (*text).to_owned()).collect();
+        let mut this = Self { server: Server { name: "nats-server", child: None, port, log }, more, dir };
         this.restart();
         this
     }
@@ -176,6 +216,11 @@ impl NatsServer {
     /// `nats://127.0.0.1:PORT`, the same over restarts.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.server.port)
+    }
+
+    /// Its port, the same over restarts.
+    pub fn port(&self) -> u16 {
+        self.server.port
     }
 
     /// Kills it. What it has acknowledged stays on disk.
@@ -190,10 +235,12 @@ impl NatsServer {
         command
             .env_clear()
             .args(["--addr", "127.0.0.1", "--port", &self.server.port.to_string(), "--jetstream"])
+            .args(&self.more)
             .arg("--store_dir")
             .arg(self.data());
         // It sends INFO unasked, JetStream being ready by then.
-        self.server.start(command, |stream| answer(stream, "").contains("\"jetstream\":true"));
+        let port = self.server.port;
+        self.server.start(command, port, |stream| answer(stream, "").contains("\"jetstream\":true"));
     }
 
     /// Kills it and removes its data.
@@ -209,6 +256,62 @@ impl NatsServer {
 
     fn data(&self) -> PathBuf {
         self.dir.path().join("data")
+    }
+}
+
+/// A TCP forwarder on loopback that a test can cut and mend, to part a client from a server that goes on.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    open: tokio::sync::watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Begins to forward to a port of this machine.
+    pub async fn start(to: u16) -> Self {
+        let bound = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        let listener = bound.expect("a free TCP port on 127.0.0.1");
+        let port = listener.local_addr().expect("the address of a bound socket").port();
+        let (open, state) = tokio::sync::watch::channel(true);
+        let task = tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut state = state.clone();
+                tokio::spawn(async move {
+                    let Ok(mut server) = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, to)).await
+                    else {
+                        return;
+                    };
+                    tokio::select! {
+                        _ = state.wait_for(|open| !open) => {}
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                    }
+                });
+            }
+        });
+        Self { port, open, task }
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Closes every connection, and new ones at once.
+    pub fn cut(&self) {
+        self.open.send_replace(false);
+    }
+
+    /// Forwards again.
+    pub fn mend(&self) {
+        self.open.send_replace(true);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.cut();
+        self.task.abort();
     }
 }
 
