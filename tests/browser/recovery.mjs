@@ -82,7 +82,18 @@ await run(
       await shows(guest, 'Live');
       await moves(guest, 'the picture moves after the session was dropped');
       step('a dropped session is replaced');
-      must(mock.requests.every(({ query }) => !query.includes('token')), 'a token stood in a URL');
+
+      mock.requests.length = 0;
+      const bearer = await guestBrowser.newPage();
+      await bearer.goto(`${new URL(`watch/${room}`, watchAt).href}#token=secret-abc`);
+      await shows(bearer, 'Live');
+      const asked = mock.requests.filter(({ path, headers }) => /^\/(v1|whep|sessions)/.test(path) && headers.referer?.includes('/watch/'));
+      const bare = mock.requests.filter(({ path, query, headers }) => `${path}${query}${headers.referer}`.includes('secret-abc'));
+      must(!(await bearer.evaluate(() => location.href)).includes('secret-abc'), 'the token stays in the address');
+      must(bare.length === 0, `a token stood in a URL: ${JSON.stringify(bare)}`);
+      const own = asked.filter(({ headers }) => headers.authorization === 'Bearer secret-abc').map(({ path }) => path.split('/')[1]);
+      must(['v1', 'whep', 'sessions'].every((kind) => own.includes(kind)), `the token was sent to ${own.join(', ')} alone`);
+      step('a token travels in headers alone');
     }
   },
   180_000,

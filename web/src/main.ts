@@ -1,6 +1,8 @@
 /** The router: three pages at real addresses, below whatever prefix the server is mounted. */
 import './style/base.css';
 import './style/parts.css';
+import './style/player.css';
+import './style/chat.css';
 import './style/pages.css';
 import { at, base } from './app';
 import { route } from './base';
