@@ -3,7 +3,7 @@
  * name, and the room API.
  */
 import { basePath } from './base';
-import { HttpProblem, readProblem, request, type HttpContext } from './client/http';
+import { readProblem, request, type HttpContext } from './client/http';
 
 export interface Config {
   open: boolean;
@@ -132,9 +132,6 @@ export async function postChat(room: string, message: OutgoingMessage): Promise<
     method: 'POST',
     headers: { 'content-type': 'application/json', accept: 'application/json' },
     body: JSON.stringify(message),
-    signal: AbortSignal.timeout(10_000),
-  }).catch((error: unknown) => {
-    throw error instanceof HttpProblem ? error : new HttpProblem(0, 'No answer', 'The server did not answer in time.');
   });
   if (!response.ok) throw await readProblem(response);
   return (await response.json()) as { seq: number };

@@ -139,7 +139,7 @@ export class RoomEvents {
     try {
       const headers: Record<string, string> = { accept: 'text/event-stream' };
       if (this.#lastId !== '') headers['last-event-id'] = this.#lastId;
-      const response = await request(this.#options, this.#options.url, { headers, signal: own.signal });
+      const response = await request(this.#options, this.#options.url, { headers, signal: own.signal }, null);
       if (!response.ok || response.body === null) throw await readProblem(response);
       if (!/^text\/event-stream\b/i.test(response.headers.get('content-type') ?? '')) {
         throw new HttpProblem(502, 'The room does not answer', 'Something between this page and the server answered in its place.');

@@ -107,6 +107,16 @@ describe('requests', () => {
     expect(seen.map(({ headers }) => headers.get('authorization'))).toEqual(['Bearer abc', null]);
   });
 
+  it('do not wait for ever, and tell a caller who gave up from a server that did not answer', async () => {
+    const fake = ((_url: string, { signal }: RequestInit) =>
+      new Promise((_resolve, reject) => signal?.addEventListener('abort', () => reject(signal.reason)))) as unknown as typeof fetch;
+    await expect(request({ fetch: fake }, 'https://h.example/', {}, 20)).rejects.toMatchObject({ status: 0 });
+    const abort = new AbortController();
+    const left = request({ fetch: fake }, 'https://h.example/', { signal: abort.signal });
+    abort.abort();
+    await expect(left).rejects.toMatchObject({ name: 'AbortError' });
+  });
+
   it('that do not get through are problems of status 0', async () => {
     const fake = (async () => Promise.reject(new TypeError('failed'))) as unknown as typeof fetch;
     await expect(request({ fetch: fake }, 'https://h.example/')).rejects.toMatchObject({ status: 0, passing: true });

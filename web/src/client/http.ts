@@ -167,13 +167,20 @@ export function iceServersOf(links: Link[]): RTCIceServer[] {
   return servers;
 }
 
-/** Fetches with the bearer token; a network failure becomes a problem of status 0. */
-export async function request(context: HttpContext, url: string, init: RequestInit = {}): Promise<Response> {
+/** Servers try three nodes before they give up on a join; nothing takes longer than that. */
+export const PATIENCE_MS = 20_000;
+
+/**
+ * Fetches with the bearer token; a network failure, or no answer within `timeoutMs`, becomes a
+ * problem of status 0. Streams take `null`: their reader watches over them.
+ */
+export async function request(context: HttpContext, url: string, init: RequestInit = {}, timeoutMs: number | null = PATIENCE_MS): Promise<Response> {
   const headers = new Headers(init.headers);
   const token = context.token?.();
   if (token) headers.set('authorization', `Bearer ${token}`);
+  const limits = [init.signal, timeoutMs === null ? null : AbortSignal.timeout(timeoutMs)].filter((signal) => signal instanceof AbortSignal);
   try {
-    return await (context.fetch ?? fetch)(url, { ...init, headers, credentials: 'same-origin', cache: 'no-store' });
+    return await (context.fetch ?? fetch)(url, { ...init, signal: AbortSignal.any(limits), headers, credentials: 'same-origin', cache: 'no-store' });
   } catch (error) {
     if (init.signal?.aborted) throw error;
     throw new HttpProblem(0, TITLES[0] ?? '', 'The server cannot be reached. Check the connection; this page goes on trying.');

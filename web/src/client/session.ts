@@ -10,6 +10,8 @@ const SDP = 'application/sdp';
 const FRAGMENT = 'application/trickle-ice-sdpfrag';
 /** Candidates come in bursts; one PATCH carries a burst. */
 const TRICKLE_MS = 40;
+/** Whoever leaves, or opens another session, does not wait long for the old one. */
+const CLOSE_MS = 3_000;
 const MAX_SDP_CHARS = 262_144;
 
 /** What a session URL says about its session. */
@@ -149,7 +151,7 @@ export class MediaSession {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.pc.close();
     try {
-      await request(this.#context, this.url, { method: 'DELETE', keepalive: true });
+      await request(this.#context, this.url, { method: 'DELETE', keepalive: true }, CLOSE_MS);
     } catch {
       // The server notices by itself, a few seconds later.
     }

@@ -36,13 +36,13 @@ export class Player {
     this.#detail = h('p', { class: 'veil-detail' });
     this.#actions = h('div', { class: 'veil-actions' });
     this.#veil = h('div', { class: 'veil' }, h('div', { class: 'veil-wave', 'aria-hidden': 'true' }, h('i'), h('i'), h('i')), this.#title, this.#detail, this.#actions);
-    this.#mute = h('button', { type: 'button', class: 'control', onclick: () => this.#toggle() });
+    this.#mute = h('button', { type: 'button', class: 'control', 'aria-keyshortcuts': 'm', onclick: () => this.#toggle() });
     this.#volume = h('input', { type: 'range', class: 'volume', min: '0', max: '100', value: '100', 'aria-label': 'Volume' });
     this.#volume.addEventListener('input', () => {
       this.video.volume = Number(this.#volume.value) / 100;
       if (this.video.volume > 0) this.#turnOn();
     });
-    this.#full = h('button', { type: 'button', class: 'control', onclick: () => void this.#toggleFull() });
+    this.#full = h('button', { type: 'button', class: 'control', 'aria-keyshortcuts': 'f', onclick: () => void this.#toggleFull() });
     this.element = h(
       'div',
       { class: 'player', role: 'group', 'aria-label': 'Player' },
@@ -55,7 +55,8 @@ export class Player {
     );
     cleanup.on(this.video, 'volumechange', () => this.#showSound());
     cleanup.on(document, 'fullscreenchange', () => this.#showFull());
-    cleanup.on(document, 'keydown', (event) => this.#key(event as KeyboardEvent));
+    // Single keys count only while the focus is in the player: speech input would press them all.
+    cleanup.on(this.element, 'keydown', (event) => this.#key(event as KeyboardEvent));
     this.#showSound();
     this.#showFull();
   }
@@ -158,8 +159,7 @@ export class Player {
   }
 
   #key(event: KeyboardEvent): void {
-    const target = event.target as HTMLElement | null;
-    if (event.ctrlKey || event.metaKey || event.altKey || target?.closest('input, textarea, select, [contenteditable]')) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === 'm') this.#toggle();
     else if (event.key === 'f') void this.#toggleFull();
   }

@@ -16,7 +16,7 @@ export class Room {
   constructor(room: string, onStreams: (live: ReadonlyMap<string, LiveStream>, change: StreamChange | null) => void) {
     this.chat = new Chat(room, hasToken);
     this.#count = h('span', {}, '');
-    this.viewers = h('p', { class: 'viewers', role: 'status', hidden: true }, icon('eye'), this.#count);
+    this.viewers = h('p', { class: 'viewers', hidden: true }, icon('eye'), this.#count);
     this.events = new RoomEvents({
       ...http,
       url: eventsUrl(room),
