@@ -134,10 +134,13 @@ pub fn machines_import_shells(house: &House) -> Vec<String> {
         let name = &house.units[*unit].name;
         if path.is_empty() { name.clone() } else { format!("{name}::{}", path.join("::")) }
     };
-    let broken = house.edges().into_iter().filter(|edge| {
-        layer_of(&edge.from) == Some(Layer::Machine) && layer_of(&edge.to) == Some(Layer::Shell)
+    let mut told = BTreeSet::new();
+    let crossings = house.edges().into_iter().filter(|edge| {
+        layer_of(&edge.from) == Some(Layer::Machine)
+            && layer_of(&edge.to) == Some(Layer::Shell)
+            && told.insert((edge.from.clone(), edge.to.clone()))
     });
-    broken
+    crossings
         .map(|edge| {
             format!(
                 "{}: the machine {} imports the shell {}",

@@ -71,7 +71,7 @@ pub const HOUSE: &[Package] = &[
         may_import: &[CLUSTER, RELAY, EDGE],
         machines: &["media", "forward", "peer", "link", "agent", "sfu"],
         shells: &[
-            "shard", "demux", "socket", "quic", "http", "control", "metrics", "node", "packager", "service",
+            "shard", "demux", "socket", "quic", "http", "control", "metrics", "node", "service",
         ],
     },
     Package {
