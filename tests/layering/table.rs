@@ -70,9 +70,7 @@ pub const HOUSE: &[Package] = &[
         name: NODE,
         may_import: &[CLUSTER, RELAY, EDGE],
         machines: &["media", "forward", "peer", "link", "agent", "sfu"],
-        shells: &[
-            "shard", "demux", "socket", "quic", "http", "control", "metrics", "node", "service",
-        ],
+        shells: &["shard", "socket", "quic", "http", "control", "metrics", "node", "service"],
     },
     Package {
         dir: "coordinator",
