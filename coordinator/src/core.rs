@@ -298,7 +298,7 @@ impl Core {
         }
         let room = self.view.room(id)?;
         while let Some(idle) =
-            plan.members.iter().map(|m| m.node.clone()).find(|node| self.is_idle(id, node, &plan, now))
+            plan.members.iter().map(|m| m.node.clone()).find(|node| self.is_idle(id, node, &plan))
         {
             if !cascade::detach(&mut plan, &idle) {
                 break;
@@ -329,18 +329,21 @@ impl Core {
             .collect()
     }
 
-    /// A member that may be taken out: heard, without sessions for the linger time, and at the tree's edge.
-    fn is_idle(&self, id: &RoomId, node: &NodeId, plan: &RoomPlan, now: Instant) -> bool {
+    /// A member that may be taken out: at the tree's edge, and still without sessions by a heartbeat that came when
+    /// the linger time was over. Silence says nothing about sessions.
+    fn is_idle(&self, id: &RoomId, node: &NodeId, plan: &RoomPlan) -> bool {
         let Some((room, member)) = self.view.room(id).zip(plan.member(node)) else { return false };
         let children = plan.children(node).count();
         let at_edge = children == 0 || (member.parent.is_none() && children == 1);
         let carrier = room.carriers.get(node).filter(|carrier| carrier.incarnation == member.incarnation);
         let named = room.member_since.get(&(node.clone(), member.incarnation)).copied();
         let rests_since = named.max(carrier.map(|c| c.since)).max(room.assigned_at.get(node).copied());
+        let heard = self.view.heard_at(node, member.incarnation);
+        let lingered =
+            |(heard, since): (Instant, Instant)| heard.saturating_duration_since(since) >= self.linger;
         at_edge
             && !carrier.is_some_and(|carrier| carrier.is_busy())
-            && self.view.is_heard(node, member.incarnation, now)
-            && rests_since.is_some_and(|since| now.saturating_duration_since(since) >= self.linger)
+            && heard.zip(rests_since).is_some_and(lingered)
     }
 }
 

@@ -13,7 +13,6 @@ use freshet_edge::problem::ProblemDetail;
 use http::HeaderMap;
 
 use super::model::ClientConfig;
-use super::openapi;
 use crate::app::App;
 use crate::liveness::Liveness;
 
@@ -35,15 +34,6 @@ pub async fn config(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<J
         }
     };
     Ok(Json(ClientConfig { open: config.guard.is_open(), ice_servers }))
-}
-
-/// This description.
-#[utoipa::path(
-    get, path = "/openapi.json", tag = "about", operation_id = "openapi",
-    responses((status = 200, description = "OpenAPI 3.1", body = String, content_type = "application/json"))
-)]
-pub async fn openapi() -> Response {
-    Json(openapi::document()).into_response()
 }
 
 /// The process answers.

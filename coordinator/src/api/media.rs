@@ -8,10 +8,9 @@ use axum::extract::{ConnectInfo, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 use freshet_edge::Problem;
-use freshet_edge::body::{ACCEPT_PATCH, ACCEPT_POST};
+use freshet_edge::media_type::{ACCEPT_PATCH, ACCEPT_POST, FRAGMENT, SDP};
 use freshet_edge::names::{InRoom, SessionPath};
 use freshet_edge::problem::ProblemDetail;
-use freshet_edge::sdp::{FRAGMENT, SDP};
 use http::{HeaderValue, Method, Request, StatusCode, header};
 
 use crate::app::App;
@@ -31,7 +30,7 @@ pub fn endpoint(post: MethodRouter<Arc<App>>) -> MethodRouter<Arc<App>> {
     post.options(endpoint_options).get(endpoint_get)
 }
 
-async fn endpoint_options(_name: InRoom) -> Response {
+async fn endpoint_options() -> Response {
     let headers = [
         (header::ALLOW, HeaderValue::from_static(ENDPOINT_ALLOW)),
         (ACCEPT_POST, HeaderValue::from_static(SDP)),
@@ -40,8 +39,8 @@ async fn endpoint_options(_name: InRoom) -> Response {
 }
 
 /// Nothing is there to be read.
-async fn endpoint_get(_name: InRoom) -> StatusCode {
-    StatusCode::NO_CONTENT
+async fn endpoint_get(_name: InRoom) -> Response {
+    (StatusCode::NO_CONTENT, [(ACCEPT_POST, HeaderValue::from_static(SDP))]).into_response()
 }
 
 /// Publish (WHIP, RFC 9725).

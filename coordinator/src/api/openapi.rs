@@ -1,5 +1,7 @@
 //! `/openapi.json`, made from the handlers and their types.
 
+use axum::Json;
+use axum::response::{IntoResponse, Response};
 use freshet_edge::ice::IceServer;
 use freshet_edge::problem::ProblemDetail;
 use utoipa::OpenApi;
@@ -32,7 +34,7 @@ use crate::events::http;
         read::nodes,
         read::cluster,
         about::config,
-        about::openapi,
+        serve,
         about::healthz_docs,
         about::readyz,
         about::metrics,
@@ -64,4 +66,13 @@ pub fn document() -> utoipa::openapi::OpenApi {
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
     document
+}
+
+/// This description.
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "about", operation_id = "openapi",
+    responses((status = 200, description = "OpenAPI 3.1", body = String, content_type = "application/json"))
+)]
+pub async fn serve() -> Response {
+    Json(document()).into_response()
 }

@@ -7,7 +7,7 @@ use axum::middleware;
 use axum::routing::{any, get, post};
 use freshet_edge::{cors, health, metrics};
 
-use super::{about, media, read};
+use super::{about, media, openapi, read};
 use crate::app::App;
 use crate::events::http as events;
 use crate::web;
@@ -29,7 +29,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/nodes", get(read::nodes))
         .route("/v1/cluster", get(read::cluster))
         .route("/v1/config", get(about::config))
-        .route("/openapi.json", get(about::openapi))
+        .route("/openapi.json", get(openapi::serve))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(about::readyz))
         .route("/metrics", get(about::metrics))

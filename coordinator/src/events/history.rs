@@ -83,7 +83,11 @@ mod tests {
 
     fn sent(welcome: Welcome) -> (bool, Vec<String>, u64) {
         let Welcome::Send { reset, frames, after } = welcome else { panic!("{welcome:?}") };
-        (reset, frames.iter().map(|f| String::from_utf8(f.to_vec()).unwrap()).collect(), after)
+        let id = |frame: &Event| {
+            let text = std::str::from_utf8(frame.as_bytes()).unwrap();
+            text.lines().find_map(|line| line.strip_prefix("id: ")).unwrap().to_owned()
+        };
+        (reset, frames.iter().map(id).collect(), after)
     }
 
     #[test]

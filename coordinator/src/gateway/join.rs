@@ -17,7 +17,7 @@ use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{NodeId, RoomId};
 use freshet_edge::names::InRoom;
 use freshet_edge::scope::Params;
-use freshet_edge::{Access, Problem, body, sdp};
+use freshet_edge::{Access, Problem, body, media_type};
 use http::Request;
 use rand::Rng as _;
 
@@ -107,7 +107,7 @@ impl Gateway {
         let access = self.state.config.guard.check(&parts.headers, &name.room, kind.grant(), now)?;
         let params = Params::read(&parts.uri)?;
         let access = access.named(&params)?;
-        sdp::require_sdp(&parts.headers)?;
+        media_type::require_sdp(&parts.headers)?;
         if kind == Kind::Publish {
             access.publishes(name.stream.clone(), &params)?;
         }

@@ -56,8 +56,13 @@ impl Gateway {
         let core = self.state.core();
         let view = core.view();
         if let Some(node) = view.node(&name.node) {
-            let gone = view.liveness(&name.node, name.incarnation, Instant::now()) == Liveness::Dead;
-            return if gone { Err(no_session()) } else { Ok(node.record.http.clone()) };
+            if node.incarnation() != name.incarnation {
+                let detail =
+                    "the node has started anew since, and its sessions ended: make a new one with POST";
+                return Err(Problem::not_found(detail).reason("wrong-incarnation"));
+            }
+            let dead = view.liveness(&name.node, name.incarnation, Instant::now()) == Liveness::Dead;
+            return if dead { Err(no_session()) } else { Ok(node.record.http.clone()) };
         }
         if view.is_synced() {
             return Err(no_session());

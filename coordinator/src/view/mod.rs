@@ -329,12 +329,10 @@ impl View {
         self.rooms.get(room).map_or(0, RoomView::viewers)
     }
 
-    /// Whether the last word of this incarnation is recent enough to judge by.
-    pub fn is_heard(&self, id: &NodeId, incarnation: Incarnation, now: Instant) -> bool {
-        self.nodes.get(id).is_some_and(|node| {
-            let fresh = now.saturating_duration_since(node.heard_at) < SILENCE;
-            node.incarnation() == incarnation && node.load.is_some() && fresh
-        })
+    /// When the last heartbeat of this incarnation arrived.
+    pub fn heard_at(&self, id: &NodeId, incarnation: Incarnation) -> Option<Instant> {
+        let node = self.nodes.get(id).filter(|node| node.incarnation() == incarnation && node.load.is_some());
+        node.map(|node| node.heard_at)
     }
 
     /// The highest epoch of a room's plan that anyone is known to know.

@@ -68,6 +68,8 @@ struct Told<'a> {
     incarnation: Option<Incarnation>,
     started_at: UnixMillis,
     phase: Phase,
+    /// `started_at` is the time of the claim.
+    exact: bool,
     /// The origin itself says so in a heartbeat: it takes back a death that was declared in error.
     own_word: bool,
 }
@@ -85,6 +87,7 @@ impl Streams {
                 incarnation: Some(record.incarnation),
                 started_at: record.started_at,
                 phase: if record.live { Phase::Live } else { Phase::Claimed },
+                exact: true,
                 own_word: false,
             },
             now,
@@ -114,6 +117,7 @@ impl Streams {
                 incarnation,
                 started_at: event.at,
                 phase,
+                exact: false,
                 own_word: false,
             },
             now,
@@ -142,6 +146,7 @@ impl Streams {
                     incarnation: Some(incarnation),
                     started_at: stream.started_at,
                     phase: if stream.live { Phase::Live } else { Phase::Claimed },
+                    exact: true,
                     own_word: true,
                 };
                 if self.told(&told, now) {
@@ -237,6 +242,10 @@ impl Streams {
                 return false;
             }
             if told.generation == view.generation {
+                // An event tells when it was sent; record and heartbeat tell when the stream was claimed.
+                if told.exact {
+                    view.started_at = told.started_at;
+                }
                 if let (None, Some(incarnation)) = (view.incarnation, told.incarnation) {
                     view.incarnation = Some(incarnation);
                     self.by_origin.entry((view.node.clone(), incarnation)).or_default().insert(name());

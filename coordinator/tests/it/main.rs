@@ -1,0 +1,9 @@
+//! Whole coordinators over a memory store, a memory bus and nodes that only pretend to carry media.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod api;
+mod chat;
+mod joins;
+mod outages;
+mod sessions;
+mod support;

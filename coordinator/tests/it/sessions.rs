@@ -1,0 +1,105 @@
+//! Sessions are found by their URL alone, at any coordinator.
+
+use http::Method;
+
+use crate::support::{Behaviour, FakeNode, World, ask, offer, token};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_reached_through_any_coordinator_with_any_method() {
+    let world = World::open(2).await;
+    let a = world.node("a", Behaviour::Accept).await;
+    let b = world.node("b", Behaviour::Accept).await;
+    let location = offer(&world.url(0, "/whep/r1?wait=1")).await.header("location").to_owned();
+    assert!(location.starts_with(&format!("/sessions/a/{}/", a.incarnation)));
+    for (method, coordinator) in
+        [(Method::PATCH, 0), (Method::PATCH, 1), (Method::GET, 1), (Method::DELETE, 1)]
+    {
+        let headers = [("content-type", "application/trickle-ice-sdpfrag"), ("if-match", "\"0\"")];
+        let answer = ask(method.clone(), &world.url(coordinator, &location), &headers, "a=x\r\n").await;
+        assert_eq!(answer.status, 200, "{method} {answer:?}");
+        assert_eq!(answer.text(), format!("{method} of a"));
+        let seen = a.last();
+        assert_eq!((seen.path.as_str(), seen.body.as_str()), (location.as_str(), "a=x\r\n"));
+        assert_eq!(seen.headers["if-match"], "\"0\"");
+        assert!(seen.call.open);
+    }
+    assert!(b.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preflight_needs_no_token() {
+    let world = World::closed(1).await;
+    let headers = [
+        ("origin", "https://elsewhere.example"),
+        ("access-control-request-method", "PATCH"),
+        ("access-control-request-headers", "authorization"),
+    ];
+    for (path, accept) in [
+        ("/whip/r1", ("accept-post", "application/sdp")),
+        ("/whep/r1/cam", ("accept-post", "application/sdp")),
+        (
+            "/sessions/a/0000000000000001/00000000000000000000000000000001",
+            ("accept-patch", "application/trickle-ice-sdpfrag"),
+        ),
+    ] {
+        let answer = ask(Method::OPTIONS, &world.url(0, path), &headers, "").await;
+        assert_eq!(answer.status, 200, "{path} {answer:?}");
+        assert_eq!(answer.header("access-control-allow-origin"), "*");
+        assert!(answer.header("access-control-allow-methods").contains("PATCH"));
+        assert_eq!(answer.header(accept.0), accept.1, "{path}");
+    }
+    assert_eq!(ask(Method::GET, &world.url(0, "/whip/r1"), &[], "").await.status, 204);
+    let answer = ask(Method::PUT, &world.url(0, "/whip/r1"), &[], "").await;
+    assert_eq!(answer.status, 405);
+    assert!(answer.header("allow").contains("POST"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_is_404_and_what_does_not_answer_is_502_or_504() {
+    let world = World::open(1).await;
+    let mut a = world.node("a", Behaviour::Accept).await;
+    let session = "0123456789abcdef0123456789abcdef";
+    let get = async |path: &str| ask(Method::GET, &world.url(0, path), &[], "").await;
+    for path in [
+        format!("/sessions/nobody/{}/{session}", a.incarnation),
+        format!("/sessions/a/{}/short", a.incarnation),
+        format!("/sessions/a/notahexnumber/{session}"),
+        format!("/sessions/a.b/{}/{session}", a.incarnation),
+    ] {
+        let answer = get(&path).await;
+        assert_eq!((answer.status, answer.reason().as_str()), (404, "no-session"), "{path}");
+    }
+    let answer = get(&format!("/sessions/a/ffffffffffffffff/{session}")).await;
+    assert_eq!((answer.status, answer.reason().as_str()), (404, "wrong-incarnation"));
+    assert!(a.seen().is_empty());
+
+    let ours = format!("/sessions/a/{}/{session}", a.incarnation);
+    a.behave(Behaviour::Hang);
+    let answer = get(&ours).await;
+    assert_eq!((answer.status, answer.reason().as_str()), (504, "node-unreachable"));
+    a.vanish();
+    tokio::task::yield_now().await;
+    let answer = get(&ours).await;
+    assert_eq!((answer.status, answer.reason().as_str()), (502, "node-unreachable"));
+    assert_eq!(answer.retry_after(), 1);
+
+    // It starts again under its id: sessions of the old start are gone, at once.
+    let again = FakeNode::start("a", Behaviour::Accept, &world.store, &world.bus).await;
+    world.knows(&again).await;
+    let answer = get(&ours).await;
+    assert_eq!((answer.status, answer.reason().as_str()), (404, "wrong-incarnation"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_wants_a_token_and_the_node_hears_whose() {
+    let world = World::closed(1).await;
+    let a = world.node("a", Behaviour::Accept).await;
+    let path = format!("/sessions/a/{}/0123456789abcdef0123456789abcdef", a.incarnation);
+    let answer = ask(Method::DELETE, &world.url(0, &path), &[], "").await;
+    assert_eq!((answer.status, answer.reason().as_str()), (401, "token-missing"));
+    let bearer = format!("Bearer {}", token("r1", "ann", &["subscribe"]));
+    let answer = ask(Method::DELETE, &world.url(0, &path), &[("authorization", &bearer)], "").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(a.last().call.identity.as_str(), "ann");
+    assert!(!a.last().call.open);
+}
