@@ -204,9 +204,10 @@ impl Ring {
     fn make_room(&mut self, index: u64) {
         let base = index - to_u64(self.config.max_packets) + 1;
         if base >= self.end() {
+            self.floor = self.end();
             self.slots.clear();
             (self.len, self.bytes, self.keyframe) = (0, 0, None);
-            (self.base, self.floor) = (index, base);
+            self.base = index;
             return;
         }
         while self.base < base {
@@ -223,11 +224,11 @@ impl Ring {
                 self.bytes -= packet.payload.len();
             }
         }
+        self.floor = self.base;
         while let Some(None) = self.slots.front() {
             self.slots.pop_front();
             self.base += 1;
         }
-        self.floor = self.base;
         if self.keyframe.is_some_and(|keyframe| keyframe.start < self.base) {
             self.keyframe = None;
         }
