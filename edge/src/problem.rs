@@ -302,6 +302,10 @@ mod tests {
         let response = problem.into_response();
         assert_eq!(response.headers()["retry-after"], "2");
         assert_eq!(response.headers()["content-type"], PROBLEM_JSON);
+        for (after, header) in [(0, "1"), (1, "1"), (1000, "1"), (1001, "2"), (60_000, "60")] {
+            let problem = Problem::too_many_requests("too fast: wait", Duration::from_millis(after));
+            assert_eq!(problem.headers()["retry-after"], header, "{after} ms");
+        }
     }
 
     #[test]

@@ -18,7 +18,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::io::AsyncWriteExt as _;
+use prometheus::IntGauge;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -79,6 +80,7 @@ pub async fn serve(
     let (stop, stopping) = watch::channel(false);
     let server = Arc::new(Server { router, limits, metrics, stopping });
     let places = Arc::new(Semaphore::new(limits.connections));
+    let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let mut tasks = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
@@ -93,7 +95,9 @@ pub async fn serve(
                         if let Some(metrics) = &server.metrics {
                             metrics.refused.inc();
                         }
-                        refuse(stream).await;
+                        if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
+                            tasks.spawn(refuse(stream, place));
+                        }
                     }
                 },
                 Err(error) => accept_failed(&error).await,
@@ -117,14 +121,10 @@ struct Server {
 
 impl Server {
     async fn connection(self: Arc<Self>, stream: TcpStream, from: SocketAddr, place: OwnedSemaphorePermit) {
-        if let Some(metrics) = &self.metrics {
-            metrics.connections.inc();
-        }
+        // Both are given back on drop, also when a handler panics.
+        let _counted = self.metrics.as_ref().map(|m| Counted::new(&m.connections));
+        let _place = place;
         self.talk(stream, from).await;
-        if let Some(metrics) = &self.metrics {
-            metrics.connections.dec();
-        }
-        drop(place);
     }
 
     async fn talk(&self, stream: TcpStream, from: SocketAddr) {
@@ -187,22 +187,53 @@ impl Server {
     }
 }
 
+/// Both make a connection better; neither is needed for a right answer.
 fn set_options(stream: &TcpStream, stalled: Duration) {
-    // Both make a connection better; neither is needed for a right answer.
     let socket = socket2::SockRef::from(stream);
-    let set = socket.set_tcp_nodelay(true).and_then(|()| socket.set_tcp_user_timeout(Some(stalled)));
+    let set = socket.set_tcp_nodelay(true).and_then(|()| give_up_after(&socket, stalled));
     if let Err(error) = set {
         debug!(%error, "socket options were not taken");
     }
 }
 
-/// Tells one client too many, without a task and without waiting long.
-async fn refuse(mut stream: TcpStream) {
+/// The kernel ends a connection whose peer acknowledges nothing (RFC 5482), or takes nothing, for this long.
+#[cfg(target_os = "linux")]
+fn give_up_after(socket: &socket2::Socket, stalled: Duration) -> io::Result<()> {
+    socket.set_tcp_user_timeout(Some(stalled))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_up_after(_: &socket2::Socket, _: Duration) -> io::Result<()> {
+    Ok(())
+}
+
+/// Most clients that are told at a time that there are too many; beyond it they are cut without a word.
+const REFUSALS_MAX: usize = 64;
+
+/// Tells one client too many. Reading what it asks comes first: closing on unread bytes would take the answer back.
+async fn refuse(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
     const ANSWER: &[u8] =
         b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nAccess-Control-Allow-Origin: *\r\n\
 Content-Length: 0\r\nConnection: close\r\n\r\n";
-    // A fresh socket's buffer holds this: the write does not wait.
-    let _told = timeout(Duration::from_millis(10), stream.write_all(ANSWER)).await;
+    let mut asked = [0; 4096];
+    let _asked = timeout(Duration::from_millis(100), stream.read(&mut asked)).await;
+    let _told = timeout(Duration::from_millis(100), stream.write_all(ANSWER)).await;
+}
+
+/// One more in a gauge, for as long as it lives.
+struct Counted(IntGauge);
+
+impl Counted {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// Out of descriptors or memory: waiting is all that helps.

@@ -151,7 +151,7 @@ async fn one_connection_too_many_is_told_and_closed() {
     let server = start(Limits { connections: 2, ..Limits::default() }, Duration::ZERO).await;
     let mut held = vec![server.open(b"").await, server.open(b"").await];
     sleep(Duration::from_millis(50)).await;
-    let third = server.raw(b"").await;
+    let third = server.raw(format!("GET / HTTP/1.1\r\n{CLOSE}").as_bytes()).await;
     assert!(third.starts_with("HTTP/1.1 503") && third.contains("Retry-After: 5"), "{third}");
     held.pop();
     sleep(Duration::from_millis(50)).await;
@@ -185,4 +185,55 @@ async fn a_request_in_flight_ends_before_the_server_does() {
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
     drop(idle);
     assert_eq!(timeout(Duration::from_secs(1), server.task).await.unwrap().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn strange_requests_are_answered_or_cut_and_nothing_breaks() {
+    let server = start(short(), Duration::ZERO).await;
+    let long = format!("GET /{} HTTP/1.1\r\n{CLOSE}", "x".repeat(12_000));
+    for strange in [
+        "\r\n\r\n\r\n\r\n",
+        "GET\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "GET / HTTP/1.1\r\nBad Header: x\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "CONNECT other:80 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "GET http://other/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "GET //////..//%2e%2e/%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\nConnection: close\r\n\r\n",
+        "POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\nConnection: close\r\n\r\nx",
+        "POST /post HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nfffffffffffffffff\r\n",
+        "POST /post HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}\u{1}\u{fc}\u{3}\u{3}",
+        &long,
+    ] {
+        let answer = server.raw(strange.as_bytes()).await;
+        let status = answer.get(9..12).unwrap_or_default();
+        assert!(
+            answer.is_empty() || ('2'..='4').contains(&status.chars().next().unwrap()),
+            "{strange:?}: {answer}"
+        );
+    }
+    assert!(server.raw(format!("GET / HTTP/1.1\r\n{CLOSE}").as_bytes()).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_panic_costs_one_connection() {
+    let metrics = crate::metrics::Metrics::new();
+    let counts = HttpMetrics::new(&metrics, "node").unwrap();
+    let router = Router::new()
+        .route("/", get(|| async { "hello" }))
+        .route("/panic", get(|| async { panic!("as asked") as &'static str }));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let limits = Limits { connections: 1, ..Limits::default() };
+    let serving =
+        serve(listener, router, limits, Some(counts.clone()), std::future::pending(), Duration::ZERO);
+    let (stop, _) = oneshot::channel();
+    let server = Running { addr, stop, task: tokio::spawn(serving) };
+    assert_eq!(server.raw(format!("GET /panic HTTP/1.1\r\n{CLOSE}").as_bytes()).await, "");
+    sleep(Duration::from_millis(50)).await;
+    assert_eq!(counts.connections.get(), 0);
+    assert!(server.raw(format!("GET / HTTP/1.1\r\n{CLOSE}").as_bytes()).await.starts_with("HTTP/1.1 200"));
 }
