@@ -25,6 +25,8 @@ pub struct Node {
     pub cut_off_until: Duration,
     /// Until when its key lives without a keep-alive.
     pub lease_until: Duration,
+    /// What its watch was told last arrives then.
+    pub told_until: Duration,
     seq: u64,
     joins_total: u64,
 }
@@ -54,6 +56,7 @@ impl Node {
             links: BTreeMap::new(),
             cut_off_until: Duration::ZERO,
             lease_until: Duration::ZERO,
+            told_until: Duration::ZERO,
             seq: 0,
             joins_total: 0,
         }

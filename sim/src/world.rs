@@ -212,7 +212,7 @@ impl World {
             Event::Repair(index) => self.repair(index),
             Event::Join => self.join(),
             Event::Call(call) => self.call(call),
-            Event::Answer(call, taken) => self.answer(call, taken),
+            Event::Answer(call, taken) => self.answer(*call, taken),
             Event::Leave(id, incarnation, session) => {
                 if let Some(node) = self.running(&id, incarnation) {
                     node.sessions.remove(&session);
@@ -325,10 +325,12 @@ impl World {
             self.tell(index, told.clone());
         }
         if matches!(told, Told::Plan(..) | Told::PlanGone(..)) {
-            let nodes: Vec<_> =
-                self.nodes.values().map(|n| (n.record.id.clone(), n.record.incarnation)).collect();
-            for (id, incarnation) in nodes {
-                let at = self.now + Duration::from_millis(self.rng.random_range(1..80));
+            for node in self.nodes.values_mut() {
+                // Each node's watch delivers late, and in order.
+                let at =
+                    (self.now + Duration::from_millis(self.rng.random_range(1..80))).max(node.told_until);
+                node.told_until = at;
+                let (id, incarnation) = (node.record.id.clone(), node.record.incarnation);
                 self.queue.push(at, Event::NodeTold(id, incarnation, told.clone()));
             }
         }
@@ -540,7 +542,7 @@ impl World {
         self.queue.push(at, Event::Answer(call, taken));
     }
 
-    fn answer(&mut self, call: Box<Call>, taken: bool) {
+    fn answer(&mut self, call: Call, taken: bool) {
         let now = self.instant();
         let Some(Coordinator { core, .. }) = self.coordinators.get_mut(call.coordinator) else { return };
         if taken {
