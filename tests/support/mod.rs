@@ -1,0 +1,304 @@
+//! A whole cluster of real processes on loopback: etcd, NATS with JetStream, coordinators, nodes.
+
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use freshet_cluster::testing::{EtcdServer, NatsServer, free_ports};
+use freshet_loadtest::client::{Publisher, PublisherConfig, Viewer, ViewerConfig};
+
+/// The API key of every test cluster.
+pub const KEY: &str = "test:0123456789abcdef0123456789abcdef";
+
+/// A process of the built binary. Killed when dropped.
+pub struct Process {
+    child: Child,
+    pub name: String,
+    pub log: PathBuf,
+}
+
+impl Process {
+    /// Starts `freshet` with arguments; output goes to a log named after test and process.
+    pub fn start(dir: &Path, test: &str, name: &str, args: &[String], env: &[(&str, &str)]) -> Self {
+        let logs = std::env::var_os("FRESHET_TEST_LOGS").map_or_else(|| dir.to_owned(), PathBuf::from);
+        std::fs::create_dir_all(&logs).unwrap();
+        let log = logs.join(format!("{test}-{name}.log"));
+        let out = OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_freshet"));
+        command.args(args).stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
+        command.env_remove("FRESHET_CONFIG");
+        for (key, value) in env {
+            command.env(key, value);
+        }
+        let child = command.spawn().unwrap();
+        Self { child, name: name.to_owned(), log }
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.child.id().try_into().unwrap()
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let done = Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
+        assert!(done.success());
+    }
+
+    /// Waits for the end; returns the exit code, `None` for a signal.
+    pub fn wait(&mut self, within: Duration) -> Option<i32> {
+        let until = Instant::now() + within;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < until, "{} does not end: {}", self.name, self.tail());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// The end of its log, for a failure's message.
+    pub fn tail(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// What a test wants.
+#[derive(Clone)]
+pub struct Plan {
+    pub nodes: usize,
+    pub coordinators: usize,
+    /// Sessions for each node.
+    pub max_sessions: u32,
+}
+
+pub struct Cluster {
+    pub test: String,
+    pub plan: Plan,
+    pub etcd: EtcdServer,
+    pub nats: NatsServer,
+    pub nodes: Vec<Option<Process>>,
+    pub coordinators: Vec<Option<Process>>,
+    pub ports: Vec<u16>,
+    pub node_ports: Vec<u16>,
+    dir: tempfile::TempDir,
+}
+
+impl Cluster {
+    /// Starts everything and waits until every coordinator sees every node.
+    pub async fn start(test: &str, plan: Plan) -> Self {
+        let etcd = EtcdServer::start();
+        let nats = NatsServer::start();
+        let ports = free_ports::<16>().to_vec();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("secret"), "a cluster secret for tests, 32 bytes long or more").unwrap();
+        std::fs::write(dir.path().join("keys"), format!("{KEY}\n")).unwrap();
+        remember_secret(KEY.split_once(':').unwrap().1);
+        remember_secret("a cluster secret for tests, 32 bytes long or more");
+        let mut cluster = Self {
+            test: test.to_owned(),
+            etcd,
+            nats,
+            nodes: Vec::new(),
+            coordinators: Vec::new(),
+            node_ports: ports[8..8 + plan.nodes].to_vec(),
+            ports: ports[..plan.coordinators].to_vec(),
+            plan: plan.clone(),
+            dir,
+        };
+        for n in 0..plan.coordinators {
+            let process = cluster.coordinator(n);
+            cluster.coordinators.push(Some(process));
+        }
+        for n in 0..plan.nodes {
+            let process = cluster.node(n);
+            cluster.nodes.push(Some(process));
+        }
+        cluster.settled().await;
+        cluster
+    }
+
+    fn common(&self) -> Vec<String> {
+        let file = |name: &str| self.dir.path().join(name).display().to_string();
+        [
+            "--etcd".to_owned(),
+            self.etcd.url(),
+            "--nats".to_owned(),
+            self.nats.url(),
+            "--cluster-secret-file".to_owned(),
+            file("secret"),
+            "--api-key-file".to_owned(),
+            file("keys"),
+        ]
+        .to_vec()
+    }
+
+    pub fn node(&self, n: usize) -> Process {
+        let mut args = vec!["node".to_owned()];
+        args.extend(self.common());
+        let own: [(&str, String); 7] = [
+            ("--id", format!("node-{}", n + 1)),
+            ("--listen", format!("127.0.0.1:{}", self.node_ports[n])),
+            ("--udp-port", "0".to_owned()),
+            ("--ip", "127.0.0.1".to_owned()),
+            ("--relay", "127.0.0.1:0".to_owned()),
+            ("--max-sessions", self.plan.max_sessions.to_string()),
+            ("--drain-timeout", "1s".to_owned()),
+        ];
+        args.extend(own.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
+        Process::start(self.dir.path(), &self.test, &format!("node-{}", n + 1), &args, &[])
+    }
+
+    pub fn coordinator(&self, n: usize) -> Process {
+        let mut args = vec!["coordinator".to_owned()];
+        args.extend(self.common());
+        args.extend(["--id".to_owned(), format!("coordinator-{}", n + 1)]);
+        args.extend(["--listen".to_owned(), format!("127.0.0.1:{}", self.ports[n])]);
+        Process::start(self.dir.path(), &self.test, &format!("coordinator-{}", n + 1), &args, &[])
+    }
+
+    pub fn url(&self, coordinator: usize) -> String {
+        format!("http://127.0.0.1:{}", self.ports[coordinator])
+    }
+
+    /// Waits until every coordinator says that every node is alive.
+    pub async fn settled(&self) {
+        for n in 0..self.coordinators.len() {
+            let wanted = self.nodes.iter().flatten().count();
+            eventually(Duration::from_secs(30), &format!("coordinator {n} sees {wanted} nodes"), || async {
+                let nodes = get_json(&format!("{}/v1/nodes", self.url(n))).await?;
+                let alive = nodes["nodes"].as_array()?.iter().filter(|n| n["state"] == "alive").count();
+                (alive >= wanted).then_some(())
+            })
+            .await;
+        }
+    }
+
+    /// The logs' ends, for a failure's message.
+    pub fn tails(&self) -> String {
+        let all = self.nodes.iter().chain(&self.coordinators).flatten();
+        all.map(|p| format!("--- {}\n{}\n", p.name, p.tail())).collect()
+    }
+}
+
+/// Adds a secret to the list that the logs are searched for.
+pub fn remember_secret(secret: &str) {
+    if let Some(logs) = std::env::var_os("FRESHET_TEST_LOGS") {
+        let _ = std::fs::create_dir_all(&logs);
+        let path = PathBuf::from(logs).join("secrets.txt");
+        let mut file: File = OpenOptions::new().create(true).append(true).open(path).unwrap();
+        writeln!(file, "{secret}").unwrap();
+    }
+}
+
+/// Mints a token with the built binary, as a user would.
+pub fn token(room: &str, identity: &str, grants: &str) -> String {
+    let out = Command::new(env!("CARGO_BIN_EXE_freshet"))
+        .args(["token", "--room", room, "--identity", identity, "--grant", grants, "--ttl", "1h"])
+        .env("FRESHET_API_KEY", KEY)
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let token = String::from_utf8(out.stdout).unwrap().trim().to_owned();
+    remember_secret(&token);
+    token
+}
+
+/// Asks again every 50 ms until there is an answer, or fails.
+pub async fn eventually<T, F, Fut>(within: Duration, what: &str, mut ask: F) -> T
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Option<T>>,
+{
+    let until = Instant::now() + within;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < until, "not within {within:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// An HTTP answer.
+pub struct Answer {
+    pub status: u16,
+    pub headers: http::HeaderMap,
+    pub body: bytes::Bytes,
+}
+
+impl Answer {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+/// One HTTP request; `None` when nobody answers.
+pub async fn request(
+    method: &str,
+    url: &str,
+    token: Option<&str>,
+    headers: &[(&str, &str)],
+    body: impl Into<bytes::Bytes>,
+) -> Option<Answer> {
+    use http_body_util::{BodyExt as _, Full};
+    use hyper_util::client::legacy::Client;
+    use hyper_util::rt::TokioExecutor;
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<bytes::Bytes>>();
+    let mut request = http::Request::builder().method(method).uri(url);
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Full::new(body.into())).ok()?;
+    let response = tokio::time::timeout(Duration::from_secs(10), client.request(request)).await.ok()?.ok()?;
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.ok()?.to_bytes();
+    Some(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+}
+
+pub async fn get_json(url: &str) -> Option<serde_json::Value> {
+    let answer = request("GET", url, None, &[], "").await?;
+    (answer.status == 200).then(|| answer.json())
+}
+
+/// A publisher with stamped media, sending.
+pub async fn publish(base: &str, room: &str, token: &str, edit: impl FnOnce(&mut PublisherConfig)) -> Publisher {
+    let mut config = PublisherConfig::new(format!("{base}/whip/{room}"));
+    config.token = Some(token.to_owned());
+    edit(&mut config);
+    Publisher::connect(config).await.expect("the publisher joins")
+}
+
+/// A viewer.
+pub async fn view(base: &str, room: &str, token: &str, edit: impl FnOnce(&mut ViewerConfig)) -> Viewer {
+    let mut config = ViewerConfig::new(format!("{base}/whep/{room}"));
+    config.token = Some(token.to_owned());
+    config.retry_for = Duration::from_secs(15);
+    edit(&mut config);
+    Viewer::connect(config).await.expect("a viewer joins")
+}
+
+/// The value of a metric of a node.
+pub async fn metric(url: &str, name: &str) -> Option<f64> {
+    let answer = request("GET", &format!("{url}/metrics"), None, &[], "").await?;
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
