@@ -40,7 +40,7 @@ pub fn routes(public_url: Option<&str>) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/studio", get(page))
-        .route("/watch/{room}", get(page))
+        .route("/watch/{room}", get(watch))
         .route("/assets/{*file}", get(asset))
         .route("/{file}", get(top_level))
         .with_state(policy)
@@ -56,6 +56,11 @@ type Policy = State<Arc<HeaderValue>>;
 
 async fn page(State(policy): Policy, headers: HeaderMap) -> Response {
     serve("index.html", REVALIDATE, &policy, &headers)
+}
+
+/// The same page one folder deeper: its links are relative, so that any path prefix works.
+async fn watch(State(policy): Policy, headers: HeaderMap) -> Response {
+    serve("watch/index.html", REVALIDATE, &policy, &headers)
 }
 
 async fn asset(State(policy): Policy, Path(file): Path<String>, headers: HeaderMap) -> Response {
