@@ -1,146 +1,311 @@
-//! How many bytes of a link may be in flight: by delay, not by loss.
+//! How much may be in flight on a link: by how fast packets arrive and how long they queue, not by single losses.
 //!
-//! Media links carry a rate that does not adapt to the link, over paths whose loss is often not congestion. So the
-//! window is a multiple of what the path was seen to deliver in its smallest round trip; it shrinks when the round
-//! trip shows a standing queue, or when more is lost than random loss explains. Random loss up to a tenth does not
-//! shrink it.
+//! Media on a link is many streams at a rate of their own; it comes in bursts and is mostly below what the path
+//! carries. Controllers that halve at each loss (Cubic, NewReno) carry 1 Mbit/s at 5 % loss and 60 ms. This one keeps
+//! two estimates: the base round trip time, which is the shortest of the last ten seconds, and the rate at which the
+//! path delivered, which is the highest of the last rounds in which the window was the limit. The window is the rate
+//! times (base + a bounded queue). So the queue that it makes at a bottleneck is bounded by construction, and it
+//! probes at every round, because the window is always somewhat more than what the path carries.
+//!
+//! - A round in which the application had less to send teaches only that the path carries *at least* so much.
+//! - A queue that grows beyond its bound means that the path became slower: older rates are forgotten.
+//! - Loss up to 15 %, averaged over rounds, is taken as random. More is taken as a bottleneck with a short queue, and
+//!   the window shrinks until it is less.
+//! - When the base has not been seen for ten seconds in spite of a full window, the queue is drained once to see it.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The window that a link begins with, in bytes: 100 ms of 20 Mbit/s.
-pub const INITIAL: u64 = 256 * 1024;
-/// The smallest window, in bytes: a keyframe must not wait for many round trips.
-pub const MINIMUM: u64 = 96 * 1024;
-/// The largest window, in bytes: 1 Gbit/s over 250 ms.
-pub const MAXIMUM: u64 = 32 * 1024 * 1024;
-/// A share of loss above this is congestion, in thousandths of what was sent in a round.
-const LOSS_PERMILLE: u64 = 150;
-/// A queue is standing when round trips exceed the smallest by a half of it and by this much.
-const QUEUE: Duration = Duration::from_millis(20);
-/// The smallest round trip is forgotten after this time: routes change.
-const MIN_RTT_AGE: Duration = Duration::from_secs(30);
+/// Window before anything is known: 20 Mbit/s over 50 ms.
+pub const INITIAL_WINDOW: u64 = 128 * 1024;
+/// Smallest window on a path without heavy loss: what a burst of some packets takes.
+pub const WINDOW_MIN: u64 = 32 * 1024;
+/// Largest window: 1 Gbit/s over 500 ms.
+pub const WINDOW_MAX: u64 = 64 * 1024 * 1024;
+
+/// Longest queue that the window makes on a short path.
+const QUEUE: Duration = Duration::from_millis(30);
+/// Shortest round: shorter ones measure bursts.
+const ROUND_MIN: Duration = Duration::from_millis(20);
+/// How long the base stands without being seen again.
+const BASE_AGE: Duration = Duration::from_secs(10);
+/// How long a drain lasts at least.
+const DRAIN: Duration = Duration::from_millis(150);
+/// How long a rate stands: in rounds, and at least in time.
+const RATE_ROUNDS: u32 = 10;
+const RATE_AGE_MIN: Duration = Duration::from_secs(1);
+/// So many rounds without growth end the start.
+const FLAT_MAX: u8 = 3;
+/// Averaged loss that is taken as random, in thousandths.
+const LOSS_RANDOM: u64 = 150;
+/// The window is trimmed at most to so many thousandths.
+const TRIM_MIN: u64 = 200;
 
 /// The machine.
 #[derive(Debug, Clone)]
-pub struct Window {
+pub struct Congestion {
     window: u64,
-    min_rtt: Duration,
-    min_rtt_at: Instant,
-    round_start: Instant,
-    acked: u64,
-    lost: u64,
-    limited: bool,
-    rtt: Duration,
-    best_rate: u64,
+    mtu: u64,
+    base: Option<(Duration, Instant)>,
+    /// Highest first, each newer than the one before.
+    rates: VecDeque<(Instant, u64)>,
+    /// The window was the limit at least once.
+    proven: bool,
+    /// No limit of the path has been met: the window doubles.
+    startup: bool,
+    /// Rounds in which the window was the limit and the rate did not grow.
+    flat: u8,
+    /// Averaged loss, in thousandths of a thousandth.
+    loss: u64,
+    trim: u64,
+    drain_until: Option<Instant>,
+    in_flight: u64,
+    round: Option<Round>,
+    /// When the newest packet that was acknowledged had been sent.
+    newest_sent: Option<Instant>,
 }
 
-impl Window {
-    /// A window of [`INITIAL`] bytes.
-    pub fn new(now: Instant) -> Self {
+#[derive(Debug, Clone)]
+struct Round {
+    start: Instant,
+    start_sent: Option<Instant>,
+    acked: u64,
+    lost: u64,
+    peak: u64,
+    shortest: Option<Duration>,
+}
+
+impl Congestion {
+    /// For a path of which nothing is known. `mtu`: bytes of a packet.
+    pub fn new(mtu: u16) -> Self {
         Self {
-            window: INITIAL,
-            min_rtt: Duration::MAX,
-            min_rtt_at: now,
-            round_start: now,
-            acked: 0,
-            lost: 0,
-            limited: false,
-            rtt: Duration::ZERO,
-            best_rate: 0,
+            window: INITIAL_WINDOW,
+            mtu: u64::from(mtu),
+            base: None,
+            rates: VecDeque::new(),
+            proven: false,
+            startup: true,
+            flat: 0,
+            loss: 0,
+            trim: 1_000,
+            drain_until: None,
+            in_flight: 0,
+            round: None,
+            newest_sent: None,
         }
+    }
+
+    /// Packets went out.
+    pub fn handle_sent(&mut self, now: Instant, bytes: u64) {
+        self.in_flight = self.in_flight.saturating_add(bytes);
+        let round = self.round.get_or_insert_with(|| Round::new(now, self.newest_sent));
+        round.peak = round.peak.max(self.in_flight);
+    }
+
+    /// A packet that was sent at `sent` has arrived.
+    pub fn handle_ack(&mut self, now: Instant, sent: Instant, bytes: u64) {
+        let rtt = now.saturating_duration_since(sent);
+        self.newest_sent = self.newest_sent.max(Some(sent));
+        let round = self.round.get_or_insert_with(|| Round::new(now, Some(sent)));
+        round.acked = round.acked.saturating_add(bytes);
+        round.shortest = Some(round.shortest.map_or(rtt, |s| s.min(rtt)));
+        match self.base {
+            // Seen again, or nearly so.
+            Some((base, _)) if rtt <= base + near(base) => self.base = Some((base.min(rtt), now)),
+            Some(_) => {}
+            None => self.base = Some((rtt, now)),
+        }
+    }
+
+    /// All acknowledgements of one datagram have been told; `in_flight` is what is left.
+    pub fn handle_acks_end(&mut self, now: Instant, in_flight: u64) {
+        self.in_flight = in_flight;
+        let Some((base, seen)) = self.base else { return };
+        let Some(round) = &self.round else { return };
+        let elapsed = now.saturating_duration_since(round.start);
+        if elapsed < base.max(ROUND_MIN) || round.acked == 0 {
+            return;
+        }
+        let round = self.round.replace(Round::new(now, self.newest_sent)).unwrap_or_else(|| Round::new(now, None));
+        self.end_round(now, round, base, seen);
+    }
+
+    /// Packets of so many bytes did not arrive. `all`: nothing arrived for several round trips.
+    pub fn handle_loss(&mut self, bytes: u64, all: bool) {
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+        if let Some(round) = &mut self.round {
+            round.lost = round.lost.saturating_add(bytes);
+        }
+        if all {
+            // The path was away. What it carries when it is back is learned anew.
+            self.rates.clear();
+            self.proven = true;
+            self.startup = true;
+            self.flat = 0;
+            self.window = WINDOW_MIN;
+        }
+    }
+
+    /// Packets have another size now.
+    pub fn handle_mtu(&mut self, mtu: u16) {
+        self.mtu = u64::from(mtu);
     }
 
     /// Bytes that may be in flight.
-    pub fn bytes(&self) -> u64 {
+    pub fn window(&self) -> u64 {
         self.window
     }
 
-    /// Bytes were acknowledged; `rtt` is the newest smoothed round trip, `app_limited` says that the window was not
-    /// what held the sender back.
-    pub fn handle_ack(&mut self, now: Instant, bytes: u64, app_limited: bool, rtt: Duration) {
-        self.acked = self.acked.saturating_add(bytes);
-        self.limited |= !app_limited;
-        self.rtt = rtt;
-        if rtt <= self.min_rtt || now.saturating_duration_since(self.min_rtt_at) > MIN_RTT_AGE {
-            self.min_rtt = rtt;
-            self.min_rtt_at = now;
+    /// What the path carries, in bytes a second, as far as is known.
+    pub fn rate(&self) -> u64 {
+        let known = self.rates.front().map_or(0, |(_, rate)| *rate);
+        let base = self.base.map_or(Duration::from_millis(100), |(base, _)| base);
+        let spread = per_second(self.window, base.max(Duration::from_millis(1)));
+        if self.proven && known > 0 { known } else { known.max(spread) }
+    }
+
+    /// The shortest round trip seen of late.
+    pub fn base(&self) -> Option<Duration> {
+        self.base.map(|(base, _)| base)
+    }
+
+    /// Averaged loss, in thousandths.
+    pub fn loss(&self) -> u64 {
+        self.loss / 1_000
+    }
+
+    fn end_round(&mut self, now: Instant, round: Round, base: Duration, seen: Instant) {
+        self.average_loss(&round);
+        // Bursts that a queue cannot hold show a limit too, though the window never was the one.
+        let full = round.peak.saturating_add(self.mtu.saturating_mul(2)) >= self.window;
+        let limited = full || self.loss() > LOSS_RANDOM;
+        let shortest = round.shortest.unwrap_or(base);
+
+        let sent = match (self.newest_sent, round.start_sent) {
+            (Some(last), Some(first)) => last.saturating_duration_since(first),
+            _ => Duration::ZERO,
+        };
+        let elapsed = now.saturating_duration_since(round.start).max(sent);
+        let rate = per_second(round.acked, elapsed);
+        let allowed = queue(base);
+        let known = self.rates.front().map_or(0, |(_, rate)| *rate);
+        if limited && self.startup {
+            self.flat = if rate > known + known / 4 { 0 } else { self.flat.saturating_add(1) };
+            let met = shortest.saturating_sub(base) > allowed / 2;
+            self.startup = !met && self.flat < FLAT_MAX && self.loss() <= LOSS_RANDOM;
         }
-        if now.saturating_duration_since(self.round_start) >= self.rtt.max(Duration::from_millis(10)) {
-            self.end_round(now);
+        if limited && self.drain_until.is_none() && shortest.saturating_sub(base) > allowed + allowed / 2 {
+            self.rates.clear();
+        }
+        let known = self.rates.front().map_or(0, |(_, rate)| *rate);
+        if limited || rate >= known {
+            self.learn(now, rate, base, limited);
+        }
+        self.proven |= limited;
+        let base = self.look_at_base(now, limited, shortest, base, seen);
+        self.set_window(base, shortest);
+    }
+
+    fn average_loss(&mut self, round: &Round) {
+        let all = round.acked.saturating_add(round.lost);
+        if all < self.mtu.saturating_mul(10) {
+            return;
+        }
+        let now = round.lost.saturating_mul(1_000_000) / all.max(1);
+        self.loss = (self.loss.saturating_mul(7).saturating_add(now)) / 8;
+        if self.loss() > LOSS_RANDOM {
+            self.trim = (self.trim.saturating_mul(85) / 100).max(TRIM_MIN);
+        } else {
+            self.trim = self.trim.saturating_add(50).min(1_000);
         }
     }
 
-    /// Bytes were lost.
-    pub fn handle_loss(&mut self, bytes: u64) {
-        self.lost = self.lost.saturating_add(bytes);
+    fn learn(&mut self, now: Instant, rate: u64, base: Duration, limited: bool) {
+        let age = (base.max(ROUND_MIN) * RATE_ROUNDS).max(RATE_AGE_MIN);
+        if limited && self.drain_until.is_none() {
+            while self.rates.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > age) {
+                self.rates.pop_front();
+            }
+        }
+        while self.rates.back().is_some_and(|(_, older)| *older <= rate) {
+            self.rates.pop_back();
+        }
+        self.rates.push_back((now, rate));
+        // A falling series keeps each of its rates until it is too old: so many rounds are in that time at most.
+        while self.rates.len() > 64 {
+            self.rates.pop_front();
+        }
     }
 
-    fn end_round(&mut self, now: Instant) {
-        let micros = u64::try_from(now.saturating_duration_since(self.round_start).as_micros()).unwrap_or(u64::MAX);
-        let rate = self.acked.saturating_mul(1_000_000) / micros.max(1);
-        // What the path delivered lately; it fades, so that a path that became slower is believed.
-        self.best_rate = rate.max(self.best_rate.saturating_sub(self.best_rate / 16));
-        let floor_rtt = u64::try_from(self.min_rtt.as_micros()).unwrap_or(0).max(1_000);
-        let pipe = self.best_rate.saturating_mul(floor_rtt) / 1_000_000;
-        let queue = self.rtt > self.min_rtt.saturating_add(self.min_rtt / 2).saturating_add(QUEUE);
-        let total = self.acked.saturating_add(self.lost).max(1);
-        let lossy = self.lost.saturating_mul(1_000) / total > LOSS_PERMILLE && self.lost > 16 * 1_200;
-        if queue || lossy {
-            let target = pipe.max(self.window.saturating_mul(7) / 10);
-            self.window = self.window.min(target);
-        } else if self.limited {
-            self.window = self.window.saturating_add(self.window / 4);
+    /// Looks after the base: drains the queue when it was not seen for long, and believes what came of it.
+    fn look_at_base(
+        &mut self,
+        now: Instant,
+        limited: bool,
+        shortest: Duration,
+        base: Duration,
+        seen: Instant,
+    ) -> Duration {
+        let old = now.saturating_duration_since(seen) > BASE_AGE;
+        match self.drain_until {
+            Some(until) if now >= until => {
+                self.drain_until = None;
+                self.base = Some((shortest, now));
+                shortest
+            }
+            None if old && !limited => {
+                // There was no queue of ours: the path has become longer.
+                self.base = Some((shortest, now));
+                shortest
+            }
+            None if old => {
+                self.drain_until = Some(now + DRAIN.max(shortest * 2));
+                base
+            }
+            _ => base,
         }
-        self.window = self.window.max(pipe.saturating_mul(2)).clamp(MINIMUM, MAXIMUM);
-        if queue || lossy {
-            self.window = self.window.min(pipe.saturating_add(pipe / 4).max(MINIMUM));
-        }
-        (self.acked, self.lost, self.limited, self.round_start) = (0, 0, false, now);
     }
+
+    fn set_window(&mut self, base: Duration, shortest: Duration) {
+        let Some((_, rate)) = self.rates.front() else { return };
+        let least = if self.proven { WINDOW_MIN.saturating_mul(self.trim) / 1_000 } else { INITIAL_WINDOW };
+        let window = if self.drain_until.is_some() {
+            carried(*rate, base) / 4 * 3
+        } else {
+            // Twice what is in flight now bounds the pace on short paths, whose queue may be long in comparison.
+            let more = if self.startup { base.max(queue(base)) } else { queue(base) };
+            let time = (base + more).min(shortest * 2);
+            carried(*rate, time).saturating_mul(self.trim) / 1_000
+        };
+        self.window = window.clamp(least.max(self.mtu.saturating_mul(4)), WINDOW_MAX);
+    }
+}
+
+impl Round {
+    fn new(start: Instant, start_sent: Option<Instant>) -> Self {
+        Self { start, start_sent, acked: 0, lost: 0, peak: 0, shortest: None }
+    }
+}
+
+/// The queue that the window may make.
+fn queue(base: Duration) -> Duration {
+    QUEUE.max(base / 4)
+}
+
+/// So near to the base counts as the base.
+fn near(base: Duration) -> Duration {
+    (base / 16).max(Duration::from_millis(1))
+}
+
+fn carried(rate: u64, time: Duration) -> u64 {
+    let bytes = u128::from(rate).saturating_mul(time.as_micros()) / 1_000_000;
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+fn per_second(bytes: u64, time: Duration) -> u64 {
+    let rate = u128::from(bytes).saturating_mul(1_000_000) / time.as_micros().max(1);
+    u64::try_from(rate).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Drives a window over a path of a rate and a round trip, with random loss; returns the rate reached.
-    fn run(rate_bps: u64, base: Duration, loss_permille: u64, offered_bps: u64) -> (u64, Duration) {
-        let mut now = Instant::now();
-        let mut window = Window::new(now);
-        let mut delivered = 0_u64;
-        let mut rtt = base;
-        let rounds = 200;
-        for round in 0..rounds {
-            let secs = rtt.as_secs_f64();
-            let offered = (offered_bps as f64 / 8.0 * secs) as u64;
-            let sent = offered.min(window.bytes());
-            let capacity = (rate_bps as f64 / 8.0 * secs) as u64;
-            let queued = sent.saturating_sub((rate_bps as f64 / 8.0 * base.as_secs_f64()) as u64);
-            rtt = base + Duration::from_secs_f64(queued as f64 * 8.0 / rate_bps as f64);
-            let lost = sent * loss_permille / 1_000;
-            let through = (sent - lost).min(capacity.max(1));
-            now += rtt;
-            window.handle_loss(lost);
-            window.handle_ack(now, through, window.bytes() > offered, rtt);
-            if round >= rounds / 2 {
-                delivered += (through as f64 * 8.0 / rtt.as_secs_f64()) as u64;
-            }
-        }
-        (delivered / (rounds / 2), rtt)
-    }
-
-    #[test]
-    fn random_loss_does_not_shrink_it() {
-        for loss in [0, 10, 50, 100] {
-            let (rate, _) = run(100_000_000, Duration::from_millis(60), loss, 20_000_000);
-            assert!(rate > 20_000_000 * (1_000 - loss) / 1_000 * 97 / 100, "{rate} at {loss} per thousand");
-        }
-    }
-
-    #[test]
-    fn a_bottleneck_is_filled_without_a_long_queue() {
-        let (rate, rtt) = run(10_000_000, Duration::from_millis(40), 0, 50_000_000);
-        assert!(rate > 8_000_000, "{rate}");
-        assert!(rtt < Duration::from_millis(160), "{rtt:?}");
-    }
-}
+mod tests;

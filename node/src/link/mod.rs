@@ -1,3 +1,8 @@
-//! What decides on links: how much may be in flight, and what is dropped when it is not enough.
+//! What decides on relay links: how fast a link is, what waits and what is dropped, which of two connections stays.
+//!
+//! Pure machines; `quic` is the shell around them.
 
+pub mod announced;
 pub mod congestion;
+pub mod pairs;
+pub mod queue;

@@ -12,5 +12,5 @@ mod types;
 
 pub use relay::Relay;
 pub use types::{
-    Directory, LinkHandle, LinkId, LinkInfo, MediaIn, MediaOut, Peer, RelayConfig, RelayError, RelayEvent,
+    CongestionControl, Directory, LinkHandle, LinkId, LinkInfo, MediaIn, MediaOut, Peer, RelayConfig, RelayError, RelayEvent,
 };

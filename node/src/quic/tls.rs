@@ -14,8 +14,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, Serve
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 
-use super::controller::Factory;
-use super::types::RelayError;
+use super::controller::factory;
+use super::types::{CongestionControl, RelayError};
 
 /// The name in all relay certificates; it proves nothing.
 pub(super) const SERVER_NAME: &str = "freshet-relay";
@@ -47,7 +47,7 @@ fn transport() -> Arc<TransportConfig> {
         .keep_alive_interval(Some(Duration::from_secs(2)))
         .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
         .initial_mtu(1_200)
-        .congestion_controller_factory(Arc::new(Factory));
+        .congestion_controller_factory(factory(CongestionControl::Delay));
     Arc::new(config)
 }
 

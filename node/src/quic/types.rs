@@ -36,6 +36,18 @@ pub trait Directory: Send + Sync {
     async fn find(&self, node: &NodeId) -> Option<Peer>;
 }
 
+/// What decides how much may be in flight on a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CongestionControl {
+    /// Our own, by delay: random loss up to 10 % costs only itself.
+    #[default]
+    Delay,
+    /// quinn's BBR, to compare with.
+    QuinnBbr,
+    /// quinn's default, Cubic, to compare with.
+    QuinnCubic,
+}
+
 /// What a relay is told.
 #[derive(Debug, Clone)]
 pub struct RelayConfig {
@@ -135,7 +147,7 @@ pub struct MediaOut {
 
 impl MediaOut {
     /// Queues a packet; a full queue drops it and counts.
-    pub fn try_send(&self, header: MediaHeader, payload: Bytes) -> bool {
+    pub fn try_send(&self, _kind: freshet_relay_proto::track::MediaKind, header: MediaHeader, payload: Bytes) -> bool {
         let queued = self.queue.try_send(MediaPacket { header, payload }).is_ok();
         if !queued {
             self.counters.dropped.fetch_add(1, Ordering::Relaxed);
