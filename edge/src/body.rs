@@ -95,6 +95,8 @@ mod tests {
         let parts = |n: usize| chunks(vec![Bytes::from(vec![b'x'; 10]); n]);
         assert_eq!(read(&none, parts(3), 30, TIME).await.unwrap().len(), 30);
         assert_eq!(read(&none, parts(4), 30, TIME).await.unwrap_err().status(), 413);
+        let one_more = chunks(vec![Bytes::from(vec![b'x'; 30]), Bytes::from_static(b"x")]);
+        assert_eq!(read(&none, one_more, 30, TIME).await.unwrap_err().status(), 413);
         let mut said = HeaderMap::new();
         said.insert(header::CONTENT_LENGTH, 31.into());
         assert_eq!(read(&said, parts(1), 30, TIME).await.unwrap_err().status(), 413);

@@ -160,8 +160,11 @@ mod tests {
         let began = Instant::now();
         assert_eq!(stream.next().await.unwrap().unwrap(), ": keep-alive\n\n");
         assert_eq!(began.elapsed(), KEEP_ALIVE);
+        tokio::time::advance(Duration::from_secs(10)).await;
         sender.try_send(Event::text("a", None, "")).unwrap();
         assert_eq!(stream.next().await.unwrap().unwrap(), "event: a\ndata: \n\n");
+        assert_eq!(stream.next().await.unwrap().unwrap(), ": keep-alive\n\n");
+        assert_eq!(began.elapsed().as_secs(), 15 + 10 + 15, "counted from what was sent last");
         drop(sender);
         assert!(stream.next().await.is_none());
     }

@@ -65,6 +65,17 @@ fn a_bad_token_is_401_and_says_why_but_never_what_it_was() {
 }
 
 #[test]
+fn nothing_gets_out_of_the_quotes_of_a_challenge() {
+    let claims = serde_json::json!({"room": "r1", "identity": "a", "exp": NOW + 60});
+    let other = sign(&"other:0123456789abcdef".parse().unwrap(), &serde_json::from_value(claims).unwrap());
+    let problem = check(&with(&format!("Bearer {other}")), "r1", Grant::Publish).unwrap_err();
+    assert!(problem.detail().contains("\"other\""), "the detail has quotes: {problem}");
+    let challenge = problem.headers()["www-authenticate"].to_str().unwrap();
+    assert_eq!(challenge.matches('"').count(), 6, "realm, error and description: {challenge}");
+    assert!(challenge.contains("'other'"), "{challenge}");
+}
+
+#[test]
 fn another_room_or_grant_is_403() {
     let headers = with(&format!("Bearer {}", good()));
     for (room, grant) in [("r2", Grant::Publish), ("r1", Grant::Subscribe)] {

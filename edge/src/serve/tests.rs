@@ -23,8 +23,14 @@ struct Running {
 }
 
 async fn start(limits: Limits, grace: Duration) -> Running {
+    counted(limits, grace, None).await
+}
+
+async fn counted(limits: Limits, grace: Duration, counts: Option<HttpMetrics>) -> Running {
     let router = Router::new()
         .route("/", get(|| async { "hello" }))
+        .route("/panic", get(|| async { panic!("as asked") as &'static str }))
+        .route("/huge", get(|| async { vec![b'x'; 64 << 20] }))
         .route(
             "/post",
             post(|headers: HeaderMap, body: Body| async move {
@@ -48,7 +54,7 @@ async fn start(limits: Limits, grace: Duration) -> Running {
     let addr = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let shutdown = async move { drop(stopped.await) };
-    let task = tokio::spawn(serve(listener, router, limits, None, shutdown, grace));
+    let task = tokio::spawn(serve(listener, router, limits, counts, shutdown, grace));
     Running { addr, stop, task }
 }
 
@@ -61,6 +67,14 @@ impl Running {
         let mut stream = TcpStream::connect(self.addr).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         stream
+    }
+
+    /// Sends bytes, reads until the server closes in peace: a reset may cost a client the answer.
+    async fn clean(&self, bytes: &[u8]) -> String {
+        let mut stream = self.open(bytes).await;
+        let mut text = String::new();
+        timeout(Duration::from_secs(5), stream.read_to_string(&mut text)).await.unwrap().expect("no reset");
+        text
     }
 
     /// Sends bytes, reads until the server closes (at most 5 s).
@@ -140,7 +154,7 @@ async fn heads_and_bodies_are_bounded() {
     };
     let fits = server.raw(post(1000, &"x".repeat(1000)).as_bytes()).await;
     assert!(fits.starts_with("HTTP/1.1 200") && fits.ends_with("1000"), "{fits}");
-    let large = server.raw(post(400_000, &"x".repeat(400_000)).as_bytes()).await;
+    let large = server.clean(post(400_000, &"x".repeat(400_000)).as_bytes()).await;
     assert!(large.starts_with("HTTP/1.1 413") && large.contains("\"limit\":1000"), "{large}");
     let slow = server.raw(post(10, "x").as_bytes()).await;
     assert!(slow.starts_with("HTTP/1.1 408"), "{slow}");
@@ -151,7 +165,7 @@ async fn one_connection_too_many_is_told_and_closed() {
     let server = start(Limits { connections: 2, ..Limits::default() }, Duration::ZERO).await;
     let mut held = vec![server.open(b"").await, server.open(b"").await];
     sleep(Duration::from_millis(50)).await;
-    let third = server.raw(format!("GET / HTTP/1.1\r\n{CLOSE}").as_bytes()).await;
+    let third = server.clean(format!("GET / HTTP/1.1\r\n{CLOSE}").as_bytes()).await;
     assert!(third.starts_with("HTTP/1.1 503") && third.contains("Retry-After: 5"), "{third}");
     held.pop();
     sleep(Duration::from_millis(50)).await;
@@ -218,22 +232,34 @@ async fn strange_requests_are_answered_or_cut_and_nothing_breaks() {
     assert!(server.raw(format!("GET / HTTP/1.1\r\n{CLOSE}").as_bytes()).await.starts_with("HTTP/1.1 200"));
 }
 
+fn counts() -> HttpMetrics {
+    HttpMetrics::new(&crate::metrics::Metrics::new(), "node").unwrap()
+}
+
 #[tokio::test]
 async fn a_panic_costs_one_connection() {
-    let metrics = crate::metrics::Metrics::new();
-    let counts = HttpMetrics::new(&metrics, "node").unwrap();
-    let router = Router::new()
-        .route("/", get(|| async { "hello" }))
-        .route("/panic", get(|| async { panic!("as asked") as &'static str }));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
+    let counts = counts();
     let limits = Limits { connections: 1, ..Limits::default() };
-    let serving =
-        serve(listener, router, limits, Some(counts.clone()), std::future::pending(), Duration::ZERO);
-    let (stop, _) = oneshot::channel();
-    let server = Running { addr, stop, task: tokio::spawn(serving) };
+    let server = counted(limits, Duration::ZERO, Some(counts.clone())).await;
     assert_eq!(server.raw(format!("GET /panic HTTP/1.1\r\n{CLOSE}").as_bytes()).await, "");
     sleep(Duration::from_millis(50)).await;
     assert_eq!(counts.connections.get(), 0);
     assert!(server.raw(format!("GET / HTTP/1.1\r\n{CLOSE}").as_bytes()).await.starts_with("HTTP/1.1 200"));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn who_takes_no_bytes_is_cut() {
+    let counts = counts();
+    let limits = Limits { stalled: Duration::from_millis(500), ..Limits::default() };
+    let server = counted(limits, Duration::ZERO, Some(counts.clone())).await;
+    let held = server.open(b"GET /huge HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(counts.connections.get(), 1);
+    let began = Instant::now();
+    while counts.connections.get() > 0 {
+        assert!(began.elapsed() < Duration::from_secs(10), "still held");
+        sleep(Duration::from_millis(50)).await;
+    }
+    drop(held);
 }
