@@ -8,7 +8,11 @@ pub(crate) const fn float(value: u64) -> f64 {
 }
 
 /// A float as a count: rounded down, clamped to what fits, NaN is 0.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float casts saturate, NaN becomes 0")]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "float casts saturate, NaN becomes 0"
+)]
 pub(crate) const fn count(value: f64) -> u64 {
     value as u64
 }

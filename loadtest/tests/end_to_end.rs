@@ -61,7 +61,11 @@ async fn a_clean_path_delivers_every_packet_with_its_bytes_and_its_time() {
         assert_eq!((track.unstamped, track.rejected), (0, 0));
         assert_eq!(track.segments.len(), 1);
         assert_eq!(track.segments[0].publisher, publisher.stats().publisher);
-        assert!(track.latency.quantile(0.5).unwrap() < Duration::from_millis(50), "{:?}", track.latency.quantile(0.5));
+        assert!(
+            track.latency.quantile(0.5).unwrap() < Duration::from_millis(50),
+            "{:?}",
+            track.latency.quantile(0.5)
+        );
         assert!(track.longest_gap < Duration::from_millis(500));
     }
     assert!(video.keyframes >= 3);
@@ -218,7 +222,9 @@ async fn refusals_say_why_and_retry_after_is_obeyed() {
     let config = PublisherConfig { token: token.clone(), ..PublisherConfig::new(server.url("/whip/room")) };
     let refused = Publisher::connect(config.clone()).await.unwrap_err();
     assert_eq!((refused.status(), refused.class().as_str()), (Some(503), "HTTP 503 over-capacity"));
-    assert!(matches!(refused, ClientError::Refused { retry_after: Some(after), .. } if after == Duration::from_secs(1)));
+    assert!(
+        matches!(refused, ClientError::Refused { retry_after: Some(after), .. } if after == Duration::from_secs(1))
+    );
     let patient = PublisherConfig { retry_for: Duration::from_secs(5), ..config };
     let publisher = Publisher::connect(patient).await.unwrap();
     assert_eq!(publisher.negotiated().attempts, 2);
@@ -261,7 +267,9 @@ async fn a_second_publisher_is_a_second_segment_and_a_dropped_one_says_nothing()
     let second = publish(&server, VideoConfig::default()).await;
     let number = second.stats().publisher;
     let switched = viewer
-        .wait_until(SOON, |report| report.video().unwrap().segments.last().is_some_and(|last| last.publisher == number))
+        .wait_until(SOON, |report| {
+            report.video().unwrap().segments.last().is_some_and(|last| last.publisher == number)
+        })
         .await;
     assert!(switched, "{:?}", viewer.report().video());
     assert_eq!(viewer.report().video().unwrap().segments.len(), 2);

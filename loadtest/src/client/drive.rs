@@ -159,8 +159,8 @@ impl<E: Endpoint> Driver<E> {
     fn settle(&mut self) -> Result<Instant, RtcError> {
         for _ in 0..SETTLE_BURST {
             let deadline = self.drain()?;
-            let now = Instant::now();
             let due = self.endpoint.next_due();
+            let now = Instant::now();
             if due.is_some_and(|due| due <= now) {
                 self.endpoint.on_due(&mut self.rtc, now);
             } else if deadline <= now && self.rtc.is_alive() {

@@ -48,7 +48,9 @@ pub enum ClientError {
     #[error("{0}")]
     BadConfig(String),
     /// The target is on the internet and nobody said that it may be loaded.
-    #[error("{host} is {address}, neither loopback nor private: a load test of it needs its owner's consent (--i-own-the-target)")]
+    #[error(
+        "{host} is {address}, neither loopback nor private: a load test of it needs its owner's consent (--i-own-the-target)"
+    )]
     ForbiddenTarget {
         /// Host of a URL, or "a candidate of the answer".
         host: String,
@@ -72,7 +74,7 @@ pub enum ClientError {
         after: Duration,
     },
     /// The server said no.
-    #[error("{method} {url} was answered with {status}{}", explain(problem.as_ref(), body))]
+    #[error("{method} {url} was answered with {status}{}", explain(problem.as_deref(), body))]
     Refused {
         /// Request method.
         method: String,
@@ -81,7 +83,7 @@ pub enum ClientError {
         /// Status of the response.
         status: u16,
         /// The problem detail, if the body is one.
-        problem: Option<Problem>,
+        problem: Option<Box<Problem>>,
         /// The `Retry-After` header, in its form of seconds.
         retry_after: Option<Duration>,
         /// The beginning of the body.
@@ -123,7 +125,7 @@ impl ClientError {
     /// Problem detail of a refusal.
     pub fn problem(&self) -> Option<&Problem> {
         match self {
-            Self::Refused { problem, .. } => problem.as_ref(),
+            Self::Refused { problem, .. } => problem.as_deref(),
             _ => None,
         }
     }

@@ -1,5 +1,6 @@
 //! What callers hold of a running session.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use super::{ClientError, EndReason};
 
 #[derive(Debug)]
 pub(super) struct SessionHandle {
+    local: SocketAddr,
     commands: mpsc::Sender<Command>,
     state: watch::Receiver<SessionState>,
     marks: Arc<Mutex<Marks>>,
@@ -30,7 +32,18 @@ impl SessionHandle {
         let Opened { rtc, socket, local, negotiated, resource, .. } = opened;
         let driver = Driver { rtc, socket, local, endpoint, commands, state, marks: Arc::clone(&marks) };
         tokio::spawn(driver.run());
-        Self { commands: sender, state: watched, marks, resource: Arc::new(resource), negotiated: Arc::new(negotiated) }
+        Self {
+            local,
+            commands: sender,
+            state: watched,
+            marks,
+            resource: Arc::new(resource),
+            negotiated: Arc::new(negotiated),
+        }
+    }
+
+    pub fn local(&self) -> SocketAddr {
+        self.local
     }
 
     pub fn state(&self) -> SessionState {
@@ -51,7 +64,8 @@ impl SessionHandle {
 
     pub async fn connected(&self, within: Duration) -> Result<(), ClientError> {
         let mut state = self.state.clone();
-        let waiting = state.wait_for(|state| matches!(state, SessionState::Connected | SessionState::Ended(_)));
+        let waiting =
+            state.wait_for(|state| matches!(state, SessionState::Connected | SessionState::Ended(_)));
         match tokio::time::timeout(within, waiting).await {
             Ok(Ok(state)) => match &*state {
                 SessionState::Ended(reason) => Err(ClientError::Ended(reason.to_string())),
@@ -111,7 +125,8 @@ impl SessionHandle {
                 changes.apply().map(|(offer, pending)| (offer.to_sdp_string(), pending))
             })
             .await?;
-        let (offer, pending) = offered.ok_or_else(|| ClientError::Session("ICE could not be restarted".into()))?;
+        let (offer, pending) =
+            offered.ok_or_else(|| ClientError::Session("ICE could not be restarted".into()))?;
         let (outcome, answer) = self.resource.restart(&offer).await?;
         let parsed = SdpAnswer::from_sdp_string(&answer);
         let parsed = parsed.map_err(|error| ClientError::Session(format!("restarting ICE: {error}")))?;

@@ -33,7 +33,9 @@ fn link(text: &str) -> Option<IceServer> {
         let Some((name, value)) = parameter.trim().split_once('=') else { continue };
         let value = unquote(value.trim());
         match name.trim().to_ascii_lowercase().as_str() {
-            "rel" => wanted = value.split_ascii_whitespace().any(|rel| rel.eq_ignore_ascii_case("ice-server")),
+            "rel" => {
+                wanted = value.split_ascii_whitespace().any(|rel| rel.eq_ignore_ascii_case("ice-server"))
+            }
             "username" => server.username = Some(value),
             "credential" => server.credential = Some(value),
             _ => {}
@@ -115,7 +117,15 @@ mod tests {
     #[test]
     fn nonsense_is_no_server() {
         let mut headers = HeaderMap::new();
-        for text in ["", "<", "<>", "stun:x; rel=ice-server", "<a>; rel", "\"<a>; rel=ice-server", "<a;rel=ice-server"] {
+        for text in [
+            "",
+            "<",
+            "<>",
+            "stun:x; rel=ice-server",
+            "<a>; rel",
+            "\"<a>; rel=ice-server",
+            "<a;rel=ice-server",
+        ] {
             headers.append(LINK, text.parse().unwrap());
         }
         assert_eq!(ice_servers(&headers), []);

@@ -58,7 +58,7 @@ impl HttpResponse {
             method: method.to_string(),
             url: self.url.clone(),
             status: self.status,
-            problem: self.problem(),
+            problem: self.problem().map(Box::new),
             retry_after: retry_after(&self.headers),
             body: text.chars().take(SNIPPET).collect(),
         }
@@ -130,7 +130,8 @@ impl HttpCaller {
         let bad = |why: String| ClientError::BadConfig(format!("the request to {url} cannot be made: {why}"));
         let mut request = Request::builder().method(method.clone()).uri(url);
         if let Some(token) = &self.token {
-            let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|error| bad(error.to_string()))?;
+            let mut value =
+                HeaderValue::try_from(format!("Bearer {token}")).map_err(|error| bad(error.to_string()))?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }
@@ -142,7 +143,8 @@ impl HttpCaller {
         let unreachable = |why: String| ClientError::Unreachable { url: url.to_owned(), why };
         let response = self.client.request(request).await.map_err(|error| unreachable(chain(&error)))?;
         let (parts, body) = response.into_parts();
-        let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| unreachable(error.to_string()))?;
+        let body =
+            Limited::new(body, MAX_BODY).collect().await.map_err(|error| unreachable(error.to_string()))?;
         Ok(HttpResponse {
             status: parts.status.as_u16(),
             headers: parts.headers,

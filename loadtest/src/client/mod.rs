@@ -1,8 +1,8 @@
 //! WHIP and WHEP clients: HTTP as RFC 9725 and the WHEP draft want it, WebRTC by str0m in RTP mode.
 
 mod drive;
-mod handle;
 mod error;
+mod handle;
 mod headers;
 mod http;
 mod negotiate;

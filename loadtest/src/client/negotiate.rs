@@ -89,7 +89,8 @@ pub(super) async fn open(opening: &Opening<'_>) -> Result<Opened, ClientError> {
     };
     let offer = offer.to_sdp_string();
 
-    let caller = HttpCaller::new(opening.token.map(str::to_owned), opening.allow_public, opening.http_timeout);
+    let caller =
+        HttpCaller::new(opening.token.map(str::to_owned), opening.allow_public, opening.http_timeout);
     let began = Instant::now();
     let (response, attempts) = post(opening, &caller, &offer).await?;
     let http_time = began.elapsed();
@@ -97,12 +98,19 @@ pub(super) async fn open(opening: &Opening<'_>) -> Result<Opened, ClientError> {
     let bad = |why: String| ClientError::BadResponse { url: response.url.clone(), why };
     let location = response.header("location").ok_or_else(|| bad("201 without Location".into()))?;
     let url = resolve_reference(&response.url, location)?;
-    if let Some(public) = sdp::candidate_addresses(&answer).into_iter().find(|ip| !opening.allow_public && !is_near(*ip))
+    if let Some(public) =
+        sdp::candidate_addresses(&answer).into_iter().find(|ip| !opening.allow_public && !is_near(*ip))
     {
-        return Err(ClientError::ForbiddenTarget { host: "a candidate of the answer".into(), address: public });
+        return Err(ClientError::ForbiddenTarget {
+            host: "a candidate of the answer".into(),
+            address: public,
+        });
     }
-    let parsed = SdpAnswer::from_sdp_string(&answer).map_err(|error| bad(format!("no SDP answer: {error}")))?;
-    rtc.sdp_api().accept_answer(pending, parsed).map_err(|error| bad(format!("the SDP answer does not fit: {error}")))?;
+    let parsed =
+        SdpAnswer::from_sdp_string(&answer).map_err(|error| bad(format!("no SDP answer: {error}")))?;
+    rtc.sdp_api()
+        .accept_answer(pending, parsed)
+        .map_err(|error| bad(format!("the SDP answer does not fit: {error}")))?;
 
     let etag = response.header("etag").map(str::to_owned);
     let ice_servers = ice_servers(&response.headers);
@@ -111,7 +119,11 @@ pub(super) async fn open(opening: &Opening<'_>) -> Result<Opened, ClientError> {
     Ok(Opened { rtc, socket, local, mids, negotiated, resource })
 }
 
-async fn post(opening: &Opening<'_>, caller: &HttpCaller, offer: &str) -> Result<(HttpResponse, u32), ClientError> {
+async fn post(
+    opening: &Opening<'_>,
+    caller: &HttpCaller,
+    offer: &str,
+) -> Result<(HttpResponse, u32), ClientError> {
     let mut headers = vec![("content-type".to_owned(), "application/sdp".to_owned())];
     headers.extend(opening.headers.iter().cloned());
     let end = Instant::now() + opening.retry_for;
@@ -134,12 +146,16 @@ async fn post(opening: &Opening<'_>, caller: &HttpCaller, offer: &str) -> Result
 }
 
 fn bind(ip: Option<IpAddr>, target: SocketAddr) -> Result<(UdpSocket, SocketAddr), ClientError> {
-    let host = |what: &str, error: std::io::Error| ClientError::Host { what: what.to_owned(), why: error.to_string() };
+    let host = |what: &str, error: std::io::Error| ClientError::Host {
+        what: what.to_owned(),
+        why: error.to_string(),
+    };
     let ip = match ip {
         Some(ip) => ip,
         None => towards(target).map_err(|error| host("no local address towards the target", error))?,
     };
-    let socket = std::net::UdpSocket::bind((ip, 0)).map_err(|error| host("a UDP socket cannot be bound", error))?;
+    let socket =
+        std::net::UdpSocket::bind((ip, 0)).map_err(|error| host("a UDP socket cannot be bound", error))?;
     let options = socket2::SockRef::from(&socket);
     // The kernel clamps these to its limits; drops are counted, so a smaller buffer does not go unnoticed.
     for result in [options.set_recv_buffer_size(RECEIVE_BUFFER), options.set_send_buffer_size(SEND_BUFFER)] {
@@ -154,7 +170,8 @@ fn bind(ip: Option<IpAddr>, target: SocketAddr) -> Result<(UdpSocket, SocketAddr
 
 /// The local address from which the target is reached. No packet is sent.
 fn towards(target: SocketAddr) -> std::io::Result<IpAddr> {
-    let any: IpAddr = if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr =
+        if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let probe = std::net::UdpSocket::bind((any, 0))?;
     probe.connect(target)?;
     Ok(probe.local_addr()?.ip())

@@ -34,20 +34,21 @@ pub(super) struct Seen {
     pub injected_rtx_loss: u64,
     pub unmapped: u64,
     pub keyframe_requests: u64,
-    /// Somebody asked for a keyframe by hand.
-    pub keyframe_asked: bool,
+    /// When somebody asked for a keyframe by hand.
+    pub keyframe_asked: Option<Instant>,
 }
 
 impl Seen {
     pub fn new(opened: &Opened, joined: Instant) -> Self {
-        let tracks = opened.mids.iter().map(|(mid, kind)| (*mid, TrackMeter::new(mid.to_string(), *kind, joined)));
+        let tracks =
+            opened.mids.iter().map(|(mid, kind)| (*mid, TrackMeter::new(mid.to_string(), *kind, joined)));
         Self {
             tracks: tracks.collect(),
             injected_loss: 0,
             injected_rtx_loss: 0,
             unmapped: 0,
             keyframe_requests: 0,
-            keyframe_asked: false,
+            keyframe_asked: None,
         }
     }
 
@@ -81,7 +82,7 @@ pub(super) struct Receiver {
     wire: WireMeter,
     mids: HashMap<Ssrc, Mid>,
     current: Option<Current>,
-    /// SSRCs of video tracks whose first keyframe is awaited, and when to ask.
+    /// The video track whose first keyframe is awaited, and when to ask.
     awaited: Option<(Ssrc, Instant)>,
 }
 
@@ -192,13 +193,13 @@ impl Endpoint for Receiver {
         self.current = None;
         let Some(peek) = RtpPeek::read(datagram) else { return true };
         let rtx = self.rtx.contains(&peek.payload_type);
-        if let Some((loss, rng)) = &mut self.loss {
-            if rng.random::<f64>() < loss.fraction {
-                let mut seen = lock(&self.seen);
-                seen.injected_loss += u64::from(!rtx);
-                seen.injected_rtx_loss += u64::from(rtx);
-                return false;
-            }
+        if let Some((loss, rng)) = &mut self.loss
+            && rng.random::<f64>() < loss.fraction
+        {
+            let mut seen = lock(&self.seen);
+            seen.injected_loss += u64::from(!rtx);
+            seen.injected_rtx_loss += u64::from(rtx);
+            return false;
         }
         let repeated = self.wire.repeats(peek);
         self.current = Some(Current { peek, rtx, repeated, delivered: false, at: now });
@@ -220,29 +221,27 @@ impl Endpoint for Receiver {
     }
 
     fn next_due(&mut self) -> Option<Instant> {
-        if lock(&self.seen).keyframe_asked {
-            return Some(Instant::now());
-        }
-        self.awaited.map(|(_, at)| at)
+        let asked = lock(&self.seen).keyframe_asked;
+        asked.into_iter().chain(self.awaited.map(|(_, at)| at)).min()
     }
 
     fn on_due(&mut self, rtc: &mut Rtc, now: Instant) {
-        let asked = std::mem::take(&mut lock(&self.seen).keyframe_asked);
-        if asked {
+        let asked = lock(&self.seen).keyframe_asked.take();
+        if asked.is_some() {
             let video: Vec<Ssrc> = {
                 let mut seen = lock(&self.seen);
-                let is_video = |mid: &Mid| seen.track(*mid).is_some_and(|track| track.kind() == Kind::Video);
-                let mut is_video = is_video;
+                let mut is_video =
+                    |mid: &Mid| seen.track(*mid).is_some_and(|track| track.kind() == Kind::Video);
                 self.mids.iter().filter(|(_, mid)| is_video(mid)).map(|(ssrc, _)| *ssrc).collect()
             };
             video.into_iter().for_each(|ssrc| self.ask(rtc, ssrc));
             return;
         }
-        if let Some((ssrc, at)) = self.awaited {
-            if at <= now {
-                self.awaited = Some((ssrc, now + NEXT_REQUEST));
-                self.ask(rtc, ssrc);
-            }
+        if let Some((ssrc, at)) = self.awaited
+            && at <= now
+        {
+            self.awaited = Some((ssrc, now + NEXT_REQUEST));
+            self.ask(rtc, ssrc);
         }
     }
 }

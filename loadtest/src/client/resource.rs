@@ -66,7 +66,11 @@ impl SessionResource {
     }
 
     /// Sends candidates (`candidate:…` lines without `a=`), with `If-Match` where the server gave an `ETag`.
-    pub async fn trickle(&self, candidates: &[String], end_of_candidates: bool) -> Result<PatchOutcome, ClientError> {
+    pub async fn trickle(
+        &self,
+        candidates: &[String],
+        end_of_candidates: bool,
+    ) -> Result<PatchOutcome, ClientError> {
         let body = sdp::fragment(&lock(&self.offer), candidates, end_of_candidates);
         let etag = self.etag();
         self.patch(body, etag.as_deref()).await
@@ -75,7 +79,11 @@ impl SessionResource {
     /// Ends the session. A server that does not know it any more (404) has ended it too.
     pub async fn delete(&self) -> Result<(), ClientError> {
         let response = self.request(Method::DELETE, &[], Bytes::new()).await?;
-        if matches!(response.status, 200..=299 | 404) { Ok(()) } else { Err(response.refusal(&Method::DELETE)) }
+        if matches!(response.status, 200..=299 | 404) {
+            Ok(())
+        } else {
+            Err(response.refusal(&Method::DELETE))
+        }
     }
 
     /// Sends the credentials of a new offer and gives the answer of before with the server's new ones.
@@ -94,7 +102,6 @@ impl SessionResource {
     }
 
     async fn patch(&self, body: String, if_match: Option<&str>) -> Result<PatchOutcome, ClientError> {
-
         let mut headers = vec![("content-type", FRAGMENT)];
         headers.extend(if_match.map(|tag| ("if-match", tag)));
         let response = self.request(Method::PATCH, &headers, body).await?;

@@ -38,8 +38,10 @@ pub(super) struct Codecs {
 
 /// A new session that has not negotiated yet.
 pub(super) fn build(codecs: &Codecs, now: Instant) -> Result<Rtc, ClientError> {
-    let certificate = certificate().ok_or_else(|| ClientError::Session("no DTLS certificate could be made".into()))?;
-    let mut config = RtcConfig::new().set_crypto_provider(provider()).set_dtls_cert(certificate).set_rtp_mode(true);
+    let certificate =
+        certificate().ok_or_else(|| ClientError::Session("no DTLS certificate could be made".into()))?;
+    let mut config =
+        RtcConfig::new().set_crypto_provider(provider()).set_dtls_cert(certificate).set_rtp_mode(true);
     *config.codec_config() = CodecConfig::new_from_payload_params(payloads(codecs));
     Ok(config.build(now))
 }
@@ -52,7 +54,9 @@ fn payloads(codecs: &Codecs) -> Vec<PayloadParams> {
     table.add_config(OPUS.into(), opus_rtx, Codec::Opus, Frequency::FORTY_EIGHT_KHZ, Some(2), stereo);
     for codec in &codecs.video {
         match codec {
-            VideoCodec::H264 => table.add_h264(H264.into(), rtx(codecs.video_rtx, H264_RTX), true, H264_PROFILE),
+            VideoCodec::H264 => {
+                table.add_h264(H264.into(), rtx(codecs.video_rtx, H264_RTX), true, H264_PROFILE)
+            }
             VideoCodec::Vp8 => {
                 let (vp8_rtx, plain) = (rtx(codecs.video_rtx, VP8_RTX), FormatParams::default());
                 table.add_config(VP8.into(), vp8_rtx, Codec::Vp8, Frequency::NINETY_KHZ, None, plain);
@@ -95,7 +99,9 @@ static SHARED: SharedDtls = SharedDtls;
 fn dtls_config() -> Option<Arc<dimpl::Config>> {
     static CONFIG: OnceLock<Option<Arc<dimpl::Config>>> = OnceLock::new();
     CONFIG
-        .get_or_init(|| dimpl::Config::builder().use_server_cookie(false).mtu(DTLS_MTU).build().ok().map(Arc::new))
+        .get_or_init(|| {
+            dimpl::Config::builder().use_server_cookie(false).mtu(DTLS_MTU).build().ok().map(Arc::new)
+        })
         .clone()
 }
 

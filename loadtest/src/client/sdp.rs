@@ -92,9 +92,13 @@ pub(super) fn rtx_payload_types(text: &str) -> BTreeMap<u8, u8> {
             if format.trim().to_ascii_lowercase().starts_with("rtx/") {
                 rtx.extend(number.parse::<u8>());
             }
-        } else if let Some((number, parameters)) = line.strip_prefix("a=fmtp:").and_then(|rest| rest.split_once(' ')) {
+        } else if let Some((number, parameters)) =
+            line.strip_prefix("a=fmtp:").and_then(|rest| rest.split_once(' '))
+        {
             let apt = parameters.split(';').find_map(|parameter| parameter.trim().strip_prefix("apt="));
-            if let (Ok(number), Some(Ok(apt))) = (number.parse::<u8>(), apt.map(|apt| apt.trim().parse::<u8>())) {
+            if let (Ok(number), Some(Ok(apt))) =
+                (number.parse::<u8>(), apt.map(|apt| apt.trim().parse::<u8>()))
+            {
                 repairs.insert(number, apt);
             }
         }
@@ -106,7 +110,10 @@ pub(super) fn rtx_payload_types(text: &str) -> BTreeMap<u8, u8> {
 /// Addresses of the candidates; names (mDNS) are left out.
 pub(super) fn candidate_addresses(text: &str) -> Vec<IpAddr> {
     let candidates = ice_attributes(text).candidates;
-    candidates.iter().filter_map(|candidate| candidate.split_ascii_whitespace().nth(4)?.parse().ok()).collect()
+    candidates
+        .iter()
+        .filter_map(|candidate| candidate.split_ascii_whitespace().nth(4)?.parse().ok())
+        .collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,10 @@ pub(super) fn is_near(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
             let [first, second, ..] = v4.octets();
-            v4.is_loopback() || v4.is_private() || v4.is_link_local() || (first == 100 && (64..128).contains(&second))
+            v4.is_loopback()
+                || v4.is_private()
+                || v4.is_link_local()
+                || (first == 100 && (64..128).contains(&second))
         }
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
             Some(v4) => is_near(IpAddr::V4(v4)),
@@ -60,7 +63,8 @@ pub fn resolve_reference(base: &str, reference: &str) -> Result<String, ClientEr
     } else if let Some(query) = reference.strip_prefix('?') {
         format!("{scheme}://{authority}{}?{query}", base.path())
     } else {
-        let (path, query) = reference.split_once('?').map_or((reference, None), |(path, query)| (path, Some(query)));
+        let (path, query) =
+            reference.split_once('?').map_or((reference, None), |(path, query)| (path, Some(query)));
         let joined = match path.starts_with('/') {
             true => path.to_owned(),
             false => format!("{}/{path}", base.path().rsplit_once('/').map_or("", |(folder, _)| folder)),
@@ -114,12 +118,30 @@ mod tests {
 
     #[test]
     fn only_near_addresses_are_near() {
-        for near in ["127.0.0.1", "127.9.9.9", "10.0.0.1", "172.16.3.4", "192.168.1.1", "169.254.1.1", "100.64.0.1",
-            "::1", "fd00::1", "fe80::1", "::ffff:10.0.0.1"]
-        {
+        for near in [
+            "127.0.0.1",
+            "127.9.9.9",
+            "10.0.0.1",
+            "172.16.3.4",
+            "192.168.1.1",
+            "169.254.1.1",
+            "100.64.0.1",
+            "::1",
+            "fd00::1",
+            "fe80::1",
+            "::ffff:10.0.0.1",
+        ] {
             assert!(is_near(near.parse().unwrap()), "{near}");
         }
-        for far in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "192.169.0.1", "2001:db8::1", "::ffff:8.8.8.8", "0.0.0.0"] {
+        for far in [
+            "8.8.8.8",
+            "172.32.0.1",
+            "100.128.0.1",
+            "192.169.0.1",
+            "2001:db8::1",
+            "::ffff:8.8.8.8",
+            "0.0.0.0",
+        ] {
             assert!(!is_near(far.parse().unwrap()), "{far}");
         }
     }

@@ -1,7 +1,7 @@
 //! A WHEP viewer that checks every packet.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -259,13 +259,14 @@ impl Viewer {
 
     /// Waits until every negotiated track received something and video began with a keyframe.
     pub async fn wait_for_media(&self, within: Duration) -> bool {
-        let flows = |track: &TrackReport| track.received > 0 && (track.kind == Kind::Audio || track.keyframes > 0);
+        let flows =
+            |track: &TrackReport| track.received > 0 && (track.kind == Kind::Audio || track.keyframes > 0);
         self.wait_until(within, |report| report.tracks.iter().all(flows)).await
     }
 
     /// Asks for a keyframe (PLI) on each video track that received something.
     pub fn request_keyframe(&self) {
-        lock(&self.seen).keyframe_asked = true;
+        lock(&self.seen).keyframe_asked = Some(Instant::now());
         self.handle.wake();
     }
 
@@ -277,6 +278,11 @@ impl Viewer {
     /// Waits until the session is over; `None` if it is not by then.
     pub async fn ended(&self, within: Duration) -> Option<EndReason> {
         self.handle.ended(within).await
+    }
+
+    /// Where this viewer receives media.
+    pub fn local_address(&self) -> SocketAddr {
+        self.handle.local()
     }
 
     /// The session's URL and what can be done there.

@@ -157,7 +157,8 @@ impl Publisher {
             direction: Direction::SendOnly,
         };
         let mut opened = open(&opening).await?;
-        let publisher = config.publisher.unwrap_or_else(|| rand::rng().random_range(1..=MAX_NUMBER)) & MAX_NUMBER;
+        let publisher =
+            config.publisher.unwrap_or_else(|| rand::rng().random_range(1..=MAX_NUMBER)) & MAX_NUMBER;
         let stats = PublisherStats { publisher, ..PublisherStats::default() };
         let shared = Arc::new(Shared { stats: Mutex::new(stats), sending: Mutex::new(config.autostart) });
         let endpoint = Sender::new(&mut opened, &config, publisher, Arc::clone(&shared))?;
@@ -259,10 +260,14 @@ impl Sender {
             let wanted = config.video.as_ref().map(|video| video.codec).filter(|_| *kind == Kind::Video);
             let pt = payload_type(&opened.rtc, *mid, wanted).ok_or_else(|| ClientError::BadResponse {
                 url: opened.negotiated.response.url.clone(),
-                why: format!("the answer takes no {} that was offered", if wanted.is_some() { "video" } else { "audio" }),
+                why: format!(
+                    "the answer takes no {} that was offered",
+                    if wanted.is_some() { "video" } else { "audio" }
+                ),
             })?;
             let mut rng = rand::rng();
-            let line = Line { mid: *mid, pt, first_sequence: rng.random_range(1..30_000), first_time: rng.random() };
+            let line =
+                Line { mid: *mid, pt, first_sequence: rng.random_range(1..30_000), first_time: rng.random() };
             match kind {
                 Kind::Video => video = Some(line),
                 Kind::Audio => audio = Some(line),
@@ -392,5 +397,9 @@ fn payload_type(rtc: &Rtc, mid: Mid, video: Option<VideoCodec>) -> Option<Pt> {
         return None;
     }
     let known = rtc.codec_config().params();
-    media.remote_pts().iter().copied().find(|pt| known.iter().any(|p| p.pt() == *pt && p.spec().codec == wanted))
+    media
+        .remote_pts()
+        .iter()
+        .copied()
+        .find(|pt| known.iter().any(|p| p.pt() == *pt && p.spec().codec == wanted))
 }

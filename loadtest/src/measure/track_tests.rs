@@ -145,7 +145,14 @@ fn foreign_media_is_counted_by_rtp_numbers() {
     for sequence in [70_000, 70_001, 70_003] {
         let at = feed.start + Duration::from_millis(sequence - 70_000);
         let stamp = Err(StampError::Unstamped);
-        feed.meter.on_packet(&Observed { at, sequence, via_rtx: false, bytes: 9, stamp, keyframe: sequence == 70_001 });
+        feed.meter.on_packet(&Observed {
+            at,
+            sequence,
+            via_rtx: false,
+            bytes: 9,
+            stamp,
+            keyframe: sequence == 70_001,
+        });
     }
     let report = feed.report();
     assert_eq!((report.received, report.missing, report.unstamped, report.keyframes), (3, 1, 3, 1));

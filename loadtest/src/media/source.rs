@@ -121,9 +121,10 @@ impl VideoSource {
     }
 
     fn frame(&mut self, captured: Instant, keyframe: bool) -> Vec<MediaPacket> {
-        let oversized = self.config.oversized.filter(|over| {
-            !keyframe && over.every > 0 && self.frame.is_multiple_of(u64::from(over.every))
-        });
+        let oversized = self
+            .config
+            .oversized
+            .filter(|over| !keyframe && over.every > 0 && self.frame.is_multiple_of(u64::from(over.every)));
         let sizes: Vec<usize> = match oversized {
             Some(over) => vec![over.bytes],
             None => packetize::cut(self.frame_bytes(keyframe), self.config.max_payload).collect(),
@@ -142,7 +143,11 @@ impl VideoSource {
             let last = number + 1 == count;
             let place = Place { keyframe, first: number == 0, last, alone: count == 1, frame };
             let stamp = self.stamp(captured, part, keyframe, last);
-            packets.push(self.packet(stamp, captured, packetize::video(self.config.codec, place, &stamp, size)));
+            packets.push(self.packet(
+                stamp,
+                captured,
+                packetize::video(self.config.codec, place, &stamp, size),
+            ));
             part += 1;
         }
         packets

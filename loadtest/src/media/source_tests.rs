@@ -14,7 +14,8 @@ fn the_bit_rate_holds_over_groups_of_pictures() {
     for (codec, mbps, fps, gop) in
         [(VideoCodec::H264, 2, 30, 60), (VideoCodec::Vp8, 1, 25, 50), (VideoCodec::H264, 5, 60, 120)]
     {
-        let config = VideoConfig { codec, bitrate: Bitrate::from_mbps(mbps), fps, gop, ..VideoConfig::default() };
+        let config =
+            VideoConfig { codec, bitrate: Bitrate::from_mbps(mbps), fps, gop, ..VideoConfig::default() };
         let frames = frames(config, 10);
         assert_eq!(frames.len(), 10 * usize::try_from(fps).unwrap());
         let bytes: usize = frames.iter().flatten().map(|packet| packet.payload.len()).sum();

@@ -94,7 +94,8 @@ impl Stamp {
     /// Finds and checks the stamp of a payload, and every byte after it.
     pub fn read(payload: &[u8]) -> Result<Self, StampError> {
         let head = payload.get(..payload.len().min(SEARCH + MAGIC.len())).unwrap_or_default();
-        let start = head.windows(MAGIC.len()).position(|window| window == MAGIC).ok_or(StampError::Unstamped)?;
+        let start =
+            head.windows(MAGIC.len()).position(|window| window == MAGIC).ok_or(StampError::Unstamped)?;
         let body = payload.get(start..).unwrap_or_default();
         let (stamp, fill) = body.split_at_checked(LEN).ok_or(StampError::Checksum)?;
         let (fields, sum) = stamp.split_at_checked(LEN - 5).ok_or(StampError::Checksum)?;

@@ -1,1 +1,53 @@
-//! Many publishers and viewers at once.
+//! Many publishers and viewers at once: a plan, its run, its report and the bounds that judge it.
+
+mod bounds;
+mod engine;
+mod host;
+mod parse;
+mod plan;
+mod render;
+mod report;
+mod tally;
+
+pub use bounds::{Bound, BoundError, Verdict};
+pub use engine::{Progress, run};
+pub use parse::{bit_rate, duration, loss, oversized, ramp};
+pub use plan::{PlanError, RunPlan};
+pub use render::{progress_line, table};
+pub use report::{
+    ClientReport, JoinReport, PacketReport, Percentiles, PublishersReport, RunReport, TargetReport,
+    ViewersReport,
+};
+
+/// Why a run could not be made or measured nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The plan is impossible.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A publisher could not connect, so there is nothing to watch.
+    #[error("publisher {number} could not connect: {error}")]
+    Publisher {
+        /// Its number, from 0.
+        number: u32,
+        /// What happened.
+        error: crate::client::ClientError,
+    },
+    /// The WHEP endpoint cannot be used.
+    #[error("the viewers' endpoint cannot be used: {0}")]
+    Endpoint(crate::client::ClientError),
+    /// No viewer connected.
+    #[error("none of {viewers} viewers connected; most often: {reason}")]
+    NoViewer {
+        /// Viewers that tried.
+        viewers: u32,
+        /// The most frequent reason.
+        reason: String,
+    },
+    /// This host refused something.
+    #[error("{0}")]
+    Host(String),
+    /// The time limit was reached while sessions were still being opened or closed.
+    #[error("the time limit of {0:?} was reached")]
+    TimeLimit(std::time::Duration),
+}

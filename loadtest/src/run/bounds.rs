@@ -1,0 +1,270 @@
+//! Bounds that make the exit status: `loss>0.1%`, `p99>100ms`, `failed>0`.
+//!
+//! A bound names what must not be. Where the figure does not exist, because nothing arrived, the bound is broken too: a
+//! run that measured nothing proves nothing.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use super::RunReport;
+use super::report::Percentiles;
+use crate::num;
+
+/// What a bound can be about, its unit and where its figure is.
+struct Metric {
+    name: &'static str,
+    unit: Unit,
+    get: fn(&RunReport) -> Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Percent,
+    Millis,
+    Count,
+}
+
+fn of(set: Option<&Percentiles>, pick: fn(&Percentiles) -> f64) -> Option<f64> {
+    set.map(pick)
+}
+
+const METRICS: &[Metric] = &[
+    Metric { name: "loss", unit: Unit::Percent, get: |report| report.packets.loss_percent },
+    Metric {
+        name: "loss-before-recovery",
+        unit: Unit::Percent,
+        get: |report| report.packets.loss_before_recovery_percent,
+    },
+    Metric { name: "p50", unit: Unit::Millis, get: |report| of(report.latency_ms.as_ref(), |set| set.p50) },
+    Metric { name: "p90", unit: Unit::Millis, get: |report| of(report.latency_ms.as_ref(), |set| set.p90) },
+    Metric { name: "p99", unit: Unit::Millis, get: |report| of(report.latency_ms.as_ref(), |set| set.p99) },
+    Metric {
+        name: "p99.9",
+        unit: Unit::Millis,
+        get: |report| of(report.latency_ms.as_ref(), |set| set.p999),
+    },
+    Metric { name: "max", unit: Unit::Millis, get: |report| of(report.latency_ms.as_ref(), |set| set.max) },
+    Metric {
+        name: "first-packet-p50",
+        unit: Unit::Millis,
+        get: |report| of(report.join.first_packet_ms.as_ref(), |set| set.p50),
+    },
+    Metric {
+        name: "first-packet-p99",
+        unit: Unit::Millis,
+        get: |report| of(report.join.first_packet_ms.as_ref(), |set| set.p99),
+    },
+    Metric {
+        name: "first-keyframe-p50",
+        unit: Unit::Millis,
+        get: |report| of(report.join.first_keyframe_ms.as_ref(), |set| set.p50),
+    },
+    Metric {
+        name: "first-keyframe-p99",
+        unit: Unit::Millis,
+        get: |report| of(report.join.first_keyframe_ms.as_ref(), |set| set.p99),
+    },
+    Metric {
+        name: "gap-p50",
+        unit: Unit::Millis,
+        get: |report| of(report.longest_gap_ms.as_ref(), |set| set.p50),
+    },
+    Metric {
+        name: "gap-p99",
+        unit: Unit::Millis,
+        get: |report| of(report.longest_gap_ms.as_ref(), |set| set.p99),
+    },
+    Metric {
+        name: "gap-max",
+        unit: Unit::Millis,
+        get: |report| of(report.longest_gap_ms.as_ref(), |set| set.max),
+    },
+    Metric { name: "failed", unit: Unit::Count, get: |report| Some(num::float(report.viewers.failed)) },
+    Metric { name: "silent", unit: Unit::Count, get: |report| Some(num::float(report.viewers.silent)) },
+    Metric { name: "ended", unit: Unit::Count, get: |report| Some(num::float(report.viewers.ended_early)) },
+    Metric {
+        name: "duplicates",
+        unit: Unit::Count,
+        get: |report| Some(num::float(report.packets.duplicates)),
+    },
+    Metric {
+        name: "mismatched",
+        unit: Unit::Count,
+        get: |report| Some(num::float(report.packets.mismatched)),
+    },
+    Metric {
+        name: "out-of-order",
+        unit: Unit::Count,
+        get: |report| Some(num::float(report.packets.out_of_order)),
+    },
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Comparison {
+    Above,
+    AtLeast,
+    Below,
+    AtMost,
+}
+
+/// A condition under which a run fails.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bound {
+    text: String,
+    metric: &'static str,
+    comparison: Comparison,
+    value: f64,
+}
+
+/// Why a text is no bound.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no bound: {why}")]
+pub struct BoundError {
+    /// What was given.
+    pub text: String,
+    /// What is wrong and what would be right.
+    pub why: String,
+}
+
+/// How a run stood against a bound.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verdict {
+    /// The bound as it was given.
+    pub bound: String,
+    /// The figure, in per cent, milliseconds or a count; none where nothing was measured.
+    pub value: Option<f64>,
+    /// The run broke it.
+    pub broken: bool,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.broken { "broken" } else { "kept" };
+        match self.value {
+            Some(value) => write!(f, "{word}: {} (it is {value:.3})", self.bound),
+            None => write!(f, "{word}: {} (nothing was measured)", self.bound),
+        }
+    }
+}
+
+impl FromStr for Bound {
+    type Err = BoundError;
+
+    fn from_str(text: &str) -> Result<Self, BoundError> {
+        let bad = |why: String| BoundError { text: text.to_owned(), why };
+        let compact: String = text.chars().filter(|character| !character.is_whitespace()).collect();
+        let operator =
+            compact.find(['<', '>']).ok_or_else(|| bad("it needs < or >, as in loss>0.1%".into()))?;
+        let (name, rest) = compact.split_at_checked(operator).unwrap_or((&compact, ""));
+        let (comparison, value) = if let Some(value) = rest.strip_prefix(">=") {
+            (Comparison::AtLeast, value)
+        } else if let Some(value) = rest.strip_prefix("<=") {
+            (Comparison::AtMost, value)
+        } else if let Some(value) = rest.strip_prefix('>') {
+            (Comparison::Above, value)
+        } else {
+            (Comparison::Below, rest.trim_start_matches('<'))
+        };
+        let metric = METRICS.iter().find(|metric| metric.name == name).ok_or_else(|| {
+            let names: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+            bad(format!("there is no figure {name:?}; there are {}", names.join(", ")))
+        })?;
+        let value = in_unit(metric.unit, value).map_err(bad)?;
+        Ok(Self { text: text.trim().to_owned(), metric: metric.name, comparison, value })
+    }
+}
+
+fn in_unit(unit: Unit, text: &str) -> Result<f64, String> {
+    let parse = |digits: &str| digits.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
+    let (parsed, example) = match unit {
+        Unit::Percent => (text.strip_suffix('%').and_then(parse), "a share, such as 0.1%"),
+        Unit::Count => (parse(text), "a number, such as 0"),
+        Unit::Millis => (super::duration(text).ok().map(num::millis), "a time, such as 100ms or 2s"),
+    };
+    parsed.ok_or_else(|| format!("{text:?} should be {example}"))
+}
+
+impl Bound {
+    /// How a run stands against this bound.
+    pub fn judge(&self, report: &RunReport) -> Verdict {
+        let value =
+            METRICS.iter().find(|metric| metric.name == self.metric).and_then(|metric| (metric.get)(report));
+        let broken = value.is_none_or(|value| match self.comparison {
+            Comparison::Above => value > self.value,
+            Comparison::AtLeast => value >= self.value,
+            Comparison::Below => value < self.value,
+            Comparison::AtMost => value <= self.value,
+        });
+        Verdict { bound: self.text.clone(), value, broken }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> RunReport {
+        let mut report = RunReport::default();
+        report.packets.loss_percent = Some(0.1);
+        report.latency_ms =
+            Some(Percentiles { count: 9, p50: 4.0, p90: 5.0, p99: 100.0, p999: 101.0, max: 250.0 });
+        report.viewers.failed = 2;
+        report
+    }
+
+    fn broken(text: &str) -> bool {
+        text.parse::<Bound>().unwrap().judge(&report()).broken
+    }
+
+    #[test]
+    fn bounds_are_broken_beyond_their_value_only() {
+        for (text, expected) in [
+            ("loss>0.1%", false),
+            ("loss>=0.1%", true),
+            ("loss > 0.09 %", true),
+            ("p99>100ms", false),
+            ("p99>99ms", true),
+            ("p99>0.1s", false),
+            ("p50<5ms", true),
+            ("p50<=3.9ms", false),
+            ("max>250ms", false),
+            ("failed>1", true),
+            ("failed>2", false),
+        ] {
+            assert_eq!(broken(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_figure_that_does_not_exist_breaks_its_bound() {
+        assert!(broken("first-keyframe-p99>10s"));
+        let verdict = "loss<=100%".parse::<Bound>().unwrap().judge(&RunReport::default());
+        assert!(verdict.broken && verdict.value.is_none());
+    }
+
+    #[test]
+    fn what_is_no_bound_says_what_would_be_one() {
+        for (text, says) in [
+            ("", "needs < or >"),
+            ("loss", "needs < or >"),
+            ("losss>1%", "there are loss,"),
+            ("loss>1", "such as 0.1%"),
+            ("p99>100", "such as 100ms"),
+            ("failed>none", "such as 0"),
+            ("loss>-1%", "such as 0.1%"),
+            ("loss>NaN%", "such as 0.1%"),
+        ] {
+            let error = text.parse::<Bound>().unwrap_err().to_string();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_figure_has_a_name_of_its_own() {
+        for (place, metric) in METRICS.iter().enumerate() {
+            assert!(METRICS[place + 1..].iter().all(|other| other.name != metric.name));
+        }
+    }
+}

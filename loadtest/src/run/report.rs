@@ -1,0 +1,186 @@
+//! What a run found: one JSON object, documented in `docs/loadtest.md`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::Verdict;
+use crate::measure::Histogram;
+use crate::num;
+
+/// Percentiles in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Percentiles {
+    /// Values counted.
+    pub count: u64,
+    /// Median.
+    pub p50: f64,
+    /// 90th percentile.
+    pub p90: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// 99.9th percentile.
+    pub p999: f64,
+    /// Longest.
+    pub max: f64,
+}
+
+impl Percentiles {
+    /// Of a histogram; `None` where nothing was counted.
+    pub fn of(histogram: &Histogram) -> Option<Self> {
+        let at = |fraction: f64| histogram.quantile(fraction).map(num::millis);
+        Some(Self {
+            count: histogram.len(),
+            p50: at(0.5)?,
+            p90: at(0.9)?,
+            p99: at(0.99)?,
+            p999: at(0.999)?,
+            max: num::millis(histogram.max()?),
+        })
+    }
+}
+
+/// What was aimed at.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct TargetReport {
+    /// WHIP endpoint, if this run published.
+    pub whip: Option<String>,
+    /// WHEP endpoint.
+    pub whep: String,
+}
+
+/// The publishers.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct PublishersReport {
+    /// Publishers of the plan.
+    pub wanted: u64,
+    /// Those whose session ended before the run did.
+    pub ended_early: u64,
+    /// Packets sent.
+    pub packets: u64,
+    /// Payload bytes sent.
+    pub bytes: u64,
+    /// Keyframes sent.
+    pub keyframes: u64,
+    /// PLI and FIR that came.
+    pub keyframe_requests: u64,
+    /// Longest time by which a packet left later than it was due.
+    pub worst_lateness_ms: f64,
+}
+
+/// The viewers.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct ViewersReport {
+    /// Viewers of the plan.
+    pub wanted: u64,
+    /// Those that connected.
+    pub connected: u64,
+    /// Those that did not.
+    pub failed: u64,
+    /// Connected ones whose session ended before the run did.
+    pub ended_early: u64,
+    /// Connected ones with a track that received nothing.
+    pub silent: u64,
+    /// Why viewers failed or ended, and how many.
+    pub reasons: BTreeMap<String, u64>,
+}
+
+/// Packets of all viewers together.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct PacketReport {
+    /// What each viewer should have received from its first packet to the last that was sent.
+    pub expected: u64,
+    /// Different packets that came.
+    pub received: u64,
+    /// Packets that never came.
+    pub lost: u64,
+    /// Lost of expected.
+    pub loss_percent: Option<f64>,
+    /// Packets that did not come by first transmission.
+    pub lost_before_recovery: u64,
+    /// The same, of expected.
+    pub loss_before_recovery_percent: Option<f64>,
+    /// Packets that came as retransmissions.
+    pub recovered: u64,
+    /// Packets that came more than once.
+    pub duplicates: u64,
+    /// Packets whose RTP numbers contradict the order of capture.
+    pub out_of_order: u64,
+    /// Payloads that are not what was sent.
+    pub mismatched: u64,
+    /// Packets of other media.
+    pub unstamped: u64,
+    /// Packets that could not be decrypted or belong to no track.
+    pub rejected: u64,
+    /// Datagrams that this run dropped on purpose.
+    pub injected_loss: u64,
+    /// Payload bits received a second, all viewers together, over the whole run.
+    pub bits_per_second: u64,
+}
+
+/// Phases of joining, from when the join was due.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct JoinReport {
+    /// To the SDP answer.
+    pub answered_ms: Option<Percentiles>,
+    /// To a working ICE pair.
+    pub ice_ms: Option<Percentiles>,
+    /// To SRTP keys.
+    pub connected_ms: Option<Percentiles>,
+    /// To the first packet of any track.
+    pub first_packet_ms: Option<Percentiles>,
+    /// To the first packet of the first keyframe.
+    pub first_keyframe_ms: Option<Percentiles>,
+}
+
+/// This side of the run.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct ClientReport {
+    /// Cores' worth of CPU used on average.
+    pub cpu_cores: Option<f64>,
+    /// Cores of this host.
+    pub host_cores: u64,
+    /// Threads that drove viewers.
+    pub threads: u64,
+    /// Datagrams that this host dropped at full receive buffers.
+    pub socket_drops: Option<u64>,
+}
+
+/// What a run found.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct RunReport {
+    /// Version of this object: 1.
+    pub schema: u32,
+    /// What was aimed at.
+    pub target: TargetReport,
+    /// From the first join to the end of measuring.
+    pub seconds: f64,
+    /// The run was stopped by hand.
+    pub interrupted: bool,
+    /// The publishers.
+    pub publishers: PublishersReport,
+    /// The viewers.
+    pub viewers: ViewersReport,
+    /// Packets of all viewers together.
+    pub packets: PacketReport,
+    /// From scheduled capture to arrival, all packets of all viewers.
+    pub latency_ms: Option<Percentiles>,
+    /// Phases of joining.
+    pub join: JoinReport,
+    /// The longest gap of each viewer's tracks.
+    pub longest_gap_ms: Option<Percentiles>,
+    /// This side.
+    pub client: ClientReport,
+    /// Why the figures do not speak of the server.
+    pub invalid: Vec<String>,
+    /// How the run stood against its bounds.
+    pub bounds: Vec<Verdict>,
+}
+
+impl RunReport {
+    /// A bound is broken, or the run is invalid though bounds were set.
+    pub fn failed(&self) -> bool {
+        !self.bounds.is_empty()
+            && (!self.invalid.is_empty() || self.bounds.iter().any(|verdict| verdict.broken))
+    }
+}

@@ -1,0 +1,129 @@
+//! From what each viewer and publisher saw to one report.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::report::{JoinReport, PacketReport, Percentiles, PublishersReport, ViewersReport};
+use crate::client::{PublisherStats, SessionState, ViewerReport};
+use crate::measure::{Histogram, TrackReport};
+use crate::num;
+
+/// Sums over viewers.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub viewers: ViewersReport,
+    pub packets: PacketReport,
+    pub latency: Histogram,
+    bytes: u64,
+    answered: Histogram,
+    ice: Histogram,
+    connected: Histogram,
+    first_packet: Histogram,
+    first_keyframe: Histogram,
+    gap: Histogram,
+}
+
+impl Tally {
+    /// A viewer that could not connect.
+    pub fn failed(&mut self, class: String) {
+        self.viewers.failed += 1;
+        *self.viewers.reasons.entry(class).or_default() += 1;
+    }
+
+    /// A viewer that connected. `sent` is what publishers sent, by their number.
+    pub fn viewer(&mut self, report: &ViewerReport, sent: &HashMap<u64, PublisherStats>) {
+        self.viewers.connected += 1;
+        if let SessionState::Ended(reason) = &report.state {
+            self.viewers.ended_early += 1;
+            *self.viewers.reasons.entry(format!("ended: {reason}")).or_default() += 1;
+        }
+        self.viewers.silent += u64::from(report.tracks.iter().any(|track| track.received == 0));
+        self.packets.injected_loss += report.injected_loss + report.injected_rtx_loss;
+        self.packets.rejected += report.unmapped;
+        for (histogram, value) in [
+            (&mut self.answered, report.answered),
+            (&mut self.ice, report.ice),
+            (&mut self.connected, report.connected),
+            (&mut self.first_packet, report.tracks.iter().filter_map(|track| track.first_packet).min()),
+            (&mut self.first_keyframe, report.video().and_then(|track| track.first_keyframe)),
+        ] {
+            value.into_iter().for_each(|value| histogram.record(value));
+        }
+        report.tracks.iter().for_each(|track| self.track(track, sent));
+    }
+
+    fn track(&mut self, track: &TrackReport, sent: &HashMap<u64, PublisherStats>) {
+        if track.received == 0 {
+            return;
+        }
+        // What the publisher sent behind the last packet that came is lost too.
+        let publisher = track.segments.last().and_then(|segment| sent.get(&segment.publisher));
+        let last_sent = publisher.and_then(|stats| stats.track(track.kind).last_index);
+        let lost = last_sent.map_or(track.missing, |last| track.missing_up_to(last));
+        let packets = &mut self.packets;
+        packets.received += track.received;
+        packets.lost += lost;
+        packets.expected += track.received + lost;
+        packets.recovered += track.recovered_by_rtx;
+        packets.lost_before_recovery += track.recovered_by_rtx + lost;
+        packets.duplicates += track.duplicates;
+        packets.out_of_order += track.out_of_order_after_recovery;
+        packets.mismatched += track.payload_mismatch;
+        packets.unstamped += track.unstamped;
+        packets.rejected += track.rejected;
+        self.bytes += track.bytes;
+        self.latency.merge(&track.latency);
+        self.gap.record(track.longest_gap);
+    }
+
+    /// Percentages and rates; `elapsed` is the time over which packets came.
+    pub fn finish(mut self, elapsed: Duration) -> Finished {
+        let packets = &mut self.packets;
+        let percent = |part: u64, of: u64| (of > 0).then(|| num::float(part) * 100.0 / num::float(of));
+        packets.loss_percent = percent(packets.lost, packets.expected);
+        packets.loss_before_recovery_percent = percent(packets.lost_before_recovery, packets.expected);
+        packets.bits_per_second = num::count(num::float(self.bytes) * 8.0 / elapsed.as_secs_f64().max(0.001));
+        Finished {
+            viewers: self.viewers,
+            packets: self.packets,
+            latency: Percentiles::of(&self.latency),
+            join: JoinReport {
+                answered_ms: Percentiles::of(&self.answered),
+                ice_ms: Percentiles::of(&self.ice),
+                connected_ms: Percentiles::of(&self.connected),
+                first_packet_ms: Percentiles::of(&self.first_packet),
+                first_keyframe_ms: Percentiles::of(&self.first_keyframe),
+            },
+            longest_gap: Percentiles::of(&self.gap),
+        }
+    }
+}
+
+/// A tally that is complete.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub viewers: ViewersReport,
+    pub packets: PacketReport,
+    pub latency: Option<Percentiles>,
+    pub join: JoinReport,
+    pub longest_gap: Option<Percentiles>,
+}
+
+/// Sums over publishers.
+pub(super) fn publishers(
+    wanted: u32,
+    ended_early: u64,
+    sent: &HashMap<u64, PublisherStats>,
+) -> PublishersReport {
+    let mut report = PublishersReport { wanted: wanted.into(), ended_early, ..PublishersReport::default() };
+    for stats in sent.values() {
+        for track in [&stats.video, &stats.audio] {
+            report.packets += track.packets;
+            report.bytes += track.bytes;
+        }
+        report.keyframes += stats.video.keyframes;
+        report.keyframe_requests += stats.keyframe_requests;
+        report.worst_lateness_ms = report.worst_lateness_ms.max(num::millis(stats.worst_lateness));
+    }
+    report
+}

@@ -1,0 +1,173 @@
+//! Whole runs of the program against a scripted server: figures, exit statuses and words.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+mod fixture;
+
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use fixture::{Fixture, Script};
+use serde_json::Value;
+
+async fn loadtest(arguments: &[&str]) -> Output {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_freshet-loadtest"));
+    let running = command.args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
+    tokio::time::timeout(Duration::from_secs(60), running).await.expect("the program ends").unwrap()
+}
+
+async fn run(server: &Fixture, arguments: &[&str]) -> Output {
+    let (whip, whep) = (server.url("/whip/room"), server.url("/whep/room"));
+    let mut all = vec!["run", "--whip", &whip, "--whep", &whep, "--duration", "2s", "--threads", "1"];
+    all.extend(arguments);
+    loadtest(&all).await
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+fn words(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clean_run_reports_every_packet_and_exits_with_0() {
+    let server = Fixture::start(Script::default()).await;
+    let bounds =
+        ["--fail-if", "loss>0%", "--fail-if", "p99>500ms", "--fail-if", "failed>0", "--fail-if", "silent>0"];
+    let arguments =
+        [&["--viewers", "6", "--ramp", "20/s", "--json", "--bitrate", "500k"][..], &bounds].concat();
+    let output = run(&server, &arguments).await;
+    let report = json(&output);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(report["schema"], 1);
+    assert_eq!(report["viewers"]["connected"], 6);
+    assert_eq!((&report["packets"]["lost"], &report["packets"]["loss_percent"]), (&0.into(), &0.0.into()));
+    assert_eq!(report["packets"]["mismatched"], 0);
+    assert!(report["packets"]["received"].as_u64().unwrap() > 6 * 150, "{report}");
+    assert!(report["latency_ms"]["p50"].as_f64().unwrap() < 100.0);
+    assert_eq!(report["join"]["first_keyframe_ms"]["count"], 6);
+    assert_eq!(report["client"]["socket_drops"], 0);
+    assert_eq!(report["bounds"].as_array().unwrap().len(), 4);
+    // Publisher and viewers said goodbye.
+    assert_eq!(server.count(|counters| &counters.deletes), 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_bound_is_named_and_exits_with_1() {
+    let server = Fixture::start(Script { lose_every: Some(50), ..Script::default() }).await;
+    let bounds = ["--fail-if", "loss>1.5%", "--fail-if", "p99<=0ms"];
+    let arguments = [&["--viewers", "3", "--ramp", "storm", "--no-audio"][..], &bounds].concat();
+    let output = run(&server, &arguments).await;
+    let (table, said) = words(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("bound broken: loss>1.5% (it is "), "{said}");
+    assert!(!said.contains("p99<=0ms"), "a bound that is kept is not complained about: {said}");
+    assert!(table.contains("3 of 3 connected, 0 failed"), "{table}");
+    assert!(said.lines().any(|line| line.contains("3 watching, 0 joining")), "a line each second: {said}");
+    let lost = table.lines().find(|line| line.starts_with("lost ")).unwrap();
+    let percent: f64 =
+        lost.split(['(', ' ']).find_map(|word| word.parse().ok().filter(|_| word.contains('.'))).unwrap();
+    assert!((1.7..2.3).contains(&percent), "every 50th packet is 2 %: {lost}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn loss_on_purpose_is_seeded_and_recovered() {
+    let server = Fixture::start(Script::default()).await;
+    let arguments = ["--viewers", "2", "--loss", "2%", "--seed", "5", "--no-audio", "--json", "--quiet"];
+    let output = run(&server, &arguments).await;
+    let (report, (_, said)) = (json(&output), words(&output));
+    assert_eq!(said, "", "--quiet is quiet");
+    let injected = report["packets"]["injected_loss"].as_u64().unwrap();
+    assert!(injected > 5);
+    assert_eq!(report["packets"]["lost"], 0, "{report}");
+    assert!(report["packets"]["recovered"].as_u64().unwrap().abs_diff(injected) <= 4, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn viewers_that_fail_are_counted_by_reason() {
+    let server = Fixture::start(Script { busy: 4, ..Script::default() }).await;
+    // The publisher is patient; so many viewers as are left of the four refusals are not.
+    let (whip, whep) = (server.url("/whip/room"), server.url("/whep/room"));
+    let publish =
+        ["run", "--whip", &whip, "--whep", &whep, "--viewers", "1", "--retry-for", "0s", "--duration", "1s"];
+    let output = loadtest(&publish).await;
+    let (_, said) = words(&output);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        said.contains("publisher 0 could not connect")
+            && said.contains("503")
+            && said.contains("over-capacity"),
+        "{said}"
+    );
+    let watch =
+        ["run", "--whep", &whep, "--viewers", "3", "--retry-for", "0s", "--duration", "1s", "--quiet"];
+    let output = loadtest(&watch).await;
+    let (_, said) = words(&output);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("none of 3 viewers connected; most often: HTTP 503 over-capacity"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_usage_and_unreachable_targets_exit_with_2_in_one_line() {
+    let near = "http://127.0.0.1:9/whep/room";
+    let cases: &[(&[&str], &str)] = &[
+        (&["run"], "--whep"),
+        (&["run", "--whep", "https://127.0.0.1/whep/room"], "https is not supported yet"),
+        (&["run", "--whep", "nonsense"], "http://"),
+        (&["run", "--whep", "http://192.0.2.1/whep/room"], "--i-own-the-target"),
+        (&["run", "--whep", near, "--viewers", "2", "--duration", "1s"], "unreachable"),
+        (&["run", "--whip", near, "--whep", near], "cannot be reached"),
+        (&["run", "--whip", near, "--whep", near, "--publishers", "2"], "{n}"),
+        (&["run", "--whep", near, "--viewers", "0"], "out of range"),
+        (&["run", "--whep", near, "--fail-if", "latency>1"], "there is no figure"),
+        (&["run", "--whep", near, "--ramp", "fast"], "50/s"),
+        (&["run", "--whep", near, "--duration", "30"], "30s"),
+        (&["run", "--whep", near, "--no-video", "--no-audio"], "cannot be used with"),
+        (&["run", "--whep", near, "--duration", "30s", "--time-limit", "10s"], "time limit"),
+    ];
+    for (arguments, says) in cases {
+        let began = Instant::now();
+        let output = loadtest(arguments).await;
+        let (table, said) = words(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(says), "{arguments:?}: {said}");
+        assert_eq!(table, "", "nothing that a script could take for a report");
+        assert!(began.elapsed() < Duration::from_secs(10), "{arguments:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_never_answers_is_left_in_time() {
+    let server = Fixture::start(Script::default()).await;
+    let silent = server.url("/silent");
+    let arguments = [
+        "run",
+        "--whep",
+        &silent,
+        "--viewers",
+        "2",
+        "--duration",
+        "1s",
+        "--http-timeout",
+        "500ms",
+        "--quiet",
+    ];
+    let began = Instant::now();
+    let output = loadtest(&arguments).await;
+    let (_, said) = words(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("most often: timeout: POST"), "{said}");
+    assert!(began.elapsed() < Duration::from_secs(8));
+}
+
+#[tokio::test]
+async fn the_help_teaches() {
+    let output = loadtest(&["run", "--help"]).await;
+    let (help, _) = words(&output);
+    for part in ["Examples:", "--fail-if 'loss>0.1%'", "Exit status:", "--i-own-the-target", "{n}"] {
+        assert!(help.contains(part), "{part} in {help}");
+    }
+}
