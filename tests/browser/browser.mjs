@@ -33,7 +33,12 @@ export async function launch({ autoplay = true, context = {}, flags = [] } = {})
     args: [...FLAGS, ...flags, ...(autoplay ? ['--autoplay-policy=no-user-gesture-required'] : [])],
     ...context,
   });
+  // A studio that is live asks before it is left; nobody is there to answer.
+  browser.on('page', (page) => page.on('dialog', (dialog) => dialog.accept().catch(() => {})));
   const close = async () => {
+    // Pages are left as people leave them, so that their sessions end now and not by a time-out.
+    await Promise.all(browser.pages().map((page) => page.goto('about:blank', { timeout: 3_000 }).catch(() => {})));
+    await sleep(200);
     await browser.close().catch(() => {});
     await rm(profile, { recursive: true, force: true, maxRetries: 5 }).catch(() => {});
   };

@@ -74,6 +74,15 @@ await run(
     await guest.locator('.player[data-picture=picture]').waitFor({ timeout: 15_000 });
     step('the picture comes back');
 
+    const seen = async () => (await other.locator('.side .viewers').textContent()) ?? '';
+    await until('the studio counts its viewer', async () => (await seen()) === '1 viewer');
+    const guest2 = await guestBrowser.newPage();
+    await guest2.goto(new URL(`watch/${room}`, watchAt).href);
+    await until('the studio counts two viewers', async () => (await seen()) === '2 viewers');
+    await guest2.goto('about:blank');
+    await until('the studio sees a viewer leave', async () => (await seen()) === '1 viewer', { timeoutMs: 8_000 });
+    step('whoever leaves is gone at once');
+
     if (mock !== null) {
       const whep = mock.requests.filter(({ method, path }) => method === 'POST' && path.startsWith('/whep/')).length;
       const session = await guest.evaluate(() => performance.getEntriesByType('resource').findLast(({ name }) => name.includes('/sessions/'))?.name);
