@@ -58,7 +58,7 @@ async fn page(State(policy): Policy, headers: HeaderMap) -> Response {
     serve("index.html", REVALIDATE, &policy, &headers)
 }
 
-/// The same page one folder deeper: its links are relative, so that any path prefix works.
+/// The same page with links that are right one level down, so that any path prefix works.
 async fn watch(State(policy): Policy, headers: HeaderMap) -> Response {
     serve("watch/index.html", REVALIDATE, &policy, &headers)
 }

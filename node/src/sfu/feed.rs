@@ -88,7 +88,8 @@ impl Sfu {
         if let Some(start) = start {
             let unsent = lane.fresh.first().map_or(u64::MAX, |p| p.index);
             for packet in lane.ring.iter_from(start).filter(|p| p.index < unsent) {
-                self.link_packets.push(LinkPacket { link, alias, lane: id, packet: packet.clone() });
+                let (kind, packet) = (lane.kind, packet.clone());
+                self.link_packets.push(LinkPacket { link, alias, lane: id, kind, packet });
             }
         } else if lane.kind == MediaKind::Video {
             self.want_keyframe(now, at);
@@ -199,8 +200,8 @@ impl Sfu {
         let mut fresh = std::mem::take(&mut lane.fresh);
         for (link, alias) in &lane.links {
             for packet in &fresh {
-                let packet = packet.clone();
-                self.link_packets.push(LinkPacket { link: *link, alias: *alias, lane: lane.id, packet });
+                let (kind, packet) = (lane.kind, packet.clone());
+                self.link_packets.push(LinkPacket { link: *link, alias: *alias, lane: lane.id, kind, packet });
             }
         }
         let joiners = std::mem::take(&mut lane.joiners);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use freshet_cluster::room::EndReason;
 use freshet_cluster::{Identity, RoomId, SessionId, StreamId};
-use freshet_relay_proto::track::TrackInfo;
+use freshet_relay_proto::track::{MediaKind, TrackInfo};
 
 use crate::agent::{Lane as LaneId, Link, StreamKey};
 use crate::media::clock::{Skew, Wall};
@@ -39,6 +39,8 @@ pub struct LinkPacket {
     pub alias: u32,
     /// Track and layer.
     pub lane: LaneId,
+    /// Sound or picture: a link that is too slow drops picture first.
+    pub kind: MediaKind,
     /// The packet, shared with the ring.
     pub packet: Arc<Packet>,
 }

@@ -40,5 +40,5 @@ pub(super) fn send(media: &MediaOut, out: &LinkPacket) {
         capture: capture.0,
         exts: Carried { audio_level, orientation, playout_delay },
     };
-    media.try_send(header, payload.clone());
+    media.try_send(out.kind, header, payload.clone());
 }
