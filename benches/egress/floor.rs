@@ -52,10 +52,9 @@ impl Floor {
         }
     }
 
-    /// Sends the trace to every viewer. Returns the packets sent.
-    pub fn send(&mut self, trace: &Trace) -> usize {
+    /// Sends the trace to every viewer and tells `sent` after each moment how many packets that were.
+    pub fn send(&mut self, trace: &Trace, mut sent: impl FnMut(usize)) {
         let Self { socket, viewers, arena, headers, vectors, controls } = self;
-        let mut sent = 0;
         for moment in &trace.moments {
             for viewers in viewers.chunks_mut(BATCH) {
                 let parts = headers.iter_mut().zip(vectors.iter_mut()).zip(controls.iter_mut());
@@ -73,7 +72,6 @@ impl Floor {
                             &packet.payload,
                         );
                     }
-                    sent += moment.len();
                     *vector = libc::iovec { iov_base: place.as_mut_ptr().cast(), iov_len: len };
                     let message = &mut header.msg_hdr;
                     message.msg_name = (&raw mut viewer.address).cast();
@@ -85,8 +83,8 @@ impl Floor {
                 }
                 flush(socket, &mut headers[..viewers.len()]);
             }
+            sent(moment.len() * viewers.len());
         }
-        sent
     }
 }
 

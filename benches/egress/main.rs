@@ -5,6 +5,8 @@
 //! (rewriting, header, seal), trains, socket. Both run in one process on one core, turn by turn, with the same kind
 //! of sink, and the CPU time of the sending thread is divided by the packets sent.
 //!
+//! Our way may allocate once for each packet that comes in, and not at all for each viewer: more stops the run.
+//!
 //! `--quick` (and a run by `cargo test`) checks that every packet arrives and prints figures that mean little.
 //! `--record` writes the table into `benches/README.md`. `target/bench/summary.json` is always written.
 #![allow(
@@ -19,6 +21,7 @@
     reason = "a measuring program: the floor is bare system calls, and a wrong assumption should stop it"
 )]
 
+mod allocations;
 mod floor;
 mod measure;
 mod ours;
@@ -30,6 +33,9 @@ use measure::{Samples, pin, thread_cpu};
 use report::Row;
 use sinks::{Reading, Sinks};
 use trace::Trace;
+
+#[global_allocator]
+static ALLOCATOR: allocations::Counting = allocations::Counting;
 
 /// The core that sends, and the one that reads what was sent.
 const SENDER_CORE: usize = 0;
@@ -85,25 +91,32 @@ async fn compare(settings: &Settings, trace: &Trace, viewers: usize, reading: Re
     let (mut of_floor, mut of_ours) = (Samples::default(), Samples::default());
     // One turn of each to warm up, not counted.
     for turn in 0..=settings.repetitions {
-        let start = thread_cpu();
-        let sent = floor.send(trace);
-        let middle = thread_cpu();
-        assert_eq!(sent, packets, "the floor sends every packet");
-        if settings.quick {
-            sinks.expect(packets);
-        }
-        let begin = thread_cpu();
-        let sent = ours.send(trace).await;
-        let end = thread_cpu();
-        assert_eq!(sent, packets, "our egress sends every packet");
-        if settings.quick {
-            sinks.expect(packets);
-        }
+        let floor = measured(&sinks, packets, |sent| floor.send(trace, sent));
+        let made = allocations::made();
+        let ours = measured(&sinks, packets, |sent| ours.send(trace, sent));
+        let made = allocations::made() - made;
         if turn > 0 {
-            let each = |nanos: u64| nanos as f64 / 1e3 / packets as f64;
-            of_floor.push(each(middle - start));
-            of_ours.push(each(end - begin));
+            // One for the packet itself, however many viewers it goes to, and a few while the rings grow.
+            let allowed = trace.packets() + 20;
+            assert!(made <= allowed, "{made} allocations for {} packets", trace.packets());
+            of_floor.push(floor);
+            of_ours.push(ours);
         }
     }
     Row { viewers, reading, packets_per_train: ours.packets_per_train(), floor: of_floor, ours: of_ours }
+}
+
+/// CPU time of one turn, in microseconds a packet. Between two moments the readers catch up, off the clock: nothing is
+/// dropped, and they have gone to sleep before the next moment, as receivers of a live stream have.
+fn measured(sinks: &Sinks, packets: usize, send: impl FnOnce(&mut dyn FnMut(usize))) -> f64 {
+    let (mut nanos, mut count) = (0, 0);
+    let mut start = thread_cpu();
+    send(&mut |sent| {
+        nanos += thread_cpu() - start;
+        count += sent;
+        sinks.expect(sent);
+        start = thread_cpu();
+    });
+    assert_eq!(count, packets, "every packet is sent");
+    nanos as f64 / 1e3 / packets as f64
 }

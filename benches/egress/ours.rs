@@ -64,9 +64,8 @@ impl Ours {
         }
     }
 
-    /// Sends the trace to every viewer. Returns the packets sent.
-    pub async fn send(&mut self, trace: &Trace) -> usize {
-        let before = self.sent.1;
+    /// Sends the trace to every viewer and tells `told` after each moment how many packets that were.
+    pub fn send(&mut self, trace: &Trace, mut told: impl FnMut(usize)) {
         for moment in &trace.moments {
             self.now += Duration::from_millis(12);
             let (first_video, first_audio) = (next(&self.video), next(&self.audio));
@@ -77,6 +76,7 @@ impl Ours {
             }
             self.video.expire(self.now);
             self.audio.expire(self.now);
+            let before = self.sent.1;
             let Self { socket, batch, trains, sent, .. } = self;
             let mut depart = |trains: &mut Trains| flush(socket, batch, trains, sent);
             for viewer in &mut self.viewers {
@@ -91,9 +91,9 @@ impl Ours {
                 trains.end();
             }
             depart(trains);
+            told(self.sent.1 - before);
         }
         self.base = self.base.wrapping_add(trace.moments.len() as u32 * 3_000);
-        self.sent.1 - before
     }
 
     /// How full trains were, on average.
