@@ -8,16 +8,15 @@ const PLACEHOLDER: &str = "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"
 
 fn main() -> io::Result<()> {
     let dist = Path::new("../web/dist");
-    let index = dist.join("index.html");
-    if !index.exists() {
-        fs::create_dir_all(dist)?;
-        fs::write(&index, PLACEHOLDER)?;
-    }
-    // New files appear only by a new build of the pages, which writes the index.
-    for path in ["build.rs", "../web/dist", "../web/dist/index.html", "../web/dist/assets"] {
-        if Path::new(path).exists() {
-            println!("cargo::rerun-if-changed={path}");
+    for page in ["index.html", "watch/index.html"].map(|page| dist.join(page)) {
+        if !page.exists() {
+            fs::create_dir_all(page.parent().unwrap_or(dist))?;
+            fs::write(&page, PLACEHOLDER)?;
         }
+    }
+    // New files appear only by a new build of the pages, which writes the pages anew.
+    for path in ["build.rs", "../web/dist", "../web/dist/index.html", "../web/dist/watch/index.html"] {
+        println!("cargo::rerun-if-changed={path}");
     }
     Ok(())
 }

@@ -61,6 +61,7 @@ enum Event {
     BusAway(Duration),
     BusBack,
     Wipe,
+    Amnesia(usize),
     AllLeave,
 }
 
@@ -161,7 +162,8 @@ impl World {
                 0..5 => Event::Kill,
                 5..8 => Event::CutOff,
                 8 => Event::BusAway(Duration::from_secs(self.rng.random_range(3..15))),
-                _ => Event::Wipe,
+                _ if self.rng.random_bool(0.5) => Event::Wipe,
+                _ => Event::Amnesia(self.rng.random_range(0..self.coordinators.len())),
             };
             self.queue.push(Duration::from_secs(at), event);
             at += self.rng.random_range(3..12);
@@ -228,6 +230,7 @@ impl World {
             }
             Event::BusBack => self.bus_away = false,
             Event::Wipe => self.wipe(),
+            Event::Amnesia(index) => self.amnesia(index),
             Event::AllLeave => self.nodes.values_mut().for_each(|node| node.sessions.clear()),
         }
     }
@@ -381,8 +384,27 @@ impl World {
         }
         self.report.fired.count("store wiped");
         self.store.wipe();
+        if self.rng.random_bool(0.4) {
+            // Every memory of the plans but the nodes' own is lost.
+            self.report.fired.count("store wiped and all coordinators started again");
+            for index in 0..self.coordinators.len() {
+                self.amnesia(index);
+            }
+            return;
+        }
         let listing = self.store.everything(true);
         self.tell_all(&listing);
+    }
+
+    /// A coordinator starts again: it knows nothing and reads the store.
+    fn amnesia(&mut self, index: usize) {
+        self.report.fired.count("coordinator started again");
+        if let Some(coordinator) = self.coordinators.get_mut(index) {
+            coordinator.core = Core::new(LINGER);
+            coordinator.heard.clear();
+        }
+        let listing = self.store.everything(false);
+        self.tell(index, listing);
     }
 
     fn tick(&mut self, index: usize) {

@@ -46,7 +46,14 @@ fn fifty_nodes_and_two_coordinators_keep_every_rule() {
         fired.push(report);
     }
     // Rarer ones, over all seeds.
-    for fault in ["restart within the lease", "call to a dead node", "death by a new incarnation", "repair"] {
+    for fault in [
+        "restart within the lease",
+        "call to a dead node",
+        "death by a new incarnation",
+        "repair",
+        "coordinator started again",
+        "store wiped and all coordinators started again",
+    ] {
         assert!(fired.iter().any(|report| report.fired.of(fault) > 0), "{fault:?} never fired");
     }
 }

@@ -19,6 +19,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 /// A node that does not take the connection in this time is unreachable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Idle connections are let go well before a node closes them (10 s): a POST on one that is being closed would fail.
+const POOL_IDLE: Duration = Duration::from_secs(5);
 /// Largest answer of a node that is passed on, in bytes: an SDP answer or a problem detail.
 const ANSWER_MAX: usize = 256 * 1024;
 /// What of the client's headers a node gets. Never `Authorization`: the call itself says who was found to ask.
@@ -78,7 +80,7 @@ impl NodeClient {
         connector.set_nodelay(true);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(30))
+            .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(32)
             .build(connector);
         Self { client, secret, public_url }

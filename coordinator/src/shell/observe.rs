@@ -20,6 +20,7 @@ use super::act::drain;
 use super::plans;
 use super::state::State;
 use crate::view::Rev;
+use crate::view::nodes::NodeView;
 
 /// How often time is told to the core.
 const TICK: Duration = Duration::from_millis(250);
@@ -83,11 +84,18 @@ fn handle_nodes(state: &State, follow: Follow) {
         }
         Follow::Put(entry) => {
             if let Some(record) = read::<NodeRecord>(state, "node record", &entry) {
-                state.core().handle_node(record, now);
+                let mut core = state.core();
+                let known = core.view().node(&record.id).map(NodeView::incarnation);
+                if known != Some(record.incarnation) {
+                    let (node, incarnation) = (record.id.as_str(), record.incarnation);
+                    tracing::info!(node, %incarnation, http = record.http, "node registered");
+                }
+                core.handle_node(record, now);
             }
         }
         Follow::Delete { key, .. } => {
             if let Some(Key::Node(node)) = keys::parse(&key) {
+                tracing::info!(node = node.as_str(), "node is no longer registered");
                 state.core().handle_node_gone(&node);
             }
         }

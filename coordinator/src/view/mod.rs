@@ -254,11 +254,14 @@ impl View {
         let node = self.nodes.get(id);
         let same = node.filter(|node| node.incarnation() == incarnation);
         let since = same.map(|node| node.heard_at).or_else(|| self.rooms.first_named(id, incarnation));
+        let silent_for = since.map_or(Duration::ZERO, |since| self.silence(since, now));
+        let key_gone = self.nodes_synced && !same.is_some_and(|node| node.registered);
         liveness::judge(&Evidence {
             superseded: node.is_some_and(|node| node.incarnation() != incarnation),
-            key_gone: self.nodes_synced && !same.is_some_and(|node| node.registered),
-            silent_for: since.map_or(Duration::ZERO, |since| self.silence(since, now)),
-            linked: self.linked(id, incarnation, now),
+            key_gone,
+            silent_for,
+            // The last witness is heard only when the others have left: it takes a walk over all nodes' links.
+            linked: key_gone && silent_for >= SILENCE && self.linked(id, incarnation, now),
             draining: same.is_some_and(NodeView::draining),
         })
     }
