@@ -183,6 +183,6 @@ export async function request(context: HttpContext, url: string, init: RequestIn
     return await (context.fetch ?? fetch)(url, { ...init, signal: AbortSignal.any(limits), headers, credentials: 'same-origin', cache: 'no-store' });
   } catch (error) {
     if (init.signal?.aborted) throw error;
-    throw new HttpProblem(0, TITLES[0] ?? '', 'The server cannot be reached. Check the connection; this page goes on trying.');
+    throw new HttpProblem(0, TITLES[0] ?? '', 'Check the connection; this page goes on trying.');
   }
 }

@@ -142,6 +142,9 @@ function viewOf({ state, reason, problem }: Status, room: Room, still: boolean, 
     case 'live':
       if (!still) return { state: 'Live', tone: 'live', title: null };
       if (hostAway || !everPlayed) return waiting(everPlayed);
+      if (room.events.link !== 'open' && room.events.link !== 'paused') {
+        return { state: 'Reconnecting', tone: 'busy', title: 'The connection is away', detail: 'Nothing arrives right now. It goes on by itself as soon as it can.', busy: true };
+      }
       return { state: 'Live, no picture', tone: 'busy', title: 'The picture stands still', detail: 'The host is live, and nothing arrives from them right now. It goes on by itself.', busy: true };
     case 'waiting':
       return waiting(false);

@@ -197,6 +197,7 @@ function deliveryWords(delivery: Delivery, problem: HttpProblem | null): string 
       return problem?.status === 429 ? 'A little too fast: goes out in a moment.' : 'Not through yet: goes out by itself.';
     case 'failed':
       if (problem?.status === 409) return 'Waited too long to be sent.';
+      if (problem?.status === 401 || problem?.status === 403) return 'Not sent: your link does not let you write here.';
       return `Not sent: ${problem?.message ?? 'the server refused it'}`;
   }
 }

@@ -36,12 +36,12 @@ export function since(ms: number): string {
 export function explain(problem: HttpProblem): { title: string; detail: string } {
   const { status, reason } = problem;
   const detail = problem.message === problem.title ? '' : problem.message;
-  if (status === 401) return { title: 'This room wants an access link', detail: detail || 'Ask the host for a link with access, and open it here.' };
-  if (status === 403) return { title: 'Your link does not open this', detail: detail || 'It is for another room, or does not allow this. Ask the host for one that does.' };
+  // What the server says of tokens is for whoever calls it by hand; people have links.
+  if (status === 401) return { title: 'This room wants an access link', detail: 'Ask the host for a link with access, or for a new one if yours is old, and open it here.' };
+  if (status === 403) return { title: 'Your link does not open this', detail: 'It is for another room, or does not allow this. Ask the host for one that does.' };
   if (status === 422) return { title: 'No format in common', detail: detail || 'Your browser and this stream share no codec. A current Chrome, Edge, Firefox or Safari should work.' };
   if (status === 429) return { title: 'A little too fast', detail: detail || 'Wait a moment; this goes on by itself.' };
   if (status === 503 && reason === 'over-capacity') return { title: 'All places are taken', detail: detail || 'This page tries again by itself as soon as there is room.' };
-  if (status === 0) return { title: problem.title, detail };
   return { title: problem.title, detail };
 }
 
