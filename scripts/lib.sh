@@ -23,7 +23,8 @@ tools_folder() {
     printf '%s\n' "$cache"
 }
 TOOLS=$(tools_folder)
-export PATH="$TOOLS/bin:$PATH"
+# Debian keeps servers where a plain user does not look.
+export PATH="$TOOLS/bin:$PATH:/usr/sbin:/sbin"
 
 # The Rust version that rust-toolchain.toml pins.
 pinned_rust() {
