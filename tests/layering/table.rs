@@ -96,7 +96,7 @@ pub const HOUSE: &[Package] = &[
         may_import: &[CLUSTER],
         machines: &["measure", "media", "num"],
         // Stamps are of a clock that the process reads once for itself.
-        shells: &["client", "clock", "measure::track", "media::source", "run"],
+        shells: &["cli", "client", "clock", "measure::track", "media::source", "run"],
     },
     Package {
         dir: "sim",
