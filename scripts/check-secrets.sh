@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fails when a log holds a secret. What counts as one: a token, a bearer or signed-call header, an
 # ICE password, a private key, and every line of the files given with --known (secrets that a test
-# made up, one a line).
+# made up, one a line, or ID:SECRET).
 #
 #   scripts/check-secrets.sh [--known FILE]… LOG…
 #   scripts/check-secrets.sh --self-test
@@ -21,7 +21,7 @@ trap 'rm -rf "$folder"' EXIT
 
 self_test() {
     local sample
-    echo 'sesame-open-now' >"$folder/mine"
+    printf '%s\n' 'sesame-open-now' '' 'key1:gate-of-the-hill' >"$folder/mine"
     local secret=(
         'token eyJhbGciOiJIUzI1NiJ9.eyJyb29tIjoiYSJ9.c2lnbmF0dXJlc2lnbmF0dXJl'
         'authorization: Bearer abcdefghijklmnopqrst'
@@ -30,6 +30,7 @@ self_test() {
         '{"ice_pwd": "0123456789abcdefghijklmn"}'
         '-----BEGIN EC PRIVATE KEY-----'
         'key k1:sesame-open-now'
+        'a secret gate-of-the-hill alone'
     )
     for sample in "${secret[@]}"; do
         echo "$sample" >"$folder/log"
@@ -49,7 +50,8 @@ files=()
 while (($#)); do
     case $1 in
     --self-test) self_test; exit 0 ;;
-    --known) grep -v '^[[:space:]]*$' "$2" >>"$known" || true; shift 2 ;;
+    # Of ID:SECRET the secret alone counts too.
+    --known) sed -n '/[^[:space:]]/{p;s/^[A-Za-z0-9_-]*:\(.\{8,\}\)$/\1/p}' "$2" >>"$known"; shift 2 ;;
     *) files+=("$1"); shift ;;
     esac
 done
