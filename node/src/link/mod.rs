@@ -2,7 +2,7 @@
 //!
 //! Pure machines; `quic` is the shell around them.
 
-pub mod announced;
 pub mod congestion;
+pub mod neighbour;
 pub mod pairs;
 pub mod queue;

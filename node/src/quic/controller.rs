@@ -7,7 +7,7 @@ use std::time::Instant;
 use quinn::congestion::{BbrConfig, Controller, ControllerFactory, CubicConfig};
 use quinn_proto::RttEstimator;
 
-use super::types::CongestionControl;
+use super::config::CongestionControl;
 use crate::link::congestion::{Congestion, INITIAL_WINDOW};
 
 /// The factory of the controller that the configuration names.

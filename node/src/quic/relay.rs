@@ -1,123 +1,57 @@
-//! The endpoint: accepts, dials, keeps one link for each pair of nodes.
+//! The endpoint of a node.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use freshet_cluster::{Incarnation, NodeId};
 use freshet_relay_proto::code::CloseCode;
-use freshet_relay_proto::link::Role;
-use quinn::Endpoint;
-use rand::Rng;
-use tokio::sync::{Semaphore, mpsc};
+use quinn::{Endpoint, EndpointConfig, TokioRuntime};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::mpsc;
 
-use super::connection;
-use super::tls::{self, SERVER_NAME};
-use super::types::{Directory, LinkHandle, LinkInfo, MediaIn, Peer, RelayConfig, RelayError, RelayEvent};
+use super::config::{RelayConfig, RelayError};
+use super::core::Core;
+use super::types::{Directory, Ended, LinkInfo, MediaIn, Peer, RelayEvent};
+use super::{accept, dial, tls};
 
-/// Events that wait for the agent; connections wait when it is full.
+/// Events that wait for the node; when it is full, links stop reading their control streams.
 const EVENTS: usize = 4_096;
-/// Connections whose handshake or Hello is not done.
-const HALF_OPEN: usize = 256;
-/// Pauses between attempts to dial.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-
-struct Entry {
-    handle: LinkHandle,
-    dialer: NodeId,
-}
-
-pub(super) struct Inner {
-    pub config: RelayConfig,
-    pub directory: Arc<dyn Directory>,
-    pub events: mpsc::Sender<RelayEvent>,
-    pub media_in: mpsc::Sender<MediaIn>,
-    pub next_id: AtomicU32,
-    links: Mutex<HashMap<NodeId, Entry>>,
-    wanted: Mutex<HashMap<NodeId, Incarnation>>,
-}
-
-impl Inner {
-    /// Takes a checked link in; false when another connection of the same pair stays.
-    pub async fn up(&self, handle: &LinkHandle, dialer: NodeId) -> bool {
-        let old = {
-            let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-            let old = links.get(&handle.peer);
-            let stays = old.is_some_and(|old| {
-                old.handle.incarnation == handle.incarnation
-                    && old.handle.connection.close_reason().is_none()
-                    && old.dialer < dialer
-            });
-            if stays {
-                return false;
-            }
-            links.insert(handle.peer.clone(), Entry { handle: handle.clone(), dialer })
-        };
-        if let Some(old) = old {
-            let code = CloseCode::Superseded;
-            old.handle.connection.close(code.code().into(), code.as_str().as_bytes());
-        }
-        self.events.send(RelayEvent::Up(handle.clone())).await.is_ok()
-    }
-
-    pub async fn down(&self, handle: &LinkHandle, reason: String) {
-        {
-            let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-            if links.get(&handle.peer).is_some_and(|e| e.handle.id == handle.id) {
-                links.remove(&handle.peer);
-            }
-        }
-        let (peer, incarnation) = (handle.peer.clone(), handle.incarnation);
-        let _ = self.events.send(RelayEvent::Down { link: handle.id, peer, incarnation, reason }).await;
-    }
-
-    fn is_linked(&self, node: &NodeId, incarnation: Incarnation) -> bool {
-        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        links.get(node).is_some_and(|e| e.handle.incarnation == incarnation && e.handle.connection.close_reason().is_none())
-    }
-
-    fn is_wanted(&self, node: &NodeId, incarnation: Incarnation) -> bool {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).get(node) == Some(&incarnation)
-    }
-}
+/// Socket buffers that are asked for, in bytes: bursts of many streams meet in one socket.
+const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+/// How long links may take to say that they close.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// A relay endpoint.
 pub struct Relay {
     endpoint: Endpoint,
-    inner: Arc<Inner>,
+    core: Arc<Core>,
     sha256: String,
     local: SocketAddr,
 }
 
 impl Relay {
-    /// Binds, and accepts from then on.
+    /// Binds, and takes connections from then on. `media_in` is never waited for: a packet for which it has no place
+    /// is dropped and counted.
     pub async fn bind(
         config: RelayConfig,
         directory: Arc<dyn Directory>,
         media_in: mpsc::Sender<MediaIn>,
     ) -> Result<(Self, mpsc::Receiver<RelayEvent>), RelayError> {
-        let identity = tls::identity()?;
-        let mut endpoint = Endpoint::server(identity.server, config.bind)?;
+        let identity = tls::identity(&config)?;
+        let socket = socket(config.bind)?;
+        let (quic, runtime) = (EndpointConfig::default(), Arc::new(TokioRuntime));
+        let mut endpoint = Endpoint::new(quic, Some(identity.server), socket, runtime)?;
         endpoint.set_default_client_config(identity.client);
         let local = endpoint.local_addr()?;
         let (events, inbox) = mpsc::channel(EVENTS);
-        let inner = Arc::new(Inner {
-            config,
-            directory,
-            events,
-            media_in,
-            next_id: AtomicU32::new(1),
-            links: Mutex::default(),
-            wanted: Mutex::default(),
-        });
-        tokio::spawn(accept(endpoint.clone(), inner.clone()));
-        Ok((Self { endpoint, inner, sha256: identity.sha256, local }, inbox))
+        let core = Arc::new(Core::new(config, directory, events, media_in));
+        tokio::spawn(accept::run(endpoint.clone(), core.clone()));
+        Ok((Self { endpoint, core, sha256: identity.sha256, local }, inbox))
     }
 
-    /// SHA-256 of our certificate, for the registry.
+    /// SHA-256 of our certificate, for the registry: 64 lower-case hexadecimal digits.
     pub fn cert_sha256(&self) -> &str {
         &self.sha256
     }
@@ -127,95 +61,57 @@ impl Relay {
         self.local
     }
 
-    /// Keeps a link to this node open until it is forgotten.
+    /// Keeps a link to this start of a node until it is forgotten. A newer start takes the place of an older.
     pub fn dial(&self, peer: Peer) {
-        let mut wanted = self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        if wanted.insert(peer.node.clone(), peer.incarnation) == Some(peer.incarnation) {
-            return;
+        if let Some(ticket) = self.core.want(&peer.node, peer.incarnation) {
+            tokio::spawn(dial::keep(self.endpoint.clone(), self.core.clone(), peer, ticket));
         }
-        tokio::spawn(keep(self.endpoint.clone(), self.inner.clone(), peer));
     }
 
-    /// Dials this node no more. A live link stays: the other end may need it, and idle it costs a ping a second.
+    /// Dials this node no more. A link that this node dialled is closed when the other end has left all rooms on it;
+    /// one that the other end dialled is the other end's to close.
     pub fn forget(&self, node: &NodeId, incarnation: Incarnation) {
-        let mut wanted = self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        if wanted.get(node) == Some(&incarnation) {
-            wanted.remove(node);
-        }
+        self.core.forget(node, incarnation);
     }
 
     /// Live links.
     pub fn links(&self) -> Vec<LinkInfo> {
-        let links = self.inner.links.lock().unwrap_or_else(PoisonError::into_inner);
-        let info = |e: &Entry| {
-            let counters = &e.handle.media.counters;
-            LinkInfo {
-                peer: e.handle.peer.clone(),
-                incarnation: e.handle.incarnation,
-                rtt: e.handle.connection.rtt(),
-                sent: counters.sent.load(Ordering::Relaxed),
-                sent_bytes: counters.sent_bytes.load(Ordering::Relaxed),
-                received: counters.received.load(Ordering::Relaxed),
-                dropped: counters.dropped.load(Ordering::Relaxed),
-            }
-        };
-        links.values().map(info).collect()
+        self.core.links().iter().map(|link| link.info()).collect()
     }
 
-    /// Closes all links in order.
+    /// Connections that did not become links, refused by either end.
+    pub fn refused(&self) -> u64 {
+        self.core.refused.load(Ordering::Acquire)
+    }
+
+    /// Why the last of them did not.
+    pub fn last_refusal(&self) -> Option<Ended> {
+        self.core.last_refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Closes all links, frames that wait first, and takes none any more.
     pub async fn close(&self) {
-        self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let links = self.core.close();
+        for link in &links {
+            link.kill(Ended::new(CloseCode::GoingAway, "the node stops"));
+        }
+        let all = futures::future::join_all(links.iter().map(|link| link.gone()));
+        let _ = tokio::time::timeout(FAREWELL, all).await;
         let code = CloseCode::GoingAway;
-        self.endpoint.close(code.code().into(), code.as_str().as_bytes());
-        let _ = tokio::time::timeout(Duration::from_millis(500), self.endpoint.wait_idle()).await;
+        self.endpoint.close(code.code().into(), b"the node stops");
+        let _ = tokio::time::timeout(FAREWELL, self.endpoint.wait_idle()).await;
     }
 }
 
-async fn accept(endpoint: Endpoint, inner: Arc<Inner>) {
-    let places = Arc::new(Semaphore::new(HALF_OPEN));
-    while let Some(incoming) = endpoint.accept().await {
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            incoming.refuse();
-            continue;
-        };
-        let inner = inner.clone();
-        tokio::spawn(async move {
-            let made = incoming.await;
-            drop(place);
-            match made {
-                Ok(connection) => connection::run(inner, connection, Role::Acceptor, None).await,
-                Err(error) => tracing::debug!(%error, "relay handshake failed"),
-            }
-        });
+fn socket(bind: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(Domain::for_address(bind), Type::DGRAM, Some(Protocol::UDP))?;
+    if bind.is_ipv6() {
+        // One socket for both families where the system lets it.
+        let _ = socket.set_only_v6(false);
     }
-}
-
-/// Dials, serves, and dials again.
-async fn keep(endpoint: Endpoint, inner: Arc<Inner>, peer: Peer) {
-    let mut pause = FIRST_PAUSE;
-    while inner.is_wanted(&peer.node, peer.incarnation) {
-        if inner.is_linked(&peer.node, peer.incarnation) {
-            tokio::time::sleep(FIRST_PAUSE).await;
-            continue;
-        }
-        match dial_once(&endpoint, &peer).await {
-            Ok(connection) => {
-                let before = std::time::Instant::now();
-                connection::run(inner.clone(), connection, Role::Dialer, Some(peer.clone())).await;
-                if before.elapsed() > LONGEST_PAUSE {
-                    pause = FIRST_PAUSE;
-                }
-            }
-            Err(error) => tracing::debug!(node = %peer.node, %error, "relay dial failed"),
-        }
-        let jitter = rand::rng().random_range(0.5..1.5);
-        tokio::time::sleep(pause.mul_f64(jitter)).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
-async fn dial_once(endpoint: &Endpoint, peer: &Peer) -> Result<quinn::Connection, String> {
-    let connecting = endpoint.connect(peer.relay, SERVER_NAME).map_err(|e| e.to_string())?;
-    let made = tokio::time::timeout(Duration::from_secs(3), connecting).await;
-    made.map_err(|_| "timed out".to_owned())?.map_err(|e| e.to_string())
+    // The system gives what it allows.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    socket.bind(&bind.into())?;
+    Ok(socket.into())
 }

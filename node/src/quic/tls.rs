@@ -1,34 +1,32 @@
-//! Certificates of our own making, compared with the registry after the handshake.
+//! Certificates: of our own making and compared with the registry, or of an authority.
 //!
-//! The verifiers accept any certificate whose key signed the handshake: who it belongs to is settled after Hello, when
-//! the claimed node is known, and nothing is exchanged before.
+//! Without an authority the verifiers take any certificate whose key signed the handshake. Who it belongs to is
+//! settled after Hello, when the claimed node is known, and no frame counts before.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
+use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
 
-use super::controller::factory;
-use super::types::{CongestionControl, RelayError};
+use super::config::{RelayConfig, RelayError, Trust};
+use super::transport;
 
-/// The name in all relay certificates; it proves nothing.
+/// The name in all relay certificates. Which node it is says the registry.
 pub(super) const SERVER_NAME: &str = "freshet-relay";
-/// A connection on which nothing comes for so long is gone.
-const IDLE: Duration = Duration::from_secs(10);
-/// Datagrams that wait in the connection, in bytes: 50 ms of 40 Mbit/s.
-pub(super) const DATAGRAM_BUFFER: usize = 256 * 1024;
 
 /// Certificate and configurations of a relay.
 pub(super) struct Identity {
     pub sha256: String,
-    pub server: ServerConfig,
-    pub client: ClientConfig,
+    pub server: quinn::ServerConfig,
+    pub client: quinn::ClientConfig,
 }
 
 /// SHA-256 of a certificate in lower-case hexadecimal digits.
@@ -37,47 +35,87 @@ pub(super) fn fingerprint(der: &[u8]) -> String {
     digest.as_ref().iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn transport() -> Arc<TransportConfig> {
-    let mut config = TransportConfig::default();
-    config
-        .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .datagram_receive_buffer_size(Some(4 << 20))
-        .datagram_send_buffer_size(DATAGRAM_BUFFER)
-        .keep_alive_interval(Some(Duration::from_secs(2)))
-        .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
-        .initial_mtu(1_200)
-        .congestion_controller_factory(factory(CongestionControl::Delay));
-    Arc::new(config)
+/// The fingerprint of the certificate that the other end showed.
+pub(super) fn shown(connection: &quinn::Connection) -> Option<String> {
+    let certs = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    certs.first().map(|cert| fingerprint(cert))
 }
 
-/// Makes a key pair and a certificate.
-pub(super) fn identity() -> Result<Identity, RelayError> {
-    let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.to_owned()])?;
-    let cert: CertificateDer<'static> = made.cert.der().clone();
-    let key = || PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let any = Arc::new(AnyKey(provider.signature_verification_algorithms));
+struct Keys {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    server: Arc<dyn ServerCertVerifier>,
+    client: Arc<dyn ClientCertVerifier>,
+}
 
+/// Makes or reads the certificate.
+pub(super) fn identity(config: &RelayConfig) -> Result<Identity, RelayError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let keys = match &config.trust {
+        Trust::Registry => own(&provider)?,
+        Trust::CaFiles { ca, cert, key } => of_authority(&provider, ca, cert, key)?,
+    };
+    let sha256 = keys.chain.first().map(|cert| fingerprint(cert)).unwrap_or_default();
+    let alpn = vec![freshet_relay_proto::ALPN.to_vec()];
     let mut server = rustls::ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_client_cert_verifier(any.clone())
-        .with_single_cert(vec![cert.clone()], key())?;
-    server.alpn_protocols = vec![freshet_relay_proto::ALPN.to_vec()];
+        .with_client_cert_verifier(keys.client)
+        .with_single_cert(keys.chain.clone(), keys.key.clone_key())?;
+    server.alpn_protocols = alpn.clone();
     let mut client = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(any)
-        .with_client_auth_cert(vec![cert.clone()], key())?;
-    client.alpn_protocols = vec![freshet_relay_proto::ALPN.to_vec()];
+        .with_custom_certificate_verifier(keys.server)
+        .with_client_auth_cert(keys.chain, keys.key)?;
+    client.alpn_protocols = alpn;
 
+    let transport = transport::config(config.congestion);
     let server = QuicServerConfig::try_from(server).map_err(|_| RelayError::Suite)?;
-    let mut server = ServerConfig::with_crypto(Arc::new(server));
-    server.transport_config(transport());
+    let mut server = quinn::ServerConfig::with_crypto(Arc::new(server));
+    server.transport_config(transport.clone());
     let client = QuicClientConfig::try_from(client).map_err(|_| RelayError::Suite)?;
-    let mut client = ClientConfig::new(Arc::new(client));
-    client.transport_config(transport());
-    Ok(Identity { sha256: fingerprint(&cert), server, client })
+    let mut client = quinn::ClientConfig::new(Arc::new(client));
+    client.transport_config(transport);
+    Ok(Identity { sha256, server, client })
+}
+
+fn own(provider: &CryptoProvider) -> Result<Keys, RelayError> {
+    let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.to_owned()])?;
+    let any = Arc::new(AnyKey(provider.signature_verification_algorithms));
+    Ok(Keys {
+        chain: vec![made.cert.der().clone()],
+        key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der())),
+        server: any.clone(),
+        client: any,
+    })
+}
+
+fn of_authority(
+    provider: &Arc<CryptoProvider>,
+    ca: &Path,
+    cert: &Path,
+    key: &Path,
+) -> Result<Keys, RelayError> {
+    let file = |path: &Path, reason: String| RelayError::File { path: path.to_owned(), reason };
+    let certs = |path: &Path| -> Result<Vec<CertificateDer<'static>>, RelayError> {
+        let read = CertificateDer::pem_file_iter(path).map_err(|e| file(path, e.to_string()))?;
+        let certs: Result<Vec<_>, _> = read.collect();
+        let certs = certs.map_err(|e| file(path, e.to_string()))?;
+        if certs.is_empty() { Err(file(path, "no certificate in it".into())) } else { Ok(certs) }
+    };
+    let mut roots = RootCertStore::empty();
+    for root in certs(ca)? {
+        roots.add(root)?;
+    }
+    let roots = Arc::new(roots);
+    let server = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone()).build();
+    let client = WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build();
+    Ok(Keys {
+        chain: certs(cert)?,
+        key: PrivateKeyDer::from_pem_file(key).map_err(|e| file(key, e.to_string()))?,
+        server: server.map_err(|e| file(ca, e.to_string()))?,
+        client: client.map_err(|e| file(ca, e.to_string()))?,
+    })
 }
 
 /// Checks signatures, not names.
@@ -155,4 +193,3 @@ impl ClientCertVerifier for AnyKey {
         self.0.supported_schemes()
     }
 }
-

@@ -1,18 +1,20 @@
 //! What the relay takes and gives.
 
+use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use freshet_cluster::{Incarnation, NodeId};
+use freshet_relay_proto::code::CloseCode;
 use freshet_relay_proto::control::Control;
 use freshet_relay_proto::header::MediaHeader;
-use tokio::sync::mpsc;
 
-/// A link, by its number within this process.
+use super::handle::LinkHandle;
+use crate::link::queue::Dropped;
+
+/// A link, by its number within this process. Numbers are not used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkId(pub u32);
 
@@ -36,51 +38,46 @@ pub trait Directory: Send + Sync {
     async fn find(&self, node: &NodeId) -> Option<Peer>;
 }
 
-/// What decides how much may be in flight on a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum CongestionControl {
-    /// Our own, by delay: random loss up to 10 % costs only itself.
-    #[default]
-    Delay,
-    /// quinn's BBR, to compare with.
-    QuinnBbr,
-    /// quinn's default, Cubic, to compare with.
-    QuinnCubic,
+/// Why a link, or an attempt at one, is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The code that closed it; `None` when the connection failed by itself.
+    pub code: Option<CloseCode>,
+    /// The other end closed it.
+    pub by_peer: bool,
+    /// What was wrong, in words.
+    pub detail: String,
 }
 
-/// What a relay is told.
-#[derive(Debug, Clone)]
-pub struct RelayConfig {
-    /// What its socket binds to.
-    pub bind: SocketAddr,
-    /// Who this is.
-    pub node: NodeId,
-    /// Which start of it.
-    pub incarnation: Incarnation,
-}
-
-impl RelayConfig {
-    /// With trust by the registry.
-    pub fn new(bind: SocketAddr, node: NodeId, incarnation: Incarnation) -> Self {
-        Self { bind, node, incarnation }
+impl Ended {
+    pub(super) fn new(code: CloseCode, detail: impl Into<String>) -> Self {
+        Self { code: Some(code), by_peer: false, detail: detail.into() }
     }
 }
 
-/// Why a relay did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum RelayError {
-    /// The socket.
-    #[error("socket: {0}")]
-    Socket(#[from] std::io::Error),
-    /// The certificate.
-    #[error("certificate: {0}")]
-    Certificate(#[from] rcgen::Error),
-    /// TLS.
-    #[error("TLS: {0}")]
-    Tls(#[from] rustls::Error),
-    /// TLS for QUIC.
-    #[error("TLS has no cipher suite for QUIC")]
-    Suite,
+impl From<quinn::ConnectionError> for Ended {
+    fn from(error: quinn::ConnectionError) -> Self {
+        match error {
+            quinn::ConnectionError::ApplicationClosed(close) => {
+                let code = u32::try_from(close.error_code.into_inner()).unwrap_or(u32::MAX);
+                let detail = String::from_utf8_lossy(&close.reason).into_owned();
+                Self { code: Some(CloseCode::from_code(code)), by_peer: true, detail }
+            }
+            quinn::ConnectionError::TimedOut => {
+                Self { code: Some(CloseCode::Silent), by_peer: false, detail: error.to_string() }
+            }
+            error => Self { code: None, by_peer: false, detail: error.to_string() },
+        }
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(code) = self.code {
+            write!(f, "{code}{}: ", if self.by_peer { " (by the other end)" } else { "" })?;
+        }
+        f.write_str(&self.detail)
+    }
 }
 
 /// What happens on links.
@@ -95,7 +92,7 @@ pub enum RelayEvent {
         /// What.
         frame: Control,
     },
-    /// A link is over.
+    /// A link is over. Nothing follows of it.
     Down {
         /// Which.
         link: LinkId,
@@ -103,8 +100,8 @@ pub enum RelayEvent {
         peer: NodeId,
         /// Which start of it.
         incarnation: Incarnation,
-        /// Why, in words.
-        reason: String,
+        /// Why.
+        reason: Ended,
     },
 }
 
@@ -117,103 +114,45 @@ pub struct MediaIn {
     pub header: MediaHeader,
     /// Its payload.
     pub payload: Bytes,
-    /// When.
+    /// When it, or the last part of it, came.
     pub arrived: Instant,
-}
-
-/// A packet for a link.
-#[derive(Debug, Clone)]
-pub(super) struct MediaPacket {
-    pub header: MediaHeader,
-    pub payload: Bytes,
-}
-
-/// Counts of a link.
-#[derive(Debug, Default)]
-pub(super) struct LinkCounters {
-    pub sent: AtomicU64,
-    pub sent_bytes: AtomicU64,
-    pub received: AtomicU64,
-    pub dropped: AtomicU64,
-    pub refused: AtomicU64,
-}
-
-/// Where a shard puts packets for a link.
-#[derive(Debug, Clone)]
-pub struct MediaOut {
-    pub(super) queue: mpsc::Sender<MediaPacket>,
-    pub(super) counters: Arc<LinkCounters>,
-}
-
-impl MediaOut {
-    /// Queues a packet; a full queue drops it and counts.
-    pub fn try_send(&self, _kind: freshet_relay_proto::track::MediaKind, header: MediaHeader, payload: Bytes) -> bool {
-        let queued = self.queue.try_send(MediaPacket { header, payload }).is_ok();
-        if !queued {
-            self.counters.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-        queued
-    }
-}
-
-/// Talks to a link.
-#[derive(Debug, Clone)]
-pub struct LinkHandle {
-    pub(super) id: LinkId,
-    pub(super) peer: NodeId,
-    pub(super) incarnation: Incarnation,
-    pub(super) frames: mpsc::Sender<Control>,
-    pub(super) media: MediaOut,
-    pub(super) connection: quinn::Connection,
-}
-
-impl LinkHandle {
-    /// Its number.
-    pub fn id(&self) -> LinkId {
-        self.id
-    }
-
-    /// The other end.
-    pub fn peer(&self) -> &NodeId {
-        &self.peer
-    }
-
-    /// Which start of the other end.
-    pub fn incarnation(&self) -> Incarnation {
-        self.incarnation
-    }
-
-    /// Queues a frame. A link whose frames are not taken is of no use: it is closed.
-    pub fn send(&self, frame: Control) -> bool {
-        let queued = self.frames.try_send(frame).is_ok();
-        if !queued {
-            let code = freshet_relay_proto::code::CloseCode::Overflow;
-            self.connection.close(code.code().into(), code.as_str().as_bytes());
-        }
-        queued
-    }
-
-    /// Where packets for it go.
-    pub fn media(&self) -> MediaOut {
-        self.media.clone()
-    }
 }
 
 /// A live link, looked at.
 #[derive(Debug, Clone)]
 pub struct LinkInfo {
+    /// Which.
+    pub id: LinkId,
     /// The other end.
     pub peer: NodeId,
     /// Which start of it.
     pub incarnation: Incarnation,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// This node opened the connection.
+    pub dialled: bool,
     /// Smoothed round trip.
     pub rtt: Duration,
-    /// Datagrams sent.
+    /// What the path carries, in bytes a second, as far as is known.
+    pub rate: u64,
+    /// Packets that shards wanted to send.
+    pub offered: u64,
+    /// Packets sent.
+    pub packets: u64,
+    /// Datagrams sent: more than packets where packets were split.
     pub sent: u64,
-    /// Their bytes.
+    /// Bytes of the datagrams sent.
     pub sent_bytes: u64,
+    /// QUIC packets that were sent and did not arrive.
+    pub lost: u64,
+    /// Packets dropped because the link was too slow: `offered` less `packets` and what waits.
+    pub dropped: u64,
+    /// Those of them that the policy dropped, by what they were.
+    pub policy: Dropped,
     /// Packets received.
     pub received: u64,
-    /// Packets dropped by our own policy because the link was too slow.
-    pub dropped: u64,
+    /// Bytes of the payload received.
+    pub received_bytes: u64,
+    /// Packets received that the shard had no place for.
+    pub refused: u64,
 }

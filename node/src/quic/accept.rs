@@ -1,0 +1,44 @@
+//! Connections that come.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::Endpoint;
+use tokio::sync::Semaphore;
+
+use super::core::Core;
+use super::greet;
+
+/// Connections whose TLS handshake is not done; more are turned away.
+const HANDSHAKES_MAX: usize = 256;
+/// From so many on, a client must show that it is at its address before anything is kept for it.
+const HANDSHAKES_EASY: usize = 32;
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// Takes connections until the endpoint closes.
+pub(super) async fn run(endpoint: Endpoint, core: Arc<Core>) {
+    let places = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    while let Some(incoming) = endpoint.accept().await {
+        let busy = HANDSHAKES_MAX.saturating_sub(places.available_permits());
+        if busy >= HANDSHAKES_EASY && incoming.may_retry() && !incoming.remote_address_validated() {
+            let _ = incoming.retry();
+            continue;
+        }
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            incoming.refuse();
+            continue;
+        };
+        let core = core.clone();
+        tokio::spawn(async move {
+            let address = incoming.remote_address();
+            let made = tokio::time::timeout(HANDSHAKE, incoming).await;
+            drop(place);
+            match made {
+                Ok(Ok(connection)) => drop(greet::accepted(&core, connection).await),
+                Ok(Err(error)) => tracing::warn!(%address, %error, "relay handshake failed"),
+                Err(_) => tracing::debug!(%address, "relay handshake took too long"),
+            }
+        });
+    }
+}
