@@ -62,14 +62,13 @@ step_chart() { scripts/chart.sh; }
 step_fuzz() { scripts/fuzz.sh --seconds "$FUZZ_SECONDS"; }
 
 step_secrets() {
-    local logs known=()
-    [[ -f $FRESHET_TEST_LOGS/secrets.txt ]] && known=(--known "$FRESHET_TEST_LOGS/secrets.txt")
+    local logs
     mapfile -t logs < <(find "$FRESHET_TEST_LOGS" -name '*.log' 2>/dev/null)
-    if ((${#logs[@]} == 0)); then
-        echo "no process of the whole-cluster tests left a log in $FRESHET_TEST_LOGS"
+    if ((${#logs[@]} == 0)) || [[ ! -s $FRESHET_TEST_LOGS/secrets.txt ]]; then
+        echo "the whole-cluster tests left no logs, or no secrets to look for, in $FRESHET_TEST_LOGS"
         return 1
     fi
-    scripts/check-secrets.sh ${known[@]+"${known[@]}"} "${logs[@]}"
+    scripts/check-secrets.sh --known "$FRESHET_TEST_LOGS/secrets.txt" "${logs[@]}"
 }
 
 only=
