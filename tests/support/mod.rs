@@ -178,10 +178,11 @@ impl Cluster {
 
     /// Waits until every coordinator says that every node is alive.
     pub async fn settled(&self) {
+        let operator = token("any", "operator", "admin");
         for n in 0..self.coordinators.len() {
             let wanted = self.nodes.iter().flatten().count();
             eventually(Duration::from_secs(30), &format!("coordinator {n} sees {wanted} nodes"), || async {
-                let nodes = get_json(&format!("{}/v1/nodes", self.url(n))).await?;
+                let nodes = get_json(&format!("{}/v1/nodes", self.url(n)), Some(&operator)).await?;
                 let alive = nodes["nodes"].as_array()?.iter().filter(|n| n["state"] == "alive").count();
                 (alive >= wanted).then_some(())
             })
@@ -274,8 +275,8 @@ pub async fn request(
     Some(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
 }
 
-pub async fn get_json(url: &str) -> Option<serde_json::Value> {
-    let answer = request("GET", url, None, &[], "").await?;
+pub async fn get_json(url: &str, token: Option<&str>) -> Option<serde_json::Value> {
+    let answer = request("GET", url, token, &[], "").await?;
     (answer.status == 200).then(|| answer.json())
 }
 

@@ -19,8 +19,11 @@ use crate::store::{Entry, LeaseId, Listing, Revision, StoreError};
 
 /// Time limit of one call, connecting included.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(3);
-/// An open connection is pinged this often, and is dead when a ping is not answered for as long.
-pub(super) const PING: Duration = Duration::from_secs(2);
+/// An open connection is pinged this often. Not sooner: etcd takes pings less than 5 seconds apart for an attack and
+/// closes the connection (`--grpc-keepalive-min-time`).
+pub(super) const PING: Duration = Duration::from_millis(5_500);
+/// A connection whose ping is not answered for so long is dead.
+const PING_LIMIT: Duration = Duration::from_secs(2);
 /// Largest answer that is read, in bytes: a listing of every room of a large cluster.
 pub(super) const ANSWER_MAX: usize = 256 * 1024 * 1024;
 
@@ -66,7 +69,7 @@ impl EtcdStore {
         }
         let mut options = ConnectOptions::new()
             .with_connect_timeout(CALL_LIMIT)
-            .with_keep_alive(PING, PING)
+            .with_keep_alive(PING, PING_LIMIT)
             .with_keep_alive_while_idle(true)
             .with_require_leader(true);
         if let Some((name, password)) = &config.user {
