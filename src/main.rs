@@ -1,2 +1,5 @@
-//! The `freshet` command: assembly of a node, a coordinator or both.
-fn main() {}
+//! The `freshet` command.
+
+fn main() -> std::process::ExitCode {
+    freshet::main(std::env::args_os())
+}

@@ -1,0 +1,46 @@
+//! Configuration: one table of settings, four layers of values, one typed struct per role.
+//!
+//! Unknown keys in the file are errors. Unknown environment variables are not: Kubernetes makes some of its own whose
+//! names begin with `FRESHET_` for every service of that name.
+
+mod error;
+mod layers;
+pub mod print;
+mod reader;
+pub mod settings;
+#[cfg(test)]
+mod tests;
+mod typed;
+mod value;
+
+pub use error::ConfigError;
+pub use layers::{File, Given, Layers, Origin};
+pub use reader::{ReadFile, Reader};
+pub use settings::Role;
+pub use typed::{
+    Access, Common, CoordinatorSettings, DevSettings, LogFormat, Media, Member, NodeSettings, Settings,
+    default_id,
+};
+pub use value::duration;
+
+use freshet_cluster::token::ApiKey;
+
+/// All API keys that are given; for minting tokens.
+pub fn api_keys(layers: &Layers, files: ReadFile<'_>) -> Result<Vec<ApiKey>, ConfigError> {
+    typed::api_keys(&Reader { layers, files })
+}
+
+/// Puts defaults that follow from other settings into the layers, so that what is printed is what is in force.
+pub fn derive_defaults(layers: &mut Layers, host: &str) {
+    let given = |layers: &Layers, key: &str| layers.get(key).is_some_and(|g| g.origin != Origin::Default);
+    let keyed = given(layers, "api-key") || given(layers, "api-key-file");
+    if layers.role == Role::Dev && !given(layers, "open") && keyed {
+        layers.set_default("open", "false");
+    }
+    if layers.role != Role::Dev && !given(layers, "id") {
+        let listen = layers.get("listen").and_then(|g| g.texts.first()?.parse::<std::net::SocketAddr>().ok());
+        if let Some(id) = listen.and_then(|l| default_id(host, l.port()).ok()) {
+            layers.set_default("id", id.as_str());
+        }
+    }
+}

@@ -1,0 +1,201 @@
+use std::collections::BTreeMap;
+use std::io;
+
+use super::*;
+
+const KEY: (&str, &str) = ("api-key", "app:0123456789abcdef");
+const SECRET: (&str, &str) = ("cluster-secret", "0123456789abcdef");
+
+fn lay(role: Role, flags: &[(&'static str, &str)]) -> Layers {
+    let mut map: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+    for (key, text) in flags {
+        map.entry(key).or_default().push((*text).to_owned());
+    }
+    let mut layers = Layers::new(role, &map, |_| None, None).unwrap();
+    derive_defaults(&mut layers, "my.host");
+    layers
+}
+
+fn files(path: &str) -> io::Result<String> {
+    match path {
+        "keys" => Ok("# ours\na:0123456789abcdef\nb:fedcba9876543210\n".into()),
+        "secret" => Ok("  from-a-file-0123456789\n".into()),
+        "empty" => Ok("\n".into()),
+        _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+    }
+}
+
+fn settings(role: Role, flags: &[(&'static str, &str)]) -> Result<Settings, ConfigError> {
+    Settings::new(&lay(role, flags), "my.host", &files)
+}
+
+fn refused(role: Role, flags: &[(&'static str, &str)]) -> String {
+    settings(role, flags).unwrap_err().to_string()
+}
+
+fn node(more: &[(&'static str, &str)]) -> NodeSettings {
+    let flags: Vec<_> = [KEY, SECRET].into_iter().chain(more.iter().copied()).collect();
+    match settings(Role::Node, &flags) {
+        Ok(Settings::Node(node)) => node,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_default_is_valid() {
+    assert!(matches!(settings(Role::Dev, &[]), Ok(Settings::Dev(dev)) if dev.common.access == Access::Open));
+    node(&[("ip", "192.0.2.1")]);
+    settings(Role::Coordinator, &[KEY, SECRET]).unwrap();
+}
+
+#[test]
+fn keys_are_unique_and_every_setting_is_explained() {
+    let mut seen = BTreeMap::new();
+    for setting in settings::SETTINGS {
+        assert!(seen.insert(setting.key, ()).is_none(), "{} stands twice", setting.key);
+        assert!(setting.help.len() > 7 && !setting.help.ends_with('.'), "{}", setting.key);
+        assert!(
+            Role::ALL.iter().all(|r| r.as_str() != setting.key),
+            "{} is a table of the file",
+            setting.key
+        );
+    }
+}
+
+#[test]
+fn dev_is_open_until_it_has_keys_and_the_others_must_be_told() {
+    let access = |role, flags: &[_]| settings(role, flags).map(|s| s.common().access.clone());
+    assert_eq!(access(Role::Dev, &[]).unwrap(), Access::Open);
+    assert!(matches!(access(Role::Dev, &[KEY]).unwrap(), Access::Keys(k) if k.get("app").is_some()));
+    assert_eq!(access(Role::Coordinator, &[SECRET, ("open", "true")]).unwrap(), Access::Open);
+    let closed = refused(Role::Coordinator, &[SECRET]);
+    assert!(closed.contains("api-key-file") && closed.contains("--open"), "{closed}");
+    assert!(refused(Role::Dev, &[("open", "false")]).contains("api-key-file"));
+    assert!(refused(Role::Dev, &[KEY, ("open", "true")]).contains("one or the other"));
+    assert!(refused(Role::Dev, &[("open", "maybe")]).contains("true or false"));
+}
+
+#[test]
+fn keys_come_from_text_and_file_together() {
+    let Ok(s) = settings(Role::Dev, &[KEY, ("api-key-file", "keys")]) else { panic!() };
+    let Access::Keys(keys) = &s.common().access else { panic!() };
+    assert_eq!(keys.iter().map(|k| k.id()).collect::<Vec<_>>(), ["a", "app", "b"]);
+    let gone = refused(Role::Dev, &[("api-key-file", "gone")]);
+    assert!(gone.contains("cannot read gone") && gone.contains("from flag"), "{gone}");
+    let short = refused(Role::Dev, &[("api-key", "app:hunter2")]);
+    assert!(short.contains("16") && !short.contains("hunter2"), "{short}");
+}
+
+#[test]
+fn a_cluster_needs_its_secret() {
+    for role in [Role::Node, Role::Coordinator] {
+        let missing = refused(role, &[KEY, ("ip", "192.0.2.1")]);
+        assert!(missing.contains("cluster-secret-file") && missing.contains("/dev/urandom"), "{missing}");
+        let short = refused(role, &[KEY, ("ip", "192.0.2.1"), ("cluster-secret", "short")]);
+        assert!(short.contains("16 bytes") && !short.contains("\"short\""), "{short}");
+        let both = refused(role, &[KEY, ("ip", "192.0.2.1"), SECRET, ("cluster-secret-file", "secret")]);
+        assert!(both.contains("both"), "{both}");
+        let empty = refused(role, &[KEY, ("ip", "192.0.2.1"), ("cluster-secret-file", "empty")]);
+        assert!(empty.contains("empty"), "{empty}");
+    }
+    let Ok(Settings::Coordinator(c)) = settings(Role::Coordinator, &[KEY, ("cluster-secret-file", "secret")])
+    else {
+        panic!()
+    };
+    assert_eq!(c.member.cluster_secret.expose(), "from-a-file-0123456789");
+}
+
+#[test]
+fn a_secret_said_at_a_higher_place_wins() {
+    let env = |name: &str| (name == "FRESHET_CLUSTER_SECRET_FILE").then(|| "secret".to_owned());
+    let flags =
+        |pairs: &[(&'static str, &str)]| pairs.iter().map(|(k, v)| (*k, vec![(*v).to_owned()])).collect();
+    let secret = |map: BTreeMap<_, _>| {
+        let layers = Layers::new(Role::Coordinator, &map, env, None).unwrap();
+        match Settings::new(&layers, "h", &files).unwrap() {
+            Settings::Coordinator(c) => c.member.cluster_secret.expose().to_owned(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(secret(flags(&[KEY, SECRET])), "0123456789abcdef");
+    assert_eq!(secret(flags(&[KEY])), "from-a-file-0123456789");
+}
+
+#[test]
+fn addresses_that_others_use_follow_from_those_that_are_bound() {
+    let n = node(&[("ip", "192.0.2.1"), ("ip", "2001:db8::1")]);
+    assert_eq!(n.http_advertise.as_deref(), Some("http://192.0.2.1:8080"));
+    assert_eq!(n.relay_advertise.as_deref(), Some("192.0.2.1:7600"));
+    let n = node(&[("ip", "2001:db8::1"), ("listen", "[::]:80")]);
+    assert_eq!(n.http_advertise.as_deref(), Some("http://[2001:db8::1]:80"));
+    let n = node(&[("listen", "127.0.0.1:0"), ("relay", "127.0.0.1:0")]);
+    assert_eq!((n.http_advertise, n.relay_advertise), (None, None), "known when it is bound");
+    assert_eq!(n.media.ips, ["127.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
+    let n = node(&[
+        ("ip", "192.0.2.1"),
+        ("http-advertise", "http://n.example:1/"),
+        ("relay-advertise", "n.example:2"),
+    ]);
+    assert_eq!(n.http_advertise.as_deref(), Some("http://n.example:1"));
+    assert_eq!(n.relay_advertise.as_deref(), Some("n.example:2"));
+    assert!(refused(Role::Node, &[KEY, SECRET]).contains("--ip"));
+}
+
+#[test]
+fn a_name_is_made_of_host_and_port() {
+    assert_eq!(node(&[("ip", "192.0.2.1")]).member.id.as_str(), "my-host-8080");
+    assert_eq!(node(&[("ip", "192.0.2.1"), ("id", "n1")]).member.id.as_str(), "n1");
+    assert_eq!(default_id("", 1).unwrap().as_str(), "freshet-1");
+    assert!(default_id(&"ü".repeat(300), 65535).unwrap().as_str().len() <= 64);
+}
+
+#[test]
+fn wrong_values_are_told_with_their_place_and_a_way_out() {
+    let base = [KEY, SECRET, ("ip", "192.0.2.1")];
+    for (key, text, advice) in [
+        ("listen", "8080", "ADDR:PORT"),
+        ("udp-port", "70000", "65535"),
+        ("ip", "example.org", "IPv4"),
+        ("ip", "0.0.0.0", "reach"),
+        ("shards", "2", "one media thread"),
+        ("max-sessions", "0", "from 1 on"),
+        ("max-egress", "fast", "bit rate"),
+        ("drain-timeout", "60", "10s"),
+        ("room-linger", "soon", "10s"),
+        ("log", "xml", "text or json"),
+        ("log-level", "freshet=louder", "debug"),
+        ("public-url", "example.org", "https://"),
+        ("http-advertise", "h:1", "https://"),
+        ("relay-advertise", "h", "HOST:PORT"),
+        ("id", "a/b", "A-Z"),
+        ("ice-server", "example.org", "stun:"),
+        ("region", "a\nb", "printable"),
+        ("etcd", "127.0.0.1:2379", "http"),
+        ("nats-replicas", "9", "1 to 5"),
+    ] {
+        let flags: Vec<_> = base.into_iter().filter(|(k, _)| *k != key).chain([(key, text)]).collect();
+        let said = refused(Role::Node, &flags);
+        assert!(said.contains(key) && said.contains(advice) && said.contains("from flag"), "{said}");
+    }
+    assert!(refused(Role::Dev, &[("nodes", "0")]).contains("1 to 64"));
+    let half = refused(Role::Coordinator, &[KEY, SECRET, ("etcd-user", "joe")]);
+    assert!(half.contains("etcd-password-file"), "{half}");
+}
+
+#[test]
+fn what_is_printed_is_toml_that_says_the_same_again() {
+    let layers = lay(Role::Node, &[KEY, SECRET, ("ip", "192.0.2.1"), ("ip", "::1"), ("region", "a\"b")]);
+    let text = print::toml(&layers);
+    let table: toml::Table = text.parse().unwrap();
+    assert!(!text.contains("0123456789abcdef"), "{text}");
+    assert!(text.contains("api-key = [\"app:********\"] # from flag"), "{text}");
+    assert!(text.contains("udp-port = 7700 # default") && text.contains("open = false # default"), "{text}");
+    assert!(text.contains("# public-url is not set"), "{text}");
+    assert_eq!(table["region"].as_str(), Some("a\"b"));
+    let again =
+        Layers::new(Role::Node, &BTreeMap::new(), |_| None, Some(File { path: "f", text: &text })).unwrap();
+    for setting in settings::of(Role::Node).filter(|s| s.mask == settings::Mask::Open) {
+        let texts = |l: &Layers| l.get(setting.key).map(|g| g.texts.clone());
+        assert_eq!(texts(&again), texts(&layers), "{}", setting.key);
+    }
+}

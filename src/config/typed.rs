@@ -1,0 +1,363 @@
+//! One typed configuration per role, checked as a whole before anything starts.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use freshet_cluster::NodeId;
+use freshet_cluster::bus::nats::NatsConfig;
+use freshet_cluster::secret::Secret;
+use freshet_cluster::store::etcd::EtcdConfig;
+use freshet_cluster::token::{ApiKey, ApiKeys, SECRET_MIN};
+use freshet_cluster::unit::Bitrate;
+
+use super::error::ConfigError;
+use super::layers::{Layers, Origin};
+use super::reader::{ReadFile, Reader};
+use super::settings::Role;
+use super::value;
+
+/// Who may come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// Everyone, without a token.
+    Open,
+    /// Who has a token signed by one of these keys.
+    Keys(ApiKeys),
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For eyes.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// What every role has.
+#[derive(Debug, Clone)]
+pub struct Common {
+    /// Where HTTP is served.
+    pub listen: SocketAddr,
+    /// What clients see, without a slash at the end.
+    pub public_url: Option<String>,
+    /// Who may come in.
+    pub access: Access,
+    /// STUN and TURN servers that clients are told of.
+    pub ice_servers: Vec<String>,
+    /// From which TURN passwords are made.
+    pub turn_secret: Option<Secret>,
+    /// How long a node stays in a room's tree after its last session there.
+    pub room_linger: Duration,
+    /// How long sessions go on after SIGTERM.
+    pub drain_timeout: Duration,
+    /// The form of log lines.
+    pub log: LogFormat,
+    /// Which lines are written.
+    pub log_level: String,
+}
+
+/// What a node's media side has, in dev and in a cluster.
+#[derive(Debug, Clone)]
+pub struct Media {
+    /// First UDP port; 0 takes free ones.
+    pub udp_port: u16,
+    /// What candidates advertise; at least one.
+    pub ips: Vec<IpAddr>,
+    /// Media threads.
+    pub shards: u16,
+    /// Sessions before it refuses.
+    pub max_sessions: u32,
+    /// Bits per second before it refuses.
+    pub max_egress: Bitrate,
+    /// Region label.
+    pub region: String,
+    /// Failure domain label.
+    pub zone: String,
+}
+
+/// What ties a process into a cluster.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Its name.
+    pub id: NodeId,
+    /// Signs calls from coordinators to nodes.
+    pub cluster_secret: Secret,
+    /// The store.
+    pub etcd: EtcdConfig,
+    /// The bus.
+    pub nats: NatsConfig,
+}
+
+/// `freshet node`.
+#[derive(Debug, Clone)]
+pub struct NodeSettings {
+    /// What every role has.
+    pub common: Common,
+    /// Media.
+    pub media: Media,
+    /// The cluster.
+    pub member: Member,
+    /// Where relay links are taken.
+    pub relay: SocketAddr,
+    /// How other nodes reach the relay; `None`: the address that `relay` is bound to.
+    pub relay_advertise: Option<String>,
+    /// How coordinators reach its HTTP; `None`: the address that `listen` is bound to.
+    pub http_advertise: Option<String>,
+}
+
+/// `freshet coordinator`.
+#[derive(Debug, Clone)]
+pub struct CoordinatorSettings {
+    /// What every role has.
+    pub common: Common,
+    /// The cluster.
+    pub member: Member,
+    /// Where its clients are taken to be.
+    pub region: String,
+}
+
+/// `freshet dev`.
+#[derive(Debug, Clone)]
+pub struct DevSettings {
+    /// What every role has.
+    pub common: Common,
+    /// Media.
+    pub media: Media,
+    /// How many nodes.
+    pub nodes: u16,
+}
+
+/// The configuration of one role.
+#[derive(Debug, Clone)]
+pub enum Settings {
+    /// `freshet dev`.
+    Dev(DevSettings),
+    /// `freshet node`.
+    Node(NodeSettings),
+    /// `freshet coordinator`.
+    Coordinator(CoordinatorSettings),
+}
+
+/// Most nodes in one process of `freshet dev`.
+const DEV_NODES_MAX: u16 = 64;
+/// Longest region or zone label, in characters.
+const LABEL_MAX: usize = 64;
+
+impl Settings {
+    /// Checks the values in force.
+    pub fn new(layers: &Layers, host: &str, files: ReadFile<'_>) -> Result<Self, ConfigError> {
+        let reader = Reader { layers, files };
+        let common = common(&reader)?;
+        Ok(match layers.role {
+            Role::Dev => {
+                let media = media(&reader, common.listen)?;
+                let advice = "write a number from 1 to 64";
+                let count =
+                    |t: &str| t.parse().ok().filter(|n| (1..=DEV_NODES_MAX).contains(n)).ok_or(advice);
+                Self::Dev(DevSettings { nodes: reader.need_with("nodes", count, advice)?, media, common })
+            }
+            Role::Node => {
+                let media = media(&reader, common.listen)?;
+                Self::Node(node(&reader, common, media, host)?)
+            }
+            Role::Coordinator => {
+                let member = member(&reader, common.listen, host)?;
+                let region = reader.parse_with("region", label)?.unwrap_or_default();
+                Self::Coordinator(CoordinatorSettings { common, member, region })
+            }
+        })
+    }
+
+    /// What every role has.
+    pub fn common(&self) -> &Common {
+        match self {
+            Self::Dev(s) => &s.common,
+            Self::Node(s) => &s.common,
+            Self::Coordinator(s) => &s.common,
+        }
+    }
+}
+
+fn common(reader: &Reader<'_>) -> Result<Common, ConfigError> {
+    let address = "write ADDR:PORT, as in 127.0.0.1:8080 or [::]:8080";
+    let log = |t: &str| match t {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("write text or json"),
+    };
+    let level = |t: &str| match t.parse::<tracing_subscriber::EnvFilter>() {
+        Ok(_) => Ok(t.to_owned()),
+        Err(e) => {
+            Err(format!("{e}; write error, warn, info, debug, trace, or a filter as in freshet_node=debug"))
+        }
+    };
+    Ok(Common {
+        listen: reader.need("listen", address)?,
+        public_url: reader.parse_with("public-url", value::base_url)?,
+        access: access(reader)?,
+        ice_servers: reader
+            .parse_all("ice-server", |t| freshet_edge::ice::check_url(t).map(|()| t.to_owned()))?,
+        turn_secret: reader.secret("turn-secret", "turn-secret-file")?,
+        room_linger: reader.need_with("room-linger", value::duration, "say how long")?,
+        drain_timeout: reader.need_with("drain-timeout", value::duration, "say how long")?,
+        log: reader.need_with("log", log, "write text or json")?,
+        log_level: reader.need_with("log-level", level, "write a level")?,
+    })
+}
+
+/// All API keys that are given, in the order in which they are: the text's, then the file's.
+pub(super) fn api_keys(reader: &Reader<'_>) -> Result<Vec<ApiKey>, ConfigError> {
+    let mut keys = reader.parse_all("api-key", str::parse::<ApiKey>)?;
+    if let Some(text) = reader.file("api-key-file")? {
+        let path = reader.text("api-key-file").unwrap_or_default();
+        let found = ApiKeys::parse_file(&text).map_err(|e| reader.wrong("api-key-file", path, e))?;
+        if found.is_empty() {
+            return Err(reader.wrong("api-key-file", path, "the file has no key: write ID:SECRET into it"));
+        }
+        keys.extend(found);
+    }
+    Ok(keys)
+}
+
+fn access(reader: &Reader<'_>) -> Result<Access, ConfigError> {
+    let keys = ApiKeys::new(api_keys(reader)?).map_err(|e| ConfigError::Contradiction(e.to_string()))?;
+    let open = reader.switch("open")?;
+    let asked = reader.layers.get("open").is_some_and(|g| g.origin != Origin::Default);
+    match (open, keys.is_empty()) {
+        (true, true) => Ok(Access::Open),
+        (true, false) if asked => Err(ConfigError::Contradiction(
+            "open takes everyone, so API keys would mean nothing: give one or the other".into(),
+        )),
+        (_, false) => Ok(Access::Keys(keys)),
+        (false, true) => Err(ConfigError::Missing {
+            role: reader.layers.role,
+            key: "api-key-file",
+            advice: "nobody could come in without API keys (lines of ID:SECRET); or say --open to take everyone \
+                     without tokens",
+        }),
+    }
+}
+
+fn media(reader: &Reader<'_>, listen: SocketAddr) -> Result<Media, ConfigError> {
+    let mut ips =
+        reader.parse_all("ip", |t| t.parse::<IpAddr>().map_err(|_| "write an IPv4 or IPv6 address"))?;
+    if let Some(any) = ips.iter().find(|ip| ip.is_unspecified() || ip.is_multicast()) {
+        return Err(reader.wrong(
+            "ip",
+            &any.to_string(),
+            "clients cannot send there: write the address they reach",
+        ));
+    }
+    if ips.is_empty() {
+        if listen.ip().is_unspecified() {
+            return Err(ConfigError::Missing {
+                role: reader.layers.role,
+                key: "ip",
+                advice: "HTTP listens on every address, so say at which one clients reach the media, as in \
+                         --ip 192.0.2.10",
+            });
+        }
+        ips.push(listen.ip());
+    }
+    let shards = |t: &str| match t {
+        "1" => Ok(1),
+        _ => Err("this version has one media thread: write 1 (more come with a later version)"),
+    };
+    let port = "write a port, 0 to 65535";
+    let count = "write a number from 1 on";
+    let sessions = |t: &str| t.parse().ok().filter(|n: &u32| *n > 0).ok_or(count);
+    Ok(Media {
+        udp_port: reader.need("udp-port", port)?,
+        ips,
+        shards: reader.need_with("shards", shards, "write 1")?,
+        max_sessions: reader.need_with("max-sessions", sessions, count)?,
+        max_egress: reader.need_with("max-egress", value::bitrate, "write a bit rate")?,
+        region: reader.parse_with("region", label)?.unwrap_or_default(),
+        zone: reader.parse_with("zone", label)?.unwrap_or_default(),
+    })
+}
+
+/// Labels come from cloud providers: any printable text that fits a log line and a table.
+fn label(text: &str) -> Result<String, String> {
+    let plain = text.chars().all(|c| !c.is_control()) && text.chars().count() <= LABEL_MAX;
+    if plain { Ok(text.to_owned()) } else { Err(format!("write up to {LABEL_MAX} printable characters")) }
+}
+
+fn node(reader: &Reader<'_>, common: Common, media: Media, host: &str) -> Result<NodeSettings, ConfigError> {
+    let relay: SocketAddr = reader.need("relay", "write ADDR:PORT, as in 0.0.0.0:7600")?;
+    let reached = |bound: SocketAddr| match (bound.ip().is_unspecified(), media.ips.first(), bound.port()) {
+        // A free port is known only when it is bound, and then the address is known as well.
+        (true, Some(ip), port) if port != 0 => Some(SocketAddr::new(*ip, port)),
+        _ => None,
+    };
+    let http_advertise = reader.parse_with("http-advertise", value::base_url)?;
+    let relay_advertise = reader.parse_with("relay-advertise", value::host_port)?;
+    Ok(NodeSettings {
+        http_advertise: http_advertise.or_else(|| reached(common.listen).map(|a| format!("http://{a}"))),
+        relay_advertise: relay_advertise.or_else(|| reached(relay).map(|a| a.to_string())),
+        member: member(reader, common.listen, host)?,
+        relay,
+        media,
+        common,
+    })
+}
+
+fn member(reader: &Reader<'_>, listen: SocketAddr, host: &str) -> Result<Member, ConfigError> {
+    let missing = ConfigError::Missing {
+        role: reader.layers.role,
+        key: "cluster-secret-file",
+        advice: "coordinators sign their calls to nodes: make one secret for the whole cluster, as in \
+                 `head -c 32 /dev/urandom | base64 > secret`, and name its file",
+    };
+    let cluster_secret = reader.secret("cluster-secret", "cluster-secret-file")?.ok_or(missing)?;
+    if cluster_secret.expose().len() < SECRET_MIN {
+        let said = format!("the cluster secret is shorter than {SECRET_MIN} bytes: make a random one");
+        return Err(ConfigError::Contradiction(said));
+    }
+    let path = |key| reader.text(key).map(PathBuf::from);
+    let user =
+        |name: &'static str, password: &'static str| match (reader.text(name), reader.secret_file(password)?)
+        {
+            (Some(name), Some(secret)) => Ok(Some((name.to_owned(), secret))),
+            (None, None) => Ok(None),
+            _ => Err(ConfigError::Contradiction(format!(
+                "{name} and {password} belong together: give both or none"
+            ))),
+        };
+    let replicas = "write 1 to 5";
+    let few = |t: &str| t.parse().ok().filter(|n| (1..=5).contains(n)).ok_or(replicas);
+    Ok(Member {
+        id: match reader.parse_with("id", str::parse)? {
+            Some(id) => id,
+            None => default_id(host, listen.port()).map_err(|e| reader.wrong("id", host, e))?,
+        },
+        cluster_secret,
+        etcd: EtcdConfig {
+            endpoints: reader.parse_all("etcd", value::base_url)?,
+            user: user("etcd-user", "etcd-password-file")?,
+            ca: path("etcd-ca"),
+            cert: path("etcd-cert"),
+            key: path("etcd-key"),
+        },
+        nats: NatsConfig {
+            servers: reader.parse_all("nats", |t| Ok::<_, String>(t.to_owned()))?,
+            creds: path("nats-creds"),
+            user: user("nats-user", "nats-password-file")?,
+            token: reader.secret_file("nats-token-file")?,
+            ca: path("nats-ca"),
+            cert: path("nats-cert"),
+            key: path("nats-key"),
+            replicas: reader.need_with("nats-replicas", few, replicas)?,
+        },
+    })
+}
+
+/// The host's name and the HTTP port: the same over restarts, and two processes of one host differ. A name that is
+/// taken over by a second process would end the first, so the port is part of it.
+pub fn default_id(host: &str, port: u16) -> Result<NodeId, freshet_cluster::id::IdError> {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
+    let host: String = host.chars().take(56).map(plain).collect();
+    format!("{}-{port}", if host.is_empty() { "freshet" } else { &host }).parse()
+}

@@ -1,0 +1,145 @@
+//! The forms of values: times, bit rates, URLs.
+
+use std::time::Duration;
+
+use freshet_cluster::unit::Bitrate;
+
+/// Reads a time: numbers with a unit, as in `500ms`, `10s`, `1h30m`; `0` needs none.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong =
+        || format!("{text:?} is not a time: write a number with ms, s, m, h or d, as in 10s or 1h30m");
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (number, tail) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?);
+        let (unit, tail) = tail.split_at(tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len()));
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let ms = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(wrong()),
+        };
+        let part = number.checked_mul(ms).map(Duration::from_millis).ok_or_else(wrong)?;
+        total = total.checked_add(part).ok_or_else(wrong)?;
+        rest = tail;
+    }
+    if text.is_empty() { Err(wrong()) } else { Ok(total) }
+}
+
+/// Reads a bit rate: `4G`, `800M`, `64k`, `1000000`; `bit/s` or `bps` may follow.
+pub fn bitrate(text: &str) -> Result<Bitrate, String> {
+    let wrong = || format!("{text:?} is not a bit rate: write bits per second, as in 4G, 800M or 64000k");
+    let bare = text.trim_end_matches("bit/s").trim_end_matches("bps").trim_end_matches("bit").trim_end();
+    let (number, unit) = bare.split_at(bare.find(|c: char| !c.is_ascii_digit()).unwrap_or(bare.len()));
+    let factor: u64 = match unit.trim() {
+        "" => 1,
+        "k" | "K" => 1_000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    match number.checked_mul(factor) {
+        Some(bps) if bps > 0 => Ok(Bitrate::from_bps(bps)),
+        _ => Err(wrong()),
+    }
+}
+
+/// Reads the base of URLs: http or https, a host, perhaps a path; no query. Comes back without a slash at the end.
+pub fn base_url(text: &str) -> Result<String, String> {
+    let wrong = |why: &str| {
+        Err(format!("{text:?} is not a base URL ({why}): write it as in https://live.example.org/cast"))
+    };
+    let Ok(uri) = text.parse::<http::Uri>() else { return wrong("it does not parse") };
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return wrong("it does not begin with http:// or https://");
+    }
+    if uri.query().is_some() || text.contains('#') {
+        return wrong("it has a query or a fragment");
+    }
+    match uri.authority() {
+        Some(authority) if authority.as_str().contains('@') => wrong("it has a user name"),
+        Some(_) => Ok(text.trim_end_matches('/').to_owned()),
+        None => wrong("it has no host"),
+    }
+}
+
+/// Checks `HOST:PORT`, the host being a name, an IPv4 address or an IPv6 address in brackets.
+pub fn host_port(text: &str) -> Result<String, String> {
+    let wrong = || format!("{text:?} is not HOST:PORT, as in 10.0.0.7:7600 or [2001:db8::7]:7600");
+    if text.parse::<std::net::SocketAddr>().is_ok_and(|a| a.port() != 0) {
+        return Ok(text.to_owned());
+    }
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let named =
+        !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    match port.parse::<u16>() {
+        Ok(port) if port != 0 && named => Ok(text.to_owned()),
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        for (text, ms) in
+            [("0", 0), ("0s", 0), ("500ms", 500), ("10s", 10_000), ("1h30m", 5_400_000), ("2d", 172_800_000)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in
+            ["", "10", "s", "10 s", "-1s", "1.5h", "10x", "99999999999999999999s", "18446744073709551615d"]
+        {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn bit_rates_have_factors() {
+        for (text, bps) in [
+            ("1000", 1_000),
+            ("64k", 64_000),
+            ("800M", 800_000_000),
+            ("4G", 4_000_000_000),
+            ("10 Mbit/s", 10_000_000),
+            ("1Gbps", 1_000_000_000),
+        ] {
+            assert_eq!(bitrate(text), Ok(Bitrate::from_bps(bps)), "{text}");
+        }
+        for text in ["", "0", "G", "4T", "-1M", "1.5G", "99999999999999999999", "18446744073709551615G"] {
+            assert!(bitrate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn base_urls_lose_their_last_slash_and_nothing_else() {
+        assert_eq!(base_url("https://a.example/cast/"), Ok("https://a.example/cast".into()));
+        assert_eq!(base_url("http://[::1]:8080"), Ok("http://[::1]:8080".into()));
+        for text in
+            ["", "a.example", "/cast", "ftp://a", "https://a?x", "https://a/#x", "https://", "https://u:p@a"]
+        {
+            assert!(base_url(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn hosts_have_ports() {
+        for text in ["10.0.0.7:7600", "[2001:db8::7]:7600", "node-0.nodes:7600"] {
+            assert_eq!(host_port(text), Ok(text.into()));
+        }
+        for text in
+            ["", "a", "a:", ":1", "a:0", "10.0.0.7:0", "a:65536", "2001:db8::7:7600", "http://a:1", "a b:1"]
+        {
+            assert!(host_port(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The `freshet` command: configuration, assembly of a node, a coordinator or both, and their end.
+//!
+//! Nothing here decides about media or placement; it reads settings, starts what the other crates have, and waits for
+//! signals.
+
+pub mod cli;
+pub mod config;
+pub mod lifecycle;
+pub mod logging;
+pub mod mint;
+pub mod output;
+pub mod role;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use freshet_cluster::unit::UnixMillis;
+
+use cli::{Ask, Given};
+use config::{File, Layers, Settings};
+
+/// Runs a command line to its end.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let ask = match cli::parse(args) {
+        Ok(ask) => ask,
+        // Help and version are "errors" of clap that go to standard output and exit 0.
+        Err(answer) => {
+            let code = if answer.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+            // A closed pipe is no reason to complain.
+            let _written = answer.print();
+            return code;
+        }
+    };
+    match answer(ask) {
+        Ok(code) => code,
+        Err(error) => {
+            let _written = writeln!(std::io::stderr(), "freshet: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn answer(ask: Ask) -> anyhow::Result<ExitCode> {
+    match ask {
+        Ask::Token(args) => {
+            let token = mint::mint(&args, variable, &read_file, UnixMillis::now())?;
+            output::say(&token)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Ask::Config(given) => {
+            let layers = layers(&given)?;
+            output::say(config::print::toml(&layers).trim_end())?;
+            Settings::new(&layers, &host(), &read_file)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Ask::Run(given) => {
+            let layers = layers(&given)?;
+            let settings = Settings::new(&layers, &host(), &read_file)?;
+            let common = settings.common();
+            let origin = layers.get("log-level").map_or(&config::Origin::Default, |g| &g.origin);
+            logging::start(common.log, &common.log_level, origin)?;
+            role::run(settings)
+        }
+    }
+}
+
+/// The values in force for a role.
+fn layers(given: &Given) -> anyhow::Result<Layers> {
+    let path = given.file.clone().or_else(|| variable("FRESHET_CONFIG").filter(|p| !p.is_empty()));
+    let text = match &path {
+        Some(path) => {
+            Some(read_file(path).with_context(|| format!("cannot read configuration file {path}"))?)
+        }
+        None => None,
+    };
+    let file = path.as_deref().zip(text.as_deref()).map(|(path, text)| File { path, text });
+    let flags: &BTreeMap<_, _> = &given.flags;
+    let mut layers = Layers::new(given.role, flags, variable, file)?;
+    config::derive_defaults(&mut layers, &host());
+    Ok(layers)
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn read_file(path: &str) -> std::io::Result<String> {
+    std::fs::read_to_string(path)
+}
+
+/// This machine's name; empty when the system does not say.
+fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map(|t| t.trim().to_owned()).unwrap_or_default()
+}

@@ -1,0 +1,52 @@
+//! `freshet token`: mints an access token.
+
+use freshet_cluster::token::{Claims, Grant, LIFE_MAX_S, sign};
+use freshet_cluster::unit::UnixMillis;
+
+use crate::cli::TokenArgs;
+use crate::config::{self, Layers, ReadFile, Role};
+
+/// Makes the token, or says what is missing.
+pub fn mint(
+    args: &TokenArgs,
+    env: impl Fn(&str) -> Option<String>,
+    files: ReadFile<'_>,
+    now: UnixMillis,
+) -> Result<String, anyhow::Error> {
+    // Only the keys: a wrong variable of another setting must not stop a token.
+    let env = |name: &str| env(name).filter(|_| matches!(name, "FRESHET_API_KEY" | "FRESHET_API_KEY_FILE"));
+    let layers = Layers::new(Role::Dev, &args.keys.flags, env, None)?;
+    let keys = config::api_keys(&layers, files)?;
+    let key = keys.first().ok_or_else(|| {
+        anyhow::anyhow!(
+            "a token is signed by an API key: give --api-key-file, or ID:SECRET in FRESHET_API_KEY"
+        )
+    })?;
+    let ttl = config::duration(&args.ttl).map_err(|e| anyhow::anyhow!("--ttl: {e}"))?.as_secs();
+    anyhow::ensure!((1..=LIFE_MAX_S).contains(&ttl), "--ttl: a token lives 1s to 24h, not {}", args.ttl);
+    let iat = now.0 / 1000;
+    let claims = Claims {
+        room: args.room.parse().map_err(|e| anyhow::anyhow!("--room: {e}, or * for every room"))?,
+        identity: args.identity.parse().map_err(|e| anyhow::anyhow!("--identity: {e}"))?,
+        grants: args
+            .grants
+            .iter()
+            .map(|word| word.parse::<Grant>())
+            .collect::<Result<_, _>>()
+            .map_err(|e| anyhow::anyhow!("--grant: {e}"))?,
+        streams: args
+            .streams
+            .iter()
+            .map(|id| match id.as_str() {
+                "*" => Ok("*".to_owned()),
+                id => id.parse::<freshet_cluster::StreamId>().map(|s| s.as_str().to_owned()),
+            })
+            .collect::<Result<_, _>>()
+            .map_err(|e| anyhow::anyhow!("--stream: {e}, or * for every stream"))?,
+        exp: iat.saturating_add(ttl),
+        iat: Some(iat),
+        nbf: None,
+        unknown: serde_json::Map::new(),
+    };
+    Ok(sign(key, &claims))
+}

@@ -1,0 +1,41 @@
+//! What the roles share: the cluster's store and bus, who may come in, STUN and TURN.
+
+use std::sync::Arc;
+
+use freshet_cluster::bus::SharedBus;
+use freshet_cluster::bus::nats::NatsBus;
+use freshet_cluster::store::SharedStore;
+use freshet_cluster::store::etcd::EtcdStore;
+use freshet_edge::Guard;
+use freshet_edge::ice::{IceServers, TTL, TurnRest};
+
+use crate::config::{Access, Common, Member};
+
+/// The store and the bus of a cluster. Neither needs to be there yet.
+pub async fn connect(member: &Member) -> anyhow::Result<(SharedStore, SharedBus)> {
+    let store = EtcdStore::new(member.etcd.clone())?;
+    let bus = NatsBus::connect(member.nats.clone()).await?;
+    Ok((Arc::new(store), Arc::new(bus)))
+}
+
+/// Who may come in.
+pub fn guard(access: &Access) -> Guard {
+    match access {
+        Access::Open => Guard::open(),
+        Access::Keys(keys) => Guard::tokens(keys.clone()),
+    }
+}
+
+/// With a secret, TURN servers get credentials made for each client.
+pub fn ice(common: &Common) -> IceServers {
+    let turn = |url: &&String| url.starts_with("turn:") || url.starts_with("turns:");
+    match &common.turn_secret {
+        None => IceServers { plain: common.ice_servers.clone(), turn: None },
+        Some(secret) => {
+            let (urls, plain): (Vec<_>, Vec<_>) = common.ice_servers.iter().partition(turn);
+            let urls: Vec<String> = urls.into_iter().cloned().collect();
+            let turn = TurnRest { urls, secret: secret.clone(), ttl: TTL };
+            IceServers { plain: plain.into_iter().cloned().collect(), turn: Some(turn) }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! `freshet dev`: a whole cluster in one process, over a store and a bus in memory.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use freshet_cluster::NodeId;
+use freshet_cluster::bus::SharedBus;
+use freshet_cluster::bus::memory::MemoryBus;
+use freshet_cluster::keys;
+use freshet_cluster::secret::Secret;
+use freshet_cluster::store::memory::MemoryStore;
+use freshet_cluster::store::{SharedStore, Store};
+use freshet_coordinator::CoordinatorConfig;
+use freshet_node::NodeConfig;
+use futures::future::join_all;
+
+use crate::config::{Access, DevSettings};
+use crate::lifecycle::Service;
+use crate::output;
+
+use super::{common as shared, coordinator, node};
+
+/// Nodes register within this time, or something is wrong.
+const READY_LIMIT: Duration = Duration::from_secs(10);
+
+/// A coordinator and its nodes.
+pub struct Running {
+    coordinator: coordinator::Running,
+    nodes: Vec<node::Running>,
+}
+
+/// Starts everything and prints where the page is, when it can be used.
+pub async fn start(settings: DevSettings) -> anyhow::Result<Running> {
+    let DevSettings { common, media, nodes: count } = settings;
+    let store: SharedStore = Arc::new(MemoryStore::new());
+    let bus: SharedBus = Arc::new(MemoryBus::new());
+    let cluster_secret = Secret::new(&format!("{:032x}", rand::random::<u128>()));
+    let guard = shared::guard(&common.access);
+    let ice = shared::ice(&common);
+
+    let mut config =
+        CoordinatorConfig::new(common.listen, name("dev")?, guard.clone(), cluster_secret.clone());
+    config.region = media.region.clone();
+    config.public_url = common.public_url.clone();
+    config.ice = ice.clone();
+    config.linger = common.room_linger;
+    let coordinator = coordinator::start(config, store.clone(), bus.clone()).await?;
+
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let mut nodes = Vec::new();
+    for i in 0..count {
+        let mut media = media.clone();
+        if media.udp_port != 0 {
+            let port = media.udp_port.checked_add(i);
+            media.udp_port = port.context("--udp-port leaves too few ports for so many nodes")?;
+        }
+        let config = NodeConfig {
+            id: name(&format!("node-{}", i.saturating_add(1)))?,
+            region: media.region,
+            zone: media.zone,
+            udp: SocketAddr::new(node::bind_to(&media.ips), media.udp_port),
+            advertise: media.ips,
+            relay: any,
+            relay_advertise: None,
+            listen: any,
+            http_advertise: None,
+            guard: guard.clone(),
+            cluster_secret: Some(cluster_secret.clone()),
+            public_url: common.public_url.clone(),
+            ice: ice.clone(),
+            max_sessions: media.max_sessions,
+            max_egress: media.max_egress,
+            report_skew_us: node::report_skew_us(),
+        };
+        nodes.push(node::start(config, store.clone(), bus.clone()).await?);
+    }
+    tokio::time::timeout(READY_LIMIT, registered(&*store, nodes.len()))
+        .await
+        .context("the nodes did not register: this is a bug, please report it with the log")?;
+
+    let bound = coordinator.http_addr().await.unwrap_or(common.listen);
+    let shown = match media.ips.first() {
+        Some(ip) if bound.ip().is_unspecified() => SocketAddr::new(*ip, bound.port()),
+        _ => bound,
+    };
+    output::say(&format!("Freshet is at http://{shown}/"))?;
+    if matches!(common.access, Access::Keys(_)) {
+        tracing::info!("API keys are configured: clients need a token, see `freshet token --help`");
+    }
+    Ok(Running { coordinator, nodes })
+}
+
+fn name(text: &str) -> anyhow::Result<NodeId> {
+    Ok(text.parse()?)
+}
+
+async fn registered(store: &dyn Store, count: usize) {
+    while store.list(keys::NODES).await.map_or(0, |l| l.entries.len()) < count {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[async_trait]
+impl Service for Running {
+    async fn drain(&self) {
+        // The coordinator's own drain never ends by itself; that of the nodes is what counts here.
+        tokio::select! {
+            () = self.coordinator.drain() => {}
+            _ = join_all(self.nodes.iter().map(|n| n.drain())) => {}
+        }
+    }
+
+    async fn stop(&self) {
+        join_all(self.nodes.iter().map(|n| n.stop())).await;
+        self.coordinator.stop().await;
+    }
+}

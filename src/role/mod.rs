@@ -1,0 +1,43 @@
+//! Runs a role until a signal ends it.
+
+mod common;
+mod coordinator;
+mod dev;
+mod node;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::config::Settings;
+use crate::lifecycle::{self, Service};
+
+/// What is left of the 5 s of the last step when the service has stopped.
+const RUNTIME_END: Duration = Duration::from_millis(200);
+
+/// Starts the role, runs it until a signal has ended it, and says how the process exits.
+pub fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+    // Libraries that speak TLS ask for the process's cryptography; an error means that it is set already.
+    let _set = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
+    let drain_timeout = settings.common().drain_timeout;
+    let result = runtime.block_on(async {
+        let service: Arc<dyn Service> = match settings {
+            Settings::Dev(dev) => Arc::new(dev::start(dev).await?),
+            Settings::Node(settings) => {
+                let (store, bus) = common::connect(&settings.member).await?;
+                Arc::new(node::start(node::config(settings), store, bus).await?)
+            }
+            Settings::Coordinator(settings) => {
+                let (store, bus) = common::connect(&settings.member).await?;
+                Arc::new(coordinator::start(coordinator::config(settings), store, bus).await?)
+            }
+        };
+        lifecycle::run(service, drain_timeout).await.context("signals cannot be received")
+    });
+    runtime.shutdown_timeout(RUNTIME_END);
+    result.map(|_clean| ExitCode::SUCCESS)
+}

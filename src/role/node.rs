@@ -1,0 +1,111 @@
+//! `freshet node`: from settings to a running node.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freshet_cluster::bus::SharedBus;
+use freshet_cluster::store::SharedStore;
+use freshet_node::{Node, NodeConfig, StartError};
+use tokio::sync::RwLock;
+
+use crate::config::NodeSettings;
+use crate::lifecycle::Service;
+
+use super::common;
+
+/// A drain looks this often whether the last session has left.
+const LOOK: Duration = Duration::from_millis(200);
+/// The registry learns of a drain within this time, or later.
+const TELL_LIMIT: Duration = Duration::from_secs(1);
+/// Set by a test, in microseconds: a deliberate error in the sender reports of video, which the test of lip sync must
+/// notice.
+const SKEW: &str = "FRESHET_TEST_REPORT_SKEW_US";
+
+/// A node that runs.
+pub struct Running {
+    /// `None` once it has stopped.
+    node: RwLock<Option<Node>>,
+}
+
+/// What the node is told.
+pub fn config(settings: NodeSettings) -> NodeConfig {
+    let NodeSettings { common: shared, media, member, relay, relay_advertise, http_advertise } = settings;
+    NodeConfig {
+        id: member.id,
+        region: media.region,
+        zone: media.zone,
+        udp: SocketAddr::new(bind_to(&media.ips), media.udp_port),
+        advertise: media.ips,
+        relay,
+        relay_advertise,
+        listen: shared.listen,
+        http_advertise,
+        guard: common::guard(&shared.access),
+        cluster_secret: Some(member.cluster_secret),
+        ice: common::ice(&shared),
+        public_url: shared.public_url,
+        max_sessions: media.max_sessions,
+        max_egress: media.max_egress,
+        report_skew_us: report_skew_us(),
+    }
+}
+
+/// The deliberate error that a test asks for; none otherwise.
+pub fn report_skew_us() -> i64 {
+    std::env::var(SKEW).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+/// Starts it. It serves as soon as this returns.
+pub async fn start(config: NodeConfig, store: SharedStore, bus: SharedBus) -> Result<Running, StartError> {
+    let node = Node::start(config, store, bus).await?;
+    Ok(Running { node: RwLock::new(Some(node)) })
+}
+
+/// What media sockets bind to: the one address when it is of this machine alone, else every address, since what is
+/// advertised may be another machine's (NAT, host ports).
+pub fn bind_to(ips: &[IpAddr]) -> IpAddr {
+    match ips {
+        [one] if one.is_loopback() => *one,
+        _ if ips.iter().any(IpAddr::is_ipv6) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    }
+}
+
+#[async_trait]
+impl Service for Running {
+    async fn drain(&self) {
+        if let Some(node) = &*self.node.read().await {
+            // A store that is away must not keep the end waiting; new sessions are refused in any case.
+            let _told = tokio::time::timeout(TELL_LIMIT, node.drain()).await;
+        }
+        loop {
+            match self.node.read().await.as_ref().map(Node::sessions) {
+                Some(0) | None => return,
+                Some(_) => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+
+    async fn stop(&self) {
+        let taken = self.node.write().await.take();
+        if let Some(node) = taken {
+            node.stop().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_binds_to_loopback_alone_when_that_is_all_it_advertises() {
+        let of =
+            |ips: &[&str]| bind_to(&ips.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<_>>()).to_string();
+        assert_eq!(of(&["127.0.0.1"]), "127.0.0.1");
+        assert_eq!(of(&["192.0.2.1"]), "0.0.0.0");
+        assert_eq!(of(&["127.0.0.1", "192.0.2.1"]), "0.0.0.0");
+        assert_eq!(of(&["192.0.2.1", "2001:db8::1"]), "::");
+    }
+}

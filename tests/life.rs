@@ -1,0 +1,248 @@
+//! How processes begin and end: the built program, its signals, its last step.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use freshet_cluster::keys;
+use freshet_cluster::store::etcd::{EtcdConfig, EtcdStore};
+use freshet_cluster::store::SharedStore;
+use freshet_cluster::testing::{EtcdServer, NatsServer, free_ports};
+
+const SECRET: &str = "life-0123456789abcdef";
+const SOON: Duration = Duration::from_secs(15);
+/// What is promised from the last signal on.
+const LAST_STEP: Duration = Duration::from_secs(5);
+
+/// A process of the program, killed by its id when dropped.
+struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+    _dir: Option<tempfile::TempDir>,
+}
+
+impl Process {
+    fn start(name: &str, args: &[&str]) -> Self {
+        let (folder, dir) = match std::env::var_os("FRESHET_TEST_LOGS") {
+            Some(folder) => (PathBuf::from(folder), None),
+            None => {
+                let dir = tempfile::tempdir().unwrap();
+                (dir.path().to_owned(), Some(dir))
+            }
+        };
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut secrets = File::options().create(true).append(true).open(folder.join("secrets.txt")).unwrap();
+        writeln!(secrets, "{SECRET}").unwrap();
+        let log = folder.join(format!("life-{name}.log"));
+        let child = Command::new(env!("CARGO_BIN_EXE_freshet"))
+            .args(args)
+            .env_clear()
+            .env("FRESHET_CLUSTER_SECRET", SECRET)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        Self { name: name.to_owned(), child, log, _dir: dir }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    /// Waits for the end, at most so long.
+    fn ends_within(&mut self, limit: Duration) -> ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begun.elapsed() < limit, "{} still runs; its log:\n{}", self.name, self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Status and body of a GET; status 0 when nobody answers.
+fn get(address: &str, path: &str) -> (u16, String) {
+    let asked = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let text = asked().unwrap_or_default();
+    let status = text.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+    (status, text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < SOON, "{what} takes too long");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Starts `freshet dev` and returns where it says it is.
+fn dev(name: &str, more: &[&str]) -> (Process, String) {
+    let args: Vec<&str> =
+        ["dev", "--listen", "127.0.0.1:0"].into_iter().chain(more.iter().copied()).collect();
+    let mut process = Process::start(name, &args);
+    let mut lines = BufReader::new(process.child.stdout.take().unwrap()).lines();
+    let line = lines.next().unwrap_or_else(|| panic!("it says nothing:\n{}", process.log())).unwrap();
+    let url = line.strip_prefix("Freshet is at http://").expect(&line);
+    let address = url.strip_suffix('/').expect(&line).to_owned();
+    (process, address)
+}
+
+#[test]
+fn dev_says_where_it_is_when_it_is_ready_and_a_signal_ends_it() {
+    for (name, nodes, signal) in [("dev-term", "1", "-TERM"), ("dev-int", "3", "-INT")] {
+        let (mut process, address) = dev(name, &["--nodes", nodes]);
+        assert_eq!(get(&address, "/healthz").0, 200);
+        assert_eq!(get(&address, "/readyz").0, 200, "what it says is true at once");
+        let (status, body) = get(&address, "/v1/nodes");
+        assert_eq!(status, 200, "{body}");
+        for i in 1..=nodes.parse().unwrap() {
+            assert!(body.contains(&format!("\"node-{i}\"")), "{body}");
+        }
+        process.signal(signal);
+        let status = process.ends_within(LAST_STEP);
+        assert_eq!(status.code(), Some(0), "{}", process.log());
+        assert!(process.log().contains("stopped"), "{}", process.log());
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_told() {
+    let (_held, address) = dev("dev-held", &[]);
+    let mut second = Process::start("dev-second", &["dev", "--listen", &address]);
+    assert_eq!(second.ends_within(SOON).code(), Some(1));
+    let log = second.log();
+    assert!(log.contains(&address) && log.contains("--listen"), "{log}");
+}
+
+#[test]
+fn a_node_registers_drains_and_gives_up_its_lease() {
+    let (etcd, nats) = (EtcdServer::start(), NatsServer::start());
+    let [http] = free_ports();
+    let http = format!("127.0.0.1:{http}");
+    let (etcd_url, nats_url) = (etcd.url(), nats.url());
+    let args = [
+        "node",
+        "--id",
+        "n1",
+        "--listen",
+        &http,
+        "--relay",
+        "127.0.0.1:0",
+        "--udp-port",
+        "0",
+        "--open",
+        "--etcd",
+        &etcd_url,
+        "--nats",
+        &nats_url,
+        "--log",
+        "json",
+    ];
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let store: SharedStore = Arc::new(
+        EtcdStore::new(EtcdConfig { endpoints: vec![etcd.url()], ..EtcdConfig::default() }).unwrap(),
+    );
+    let registered =
+        || runtime.block_on(store.list(keys::NODES)).unwrap().entries.iter().any(|e| e.key.ends_with("/n1"));
+
+    let mut node = Process::start("node", &args);
+    until("registering", registered);
+    until("being ready", || get(&http, "/readyz").0 == 200);
+    // Without sessions a drain is over at once, whatever its time-out.
+    node.signal("-TERM");
+    assert_eq!(node.ends_within(LAST_STEP).code(), Some(0), "{}", node.log());
+    assert!(!registered(), "the lease is given up, not left to run out");
+    for line in node.log().lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect("every log line is JSON");
+        assert!(line["level"].is_string() && line["message"].is_string(), "{line}");
+    }
+
+    // The same with the store gone: the end does not wait for it.
+    let mut node = Process::start("node-storeless", &args);
+    until("registering", registered);
+    drop((etcd, nats));
+    std::thread::sleep(Duration::from_millis(500));
+    node.signal("-INT");
+    assert_eq!(node.ends_within(LAST_STEP).code(), Some(0), "{}", node.log());
+}
+
+#[test]
+fn a_coordinator_drains_until_a_second_signal() {
+    let (etcd, nats) = (EtcdServer::start(), NatsServer::start());
+    let [http] = free_ports();
+    let http = format!("127.0.0.1:{http}");
+    let (etcd_url, nats_url) = (etcd.url(), nats.url());
+    let args = [
+        "coordinator",
+        "--listen",
+        &http,
+        "--open",
+        "--etcd",
+        &etcd_url,
+        "--nats",
+        &nats_url,
+        "--drain-timeout",
+        "1h",
+    ];
+    let mut coordinator = Process::start("coordinator", &args);
+    until("being ready", || get(&http, "/readyz").0 == 200);
+    coordinator.signal("-TERM");
+    until("draining", || get(&http, "/readyz").0 == 503);
+    assert_eq!(get(&http, "/healthz").0, 200, "it goes on to serve");
+    assert!(coordinator.child.try_wait().unwrap().is_none());
+    coordinator.signal("-TERM");
+    assert_eq!(coordinator.ends_within(LAST_STEP).code(), Some(0), "{}", coordinator.log());
+}
+
+#[test]
+fn a_cluster_starts_without_its_store_and_bus() {
+    let [http, gone] = free_ports();
+    let http = format!("127.0.0.1:{http}");
+    let (etcd, nats) = (format!("http://127.0.0.1:{gone}"), format!("nats://127.0.0.1:{gone}"));
+    let args = [
+        "coordinator",
+        "--listen",
+        &http,
+        "--open",
+        "--etcd",
+        &etcd,
+        "--nats",
+        &nats,
+        "--drain-timeout",
+        "0s",
+    ];
+    let mut coordinator = Process::start("coordinator-alone", &args);
+    until("answering", || get(&http, "/healthz").0 == 200);
+    assert_eq!(get(&http, "/readyz").0, 503, "it knows no cluster yet");
+    coordinator.signal("-TERM");
+    assert_eq!(coordinator.ends_within(LAST_STEP).code(), Some(0), "{}", coordinator.log());
+}
