@@ -15,24 +15,26 @@ const MOST_THREADS: usize = 8;
 const SLACK: Duration = Duration::from_secs(60);
 
 const EXAMPLES: &str = "\
-Examples:
+Examples (H stands for http://127.0.0.1:8080):
   One publisher, 200 viewers joining over 4 seconds, measured for 30:
-    freshet-loadtest run --whip http://127.0.0.1:8080/whip/demo --whep http://127.0.0.1:8080/whep/demo \\
+    freshet-loadtest run --whip H/whip/demo --whep H/whep/demo \\
         --viewers 200 --ramp 50/s --duration 30s
 
   A storm of joins, as a gate in CI:
-    freshet-loadtest run --whip http://127.0.0.1:8080/whip/demo --whep http://127.0.0.1:8080/whep/demo \\
-        --viewers 200 --ramp storm --json --fail-if 'loss>0.1%' --fail-if 'p99>100ms' --fail-if 'failed>0'
+    freshet-loadtest run --whip H/whip/demo --whep H/whep/demo --viewers 200 \\
+        --ramp storm --json --fail-if 'loss>0.1%' --fail-if 'p99>100ms'
 
   Ten rooms with ten viewers each, over a network that loses 1 %:
-    freshet-loadtest run --whip 'http://127.0.0.1:8080/whip/room-{n}' --whep 'http://127.0.0.1:8080/whep/room-{n}' \\
+    freshet-loadtest run --whip 'H/whip/room-{i}' --whep 'H/whep/room-{i}' \\
         --publishers 10 --viewers 100 --loss 1% --seed 7
 
   Watch what somebody else publishes:
-    freshet-loadtest run --whep http://127.0.0.1:8080/whep/demo --viewers 20
+    freshet-loadtest run --whep H/whep/demo --viewers 20
 
-Exit status: 0 the run is over and every bound kept; 1 a bound is broken or the run invalid; 2 bad usage, or nothing
-could be measured.";
+Exit status:
+  0  the run is over and every bound was kept
+  1  a bound is broken, or bounds were given and the run is invalid
+  2  bad usage, or nothing could be measured";
 
 /// How many viewers can a WHIP/WHEP server hold, and what do they see?
 #[derive(Debug, Parser)]
@@ -63,10 +65,10 @@ pub enum Codec {
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RunArguments {
-    /// WHIP endpoint to publish to; {n} stands for the publisher's number. Without it nothing is published.
+    /// WHIP endpoint to publish to; {i} stands for the publisher's number. Without it nothing is published.
     #[arg(long, value_name = "URL")]
     whip: Option<String>,
-    /// WHEP endpoint to watch; {n} stands for a publisher's number, over which viewers are spread.
+    /// WHEP endpoint to watch; {i} stands for a publisher's number, over which viewers are spread.
     #[arg(long, value_name = "URL")]
     whep: String,
     /// Bearer token of publishers.
@@ -117,6 +119,9 @@ pub struct RunArguments {
     /// Viewers offer no retransmission.
     #[arg(long)]
     no_nack: bool,
+    /// Viewers offer NACK and RTX for audio too, which browsers do not.
+    #[arg(long, conflicts_with = "no_nack")]
+    audio_nack: bool,
     /// Obey Retry-After of 409 and 503 for so long.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = run::duration)]
     retry_for: Duration,
@@ -190,6 +195,7 @@ impl RunArguments {
             video: !self.no_video,
             audio: !self.no_audio,
             nack: !self.no_nack,
+            audio_nack: self.audio_nack,
             loss: self.loss.map(|fraction| Loss { fraction, seed: self.seed }),
             bind: self.bind,
             connect_timeout: self.connect_timeout,

@@ -184,7 +184,10 @@ impl Endpoint for Receiver {
     fn on_event(&mut self, rtc: &mut Rtc, event: Event, now: Instant) {
         match event {
             Event::RtpPacket(packet) => self.packet(rtc, &packet, now),
-            Event::Connected => self.connected = true,
+            Event::Connected => {
+                self.connected = true;
+                lock(&self.seen).tracks.iter_mut().for_each(|(_, meter)| meter.on_connected(now));
+            }
             _ => {}
         }
     }

@@ -93,8 +93,11 @@ pub struct TrackReport {
     pub longest_gap: Duration,
     /// Since the last packet.
     pub since_last: Option<Duration>,
-    /// From scheduled capture to arrival, retransmissions included.
+    /// From scheduled capture to arrival, retransmissions included; only packets captured since the session was
+    /// connected.
     pub latency: Histogram,
+    /// Packets captured before the session was connected: the server's history, sent so that pictures start at once.
+    pub history: u64,
     /// What came from each publisher, in order; the last is the current one.
     pub segments: Vec<Segment>,
 }
@@ -139,6 +142,8 @@ pub struct TrackMeter {
     last_packet: Option<Instant>,
     longest_gap: Duration,
     latency: Histogram,
+    live_from_us: u64,
+    history: u64,
 }
 
 impl TrackMeter {
@@ -169,7 +174,14 @@ impl TrackMeter {
             last_packet: None,
             longest_gap: Duration::ZERO,
             latency: Histogram::new(),
+            live_from_us: 0,
+            history: 0,
         }
+    }
+
+    /// The session is connected: what was captured before is history, and its age is no latency.
+    pub fn on_connected(&mut self, at: Instant) {
+        self.live_from_us = clock::unix_micros(at);
     }
 
     /// Video or audio.
@@ -236,7 +248,11 @@ impl TrackMeter {
         self.recovered += u64::from(packet.via_rtx);
         if let Ok(stamp) = packet.stamp {
             self.order.insert(packet.sequence, index);
-            self.latency.record_micros(clock::unix_micros(packet.at).saturating_sub(stamp.captured_us));
+            if stamp.captured_us < self.live_from_us {
+                self.history += 1;
+            } else {
+                self.latency.record_micros(clock::unix_micros(packet.at).saturating_sub(stamp.captured_us));
+            }
         }
         if packet.keyframe {
             self.keyframe(packet, index);
@@ -310,6 +326,7 @@ impl TrackMeter {
             longest_gap: self.longest_gap,
             since_last: self.last_packet.map(|at| now.saturating_duration_since(at)),
             latency: self.latency.clone(),
+            history: self.history,
             segments,
         }
     }

@@ -158,3 +158,15 @@ fn foreign_media_is_counted_by_rtp_numbers() {
     assert_eq!((report.received, report.missing, report.unstamped, report.keyframes), (3, 1, 3, 1));
     assert!(report.latency.is_empty());
 }
+
+#[test]
+fn the_age_of_history_is_no_latency() {
+    let mut feed = Feed::new();
+    feed.meter.on_connected(feed.start + Duration::from_millis(500));
+    for index in 300..600 {
+        feed.packet(index, index.max(505) + 2, false);
+    }
+    let report = feed.report();
+    assert_eq!((report.received, report.history, report.latency.len()), (300, 200, 100));
+    assert_eq!(report.latency.max(), Some(Duration::from_millis(7)));
+}

@@ -32,6 +32,8 @@ fn of(set: Option<&Percentiles>, pick: fn(&Percentiles) -> f64) -> Option<f64> {
 
 const METRICS: &[Metric] = &[
     Metric { name: "loss", unit: Unit::Percent, get: |report| report.packets.loss_percent },
+    Metric { name: "video-loss", unit: Unit::Percent, get: |report| report.packets.video.loss_percent },
+    Metric { name: "audio-loss", unit: Unit::Percent, get: |report| report.packets.audio.loss_percent },
     Metric {
         name: "loss-before-recovery",
         unit: Unit::Percent,

@@ -15,8 +15,8 @@ pub use parse::{bit_rate, duration, loss, oversized, ramp};
 pub use plan::{PlanError, RunPlan};
 pub use render::{progress_line, table};
 pub use report::{
-    ClientReport, JoinReport, PacketReport, Percentiles, PublishersReport, RunReport, TargetReport,
-    ViewersReport,
+    ClientReport, JoinReport, LossReport, PacketReport, Percentiles, PublishersReport, RunReport,
+    TargetReport, ViewersReport,
 };
 
 /// Why a run could not be made or measured nothing.

@@ -8,9 +8,9 @@ use crate::client::{PublisherConfig, ViewerConfig};
 const MAX_VIEWERS: u32 = 20_000;
 const MAX_PUBLISHERS: u32 = 1_000;
 /// Stands for a publisher's number in URLs.
-const NUMBER: &str = "{n}";
+const NUMBER: &str = "{i}";
 
-/// A plan. URLs may hold `{n}`: the publisher's number, over which viewers are spread evenly.
+/// A plan. URLs may hold `{i}`: the publisher's number, over which viewers are spread evenly.
 #[derive(Debug, Clone)]
 pub struct RunPlan {
     /// How publishers connect; its URL is the WHIP endpoint.
@@ -46,7 +46,7 @@ pub enum PlanError {
     },
     /// Publishers would take each other's stream over.
     #[error(
-        "{publishers} publishers need {{n}} in the WHIP URL, such as …/whip/room-{{n}}: each one its own stream"
+        "{publishers} publishers need {{i}} in the WHIP URL, such as …/whip/room-{{i}}: each one its own stream"
     )]
     SameStream {
         /// Publishers of the plan.
@@ -56,7 +56,7 @@ pub enum PlanError {
     #[error("neither video nor audio is left to send or receive")]
     NoMedia,
     /// A number has nothing to number.
-    #[error("the WHEP URL has {{n}} but there are no publishers to count")]
+    #[error("the WHEP URL has {{i}} but there are no publishers to count")]
     NothingToNumber,
 }
 
@@ -120,9 +120,9 @@ mod tests {
 
     fn plan() -> RunPlan {
         RunPlan {
-            publisher: PublisherConfig::new("http://127.0.0.1/whip/r-{n}"),
+            publisher: PublisherConfig::new("http://127.0.0.1/whip/r-{i}"),
             publishers: 3,
-            viewer: ViewerConfig::new("http://127.0.0.1/whep/r-{n}"),
+            viewer: ViewerConfig::new("http://127.0.0.1/whep/r-{i}"),
             viewers: 100,
             ramp: Some(50.0),
             duration: Duration::from_secs(10),

@@ -71,14 +71,23 @@ pub fn table(report: &RunReport) -> String {
     row(
         "received",
         format!(
-            "{} packets, {:.1} Mbit/s in all",
+            "{} packets, {:.1} Mbit/s in all; {} from history at joining",
             packets.received,
-            num::float(packets.bits_per_second) / 1e6
+            num::float(packets.bits_per_second) / 1e6,
+            packets.history
         ),
     );
-    let percent =
-        |value: Option<f64>| value.map_or("nothing measured".to_owned(), |value| format!("{value:.4} %"));
-    row("lost", format!("{} ({})", packets.lost, percent(packets.loss_percent)));
+    let percent = |value: Option<f64>| value.map_or("none".to_owned(), |value| format!("{value:.4} %"));
+    row(
+        "lost",
+        format!(
+            "{} ({}); video {}, audio {}",
+            packets.lost,
+            percent(packets.loss_percent),
+            percent(packets.video.loss_percent),
+            percent(packets.audio.loss_percent)
+        ),
+    );
     row(
         "lost before recovery",
         format!(

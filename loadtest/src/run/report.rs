@@ -85,6 +85,17 @@ pub struct ViewersReport {
     pub reasons: BTreeMap<String, u64>,
 }
 
+/// Loss of one kind of media.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct LossReport {
+    /// What each viewer should have received from its first packet to the last that was sent.
+    pub expected: u64,
+    /// Packets that never came.
+    pub lost: u64,
+    /// Lost of expected; none where nothing came.
+    pub loss_percent: Option<f64>,
+}
+
 /// Packets of all viewers together.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct PacketReport {
@@ -96,6 +107,10 @@ pub struct PacketReport {
     pub lost: u64,
     /// Lost of expected.
     pub loss_percent: Option<f64>,
+    /// Loss of video.
+    pub video: LossReport,
+    /// Loss of audio, for which browsers ask no retransmission.
+    pub audio: LossReport,
     /// Packets that did not come by first transmission.
     pub lost_before_recovery: u64,
     /// The same, of expected.
@@ -108,6 +123,8 @@ pub struct PacketReport {
     pub out_of_order: u64,
     /// Payloads that are not what was sent.
     pub mismatched: u64,
+    /// Packets captured before their viewer was connected: sent from the server's history.
+    pub history: u64,
     /// Packets of other media.
     pub unstamped: u64,
     /// Packets that could not be decrypted or belong to no track.
@@ -163,7 +180,7 @@ pub struct RunReport {
     pub viewers: ViewersReport,
     /// Packets of all viewers together.
     pub packets: PacketReport,
-    /// From scheduled capture to arrival, all packets of all viewers.
+    /// From scheduled capture to arrival, all packets of all viewers but those of the history.
     pub latency_ms: Option<Percentiles>,
     /// Phases of joining.
     pub join: JoinReport,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::report::{JoinReport, PacketReport, Percentiles, PublishersReport, ViewersReport};
 use crate::client::{PublisherStats, SessionState, ViewerReport};
 use crate::measure::{Histogram, TrackReport};
+use crate::media::Kind;
 use crate::num;
 
 /// Sums over viewers.
@@ -64,12 +65,19 @@ impl Tally {
         packets.received += track.received;
         packets.lost += lost;
         packets.expected += track.received + lost;
+        let kind = match track.kind {
+            Kind::Video => &mut packets.video,
+            Kind::Audio => &mut packets.audio,
+        };
+        kind.lost += lost;
+        kind.expected += track.received + lost;
         packets.recovered += track.recovered_by_rtx;
         packets.lost_before_recovery += track.recovered_by_rtx + lost;
         packets.duplicates += track.duplicates;
         packets.out_of_order += track.out_of_order_after_recovery;
         packets.mismatched += track.payload_mismatch;
         packets.unstamped += track.unstamped;
+        packets.history += track.history;
         packets.rejected += track.rejected;
         self.bytes += track.bytes;
         self.latency.merge(&track.latency);
@@ -81,6 +89,9 @@ impl Tally {
         let packets = &mut self.packets;
         let percent = |part: u64, of: u64| (of > 0).then(|| num::float(part) * 100.0 / num::float(of));
         packets.loss_percent = percent(packets.lost, packets.expected);
+        for kind in [&mut packets.video, &mut packets.audio] {
+            kind.loss_percent = percent(kind.lost, kind.expected);
+        }
         packets.loss_before_recovery_percent = percent(packets.lost_before_recovery, packets.expected);
         packets.bits_per_second = num::count(num::float(self.bytes) * 8.0 / elapsed.as_secs_f64().max(0.001));
         Finished {
