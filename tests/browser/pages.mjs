@@ -47,6 +47,7 @@ await run(
           await until(`${name} is ready`, () => page.evaluate(ready, room));
           await sleep(name === 'watch' ? 2_500 : 600);
           const label = `${name}-${viewport.width}-${colorScheme}`;
+          if (shots && name === 'watch') await page.evaluate(afterFlash);
           if (shots) await page.screenshot({ path: join(shots, `${label}.png`), fullPage: viewport.width < 600 });
           const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
           must(wide <= 0, `${label}: ${wide} px stick out to the side`);
@@ -81,6 +82,19 @@ function visits(room) {
     },
     { name: 'lost', path: 'watch/%20', ready: () => document.querySelector('.lost h1') !== null, reach: ['See what is live'] },
   ];
+}
+
+/** Runs in the page: a picture of the test pattern should not be of its white frame. */
+async function afterFlash() {
+  const pen = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
+  const bright = () => {
+    pen.drawImage(document.querySelector('video'), 0, 0, 1, 1);
+    return pen.getImageData(0, 0, 1, 1).data[0] > 180;
+  };
+  const end = performance.now() + 3_000;
+  for (const wanted of [true, false]) {
+    while (bright() !== wanted && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }
 
 async function namelessControls(page) {
