@@ -101,11 +101,12 @@ impl Trains {
 
     /// The slot holds a packet of `len` bytes now. Nothing happens for a length of 0, or outside `begin` and `end`.
     pub fn commit(&mut self, len: usize) {
-        if len == 0 || self.to.is_none() || self.used + len > self.arena.len() {
+        let start = self.used;
+        let end = start.saturating_add(len);
+        if len == 0 || self.to.is_none() || end > self.arena.len() {
             return;
         }
-        let start = self.used;
-        self.used += len;
+        self.used = end;
         if let Some(train) = &mut self.growing {
             let fits = len <= train.segment
                 && train.count < self.limits.segments

@@ -87,7 +87,7 @@ struct Run {
 
 impl Run {
     fn seq(&self, index: u64) -> u64 {
-        self.first_seq.saturating_add(index - self.first_index)
+        self.first_seq.saturating_add(index.saturating_sub(self.first_index))
     }
 }
 
@@ -207,12 +207,12 @@ impl Rewriter {
     /// False: it is too late, because a later packet has gone out or the source is another; the packet stays a gap.
     pub fn skip(&mut self, source: SourceEpoch, index: u64) -> bool {
         let newest = self.newest;
-        let Some(run) = self.runs.back_mut() else { return false };
+        let (Some(run), Some(next)) = (self.runs.back_mut(), index.checked_add(1)) else { return false };
         let sent = newest.filter(|newest| newest.outgoing.seq >= run.first_seq);
         if run.source != source || index < run.first_index || sent.is_some_and(|sent| sent.index >= index) {
             return false;
         }
-        let after = Run { first_index: index + 1, first_seq: run.seq(index), ..*run };
+        let after = Run { first_index: next, first_seq: run.seq(index), ..*run };
         if index == run.first_index {
             *run = after;
         } else {

@@ -83,7 +83,8 @@ impl Ring {
     /// Puts a packet in its place.
     pub fn push(&mut self, packet: Arc<Packet>) -> Push {
         let index = packet.index;
-        if index < self.floor {
+        // The very last index has no place behind it; no origin comes that far.
+        if index < self.floor || index == u64::MAX {
             return Push::TooOld;
         }
         if self.slots.is_empty() {

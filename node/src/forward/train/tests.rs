@@ -90,6 +90,11 @@ fn nothing_is_committed_outside_a_visit() {
     trains.commit(usize::MAX / 2);
     trains.end();
     assert!(trains.is_empty());
+    trains.begin(to(1), None);
+    put(&mut trains, 10, 1);
+    trains.commit(usize::MAX);
+    trains.end();
+    assert_eq!(shape(&trains), [(1, 10, 10, 1)]);
 }
 
 proptest! {

@@ -80,7 +80,7 @@ impl OffsetFilter {
         if self.suspects == 0 || sample.abs_diff(self.suspect_min) > JUMP_MICROS.unsigned_abs() {
             (self.suspects, self.suspect_since, self.suspect_min) = (0, at, sample);
         }
-        self.suspects += 1;
+        self.suspects = self.suspects.saturating_add(1);
         self.suspect_min = self.suspect_min.min(sample);
         let long = at.saturating_sub(self.suspect_since) >= self.patience.micros;
         if self.suspects >= self.patience.samples && long {

@@ -112,6 +112,18 @@ fn a_gap_wider_than_any_ring_closes_up() {
 }
 
 #[test]
+fn the_end_of_all_indexes_is_no_trap() {
+    let now = Instant::now();
+    let mut rewriter = Rewriter::new(100, 0);
+    let epoch = rewriter.begin(start(u64::MAX - 1, 0, now));
+    assert_eq!(rewriter.map(epoch, u64::MAX - 1, 0, now).unwrap().seq, 100);
+    assert!(!rewriter.skip(epoch, u64::MAX));
+    assert_eq!(rewriter.map(epoch, u64::MAX, 0, now), Err(Refused::LeftOut));
+    let next = rewriter.begin(start(u64::MAX, 0, now));
+    assert_eq!(rewriter.map(next, u64::MAX, 0, now), Err(Refused::LeftOut));
+}
+
+#[test]
 fn numbers_and_timestamps_wrap() {
     let now = Instant::now();
     let mut rewriter = Rewriter::new(0x7fff, u32::MAX - 10);

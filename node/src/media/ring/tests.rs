@@ -69,6 +69,9 @@ fn a_leap_of_the_origin_clears_and_goes_on() {
     assert_eq!(held(&ring), [u64::MAX - 5]);
     assert_eq!(ring.push(plain(u64::MAX - 7)), Push::New, "late, but within the span");
     assert_eq!(ring.push(plain(4)), Push::TooOld);
+    assert_eq!(ring.push(plain(u64::MAX)), Push::TooOld, "nothing fits behind it");
+    assert_eq!(ring.push(plain(u64::MAX - 1)), Push::New);
+    assert_eq!(ring.newest(), Some(u64::MAX - 1));
 }
 
 #[test]
