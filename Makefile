@@ -1,7 +1,7 @@
 # The commands of this repository. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench fuzz fmt lint web chart clean
+.PHONY: help run test bench fuzz fmt lint web chart picture clean
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -36,6 +36,9 @@ web: ## install npm packages by the lock file and build the pages into web/dist
 
 chart: ## lint and render the Helm chart, and check every manifest against the schemas of Kubernetes
 	@scripts/install.sh --for chart && scripts/chart.sh
+
+picture: ## take the picture of the README from a real run
+	@scripts/picture.sh
 
 clean: ## remove everything that was built (helpers such as helm stay in the user's cache)
 	@. scripts/lib.sh; cargo clean; rm -rf web/dist web/node_modules relay-proto/fuzz/target
