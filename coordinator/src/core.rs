@@ -130,6 +130,12 @@ impl Core {
         self.note(None);
     }
 
+    /// A plan was read after a conflict; what was read is how it stands.
+    pub fn handle_plan_read(&mut self, plan: RoomPlan, revision: Rev, now: Instant) {
+        self.view.handle_plan_read(plan, revision, now);
+        self.note(None);
+    }
+
     /// A plan's key was removed.
     pub fn handle_plan_gone(&mut self, room: &RoomId, revision: Rev) {
         self.view.handle_plan_gone(room, revision);

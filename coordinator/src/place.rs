@@ -35,7 +35,7 @@ pub struct Permille(pub u32);
 /// How well a node fits: the smallest is the best, and the order of the fields is the policy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Score {
-    /// It was not heard of lately, or a call to it just failed.
+    /// It was not heard of lately, or never (nobody knows how full it is), or a call to it just failed.
     pub suspect: bool,
     /// It is in another region than the client.
     pub other_region: bool,
@@ -123,7 +123,7 @@ pub fn rank(view: &View, ask: &Ask<'_>, now: Instant) -> Ranking {
         let carries =
             room.and_then(|room| room.carriers.get(id)).is_some_and(|c| c.incarnation == incarnation);
         let score = Score {
-            suspect: liveness == Liveness::Suspect || node.is_unreachable(now),
+            suspect: liveness == Liveness::Suspect || node.load.is_none() || node.is_unreachable(now),
             other_region: !ask.region.is_empty() && node.record.region != ask.region,
             new_to_room: !member && !carries,
             crowded: load.0 > 900,

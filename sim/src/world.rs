@@ -38,6 +38,8 @@ pub struct Settings {
     pub coordinators: usize,
     /// How many rooms.
     pub rooms: u32,
+    /// Coordinators start again now and then.
+    pub restarts: bool,
     /// For how long joins and faults go on.
     pub busy: Duration,
     /// Time to settle afterwards: sessions stay, faults stop. Then all sessions leave and as much time passes again.
@@ -384,7 +386,7 @@ impl World {
         }
         self.report.fired.count("store wiped");
         self.store.wipe();
-        if self.rng.random_bool(0.4) {
+        if self.settings.restarts && self.rng.random_bool(0.4) {
             // Every memory of the plans but the nodes' own is lost.
             self.report.fired.count("store wiped and all coordinators started again");
             for index in 0..self.coordinators.len() {
@@ -398,6 +400,9 @@ impl World {
 
     /// A coordinator starts again: it knows nothing and reads the store.
     fn amnesia(&mut self, index: usize) {
+        if !self.settings.restarts {
+            return;
+        }
         self.report.fired.count("coordinator started again");
         if let Some(coordinator) = self.coordinators.get_mut(index) {
             coordinator.core = Core::new(LINGER);
@@ -462,7 +467,7 @@ impl World {
             let stored = self.store.plans.get(&write.room).cloned();
             if let Some(Coordinator { core, .. }) = self.coordinators.get_mut(index) {
                 match stored {
-                    Some((plan, revision)) => core.handle_plan(plan, revision, now),
+                    Some((plan, revision)) => core.handle_plan_read(plan, revision, now),
                     None => core.handle_plan_missing(&write.room),
                 }
             }

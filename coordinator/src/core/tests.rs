@@ -358,6 +358,25 @@ fn a_fresh_coordinator_over_an_empty_store_learns_rooms_from_heartbeats_along_li
 }
 
 #[test]
+fn a_plan_read_after_a_conflict_counts_even_at_a_lower_revision() {
+    let mut world = World::new(&["a", "b"]);
+    world.join("r", "a");
+    let mut other = world.core.view().plan(&room("r")).unwrap().clone();
+    other.epoch = Epoch(2000);
+    // The store was wiped and written by another coordinator; our watch has not told yet.
+    world.core.handle_plan(other.clone(), Rev(3), world.now);
+    assert!(
+        matches!(world.join("r", "b"), Step::Write(write) if write.expect == Some(Rev(11))),
+        "a late watch is no news"
+    );
+    let mut world = World::new(&["a", "b"]);
+    world.join("r", "a");
+    world.core.handle_plan_read(other, Rev(3), world.now);
+    let Step::Write(write) = world.join("r", "b") else { panic!() };
+    assert_eq!((write.expect, write.plan.unwrap().epoch), (Some(Rev(3)), Epoch(2001)));
+}
+
+#[test]
 fn our_own_write_survives_an_older_listing() {
     let mut world = World::new(&["a"]);
     world.join("r", "a");

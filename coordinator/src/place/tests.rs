@@ -144,6 +144,15 @@ fn a_silent_or_unreachable_node_is_the_last_choice() {
 }
 
 #[test]
+fn a_node_that_was_never_heard_comes_after_those_whose_load_is_known() {
+    let mut world = World::new(&[("a", "", 10), ("b", "", 10)]);
+    world.load("b", 1, 9, &[]);
+    assert_eq!(world.order(""), ["b", "a"]);
+    world.load("a", 1, 0, &[]);
+    assert_eq!(world.order(""), ["a", "b"]);
+}
+
+#[test]
 fn the_explanation_names_what_counted() {
     let mut world = World::new(&[("a", "eu", 1000)]);
     world.load("a", 1, 475, &[]);

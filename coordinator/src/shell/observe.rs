@@ -62,8 +62,13 @@ pub async fn repair(state: Arc<State>) {
         for write in writes {
             match plans::apply(&state, &write).await {
                 Ok(()) => state.metrics.plan_repairs.inc(),
-                // Another replica was faster; the watch will tell what it wrote.
-                Err(StoreError::Conflict { .. }) => state.metrics.plan_conflicts.inc(),
+                // Another replica was faster, or the store lost its past: look, and judge anew.
+                Err(StoreError::Conflict { .. }) => {
+                    state.metrics.plan_conflicts.inc();
+                    if let Err(error) = plans::refresh(&state, &write.room).await {
+                        tracing::warn!(room = write.room.as_str(), %error, "plan could not be read");
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(room = write.room.as_str(), %error, "plan could not be repaired");
                     break;

@@ -95,12 +95,12 @@ pub async fn apply(state: &State, write: &Write) -> Result<(), StoreError> {
 }
 
 /// Reads the plan after a conflict, without waiting for the watch.
-async fn refresh(state: &State, room: &RoomId) -> Result<(), PlanError> {
+pub async fn refresh(state: &State, room: &RoomId) -> Result<(), PlanError> {
     let entry = in_time(state.store.get(&keys::room_plan(room))).await.map_err(|_| PlanError::StoreAway)?;
     match entry {
         Some(entry) => {
             let plan = decode("room plan", &entry.value).map_err(|e| PlanError::Unreadable(e.to_string()))?;
-            state.core().handle_plan(plan, Rev(entry.revision.0), Instant::now());
+            state.core().handle_plan_read(plan, Rev(entry.revision.0), Instant::now());
         }
         None => state.core().handle_plan_missing(room),
     }

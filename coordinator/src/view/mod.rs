@@ -133,6 +133,13 @@ impl View {
         self.rooms.handle_plan(plan, revision, now);
     }
 
+    /// A plan was read because a write of ours met another revision than expected. What was read is how it stands,
+    /// even at a lower revision: then the store has lost its past and the watch has not told yet.
+    pub fn handle_plan_read(&mut self, plan: RoomPlan, revision: Rev, now: Instant) {
+        self.rooms.handle_plan_missing(&plan.room);
+        self.handle_plan(plan, revision, now);
+    }
+
     /// A plan was removed, by whomever.
     pub fn handle_plan_gone(&mut self, room: &RoomId, revision: Rev) {
         self.changed.insert(room.clone());
