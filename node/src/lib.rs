@@ -3,7 +3,10 @@
 //! A packet's way: `socket` → `shard` → `peer` (publisher) → `media::ring` → `forward` → `socket`; to another node
 //! `media::ring` → `quic`, and there `quic` → *the same* `media::ring`. Two doors, one hallway.
 
-#![cfg_attr(test, allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap))]
+#![cfg_attr(
+    test,
+    allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap)
+)]
 
 pub mod agent;
 pub mod control;

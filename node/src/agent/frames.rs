@@ -38,7 +38,9 @@ impl Agent {
                     peer.aliases.retain(|_, (r, s, g)| !(*r == id.0 && *s == id.1 && *g == generation));
                 }
             }
-            Control::Subscribe { alias, track, layer, from } => self.subscribed(link, alias, (track, layer), from),
+            Control::Subscribe { alias, track, layer, from } => {
+                self.subscribed(link, alias, (track, layer), from)
+            }
             Control::Unsubscribe { alias, track, layer } => self.unwant_link(link, alias, (track, layer)),
             Control::KeyframeRequest { alias, track, layer } => {
                 if let Some(id) = self.by_alias(alias)
@@ -176,7 +178,12 @@ impl Agent {
 }
 
 impl Stream {
-    fn remote(&self, id: &(freshet_cluster::RoomId, freshet_cluster::StreamId), link: Link, alias: u32) -> RemoteStream {
+    fn remote(
+        &self,
+        id: &(freshet_cluster::RoomId, freshet_cluster::StreamId),
+        link: Link,
+        alias: u32,
+    ) -> RemoteStream {
         RemoteStream {
             key: StreamKey { room: id.0.clone(), stream: id.1.clone(), generation: self.generation },
             identity: self.identity.clone(),

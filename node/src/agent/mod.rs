@@ -225,7 +225,8 @@ impl Agent {
     ///
     /// A plan without this node means to leave the room: its links close when no other room needs them.
     pub fn handle_plan(&mut self, plan: RoomPlan) -> bool {
-        if self.plans.get(&plan.room).is_some_and(|known| known.epoch >= plan.epoch) || plan.check().is_err() {
+        if self.plans.get(&plan.room).is_some_and(|known| known.epoch >= plan.epoch) || plan.check().is_err()
+        {
             return false;
         }
         let room = plan.room.clone();
@@ -303,7 +304,8 @@ impl Agent {
     /// Joins and leaves a room on every link as the plan says.
     fn sync_room(&mut self, room: &RoomId) {
         let plan = self.plans.get(room);
-        let mine = plan.is_some_and(|p| p.member(&self.me).is_some_and(|m| m.incarnation == self.incarnation));
+        let mine =
+            plan.is_some_and(|p| p.member(&self.me).is_some_and(|m| m.incarnation == self.incarnation));
         let neighbour = |node: &NodeId, incarnation: Incarnation| {
             mine && plan.is_some_and(|p| {
                 p.neighbours(&self.me).any(|m| &m.node == node && m.incarnation == incarnation)
@@ -342,7 +344,9 @@ impl Agent {
     fn sync_dials(&mut self) {
         let mut wanted: BTreeMap<NodeId, Incarnation> = BTreeMap::new();
         for plan in self.plans.values() {
-            let Some(me) = plan.member(&self.me).filter(|m| m.incarnation == self.incarnation) else { continue };
+            let Some(me) = plan.member(&self.me).filter(|m| m.incarnation == self.incarnation) else {
+                continue;
+            };
             let parent = me.parent.as_ref().and_then(|p| plan.member(p));
             wanted.extend(parent.map(|p| (p.node.clone(), p.incarnation)));
         }

@@ -41,7 +41,9 @@ impl Agent {
     /// A publisher here is connected, or its tracks have changed.
     pub fn handle_live(&mut self, key: &StreamKey, tracks: Vec<TrackInfo>) {
         let id = (key.room.clone(), key.stream.clone());
-        let Some(stream) = self.streams.get_mut(&id).filter(|s| s.generation == key.generation) else { return };
+        let Some(stream) = self.streams.get_mut(&id).filter(|s| s.generation == key.generation) else {
+            return;
+        };
         stream.live = true;
         stream.tracks = tracks;
         stream.told.clear();
@@ -71,7 +73,9 @@ impl Agent {
     /// Viewers here want a lane, or do not want it any more.
     pub fn handle_interest(&mut self, key: &StreamKey, lane: Lane, on: bool) {
         let id = (key.room.clone(), key.stream.clone());
-        let Some(stream) = self.streams.get_mut(&id).filter(|s| s.generation == key.generation) else { return };
+        let Some(stream) = self.streams.get_mut(&id).filter(|s| s.generation == key.generation) else {
+            return;
+        };
         let want = stream.wants.entry(lane).or_default();
         let before = want.any();
         want.local = on;

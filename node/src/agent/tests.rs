@@ -236,7 +236,10 @@ fn a_link_that_comes_back_within_time_ends_nothing_and_one_that_does_not_ends_th
     world.take(1);
     let again = world.connect(1, 0);
     let outputs = world.take(1);
-    assert!(outputs.iter().any(|o| matches!(o, Output::Up(up) if up.link == again)), "taken from the new link");
+    assert!(
+        outputs.iter().any(|o| matches!(o, Output::Up(up) if up.link == again)),
+        "taken from the new link"
+    );
     let subscribed = |o: &Output| matches!(o, Output::Send(l, freshet_relay_proto::control::Control::Subscribe { .. }) if *l == again);
     assert!(outputs.iter().any(subscribed), "and asked for again");
     world.cut(again);

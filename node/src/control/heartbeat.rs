@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use freshet_cluster::bus::SharedBus;
+use freshet_cluster::keys;
 use freshet_cluster::load::{LinkLoad, NodeLoad, RoomLoad};
 use freshet_cluster::unit::Bitrate;
 use freshet_cluster::version::{MIN_VERSION, Unknown, VERSION, encode};
-use freshet_cluster::keys;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 

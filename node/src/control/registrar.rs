@@ -193,7 +193,8 @@ impl Task {
         let key = keys::node(&self.record.id);
         let standing = self.store.get(&key).await?;
         let same = standing.as_ref().is_some_and(|e| {
-            e.lease == Some(lease) && decode::<NodeRecord>("node record", &e.value).is_ok_and(|r| r == self.record)
+            e.lease == Some(lease)
+                && decode::<NodeRecord>("node record", &e.value).is_ok_and(|r| r == self.record)
         });
         if !same || !self.registered {
             // A new incarnation replaces the old one's key at once; compare-and-swap keeps two starts from

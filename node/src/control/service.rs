@@ -92,7 +92,9 @@ impl Service {
             }
         }
         match last {
-            SessionError::NotFound { .. } => Err(SessionError::NotFound { reason: self.shared.ended(session) }),
+            SessionError::NotFound { .. } => {
+                Err(SessionError::NotFound { reason: self.shared.ended(session) })
+            }
             other => Err(other),
         }
     }
@@ -144,7 +146,8 @@ impl SessionService for Service {
         };
         shard.order(Order::Create(order, reply)).await;
         let answered = tokio::time::timeout(SHARD_TIME, answer).await;
-        let (answer, etag) = answered.map_err(|_| CreateError::Internal)?.map_err(|_| CreateError::Internal)??;
+        let (answer, etag) =
+            answered.map_err(|_| CreateError::Internal)?.map_err(|_| CreateError::Internal)??;
         // From here on the session gives its place back itself, when it ends.
         reservation.kept = true;
         self.shared.joins.fetch_add(1, Ordering::AcqRel);

@@ -254,7 +254,8 @@ impl Task {
     }
 
     fn snapshot(&self) -> Snapshot {
-        let mut snapshot = Snapshot { refused: self.agent.refused(), kept: self.agent.kept(), ..Default::default() };
+        let mut snapshot =
+            Snapshot { refused: self.agent.refused(), kept: self.agent.kept(), ..Default::default() };
         for room in self.agent.rooms() {
             let epoch = self.agent.plan(&room).map(|p| p.epoch).unwrap_or_default();
             let member = self.agent.plan(&room).is_some_and(|p| p.member(&self.parts.shared.node).is_some());
@@ -452,7 +453,9 @@ impl Task {
                 Output::Forward { key, lane, link, alias, from } => {
                     self.tell_shards(Tell::Forward { key, lane, link, alias, from }).await;
                 }
-                Output::Unforward { key, lane, link } => self.tell_shards(Tell::Unforward { key, lane, link }).await,
+                Output::Unforward { key, lane, link } => {
+                    self.tell_shards(Tell::Unforward { key, lane, link }).await
+                }
                 Output::Keyframe(key, lane) => self.tell_shards(Tell::Keyframe(key, lane)).await,
                 Output::End(session, reason) => self.tell_shards(Tell::End(session, reason)).await,
             }

@@ -103,7 +103,13 @@ pub struct Outlet {
 
 impl Outlet {
     /// From what the answer says. `seeds` are random: first sequence numbers and first timestamp.
-    pub fn new(ssrc: u32, rtx_ssrc: Option<u32>, mid: &str, extensions: &[(u8, String)], seeds: (u32, u32)) -> Self {
+    pub fn new(
+        ssrc: u32,
+        rtx_ssrc: Option<u32>,
+        mid: &str,
+        extensions: &[(u8, String)],
+        seeds: (u32, u32),
+    ) -> Self {
         let [a, b, c, d] = seeds.0.to_be_bytes();
         let first = u16::from_be_bytes([a, b]);
         let rtx_first = u64::from(u16::from_be_bytes([c, d]) & 0x7fff).max(1);
@@ -181,7 +187,14 @@ impl Outlet {
         u64::try_from(len).ok()
     }
 
-    fn seal(&self, sealer: &Sealer, pt: u8, packet: &Packet, out: Outgoing, slot: &mut [u8]) -> Option<usize> {
+    fn seal(
+        &self,
+        sealer: &Sealer,
+        pt: u8,
+        packet: &Packet,
+        out: Outgoing,
+        slot: &mut [u8],
+    ) -> Option<usize> {
         let header = Header {
             pt,
             marker: packet.marker,
@@ -204,13 +217,22 @@ impl Outlet {
     }
 
     /// Seals a packet again: as RTX (RFC 4588) where negotiated, else as a plain repeat.
-    pub fn again(&mut self, sealer: &mut Sealer, format: Format, packet: &Packet, seq: u16, now: Instant) -> Again {
+    pub fn again(
+        &mut self,
+        sealer: &mut Sealer,
+        format: Format,
+        packet: &Packet,
+        seq: u16,
+        now: Instant,
+    ) -> Again {
         let recent = |(s, at): &(u16, Instant)| *s == seq && now.saturating_duration_since(*at) < AGAIN_AFTER;
         if self.rtx_bytes > self.bytes / 5 + AGAIN_BURST || self.repeated.iter().any(recent) {
             return Again::TooSoon;
         }
         let Some(source) = self.source else { return Again::Failed };
-        let Ok(out) = self.rewriter.map(source, packet.index, packet.timestamp, now) else { return Again::Failed };
+        let Ok(out) = self.rewriter.map(source, packet.index, packet.timestamp, now) else {
+            return Again::Failed;
+        };
         let room = HEADER_MAX.saturating_add(packet.payload.len()).saturating_add(2 + RTP_OVERHEAD);
         let mut slot = vec![0; room];
         let sealed = match (self.rtx_ssrc, format.rtx) {

@@ -126,7 +126,8 @@ impl Congestion {
         if elapsed < base.max(ROUND_MIN) || round.acked == 0 {
             return;
         }
-        let round = self.round.replace(Round::new(now, self.newest_sent)).unwrap_or_else(|| Round::new(now, None));
+        let round =
+            self.round.replace(Round::new(now, self.newest_sent)).unwrap_or_else(|| Round::new(now, None));
         self.end_round(now, round, base, seen);
     }
 

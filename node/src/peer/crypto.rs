@@ -12,8 +12,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use str0m::config::{DtlsCert, DtlsVersion};
-use str0m::crypto::{CryptoError, CryptoProvider};
 use str0m::crypto::dtls::{DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, ProtocolVersion};
+use str0m::crypto::{CryptoError, CryptoProvider};
 
 use super::keys::Keys;
 

@@ -16,6 +16,9 @@ pub struct Keys {
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys").field("profile", &self.profile).field("client", &self.client).finish_non_exhaustive()
+        f.debug_struct("Keys")
+            .field("profile", &self.profile)
+            .field("client", &self.client)
+            .finish_non_exhaustive()
     }
 }

@@ -223,19 +223,14 @@ pub fn pick<'a>(codecs: &'a [sdp::Codec], wanted: &CodecInfo) -> Option<&'a sdp:
     let same = |c: &&sdp::Codec| {
         c.name.eq_ignore_ascii_case(&wanted.name)
             && c.clock_rate == wanted.clock_rate
-            && (!wanted.name.eq_ignore_ascii_case("H264")
-                || mode(&c.fmtp) == mode(&wanted.fmtp))
+            && (!wanted.name.eq_ignore_ascii_case("H264") || mode(&c.fmtp) == mode(&wanted.fmtp))
     };
     let detail = |fmtp: &str| {
         let key = if wanted.name.eq_ignore_ascii_case("VP9") { "profile-id" } else { "profile-level-id" };
         sdp::param(fmtp, key).map(str::to_ascii_lowercase)
     };
     let wanted_detail = detail(&wanted.fmtp);
-    codecs
-        .iter()
-        .filter(same)
-        .find(|c| detail(&c.fmtp) == wanted_detail)
-        .or_else(|| codecs.iter().find(same))
+    codecs.iter().filter(same).find(|c| detail(&c.fmtp) == wanted_detail).or_else(|| codecs.iter().find(same))
 }
 
 fn mode(fmtp: &str) -> &str {

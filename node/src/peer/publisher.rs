@@ -130,7 +130,9 @@ fn low_32(value: u64) -> u32 {
 }
 
 fn extensions(values: &ExtensionValues) -> Extensions {
-    let level = values.audio_level.map(|level| (level.unsigned_abs().min(127), values.voice_activity.unwrap_or(false)));
+    let level = values
+        .audio_level
+        .map(|level| (level.unsigned_abs().min(127), values.voice_activity.unwrap_or(false)));
     let millis10 = |t: str0m::media::MediaTime| {
         let centis = std::time::Duration::from(t).as_millis() / 10;
         u16::try_from(centis).unwrap_or(0xfff).min(0xfff)
@@ -138,7 +140,10 @@ fn extensions(values: &ExtensionValues) -> Extensions {
     Extensions {
         audio_level: level,
         orientation: values.video_orientation.map(orientation),
-        playout_delay: values.play_delay_min.zip(values.play_delay_max).map(|(min, max)| (millis10(min), millis10(max))),
+        playout_delay: values
+            .play_delay_min
+            .zip(values.play_delay_max)
+            .map(|(min, max)| (millis10(min), millis10(max))),
     }
 }
 

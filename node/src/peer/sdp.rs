@@ -134,7 +134,9 @@ impl Formats {
         let is_rtx = |name: &str| name.eq_ignore_ascii_case("rtx");
         let mut codecs = Vec::new();
         for pt in &self.order {
-            let Some((_, name, clock_rate, channels)) = self.maps.iter().find(|(p, ..)| p == pt) else { continue };
+            let Some((_, name, clock_rate, channels)) = self.maps.iter().find(|(p, ..)| p == pt) else {
+                continue;
+            };
             if is_rtx(name) {
                 continue;
             }
@@ -163,7 +165,8 @@ fn media_line(value: &str, line: usize) -> Result<(Media, Vec<u8>), SdpError> {
     let (Some(kind), Some(port), Some(_proto)) = (words.next(), words.next(), words.next()) else {
         return Err(SdpError::MediaLine { line });
     };
-    let port = port.split('/').next().and_then(|p| p.parse::<u16>().ok()).ok_or(SdpError::MediaLine { line })?;
+    let port =
+        port.split('/').next().and_then(|p| p.parse::<u16>().ok()).ok_or(SdpError::MediaLine { line })?;
     let kind = match kind {
         "audio" => Some(MediaKind::Audio),
         "video" => Some(MediaKind::Video),

@@ -76,12 +76,19 @@ pub struct Viewer {
 
 impl Viewer {
     /// From an answer. `random` seeds first sequence numbers and timestamps.
-    pub fn new(rtc: &mut Rtc, answer: &sdp::Session, pinned: Option<StreamId>, label: String, random: [u32; 16]) -> Self {
+    pub fn new(
+        rtc: &mut Rtc,
+        answer: &sdp::Session,
+        pinned: Option<StreamId>,
+        label: String,
+        random: [u32; 16],
+    ) -> Self {
         let mut slots = Vec::new();
         let mut random = random.into_iter();
         for media in &answer.media {
             let sends = matches!(media.flow, sdp::Flow::SendOnly | sdp::Flow::SendRecv);
-            let (Some(kind), Some(mid), Some(ssrc), true) = (media.kind, &media.mid, media.ssrc, sends) else {
+            let (Some(kind), Some(mid), Some(ssrc), true) = (media.kind, &media.mid, media.ssrc, sends)
+            else {
                 continue;
             };
             if media.codecs.is_empty() || slots.len() >= SLOTS_MAX {

@@ -56,7 +56,13 @@ impl Controller for Delay {
         self.0.handle_acks_end(now, in_flight);
     }
 
-    fn on_congestion_event(&mut self, _now: Instant, _sent: Instant, is_persistent_congestion: bool, lost: u64) {
+    fn on_congestion_event(
+        &mut self,
+        _now: Instant,
+        _sent: Instant,
+        is_persistent_congestion: bool,
+        lost: u64,
+    ) {
         self.0.handle_loss(lost, is_persistent_congestion);
     }
 

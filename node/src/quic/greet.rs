@@ -104,7 +104,8 @@ async fn check(core: &Core, connection: &Connection, hello: &Hello) -> Result<()
         return Err(Ended::new(CloseCode::Stranger, format!("the registry does not know {}", hello.node)));
     };
     if peer.incarnation != hello.incarnation {
-        let detail = format!("the registry knows incarnation {}, not {}", peer.incarnation, hello.incarnation);
+        let detail =
+            format!("the registry knows incarnation {}, not {}", peer.incarnation, hello.incarnation);
         return Err(Ended::new(CloseCode::StaleIncarnation, detail));
     }
     check_certificate(core, connection, &peer.cert_sha256)
@@ -123,7 +124,13 @@ fn check_certificate(core: &Core, connection: &Connection, expected: &str) -> Re
     Err(Ended::new(CloseCode::Fingerprint, detail))
 }
 
-async fn admit(core: &Arc<Core>, connection: Connection, greeting: Greeting, hello: Hello, dialled: bool) -> Ended {
+async fn admit(
+    core: &Arc<Core>,
+    connection: Connection,
+    greeting: Greeting,
+    hello: Hello,
+    dialled: bool,
+) -> Ended {
     let Greeting { mut session, send, recv } = greeting;
     let id = core.next_link();
     let (link, inbox) = Link::new(id, hello.node, hello.incarnation, dialled, connection);

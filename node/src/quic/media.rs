@@ -34,12 +34,7 @@ impl Outgoing {
         Self { queue: MediaQueue::default(), rate: 0, rate_at: None }
     }
 
-    pub fn push(
-        &mut self,
-        now: Instant,
-        connection: &Connection,
-        packet: OutPacket,
-    ) {
+    pub fn push(&mut self, now: Instant, connection: &Connection, packet: OutPacket) {
         if self.rate_at.is_none_or(|at| now.saturating_duration_since(at) >= RATE_EVERY) {
             self.rate = controller::rate(connection);
             self.rate_at = Some(now);

@@ -1,8 +1,8 @@
 //! The endpoint of a node.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use freshet_cluster::{Incarnation, NodeId};

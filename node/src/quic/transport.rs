@@ -17,10 +17,10 @@ const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 pub(super) const SEND_BUFFER: usize = 4 * 1024 * 1024;
 /// Bytes of the control stream that may be on the way.
 const STREAM_WINDOW: u32 = 1024 * 1024;
-/// Packets may overtake so many others before they count as lost: datagrams are not repeated, and jitter reorders.
-const REORDERING: u32 = 32;
-/// And so much of a round trip.
-const REORDERING_TIME: f32 = 1.25;
+/// What is overtaken is lost after so many round trips, not after so many packets: jitter of some milliseconds
+/// reorders bursts of many streams by hundreds, and a datagram that counts as lost is not repeated anyway.
+const REORDERING: u32 = 4_096;
+const REORDERING_TIME: f32 = 2.0;
 
 pub(super) fn config(congestion: CongestionControl) -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();

@@ -84,7 +84,8 @@ impl Sfu {
         }
         lane.links.push((link, alias));
         let fresh = Fresh { max_age: self.config.fresh_keyframe, ..Fresh::default() };
-        let start = from.or_else(|| (lane.kind == MediaKind::Video).then(|| fresh.start(&lane.ring, now)).flatten());
+        let start =
+            from.or_else(|| (lane.kind == MediaKind::Video).then(|| fresh.start(&lane.ring, now)).flatten());
         if let Some(start) = start {
             let unsent = lane.fresh.first().map_or(u64::MAX, |p| p.index);
             for packet in lane.ring.iter_from(start).filter(|p| p.index < unsent) {
@@ -201,7 +202,13 @@ impl Sfu {
         for (link, alias) in &lane.links {
             for packet in &fresh {
                 let (kind, packet) = (lane.kind, packet.clone());
-                self.link_packets.push(LinkPacket { link: *link, alias: *alias, lane: lane.id, kind, packet });
+                self.link_packets.push(LinkPacket {
+                    link: *link,
+                    alias: *alias,
+                    lane: lane.id,
+                    kind,
+                    packet,
+                });
             }
         }
         let joiners = std::mem::take(&mut lane.joiners);

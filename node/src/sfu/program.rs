@@ -153,7 +153,9 @@ impl Sfu {
         let Some(room) = self.rooms.get(&session.room) else { return };
         let wanted = match &viewer.pinned {
             Some(pinned) => room.streams.get(pinned).filter(|s| s.live),
-            None => room.streams.values().filter(|s| s.live).min_by_key(|s| (s.started_at, s.key.stream.clone())),
+            None => {
+                room.streams.values().filter(|s| s.live).min_by_key(|s| (s.started_at, s.key.stream.clone()))
+            }
         };
         let Some(stream) = wanted else {
             self.detach_all(now, at);

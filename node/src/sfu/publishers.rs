@@ -12,7 +12,9 @@ impl Sfu {
     pub(super) fn publisher_event(&mut self, now: Instant, at: usize, event: str0m::Event) {
         match event {
             str0m::Event::Connected => {
-                let Some(Role::Publisher(publisher)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
+                let Some(Role::Publisher(publisher)) = self.sessions.get_mut(at).map(|s| &mut s.role) else {
+                    return;
+                };
                 publisher.connected = true;
                 self.publisher_live(now, at);
             }
@@ -41,7 +43,9 @@ impl Sfu {
         let mid = session.rtc.direct_api().stream_rx(&rtp.header.ssrc).map(|s| s.mid());
         let arrived = rtp.timestamp;
         let placed = match (mid, publisher.key.clone()) {
-            (Some(mid), Some(key)) => publisher.take(&mid, arrived, wall, rtp).map(|incoming| (key, incoming)),
+            (Some(mid), Some(key)) => {
+                publisher.take(&mid, arrived, wall, rtp).map(|incoming| (key, incoming))
+            }
             _ => None,
         };
         let lane = placed.as_ref().and_then(|(key, incoming)| self.lane_of(key, (incoming.track, 0)));

@@ -16,8 +16,8 @@ use super::session::{Role, Session};
 use super::types::{Ask, Datagram, Event};
 use crate::peer::negotiate::{self, Negotiated};
 use crate::peer::publisher::Publisher;
-use crate::peer::viewer::Viewer;
 use crate::peer::sdp;
+use crate::peer::viewer::Viewer;
 use crate::service::{CreateError, Direction, Fragment, IfMatch, Patched, SessionError, SessionInfo};
 
 /// Addresses by which one session is found at most; older ones are forgotten first.
@@ -29,7 +29,8 @@ const POLL_MAX: usize = 256;
 
 impl Sfu {
     fn credentials(&mut self) -> IceCreds {
-        let mut text = |len: usize| (&mut self.rng).sample_iter(Alphanumeric).take(len).map(char::from).collect();
+        let mut text =
+            |len: usize| (&mut self.rng).sample_iter(Alphanumeric).take(len).map(char::from).collect();
         let (tail, pass): (String, String) = (text(13), text(24));
         IceCreds { ufrag: format!("{:03x}{tail}", self.config.shard & 0xfff), pass }
     }
@@ -88,7 +89,8 @@ impl Sfu {
 
     fn find(&self, id: SessionId, who: Option<&Identity>) -> Result<&Session, SessionError> {
         let session = self.by_id.get(&id).and_then(|at| self.sessions.get(*at));
-        let session = session.filter(|s| s.closing.is_none()).ok_or(SessionError::NotFound { reason: None })?;
+        let session =
+            session.filter(|s| s.closing.is_none()).ok_or(SessionError::NotFound { reason: None })?;
         if who.is_none_or(|who| session.identity == *who) { Ok(session) } else { Err(SessionError::NotYours) }
     }
 
@@ -160,9 +162,12 @@ impl Sfu {
         let session = self.sessions.get_mut(at).ok_or(SessionError::NotFound { reason: None })?;
         let offer = sdp::with_credentials(&session.offer, ufrag, pwd);
         let parsed = str0m::change::SdpOffer::from_sdp_string(&offer).map_err(|e| bad(e.to_string()))?;
-        let answer = session.rtc.sdp_api().accept_offer(parsed).map_err(|e| bad(e.to_string()))?.to_sdp_string();
+        let answer =
+            session.rtc.sdp_api().accept_offer(parsed).map_err(|e| bad(e.to_string()))?.to_sdp_string();
         let read = sdp::read(&answer).map_err(|_| SessionError::Internal)?;
-        let (Some(new_ufrag), Some(new_pwd)) = (read.ufrag, read.pwd) else { return Err(SessionError::Internal) };
+        let (Some(new_ufrag), Some(new_pwd)) = (read.ufrag, read.pwd) else {
+            return Err(SessionError::Internal);
+        };
         session.offer = offer;
         if let Role::Viewer(viewer) = &mut session.role {
             viewer.silence_str0m(&mut session.rtc);
@@ -175,7 +180,8 @@ impl Sfu {
             text.push_str(line.trim_end());
             text.push_str("\r\n");
         }
-        let candidates = answer.lines().filter(|l| l.starts_with("a=candidate:") || *l == "a=end-of-candidates");
+        let candidates =
+            answer.lines().filter(|l| l.starts_with("a=candidate:") || *l == "a=end-of-candidates");
         for line in candidates {
             text.push_str(line.trim_end());
             text.push_str("\r\n");
@@ -197,7 +203,12 @@ impl Sfu {
     }
 
     /// Ends a session that belongs to `who`.
-    pub fn end_by(&mut self, now: Instant, id: SessionId, who: Option<&Identity>) -> Result<(), SessionError> {
+    pub fn end_by(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        who: Option<&Identity>,
+    ) -> Result<(), SessionError> {
         self.find(id, who)?;
         self.end(now, id, EndReason::Closed);
         Ok(())
@@ -244,7 +255,11 @@ impl Sfu {
     /// A datagram came: find its session by address, or the first time by the STUN user name.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, contents: &[u8]) {
         let known = self.by_addr.get(&from).copied();
-        let named = if is_stun(contents) { local_ufrag(contents).and_then(|u| self.by_ufrag.get(u).copied()) } else { None };
+        let named = if is_stun(contents) {
+            local_ufrag(contents).and_then(|u| self.by_ufrag.get(u).copied())
+        } else {
+            None
+        };
         // A named session wins over an address: an address is used again by another client's socket.
         let Some(at) = named.or(known) else {
             self.counters.unknown_datagrams = self.counters.unknown_datagrams.saturating_add(1);

@@ -19,7 +19,9 @@ impl Sfu {
     pub(super) fn viewer_event(&mut self, now: Instant, at: usize, event: str0m::Event) {
         match event {
             str0m::Event::Connected => {
-                let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
+                let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else {
+                    return;
+                };
                 viewer.connected = true;
                 let attached: Vec<(usize, usize)> = viewer
                     .slots
@@ -77,7 +79,9 @@ impl Sfu {
                 self.counters.rtx_missed = self.counters.rtx_missed.saturating_add(1);
                 continue;
             };
-            let Some(format) = attached.formats.get(usize::from(packet.codec)).copied().flatten() else { continue };
+            let Some(format) = attached.formats.get(usize::from(packet.codec)).copied().flatten() else {
+                continue;
+            };
             match slot.outlet.again(sealer, format, packet, *seq, now) {
                 Again::Sent(contents) => {
                     self.counters.rtx_packets = self.counters.rtx_packets.saturating_add(1);

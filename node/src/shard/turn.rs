@@ -1,7 +1,7 @@
 //! One turn after the other: take what came, let the machine decide, flush.
 
-use std::sync::{Arc, PoisonError, RwLock};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use freshet_cluster::room::EndReason;
@@ -72,7 +72,8 @@ impl Turn {
         let mut received = RecvBatch::new(&self.socket);
         loop {
             let now = Instant::now();
-            let due = self.machine.poll_timeout().map_or(IDLE, |due| due.saturating_duration_since(now)).min(IDLE);
+            let due =
+                self.machine.poll_timeout().map_or(IDLE, |due| due.saturating_duration_since(now)).min(IDLE);
             let waiting = !self.trains.is_empty();
             tokio::select! {
                 biased;
@@ -120,7 +121,8 @@ impl Turn {
     }
 
     fn link_packet(&mut self, packet: MediaIn) {
-        let (alias, lane, link) = (packet.header.alias, (packet.header.track, packet.header.layer), packet.link);
+        let (alias, lane, link) =
+            (packet.header.alias, (packet.header.track, packet.header.layer), packet.link);
         let packet = wire::packet(packet);
         self.machine.handle_link_packet(Instant::now(), Link(link.0), alias, lane, packet);
     }

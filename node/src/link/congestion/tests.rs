@@ -118,7 +118,12 @@ fn mbit(n: u64) -> u64 {
 }
 
 fn path(rate: u64, rtt_ms: u64, loss: u64) -> Path {
-    Path { rate: mbit(rate), delay: Duration::from_millis(rtt_ms) / 2, loss, queue_max: Duration::from_secs(1) }
+    Path {
+        rate: mbit(rate),
+        delay: Duration::from_millis(rtt_ms) / 2,
+        loss,
+        queue_max: Duration::from_secs(1),
+    }
 }
 
 const TIME: Duration = Duration::from_secs(20);

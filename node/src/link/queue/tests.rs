@@ -93,7 +93,10 @@ fn what_waited_too_long_is_not_sent() {
     assert!(queue.push(now, MediaKind::Audio, header(2, 1, 0, false), payload(), RATE));
     assert!(queue.pop(now + AGE_MAX + Duration::from_millis(1)).is_none());
     assert_eq!(queue.dropped().total(), 2);
-    assert!(!queue.push(now, MediaKind::Video, header(1, 2, 3_000, false), payload(), RATE), "its layer is broken");
+    assert!(
+        !queue.push(now, MediaKind::Video, header(1, 2, 3_000, false), payload(), RATE),
+        "its layer is broken"
+    );
 }
 
 #[test]
@@ -105,4 +108,55 @@ fn a_fast_link_does_not_hold_without_bound() {
         taken += 1;
     }
     assert_eq!(taken, BYTES_MAX / 1_000);
+}
+
+#[test]
+fn on_a_slow_link_the_same_few_layers_go_and_the_others_stay_whole() {
+    let start = Instant::now();
+    let mut queue = MediaQueue::default();
+    // Ten streams of 100 kB/s on a link of 700 kB/s, a keyframe each second.
+    let (mut sent, mut taken) = ([0_u32; 10], [0_u32; 10]);
+    let mut room = 0_u64;
+    for ms in 0..10_000_u64 {
+        let now = start + Duration::from_millis(ms);
+        for alias in 0..10_u32 {
+            if (ms + u64::from(alias)) % 10 == 0 {
+                let keyframe = (ms / 10 + u64::from(alias) * 10) % 100 == 0;
+                let header = header(alias, ms, u32::try_from(ms).unwrap(), keyframe);
+                let passed = queue.push(now, MediaKind::Video, header, payload(), 700_000);
+                sent[alias as usize] += 1;
+                taken[alias as usize] += u32::from(passed);
+            }
+        }
+        room += 700;
+        while room >= 1_000 && queue.pop(now).is_some() {
+            room -= 1_000;
+        }
+    }
+    let whole = (0..10).filter(|n| taken[*n] == sent[*n]).count();
+    assert!(whole >= 5, "{taken:?} of {sent:?}");
+    assert!(taken[9] * 2 < sent[9], "the newest goes: {taken:?}");
+    let all: u32 = taken.iter().sum();
+    assert!(all >= 6_300, "{all} of the 7,000 packets that the link carries");
+}
+
+#[test]
+fn higher_layers_go_before_lower_ones_of_newer_streams() {
+    let now = Instant::now();
+    let mut queue = MediaQueue::default();
+    let high = MediaHeader { layer: 2, ..header(1, 1, 0, false) };
+    let low = header(9, 1, 0, false);
+    for header in [high, low] {
+        assert!(queue.push(now, MediaKind::Video, header, payload(), RATE));
+    }
+    let later = now + RANK_EVERY;
+    let mut full = |header| {
+        let mut n = 0;
+        while queue.push(later, MediaKind::Video, header, payload(), RATE) {
+            n += 1;
+        }
+        n
+    };
+    let (first, second) = (full(high), full(low));
+    assert!(first > 0 && second > 0, "the higher layer stops first: {first}, then {second}");
 }

@@ -53,7 +53,12 @@ impl World {
         let now = Instant::now();
         let config = Config {
             shard: 0,
-            common: Common { cert: crypto::certificate().unwrap(), candidates: vec![SERVER.parse().unwrap()], provider: crypto::provider(), take_keys: crypto::take_keys },
+            common: Common {
+                cert: crypto::certificate().unwrap(),
+                candidates: vec![SERVER.parse().unwrap()],
+                provider: crypto::provider(),
+                take_keys: crypto::take_keys,
+            },
             silence: Duration::from_secs(15),
             fresh_keyframe: Duration::from_millis(1_000),
             report_skew: Skew::default(),
@@ -219,10 +224,16 @@ pub fn payload(kind: MediaKind, seq: u64, key: bool) -> Vec<u8> {
 impl Client {
     fn tx(&mut self, kind: MediaKind) -> (Pt, Ssrc) {
         let mid = self.mids.iter().find(|(k, _)| *k == kind).unwrap().1;
-        let codec = if kind == MediaKind::Video { str0m::format::Codec::H264 } else { str0m::format::Codec::Opus };
+        let codec =
+            if kind == MediaKind::Video { str0m::format::Codec::H264 } else { str0m::format::Codec::Opus };
         let pt = self.rtc.media(mid).unwrap().remote_pts().iter().copied();
         let params: Vec<Pt> = pt.collect();
-        let pt = self.rtc.codec_config().find(|p| p.spec().codec == codec && params.contains(&p.pt())).unwrap().pt();
+        let pt = self
+            .rtc
+            .codec_config()
+            .find(|p| p.spec().codec == codec && params.contains(&p.pt()))
+            .unwrap()
+            .pt();
         let ssrc = self.rtc.direct_api().stream_tx_by_mid(mid, None).unwrap().ssrc();
         (pt, ssrc)
     }

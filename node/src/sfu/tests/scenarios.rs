@@ -162,8 +162,11 @@ fn answers_have_one_stream_and_every_codec_of_the_offer() {
     let mut world = published();
     let viewer = world.join(View, &[Audio, Video]);
     let answer = &world.clients[viewer].answer;
-    let streams: std::collections::BTreeSet<&str> =
-        answer.lines().filter_map(|l| l.strip_prefix("a=msid:")).filter_map(|l| l.split(' ').next()).collect();
+    let streams: std::collections::BTreeSet<&str> = answer
+        .lines()
+        .filter_map(|l| l.strip_prefix("a=msid:"))
+        .filter_map(|l| l.split(' ').next())
+        .collect();
     assert_eq!(streams.len(), 1);
     let cnames: std::collections::BTreeSet<&str> =
         answer.lines().filter_map(|l| l.split_once("cname:")).map(|(_, c)| c).collect();
