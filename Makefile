@@ -41,4 +41,4 @@ picture: ## take the picture of the README from a real run
 	@scripts/picture.sh
 
 clean: ## remove everything that was built (helpers such as helm stay in the user's cache)
-	@. scripts/lib.sh; cargo clean; rm -rf web/dist web/node_modules relay-proto/fuzz/target
+	@. scripts/lib.sh; cargo clean; rm -rf web/dist web/node_modules tests/browser/node_modules relay-proto/fuzz/target

@@ -51,19 +51,19 @@ die() {
     exit 1
 }
 
-# npm ci, unless node_modules was made from this very lock file.
-install_web() {
-    cd "$ROOT/web" 2>/dev/null && [[ -f package-lock.json ]] || die "web/package-lock.json is missing: the pages cannot be built"
+# npm ci in a folder, unless its node_modules was made from this very lock file.
+install_npm() {
+    cd "$ROOT/$1" 2>/dev/null && [[ -f package-lock.json ]] || die "$1/package-lock.json is missing: there is nothing to install"
     local want stamp=node_modules/.freshet-lock
     want=$(sha256sum package.json package-lock.json | sha256sum)
     if [[ -f $stamp && $(<"$stamp") == "$want" ]]; then return 0; fi
-    npm ci --no-audit --no-fund --prefer-offline
+    PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --no-audit --no-fund --prefer-offline
     printf '%s\n' "$want" >"$stamp"
 }
 
 # web/dist, unless nothing of web/ is newer than it.
 build_web() {
-    install_web
+    (install_npm web)
     local stamp=$ROOT/web/dist/index.html
     if [[ -f $stamp && -z $(find "$ROOT/web" -path "$ROOT/web/node_modules" -prune -o -path "$ROOT/web/dist" -prune \
         -o -type f -newer "$stamp" -print -quit) ]]; then

@@ -45,7 +45,7 @@ step_scripts() {
         scripts/check-secrets.sh --self-test && python3 scripts/licences.py --self-test && make help
 }
 
-step_web-install() (install_web)
+step_web-install() { (install_npm web) && (install_npm tests/browser); }
 step_web-check() (cd web && npm run check)
 step_web-test() (cd web && npm test)
 step_web-build() (cd web && npm run build && [[ -s dist/index.html ]])
