@@ -19,6 +19,7 @@ pub mod node;
 pub mod peer;
 pub mod quic;
 pub mod service;
+pub mod session;
 pub mod sfu;
 pub mod shard;
 pub mod socket;

@@ -11,6 +11,7 @@
 //! - A queue that grows beyond its bound means that the path became slower: older rates are forgotten.
 //! - Loss up to 15 %, averaged over rounds, is taken as random. More is taken as a bottleneck with a short queue, and
 //!   the window shrinks until it is less.
+//! - When nothing arrived for a while, the path was away: it is learned anew from a small window.
 //! - When the base has not been seen for ten seconds in spite of a full window, the queue is drained once to see it.
 
 use std::collections::VecDeque;
@@ -34,6 +35,8 @@ const DRAIN: Duration = Duration::from_millis(150);
 /// How long a rate stands: in rounds, and at least in time.
 const RATE_ROUNDS: u32 = 10;
 const RATE_AGE_MIN: Duration = Duration::from_secs(1);
+/// When nothing is acknowledged for so long, the path is away.
+const OUTAGE: Duration = Duration::from_millis(400);
 /// So many rounds without growth end the start.
 const FLAT_MAX: u8 = 3;
 /// Averaged loss that is taken as random, in thousandths.
@@ -60,6 +63,11 @@ pub struct Congestion {
     trim: u64,
     drain_until: Option<Instant>,
     in_flight: u64,
+    /// Since when something is in flight and nothing was acknowledged.
+    waiting: Option<Instant>,
+    /// Bytes that an outage left in flight, sent before its end: QUIC will count them as lost much later.
+    forgiven: u64,
+    forgiven_before: Option<Instant>,
     round: Option<Round>,
     /// When the newest packet that was acknowledged had been sent.
     newest_sent: Option<Instant>,
@@ -90,6 +98,9 @@ impl Congestion {
             trim: 1_000,
             drain_until: None,
             in_flight: 0,
+            waiting: None,
+            forgiven: 0,
+            forgiven_before: None,
             round: None,
             newest_sent: None,
         }
@@ -98,14 +109,20 @@ impl Congestion {
     /// Packets went out.
     pub fn handle_sent(&mut self, now: Instant, bytes: u64) {
         self.in_flight = self.in_flight.saturating_add(bytes);
+        self.waiting.get_or_insert(now);
         let round = self.round.get_or_insert_with(|| Round::new(now, self.newest_sent));
-        round.peak = round.peak.max(self.in_flight);
+        round.peak = round.peak.max(self.in_flight.saturating_sub(self.forgiven));
     }
 
     /// A packet that was sent at `sent` has arrived.
     pub fn handle_ack(&mut self, now: Instant, sent: Instant, bytes: u64) {
         let rtt = now.saturating_duration_since(sent);
         self.newest_sent = self.newest_sent.max(Some(sent));
+        if self.forgiven_before.is_some_and(|before| sent < before) {
+            self.forgiven = self.forgiven.saturating_sub(bytes);
+            // It waited out the outage: its time says nothing.
+            return;
+        }
         let round = self.round.get_or_insert_with(|| Round::new(now, Some(sent)));
         round.acked = round.acked.saturating_add(bytes);
         round.shortest = Some(round.shortest.map_or(rtt, |s| s.min(rtt)));
@@ -119,8 +136,13 @@ impl Congestion {
 
     /// All acknowledgements of one datagram have been told; `in_flight` is what is left.
     pub fn handle_acks_end(&mut self, now: Instant, in_flight: u64) {
+        let waiting = std::mem::replace(&mut self.waiting, (in_flight > 0).then_some(now));
         self.in_flight = in_flight;
         let Some((base, seen)) = self.base else { return };
+        if waiting.is_some_and(|since| now.saturating_duration_since(since) > OUTAGE.max(base * 4)) {
+            self.end_outage(now, in_flight);
+            return;
+        }
         let Some(round) = &self.round else { return };
         let elapsed = now.saturating_duration_since(round.start);
         if elapsed < base.max(ROUND_MIN) || round.acked == 0 {
@@ -131,19 +153,15 @@ impl Congestion {
         self.end_round(now, round, base, seen);
     }
 
-    /// Packets of so many bytes did not arrive. `all`: nothing arrived for several round trips.
-    pub fn handle_loss(&mut self, bytes: u64, all: bool) {
+    /// Packets of so many bytes did not arrive.
+    pub fn handle_loss(&mut self, bytes: u64) {
         self.in_flight = self.in_flight.saturating_sub(bytes);
+        if self.forgiven > 0 {
+            self.forgiven = self.forgiven.saturating_sub(bytes);
+            return;
+        }
         if let Some(round) = &mut self.round {
             round.lost = round.lost.saturating_add(bytes);
-        }
-        if all {
-            // The path was away. What it carries when it is back is learned anew.
-            self.rates.clear();
-            self.proven = true;
-            self.startup = true;
-            self.flat = 0;
-            self.window = WINDOW_MIN;
         }
     }
 
@@ -154,7 +172,7 @@ impl Congestion {
 
     /// Bytes that may be in flight.
     pub fn window(&self) -> u64 {
-        self.window
+        self.window.saturating_add(self.forgiven)
     }
 
     /// What the path carries, in bytes a second, as far as is known.
@@ -173,6 +191,20 @@ impl Congestion {
     /// Averaged loss, in thousandths.
     pub fn loss(&self) -> u64 {
         self.loss / 1_000
+    }
+
+    /// Something arrives again. What the path carries now is learned anew, and what the outage left in flight does not
+    /// stand in the way.
+    fn end_outage(&mut self, now: Instant, in_flight: u64) {
+        self.rates.clear();
+        self.proven = true;
+        self.startup = true;
+        self.flat = 0;
+        self.window = WINDOW_MIN;
+        self.forgiven = in_flight;
+        self.forgiven_before = Some(now);
+        self.round = None;
+        self.drain_until = None;
     }
 
     fn end_round(&mut self, now: Instant, round: Round, base: Duration, seen: Instant) {

@@ -19,7 +19,7 @@ use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 
 use super::keys::Keys;
 use super::sdp;
-use crate::service::{CreateError, Direction};
+use crate::session::{CreateError, Direction};
 
 /// What is forwarded, for error texts.
 pub const SERVED: [&str; 5] = ["H264", "VP8", "VP9", "AV1", "opus"];

@@ -18,7 +18,7 @@ use crate::peer::negotiate::{self, Negotiated};
 use crate::peer::publisher::Publisher;
 use crate::peer::sdp;
 use crate::peer::viewer::Viewer;
-use crate::service::{CreateError, Direction, Fragment, IfMatch, Patched, SessionError, SessionInfo};
+use crate::session::{CreateError, Direction, Fragment, IfMatch, Patched, SessionError, SessionInfo};
 
 /// Addresses by which one session is found at most; older ones are forgotten first.
 const ADDRESSES_MAX: usize = 8;

@@ -12,7 +12,7 @@ use crate::agent::{Lane as LaneId, Link, StreamKey};
 use crate::media::clock::{Skew, Wall};
 use crate::media::packet::Packet;
 use crate::peer::negotiate::Common;
-use crate::service::Direction;
+use crate::session::Direction;
 
 /// What a shard is told once.
 pub struct Config {

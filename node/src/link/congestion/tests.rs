@@ -40,7 +40,7 @@ fn run_with(
     machine: &mut Congestion,
 ) -> Outcome {
     // A second run with the same machine comes later.
-    let origin = Instant::now() + machine.newest_sent.map_or(Duration::ZERO, |_| Duration::from_secs(3_600));
+    let origin = machine.newest_sent.map_or_else(Instant::now, |sent| sent + Duration::from_secs(1));
     let step = Duration::from_micros(250);
     let mut seed = 42;
     let mut outcome = Outcome::default();
@@ -102,7 +102,7 @@ fn run_with(
             }
         }
         if lost > 0 {
-            machine.handle_loss(lost, false);
+            machine.handle_loss(lost);
         }
         if acked {
             machine.handle_acks_end(origin + now, in_flight);
@@ -199,11 +199,43 @@ fn a_quiet_link_keeps_its_window_for_the_next_burst() {
 }
 
 #[test]
-fn when_nothing_arrives_the_window_is_small_and_grows_again() {
+fn behind_an_outage_the_window_is_small_and_what_it_left_does_not_stand_in_the_way() {
     let mut machine = Congestion::new(1_200);
     run(&path(30, 60, 0), mbit(20), Duration::from_secs(5), &mut machine);
-    machine.handle_loss(SIZE, true);
+    let start = Instant::now() + Duration::from_secs(7_200);
+    let ms = Duration::from_millis;
+    machine.handle_acks_end(start, 0);
+    for _ in 0..100 {
+        machine.handle_sent(start, SIZE);
+    }
+    // Two seconds later a probe gets through.
+    let probe = start + ms(2_000);
+    machine.handle_sent(probe, SIZE);
+    machine.handle_ack(probe + ms(60), probe, SIZE);
+    machine.handle_acks_end(probe + ms(60), 100 * SIZE);
+    assert_eq!(machine.window(), WINDOW_MIN + 100 * SIZE, "a small window besides what is left");
+    let base = machine.base();
+    machine.handle_ack(probe + ms(80), start, SIZE);
+    assert_eq!(machine.base(), base, "a packet that waited out the outage says nothing of the path");
+    assert_eq!(machine.window(), WINDOW_MIN + 99 * SIZE);
+    machine.handle_loss(99 * SIZE);
     assert_eq!(machine.window(), WINDOW_MIN);
+    assert_eq!(machine.loss(), 0, "the outage is not loss of the path");
+    machine.handle_acks_end(probe + ms(90), 0);
     let out = run(&path(30, 60, 0), mbit(20), Duration::from_secs(5), &mut machine);
     assert!(out.goodput * 100 >= mbit(20) * 95, "{out:?}");
+}
+
+#[test]
+fn silence_of_the_application_is_no_outage() {
+    let mut machine = Congestion::new(1_200);
+    run(&path(30, 60, 0), mbit(20), Duration::from_secs(5), &mut machine);
+    let before = machine.window();
+    let start = Instant::now() + Duration::from_secs(7_200);
+    machine.handle_acks_end(start, 0);
+    machine.handle_sent(start + Duration::from_secs(9), SIZE);
+    machine.handle_ack(start + Duration::from_millis(9_060), start + Duration::from_secs(9), SIZE);
+    machine.handle_acks_end(start + Duration::from_millis(9_060), 0);
+    let after = machine.window();
+    assert!(after * 100 >= before * 95, "{before} became {after}");
 }

@@ -1,0 +1,167 @@
+//! Sessions as they are asked for and refused: the words that the HTTP surface, the shards and their machines share.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use freshet_cluster::plan::RoomPlan;
+use freshet_cluster::room::EndReason;
+use freshet_cluster::{Identity, RoomId, SessionId, StreamId};
+
+/// Which way media flows in a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// WHIP: the client sends.
+    Publish,
+    /// WHEP: the client receives.
+    View,
+}
+
+/// A new session, as asked for by an authenticated client.
+#[derive(Debug, Clone)]
+pub struct CreateSession {
+    /// WHIP or WHEP.
+    pub direction: Direction,
+    /// Room.
+    pub room: RoomId,
+    /// Publish: the stream to send. View: the stream to pin, none for the room's program.
+    pub stream: Option<StreamId>,
+    /// Who.
+    pub identity: Identity,
+    /// The SDP offer, at most 64 kB.
+    pub offer: String,
+    /// Publish: refuse when the stream is live (`If-None-Match: *`) instead of taking it over.
+    pub only_if_absent: bool,
+    /// View: accept although nobody publishes; media follows.
+    pub wait: bool,
+    /// The plan that the coordinator's call carries.
+    pub plan: Option<RoomPlan>,
+    /// Where the client is, for logs.
+    pub client: Option<IpAddr>,
+}
+
+/// A session that exists now.
+#[derive(Debug, Clone)]
+pub struct Created {
+    /// Its id: 128 random bits.
+    pub session: SessionId,
+    /// The SDP answer.
+    pub answer: String,
+    /// The ICE session's entity tag, without quotes (RFC 9725 section 4.3).
+    pub etag: String,
+}
+
+/// Why a session was not made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CreateError {
+    /// The node is at its own limit. Another node may serve. → 503, `reason: over-capacity`
+    #[error("this node is at its limit of {limit} sessions")]
+    OverCapacity {
+        /// The limit.
+        limit: u32,
+    },
+    /// The node drains. Another node may serve. → 503, `reason: draining`
+    #[error("this node is draining")]
+    Draining,
+    /// Nobody publishes what was asked for. → 409 with `Retry-After`, `reason: no-publisher`
+    #[error("nobody publishes in this room now")]
+    NoPublisher {
+        /// When to ask again.
+        retry_after: Duration,
+    },
+    /// `If-None-Match: *` and the stream is live. → 409, `reason: stream-live`
+    #[error("the stream is live already")]
+    StreamLive,
+    /// The offer cannot be read. → 400
+    #[error("the offer is not valid SDP: {0}")]
+    BadOffer(String),
+    /// The offer is SDP but cannot be served. → 422
+    #[error("the offer cannot be served: {0}")]
+    Unprocessable(String),
+    /// No codec in common. → 422, naming both lists
+    #[error("no codec in common: offered {offered:?}, served {served:?}")]
+    NoCommonCodec {
+        /// What the offer has.
+        offered: Vec<String>,
+        /// What Freshet forwards.
+        served: Vec<String>,
+    },
+    /// The store does not answer, so the publish cannot be claimed. → 503 with `Retry-After`
+    #[error("the cluster's store does not answer: try again")]
+    StoreAway,
+    /// Something of ours broke; logged. → 500
+    #[error("internal error")]
+    Internal,
+}
+
+/// What a PATCH carries (RFC 8840), parsed by the HTTP surface.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fragment {
+    /// `a=ice-ufrag`.
+    pub ufrag: Option<String>,
+    /// `a=ice-pwd`. Never logged.
+    pub pwd: Option<String>,
+    /// `a=candidate` lines without `a=`.
+    pub candidates: Vec<String>,
+    /// `a=end-of-candidates` was there.
+    pub end: bool,
+}
+
+/// What `If-Match` said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IfMatch {
+    /// `*`: an ICE restart.
+    Any,
+    /// An entity tag, without quotes.
+    Tag(String),
+}
+
+/// What came of a PATCH.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Patched {
+    /// Candidates were taken. → 204
+    Trickled,
+    /// ICE restarted. → 200 with `application/trickle-ice-sdpfrag` and a new `ETag`
+    Restarted {
+        /// The server's fragment: `a=ice-ufrag`, `a=ice-pwd`, candidates.
+        fragment: String,
+        /// The new entity tag, without quotes.
+        etag: String,
+    },
+}
+
+/// Why a request on a session was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SessionError {
+    /// Unknown, or ended; the reason is known for 60 seconds. → 404
+    #[error("there is no such session")]
+    NotFound {
+        /// Why it ended.
+        reason: Option<EndReason>,
+    },
+    /// The session is another identity's. → 403
+    #[error("the session belongs to another identity")]
+    NotYours,
+    /// The entity tag is of an earlier ICE session. → 412
+    #[error("the ICE session has changed: its entity tag is {current:?}")]
+    TagMismatch {
+        /// The tag now.
+        current: String,
+    },
+    /// The fragment does not fit the session. → 422
+    #[error("the fragment cannot be applied: {0}")]
+    Unprocessable(String),
+    /// Something of ours broke; logged. → 500
+    #[error("internal error")]
+    Internal,
+}
+
+/// What is known of a living session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionInfo {
+    /// WHIP or WHEP.
+    pub direction: Direction,
+    /// Its room.
+    pub room: RoomId,
+    /// The ICE session's entity tag, without quotes.
+    pub etag: String,
+}
