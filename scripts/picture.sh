@@ -7,7 +7,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"
 scripts/install.sh --for test
-install_web
+(install_npm tests/browser)
 build_web
 cargo build --release -p freshet
 shots=$(mktemp -d)
