@@ -24,7 +24,9 @@ async fn join(cluster: &Cluster, room: &str, watch: &str, loss: Option<f64>) -> 
 
 /// The nodes that carry the room, by the coordinators' word.
 async fn members(cluster: &Cluster, room: &str) -> usize {
-    let state = get_json(&format!("{}/v1/cluster", cluster.url(0)), Some(&token(room, "operator", "admin"))).await.unwrap();
+    let state = get_json(&format!("{}/v1/cluster", cluster.url(0)), Some(&token(room, "operator", "admin")))
+        .await
+        .unwrap();
     let rooms = state["rooms"].as_array().unwrap();
     let room = rooms.iter().find(|r| r["room"] == room).expect("the room is known");
     room["members"].as_array().unwrap().len()

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use freshet_cluster::keys;
-use freshet_cluster::store::etcd::{EtcdConfig, EtcdStore};
 use freshet_cluster::store::SharedStore;
+use freshet_cluster::store::etcd::{EtcdConfig, EtcdStore};
 use freshet_cluster::testing::{EtcdServer, NatsServer, free_ports};
 
 const SECRET: &str = "life-0123456789abcdef";

@@ -43,7 +43,10 @@ impl Dev {
     /// Runs a script of `tests/browser` against it.
     fn script(&self, name: &str) -> String {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
-        assert!(folder.join("node_modules").exists(), "run `npm ci` in tests/browser first (`make test` does)");
+        assert!(
+            folder.join("node_modules").exists(),
+            "run `npm ci` in tests/browser first (`make test` does)"
+        );
         let shots = self.dir.path().join("shots");
         let out = Command::new("node")
             .arg(name)

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use freshet_cluster::store::Store as _;
+use freshet_cluster::store::etcd::{EtcdConfig, EtcdStore};
 use freshet_cluster::testing::{EtcdServer, NatsServer, free_ports};
 use freshet_loadtest::client::{Publisher, PublisherConfig, Viewer, ViewerConfig};
 
@@ -96,17 +98,25 @@ pub struct Cluster {
     pub coordinators: Vec<Option<Process>>,
     pub ports: Vec<u16>,
     pub node_ports: Vec<u16>,
+    /// More arguments of every coordinator.
+    more: Vec<String>,
     dir: tempfile::TempDir,
 }
 
 impl Cluster {
     /// Starts everything and waits until every coordinator sees every node.
     pub async fn start(test: &str, plan: Plan) -> Self {
+        Self::start_with(test, plan, &[]).await
+    }
+
+    /// The same with more arguments for the coordinators.
+    pub async fn start_with(test: &str, plan: Plan, more: &[&str]) -> Self {
         let etcd = EtcdServer::start();
         let nats = NatsServer::start();
         let ports = free_ports::<16>().to_vec();
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("secret"), "a cluster secret for tests, 32 bytes long or more").unwrap();
+        std::fs::write(dir.path().join("secret"), "a cluster secret for tests, 32 bytes long or more")
+            .unwrap();
         std::fs::write(dir.path().join("keys"), format!("{KEY}\n")).unwrap();
         remember_secret(KEY.split_once(':').unwrap().1);
         remember_secret("a cluster secret for tests, 32 bytes long or more");
@@ -119,6 +129,7 @@ impl Cluster {
             node_ports: ports[8..8 + plan.nodes].to_vec(),
             ports: ports[..plan.coordinators].to_vec(),
             plan: plan.clone(),
+            more: more.iter().map(|text| (*text).to_owned()).collect(),
             dir,
         };
         for n in 0..plan.coordinators {
@@ -169,6 +180,7 @@ impl Cluster {
         args.extend(self.common());
         args.extend(["--id".to_owned(), format!("coordinator-{}", n + 1)]);
         args.extend(["--listen".to_owned(), format!("127.0.0.1:{}", self.ports[n])]);
+        args.extend(self.more.iter().cloned());
         Process::start(self.dir.path(), &self.test, &format!("coordinator-{}", n + 1), &args, &[])
     }
 
@@ -188,6 +200,33 @@ impl Cluster {
             })
             .await;
         }
+    }
+
+    /// What a room is to a coordinator; `None` when it does not know it.
+    pub async fn room(&self, coordinator: usize, room: &str) -> Option<serde_json::Value> {
+        let operator = token(room, "operator", "admin");
+        get_json(&format!("{}/v1/rooms/{room}", self.url(coordinator)), Some(&operator)).await
+    }
+
+    /// A room's tree as a coordinator knows it: `epoch` and `members`.
+    pub async fn tree(&self, coordinator: usize, room: &str) -> Option<serde_json::Value> {
+        let operator = token("any", "operator", "admin");
+        let state = get_json(&format!("{}/v1/cluster", self.url(coordinator)), Some(&operator)).await?;
+        state["rooms"].as_array()?.iter().find(|r| r["room"] == room).cloned()
+    }
+
+    /// What a coordinator says of a node.
+    pub async fn node_info(&self, coordinator: usize, node: &str) -> Option<serde_json::Value> {
+        let operator = token("any", "operator", "admin");
+        let state = get_json(&format!("{}/v1/nodes", self.url(coordinator)), Some(&operator)).await?;
+        state["nodes"].as_array()?.iter().find(|n| n["id"] == node).cloned()
+    }
+
+    /// Keys that stand in etcd under a prefix.
+    pub async fn stored(&self, prefix: &str) -> Vec<String> {
+        let config = EtcdConfig { endpoints: vec![self.etcd.url()], ..EtcdConfig::default() };
+        let listing = EtcdStore::new(config).unwrap().list(prefix).await.expect("etcd answers");
+        listing.entries.into_iter().map(|entry| entry.key).collect()
     }
 
     /// The logs' ends, for a failure's message.
@@ -281,7 +320,12 @@ pub async fn get_json(url: &str, token: Option<&str>) -> Option<serde_json::Valu
 }
 
 /// A publisher with stamped media, sending.
-pub async fn publish(base: &str, room: &str, token: &str, edit: impl FnOnce(&mut PublisherConfig)) -> Publisher {
+pub async fn publish(
+    base: &str,
+    room: &str,
+    token: &str,
+    edit: impl FnOnce(&mut PublisherConfig),
+) -> Publisher {
     let mut config = PublisherConfig::new(format!("{base}/whip/{room}"));
     config.token = Some(token.to_owned());
     edit(&mut config);
@@ -302,4 +346,51 @@ pub async fn metric(url: &str, name: &str) -> Option<f64> {
     let answer = request("GET", &format!("{url}/metrics"), None, &[], "").await?;
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// What a session's URL says about where it is served.
+pub fn served_by(url: &str) -> &str {
+    url.split_once("/sessions/").and_then(|(_, rest)| rest.split('/').next()).expect("a session's URL")
+}
+
+/// Reads a room's events until it is dropped.
+pub struct Listener {
+    text: std::sync::Arc<std::sync::Mutex<String>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Listener {
+    pub async fn open(base: &str, room: &str, token: &str) -> Self {
+        use http_body_util::{BodyExt as _, Empty};
+        use hyper_util::client::legacy::Client;
+        use hyper_util::rt::TokioExecutor;
+        let client = Client::builder(TokioExecutor::new()).build_http::<Empty<bytes::Bytes>>();
+        let request = http::Request::get(format!("{base}/v1/rooms/{room}/events"))
+            .header("authorization", format!("Bearer {token}"))
+            .body(Empty::new())
+            .unwrap();
+        let mut response = client.request(request).await.expect("the events' stream opens");
+        assert_eq!(response.status(), 200, "the events' stream opens");
+        let text = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+        let seen = text.clone();
+        let task = tokio::spawn(async move {
+            while let Some(Ok(frame)) = response.frame().await {
+                if let Ok(data) = frame.into_data() {
+                    seen.lock().unwrap().push_str(&String::from_utf8_lossy(&data));
+                }
+            }
+        });
+        Self { text, task }
+    }
+
+    /// All that came so far.
+    pub fn text(&self) -> String {
+        self.text.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
