@@ -494,6 +494,19 @@ async fn an_etcd_that_hangs_is_noticed() {
     assert_eq!(changes(&mut rx, 1).await, ["/p/a=1"]);
 }
 
+/// etcd only: neither our pings nor our questions make it close a watch on which nothing happens.
+#[tokio::test]
+async fn a_quiet_watch_is_left_alone() {
+    let server = EtcdServer::start();
+    let store: SharedStore = Arc::new(etcd_store(&server));
+    let mut rx = store.follow("/p/");
+    snapshot(&mut rx).await;
+    let told = timeout(Duration::from_secs(14), rx.recv()).await;
+    assert!(told.is_err(), "nothing happened, but it says {told:?}");
+    put(&store, "/p/a", "1").await;
+    assert_eq!(changes(&mut rx, 1).await, ["/p/a=1"]);
+}
+
 /// etcd only: user and password, and a token that etcd forgot over a restart.
 #[tokio::test]
 async fn an_etcd_user_authenticates_again_after_a_restart() {

@@ -157,7 +157,14 @@ impl NatsBus {
             ..StreamConfig::default()
         };
         let per_subject = wanted.max_messages_per_subject;
-        let stream = tokio::time::timeout(CALL_LIMIT, self.jetstream.get_or_create_stream(wanted))
+        let made = async {
+            match self.jetstream.get_or_create_stream(wanted).await {
+                // Two that create it at once: the other one was faster.
+                Err(first) => self.jetstream.get_stream(CHAT_STREAM).await.map_err(|_| first),
+                stream => stream,
+            }
+        };
+        let stream = tokio::time::timeout(CALL_LIMIT, made)
             .await
             .map_err(|_| BusError::Unavailable("JetStream did not answer in time".into()))?
             .map_err(|e| BusError::Unavailable(format!("JetStream stream {CHAT_STREAM}: {e}")))?;

@@ -75,9 +75,11 @@ impl Shell {
     async fn converse(&mut self, backoff: &mut Backoff) -> Result<std::convert::Infallible, Stop> {
         let mut link = self.bus.link.clone();
         while !*link.borrow_and_update() {
-            // Told once; then wait for the connection instead of asking again and again.
-            self.machine.handle_failure();
-            self.flush().await?;
+            // The event of a connection comes a little after the connection itself: no reason to say that it is away.
+            if self.bus.connected().is_err() {
+                self.machine.handle_failure();
+                self.flush().await?;
+            }
             link.changed().await.map_err(|_| Stop::Again("the client has stopped".into()))?;
         }
         let info = self.bus.history().await.map_err(|e| Stop::Again(e.to_string()))?;

@@ -1,6 +1,7 @@
 //! The shell of a follower on etcd: connect, make contact, list or watch, and again after each failure.
 
 use std::sync::Weak;
+use std::time::Duration;
 
 use etcd_client::{EventType, GetOptions, WatchOptions, WatchStream};
 use rand::SeedableRng;
@@ -13,6 +14,10 @@ use super::error::{Failure, classify};
 use crate::backoff::Backoff;
 use crate::store::follower::{Follower, Next};
 use crate::store::{Follow, Revision};
+
+/// A watch that is quiet for so long is asked for its progress, and is dead when it does not answer for as long.
+/// Pings of the connection cannot be so frequent: etcd takes them for an attack.
+const PROBE: Duration = Duration::from_secs(2);
 
 /// The consumer has dropped its receiver.
 struct Gone;
@@ -114,13 +119,22 @@ impl Shell {
     }
 
     /// Reads a watch until its history is compacted (`Ok`) or it breaks.
-    async fn watch(&mut self, mut stream: WatchStream) -> Result<(), Stop> {
+    async fn watch(&mut self, stream: WatchStream) -> Result<(), Stop> {
+        let (mut requests, mut responses) = stream.split();
+        let mut asked = false;
         loop {
-            let response = match stream.message().await {
-                Ok(Some(response)) => response,
-                Ok(None) => return Err(Failure::Away("etcd closed the watch".into()).into()),
-                Err(e) => return Err(classify(&e).into()),
+            let response = match timeout(PROBE, responses.message()).await {
+                Ok(Ok(Some(response))) => response,
+                Ok(Ok(None)) => return Err(Failure::Away("etcd closed the watch".into()).into()),
+                Ok(Err(e)) => return Err(classify(&e).into()),
+                Err(_) if asked => return Err(Failure::Away("the watch does not answer".into()).into()),
+                Err(_) => {
+                    asked = true;
+                    requests.request_progress().await.map_err(|e| classify(&e))?;
+                    continue;
+                }
             };
+            asked = false;
             if response.canceled() {
                 if response.compact_revision() > 0 {
                     self.machine.handle_compacted();
@@ -130,8 +144,10 @@ impl Shell {
                     Failure::Away(format!("etcd ended the watch: {}", response.cancel_reason())).into()
                 );
             }
-            let quiet = response.events().is_empty() && !response.created();
-            if quiet && let Some(header) = response.header() {
+            // An answer to our question (watch id -1) may overtake changes in some versions of etcd; its own reports
+            // do not.
+            let report = response.events().is_empty() && !response.created() && response.watch_id() >= 0;
+            if report && let Some(header) = response.header() {
                 self.machine.handle_progress(revision(Some(header.revision())));
             }
             for event in response.events() {
