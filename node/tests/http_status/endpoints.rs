@@ -30,6 +30,8 @@ fn credentials(name: &str) -> String {
     match name {
         "both" => token("r1", "alice", &["publish", "subscribe"], &["cam"]),
         "viewer" => token("r1", "bob", &["subscribe"], &[]),
+        "host" => token("r1", "alice", &["publish"], &[]),
+        "guest" => token("r1", "alice", &[], &["*"]),
         "elsewhere" => token("r2", "alice", &["publish", "subscribe"], &["*"]),
         other => other.to_owned(),
     }
@@ -53,6 +55,9 @@ async fn a_refused_offer_has_its_own_status() {
         Row { auth: Some("viewer"), ..row("/whip/r1", OFFER, 403, Some("not-allowed")) },
         Row { auth: Some("elsewhere"), ..row("/whip/r1", OFFER, 403, Some("not-allowed")) },
         Row { auth: Some("elsewhere"), ..row("/whep/r1", OFFER, 403, Some("not-allowed")) },
+        Row { auth: Some("host"), ..row("/whep/r1", OFFER, 403, Some("not-allowed")) },
+        Row { auth: Some("guest"), ..row("/whip/r1", OFFER, 403, Some("not-allowed")) },
+        Row { auth: Some("guest"), ..row("/whep/r1", OFFER, 403, Some("not-allowed")) },
         row("/whip/r1/bob", OFFER, 403, Some("not-allowed")),
         // Then the body's type and the body.
         Row { kind: "application/json", ..row("/whip/r1", OFFER, 415, None) },
@@ -169,6 +174,10 @@ async fn paths_and_queries_name_streams() {
     assert_eq!((ask.direction, ask.stream, ask.wait), (Direction::View, None, false));
     let ask = post("/whep/r1/cam?wait=1").await;
     assert_eq!((ask.stream.unwrap().as_str(), ask.wait), ("cam", true));
+    for (name, path) in [("viewer", "/whep/r1"), ("host", "/whip/r1")] {
+        let auth = credentials(name);
+        node.ask("POST", path, &[SDP, ("Authorization", &auth)], OFFER).await.location();
+    }
     let bytes = token("r1", "Zoë", &["publish"], &[]);
     node.ask("POST", "/whip/r1", &[SDP, ("Authorization", &bytes)], OFFER).await.location();
     assert!(node.fake.last().stream.unwrap().as_str().starts_with("s-"));

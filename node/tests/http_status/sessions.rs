@@ -27,10 +27,11 @@ async fn a_refused_patch_has_its_own_status() {
     let long = format!("a={}\r\n", "x".repeat(2000));
     let unfit = TRICKLE.replace("EsAw", "unfit");
     type Row<'a> = (Option<&'a str>, (&'a str, &'a str), Option<&'a str>, &'a str, u16, Option<&'a str>);
-    let table: [Row<'_>; 19] = [
+    let table: [Row<'_>; 20] = [
         (None, FRAGMENT, e1, TRICKLE, 401, Some("token-missing")),
         (Some("Bearer x"), FRAGMENT, e1, TRICKLE, 401, Some("token-invalid")),
         (Some(&other), FRAGMENT, e1, TRICKLE, 403, Some("not-yours")),
+        (Some(&other), json, None, "nonsense", 403, Some("not-yours")),
         (good, json, e1, TRICKLE, 415, None),
         (good, SDP, e1, TRICKLE, 415, None),
         (good, FRAGMENT, None, TRICKLE, 428, Some("if-match-missing")),
@@ -144,6 +145,10 @@ async fn a_session_that_is_not_here_is_404() {
             check_problem(&node.ask(method, &path, &headers, TRICKLE).await, 404, Some(reason));
         }
     }
+    let missing = format!("/sessions/n1/0000000000000abc/{none}");
+    let json = ("Content-Type", "application/json");
+    let reply = node.ask("PATCH", &missing, &[json, ("Authorization", &auth)], "nonsense").await;
+    check_problem(&reply, 404, Some("no-session"));
     assert_eq!(node.fake.sessions.lock().unwrap().len(), 1);
 }
 
