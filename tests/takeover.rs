@@ -1,0 +1,240 @@
+//! Who holds a stream, who holds a room: takeovers, races, and what is left after everybody has gone.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::time::Duration;
+
+use freshet_cluster::keys;
+use freshet_cluster::unit::Bitrate;
+use freshet_loadtest::client::{Publisher, PublisherConfig, SessionState, Viewer};
+use support::{Cluster, Plan, eventually, metric, publish, served_by, token, view};
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn light(config: &mut PublisherConfig) {
+    config.video.as_mut().unwrap().bitrate = Bitrate::from_kbps(300);
+}
+
+fn whip(cluster: &Cluster, coordinator: usize, room: &str, token: &str) -> PublisherConfig {
+    let mut config = PublisherConfig::new(format!("{}/whip/{room}", cluster.url(coordinator)));
+    config.token = Some(token.to_owned());
+    light(&mut config);
+    config
+}
+
+/// Packets of video that a viewer got from a publisher.
+fn received_from(viewer: &Viewer, publisher: u64) -> u64 {
+    let report = viewer.report();
+    let segments = &report.video().unwrap().segments;
+    segments.iter().filter(|s| s.publisher == publisher).map(|s| s.received).sum()
+}
+
+/// Its session is over because somebody else publishes the stream.
+async fn was_taken_over(publisher: &Publisher) {
+    assert!(publisher.ended(SOON).await.is_some(), "the session ends");
+    let answer = publisher.resource().request(http::Method::DELETE, &[], "").await.unwrap();
+    assert_eq!(answer.status, 404, "{}", answer.text());
+    let reason = answer.problem().and_then(|problem| problem.reason);
+    assert_eq!(reason.as_deref(), Some("taken-over"), "{}", answer.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_publish_takes_the_stream_over_and_viewers_stay() {
+    let plan = Plan { nodes: 2, coordinators: 2, max_sessions: 3 };
+    let cluster = Cluster::start("takeover", plan).await;
+    let (host, watch) = (token("show", "host", "publish"), token("show", "audience", "subscribe"));
+    let first = publish(&cluster.url(0), "show", &host, light).await;
+    let mut viewers = Vec::new();
+    for n in 0..3 {
+        viewers.push(view(&cluster.url(n % 2), "show", &watch, |_| {}).await);
+    }
+    for viewer in &viewers {
+        assert!(viewer.wait_for_media(SOON).await, "{}", cluster.tails());
+    }
+    let second = publish(&cluster.url(1), "show", &host, light).await;
+    let nodes = [&first, &second].map(|p| served_by(p.resource().url()).to_owned());
+    assert_ne!(nodes[0], nodes[1], "the first publisher's node is full");
+    was_taken_over(&first).await;
+    let number = second.stats().publisher;
+    for viewer in &viewers {
+        let goes_on = viewer.wait_until(SOON, |_| received_from(viewer, number) > 100).await;
+        assert!(goes_on, "the new publisher is seen: {:?}\n{}", viewer.report(), cluster.tails());
+    }
+    second.pause();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let sent = second.stats().video.last_index;
+    for viewer in viewers {
+        assert_eq!(viewer.state(), SessionState::Connected, "the session stayed");
+        let report = viewer.close().await;
+        for track in &report.tracks {
+            assert_eq!(track.segments.len(), 2, "{track:?}");
+            assert_eq!(track.segments[1].publisher, number, "{track:?}");
+            assert_eq!(track.payload_mismatch + track.unstamped + track.rejected, 0, "{track:?}");
+        }
+        let video = report.video().unwrap();
+        assert_eq!((video.segments[1].missing, video.last_index), (0, sent), "{video:?}");
+    }
+    second.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_who_race_for_a_stream_one_stays() {
+    let plan = Plan { nodes: 2, coordinators: 2, max_sessions: 20 };
+    let cluster = Cluster::start("race", plan).await;
+    for round in 0..5 {
+        let room = format!("race-{round}");
+        let (host, watch) = (token(&room, "host", "publish"), token(&room, "audience", "subscribe"));
+        let (one, other) = tokio::join!(
+            Publisher::connect(whip(&cluster, 0, &room, &host)),
+            Publisher::connect(whip(&cluster, 1, &room, &host)),
+        );
+        let racers: Vec<Publisher> = [one, other].into_iter().flatten().collect();
+        let alive = |p: &&Publisher| !matches!(p.state(), SessionState::Ended(_));
+        eventually(SOON, "one is left", || async {
+            (racers.iter().filter(alive).count() == 1).then_some(())
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let winner: Vec<&Publisher> = racers.iter().filter(alive).collect();
+        assert_eq!(winner.len(), 1, "the winner stays: {}", cluster.tails());
+        for loser in racers.iter().filter(|p| !alive(p)) {
+            was_taken_over(loser).await;
+        }
+        let number = winner[0].stats().publisher;
+        for coordinator in 0..2 {
+            let viewer = view(&cluster.url(coordinator), &room, &watch, |_| {}).await;
+            let sees = viewer.wait_until(SOON, |_| received_from(&viewer, number) > 30).await;
+            assert!(sees, "the winner is seen: {:?}\n{}", viewer.report(), cluster.tails());
+            eventually(SOON, "one live stream is known", || async {
+                let known = cluster.room(coordinator, &room).await?;
+                let streams = known["streams"].as_array()?.clone();
+                (streams.len() == 1 && streams[0]["live"] == true).then_some(())
+            })
+            .await;
+            viewer.stop().await.unwrap();
+        }
+        for racer in racers {
+            racer.stop().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_not_to_take_over_does_not() {
+    let plan = Plan { nodes: 2, coordinators: 2, max_sessions: 20 };
+    let cluster = Cluster::start("if-none-match", plan).await;
+    let (host, watch) = (token("show", "host", "publish"), token("show", "audience", "subscribe"));
+    let polite = |coordinator| {
+        let mut config = whip(&cluster, coordinator, "show", &host);
+        config.headers = vec![("If-None-Match".to_owned(), "*".to_owned())];
+        Publisher::connect(config)
+    };
+    let first = polite(0).await.expect("nobody publishes yet");
+    let viewer = view(&cluster.url(1), "show", &watch, |_| {}).await;
+    assert!(viewer.wait_for_media(SOON).await, "{}", cluster.tails());
+    for coordinator in 0..2 {
+        let refused = polite(coordinator).await.expect_err("the stream is live");
+        assert_eq!(refused.status(), Some(409), "{refused}");
+        assert!(refused.problem().is_some_and(|p| !p.detail.is_empty()), "{refused}");
+    }
+    let then = received_from(&viewer, first.stats().publisher);
+    let goes_on =
+        viewer.wait_until(SOON, |_| received_from(&viewer, first.stats().publisher) > then + 50).await;
+    assert!(goes_on, "the first one goes on: {:?}", first.state());
+    first.stop().await.unwrap();
+    let again = eventually(SOON, "the stream is free again", || async { polite(1).await.ok() }).await;
+    let number = again.stats().publisher;
+    let goes_on = viewer.wait_until(SOON, |_| received_from(&viewer, number) > 30).await;
+    assert!(goes_on, "the viewer carries on at the next publish: {:?}", viewer.report());
+    again.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_coordinators_that_open_a_room_at_once_make_one_plan() {
+    // One session for each node, so that the two viewers must make a tree of two.
+    for (test, max_sessions) in [("one-plan", 20), ("one-plan-tree", 1)] {
+        let cluster = Cluster::start(test, Plan { nodes: 2, coordinators: 2, max_sessions }).await;
+        let rounds = if max_sessions == 1 { 1 } else { 5 };
+        for round in 0..rounds {
+            let room = format!("new-{round}");
+            let watch = token(&room, "audience", "subscribe");
+            let join = |coordinator: usize| {
+                let url = format!("{}/whep/{room}?wait=1", cluster.url(coordinator));
+                let watch = watch.clone();
+                async move { view("", "", &watch, |c| (c.url, c.retry_for) = (url, SOON)).await }
+            };
+            let (one, other) = tokio::join!(join(0), join(1));
+            let tree = eventually(Duration::from_secs(3), "both coordinators know one plan", || async {
+                let [one, other] = [cluster.tree(0, &room).await?, cluster.tree(1, &room).await?];
+                (plan_of(&one) == plan_of(&other)).then_some(one)
+            })
+            .await;
+            let members = plan_of(&tree).1;
+            for viewer in [&one, &other] {
+                let node = served_by(viewer.resource().url());
+                assert!(members.iter().any(|m| m[0] == node), "{node} is in {tree}");
+            }
+            assert_eq!(members.iter().filter(|m| m[2].is_null()).count(), 1, "one root: {tree}");
+            assert!(max_sessions > 1 || members.len() == 2, "{tree}");
+            for viewer in [one, other] {
+                viewer.stop().await.unwrap();
+            }
+        }
+    }
+}
+
+/// Epoch, and (node, incarnation, parent) of each member.
+fn plan_of(tree: &serde_json::Value) -> (u64, Vec<[serde_json::Value; 3]>) {
+    let members = tree["members"].as_array().unwrap();
+    let member = |m: &serde_json::Value| ["node", "incarnation", "parent"].map(|name| m[name].clone());
+    (tree["epoch"].as_u64().unwrap(), members.iter().map(member).collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_joins_and_leaves_leave_nothing() {
+    let plan = Plan { nodes: 2, coordinators: 2, max_sessions: 8 };
+    let cluster = Cluster::start_with("leaves", plan, &["--room-linger", "2s"]).await;
+    let (host, watch) = (token("show", "host", "publish"), token("show", "audience", "subscribe"));
+    let publisher = publish(&cluster.url(0), "show", &host, light).await;
+    for round in 0..5 {
+        let mut viewers = Vec::new();
+        for n in 0..10 {
+            viewers.push(view(&cluster.url(n % 2), "show", &watch, |c| c.retry_for = SOON).await);
+        }
+        let last = viewers.last().unwrap();
+        assert!(last.wait_for_media(SOON).await, "round {round}: {}", cluster.tails());
+        for (n, viewer) in viewers.into_iter().enumerate() {
+            // By DELETE and by DTLS alone; in the last round one goes without a word.
+            match n {
+                0 if round == 4 => drop(viewer),
+                n if n % 2 == 0 => drop(viewer.close().await),
+                _ => drop(viewer.stop().await.unwrap()),
+            }
+        }
+    }
+    assert!(!cluster.stored(keys::ROOMS).await.is_empty(), "the room is in the store");
+    publisher.stop().await.unwrap();
+    for port in &cluster.node_ports {
+        let url = format!("http://127.0.0.1:{port}");
+        for name in ["sessions", "lanes", "streams", "viewers", "reserved_sessions"] {
+            let what = format!("{name} is 0 on {url}");
+            eventually(Duration::from_secs(40), &what, || async {
+                let value = metric(&url, &format!("freshet_node_{name}")).await?;
+                (value == 0.0).then_some(())
+            })
+            .await;
+        }
+    }
+    eventually(Duration::from_secs(40), "no key of a room is left", || async {
+        cluster.stored(keys::ROOMS).await.is_empty().then_some(())
+    })
+    .await;
+    for coordinator in 0..2 {
+        eventually(SOON, "no coordinator remembers the room", || async {
+            cluster.tree(coordinator, "show").await.is_none().then_some(())
+        })
+        .await;
+    }
+}
