@@ -43,9 +43,12 @@ fn record(name: &str, incarnation: u64) -> NodeRecord {
     }
 }
 
+/// Room, epoch, viewers, streams with their generations.
+type BeatRoom = (&'static str, u64, u32, Vec<(&'static str, u64)>);
+
 #[derive(Clone, Default)]
 struct Beat {
-    rooms: Vec<(&'static str, u64, u32, Vec<(&'static str, u64)>)>,
+    rooms: Vec<BeatRoom>,
     links: Vec<(&'static str, u64)>,
 }
 

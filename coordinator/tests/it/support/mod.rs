@@ -92,7 +92,7 @@ impl World {
                 let nodes = nodes.json();
                 let ours = |n: &serde_json::Value| n["incarnation"] == node.incarnation.to_string();
                 let known = nodes["nodes"].as_array().unwrap().iter().find(|n| ours(n)).cloned();
-                known.is_some_and(|n| n["state"] == "alive" && n["sessions"].is_u64())
+                known.is_some_and(|n| n["state"] == "alive" && n["cpu_millicores"] == 10)
             })
             .await;
         }
