@@ -274,3 +274,36 @@ async fn a_second_publisher_is_a_second_segment_and_a_dropped_one_says_nothing()
     assert!(switched, "{:?}", viewer.report().video());
     assert_eq!(viewer.report().video().unwrap().segments.len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_is_a_gap_in_time_and_none_in_numbers() {
+    let server = Fixture::start(Script::default()).await;
+    let config = PublisherConfig { autostart: false, ..PublisherConfig::new(server.url("/whip/room")) };
+    let publisher = Publisher::connect(config).await.unwrap();
+    let viewer = Viewer::connect(watch(&server)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(publisher.stats().video.packets, 0, "nothing is sent before the start");
+    publisher.start();
+    assert!(viewer.wait_for_media(SOON).await);
+    publisher.pause();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let paused = publisher.stats();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(publisher.stats(), paused, "nothing is sent in a pause");
+    publisher.start();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    settle(&publisher).await;
+
+    let (sent, report) = (publisher.stats(), viewer.report());
+    for (track, sent) in [(report.video().unwrap(), sent.video), (report.audio().unwrap(), sent.audio)] {
+        assert_eq!(track.first_index, Some(0), "a viewer that was there first misses nothing");
+        assert_eq!((track.missing_up_to(sent.last_index.unwrap()), track.received), (0, sent.packets));
+        let gap = track.longest_gap.as_millis();
+        assert!((780..1_000).contains(&gap), "{gap} ms");
+        assert!(
+            track.latency.quantile(0.9).unwrap() < Duration::from_millis(60),
+            "late packets do not pile up"
+        );
+    }
+    assert!(report.video().unwrap().keyframes >= 2);
+}

@@ -14,12 +14,12 @@ use str0m::{Event, Rtc};
 use super::drive::{Endpoint, lock};
 use super::negotiate::Opened;
 use super::sdp;
-use super::whep::{Loss, PacketHook, ReceivedPacket, ViewerConfig};
+use super::viewing::{Loss, PacketHook, ReceivedPacket, ViewerConfig};
 use crate::measure::{Observed, RtpPeek, TrackMeter, TrackReport, WireMeter};
 use crate::media::keyframe::starts_keyframe;
 use crate::media::stamp::Stamp;
 use crate::media::{Kind, VideoCodec};
-use crate::num;
+use crate::{clock, num};
 
 /// From the first packet of a video without keyframe to the first request, as browsers do soon.
 const FIRST_REQUEST: Duration = Duration::from_millis(200);
@@ -134,8 +134,15 @@ impl Receiver {
             (Err(_), Some(codec)) => starts_keyframe(*codec, &packet.payload),
             (Err(_), None) => false,
         };
-        let observed =
-            Observed { at, sequence: *packet.seq_no, via_rtx, bytes: packet.payload.len(), stamp, keyframe };
+        let observed = Observed {
+            at,
+            at_us: clock::unix_micros(at),
+            sequence: *packet.seq_no,
+            via_rtx,
+            bytes: packet.payload.len(),
+            stamp,
+            keyframe,
+        };
         let seen = Arc::clone(&self.seen);
         let mut seen = lock(&seen);
         let Some(track) = mid.and_then(|mid| seen.track(mid)) else {
@@ -186,7 +193,8 @@ impl Endpoint for Receiver {
             Event::RtpPacket(packet) => self.packet(rtc, &packet, now),
             Event::Connected => {
                 self.connected = true;
-                lock(&self.seen).tracks.iter_mut().for_each(|(_, meter)| meter.on_connected(now));
+                let at_us = clock::unix_micros(now);
+                lock(&self.seen).tracks.iter_mut().for_each(|(_, meter)| meter.on_connected(at_us));
             }
             _ => {}
         }

@@ -1,9 +1,8 @@
 //! A WHEP viewer that checks every packet.
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use str0m::media::Direction;
 
@@ -13,135 +12,10 @@ use super::negotiate::{Negotiated, Opening, open};
 use super::receive::{Receiver, Seen};
 use super::resource::{PatchOutcome, SessionResource};
 use super::rtc::Codecs;
+use super::viewing::ViewerConfig;
 use super::{ClientError, EndReason};
 use crate::measure::TrackReport;
-use crate::media::stamp::{Stamp, StampError};
-use crate::media::{Kind, VideoCodec};
-
-/// Loss that a viewer makes for itself: datagrams of media and retransmissions are dropped before the session sees them.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Loss {
-    /// Share of datagrams dropped, 0–1.
-    pub fraction: f64,
-    /// The same seed drops the same positions in the sequence of datagrams.
-    pub seed: u64,
-}
-
-/// A packet as a viewer's session delivered it, decrypted and recovered.
-#[derive(Debug, Clone, Copy)]
-pub struct ReceivedPacket<'a> {
-    /// Video or audio.
-    pub kind: Kind,
-    /// Media id of its track.
-    pub mid: &'a str,
-    /// Payload type.
-    pub payload_type: u8,
-    /// SSRC of its track.
-    pub ssrc: u32,
-    /// Extended sequence number.
-    pub sequence: u64,
-    /// RTP timestamp.
-    pub timestamp: u32,
-    /// Marker bit.
-    pub marker: bool,
-    /// It starts a keyframe.
-    pub keyframe: bool,
-    /// It came as a retransmission.
-    pub via_rtx: bool,
-    /// When it was read from the socket.
-    pub at: Instant,
-    /// The payload.
-    pub payload: &'a [u8],
-    /// Its stamp, or why there is none.
-    pub stamp: Result<Stamp, StampError>,
-    /// The last sender report of its track: wall clock and the RTP timestamp (32 bits) that belongs to it.
-    pub sender_report: Option<(SystemTime, u32)>,
-}
-
-/// Called for each packet on the session's task; must be quick.
-#[derive(Clone)]
-pub struct PacketHook(Arc<dyn Fn(&ReceivedPacket<'_>) + Send + Sync>);
-
-impl PacketHook {
-    /// Observes packets by a closure.
-    pub fn new(hook: impl Fn(&ReceivedPacket<'_>) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(hook))
-    }
-
-    pub(super) fn call(&self, packet: &ReceivedPacket<'_>) {
-        (self.0)(packet);
-    }
-}
-
-impl fmt::Debug for PacketHook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PacketHook")
-    }
-}
-
-/// How a viewer connects and what it wants.
-#[derive(Debug, Clone)]
-pub struct ViewerConfig {
-    /// WHEP endpoint.
-    pub url: String,
-    /// Bearer token.
-    pub token: Option<String>,
-    /// Ask for video.
-    pub video: bool,
-    /// Ask for audio.
-    pub audio: bool,
-    /// Video codecs offered.
-    pub codecs: Vec<VideoCodec>,
-    /// Offer NACK and RTX for video.
-    pub nack: bool,
-    /// Offer NACK and RTX for audio too, which browsers do not.
-    pub audio_nack: bool,
-    /// Ask for a keyframe while none came (PLI).
-    pub request_keyframes: bool,
-    /// Loss made on purpose.
-    pub loss: Option<Loss>,
-    /// Observes each packet.
-    pub on_packet: Option<PacketHook>,
-    /// Further request headers of the POST.
-    pub headers: Vec<(String, String)>,
-    /// Local address for media; `None`: the one from which the endpoint is reached.
-    pub bind: Option<IpAddr>,
-    /// Time for ICE and DTLS after the answer.
-    pub connect_timeout: Duration,
-    /// Time for each HTTP request.
-    pub http_timeout: Duration,
-    /// Obey `Retry-After` of 409 and 503 for so long; zero: fail at once.
-    pub retry_for: Duration,
-    /// The target is the user's own though it is neither loopback nor private.
-    pub allow_public: bool,
-    /// When the join was due; all times of the report count from here. `None`: when `connect` is called.
-    pub scheduled: Option<Instant>,
-}
-
-impl ViewerConfig {
-    /// A viewer of video and audio as a browser would be: NACK and RTX for video, keyframe requests.
-    pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            token: None,
-            video: true,
-            audio: true,
-            codecs: vec![VideoCodec::H264, VideoCodec::Vp8],
-            nack: true,
-            audio_nack: false,
-            request_keyframes: true,
-            loss: None,
-            on_packet: None,
-            headers: Vec::new(),
-            bind: None,
-            connect_timeout: Duration::from_secs(10),
-            http_timeout: Duration::from_secs(10),
-            retry_for: Duration::ZERO,
-            allow_public: false,
-            scheduled: None,
-        }
-    }
-}
+use crate::media::Kind;
 
 /// What a viewer saw.
 #[derive(Debug, Clone)]

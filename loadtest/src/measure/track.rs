@@ -6,7 +6,7 @@ use super::order::OrderCheck;
 use super::{Arrival, Histogram, IndexWindow};
 use crate::media::Kind;
 use crate::media::stamp::{Stamp, StampError};
-use crate::{clock, num};
+use crate::num;
 
 /// Publishers remembered one by one; a takeover is rare, so this is plenty.
 const MAX_SEGMENTS: usize = 64;
@@ -16,6 +16,8 @@ const MAX_SEGMENTS: usize = 64;
 pub struct Observed {
     /// When it was read from the socket.
     pub at: Instant,
+    /// The same in microseconds since the Unix epoch, by the clock of stamps.
+    pub at_us: u64,
     /// Extended RTP sequence number.
     pub sequence: u64,
     /// It came as a retransmission (RFC 4588).
@@ -179,9 +181,10 @@ impl TrackMeter {
         }
     }
 
-    /// The session is connected: what was captured before is history, and its age is no latency.
-    pub fn on_connected(&mut self, at: Instant) {
-        self.live_from_us = clock::unix_micros(at);
+    /// The session is connected, so many microseconds after the Unix epoch: what was captured before is history, and
+    /// its age is no latency.
+    pub fn on_connected(&mut self, at_us: u64) {
+        self.live_from_us = at_us;
     }
 
     /// Video or audio.
@@ -251,7 +254,7 @@ impl TrackMeter {
             if stamp.captured_us < self.live_from_us {
                 self.history += 1;
             } else {
-                self.latency.record_micros(clock::unix_micros(packet.at).saturating_sub(stamp.captured_us));
+                self.latency.record_micros(packet.at_us.saturating_sub(stamp.captured_us));
             }
         }
         if packet.keyframe {

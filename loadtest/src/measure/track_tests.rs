@@ -1,5 +1,8 @@
 use super::*;
 
+/// Wall-clock time of the feed's start.
+const NOON: u64 = 1_795_262_400_000_000;
+
 struct Feed {
     meter: TrackMeter,
     start: Instant,
@@ -16,21 +19,21 @@ impl Feed {
 
     /// Index `index` captured at `index` ms, arriving at `at` ms; every tenth begins a keyframe.
     fn packet(&mut self, index: u64, at: u64, via_rtx: bool) {
-        let captured = self.start + Duration::from_millis(index);
         let stamp = Stamp {
             publisher: self.publisher,
             sequence: index,
-            captured_us: clock::unix_micros(captured),
+            captured_us: NOON + index * 1_000,
             frame: u32::try_from(index).unwrap(),
             part: 0,
-            keyframe: index % 10 == 0,
+            keyframe: index.is_multiple_of(10),
             frame_end: true,
             video: true,
         };
-        let at = self.start + Duration::from_millis(at);
+        let (at, at_us) = (self.start + Duration::from_millis(at), NOON + at * 1_000);
         let sequence = self.offset + index;
         self.meter.on_packet(&Observed {
             at,
+            at_us,
             sequence,
             via_rtx,
             bytes: 100,
@@ -105,6 +108,7 @@ fn repeats_wrong_order_and_damage_are_counted() {
     feed.packet(10, 12, false);
     let bad = Observed {
         at: feed.start,
+        at_us: NOON,
         sequence: 9_999,
         via_rtx: false,
         bytes: 1,
@@ -147,6 +151,7 @@ fn foreign_media_is_counted_by_rtp_numbers() {
         let stamp = Err(StampError::Unstamped);
         feed.meter.on_packet(&Observed {
             at,
+            at_us: NOON,
             sequence,
             via_rtx: false,
             bytes: 9,
@@ -162,7 +167,7 @@ fn foreign_media_is_counted_by_rtp_numbers() {
 #[test]
 fn the_age_of_history_is_no_latency() {
     let mut feed = Feed::new();
-    feed.meter.on_connected(feed.start + Duration::from_millis(500));
+    feed.meter.on_connected(NOON + 500_000);
     for index in 300..600 {
         feed.packet(index, index.max(505) + 2, false);
     }

@@ -1,4 +1,4 @@
-//! When which packet is due. Machines: time comes in, packets come out.
+//! When which packet is due. Machines: time comes in, packets come out; the wall clock of the start is told, not read.
 //!
 //! A packet's capture time is the *scheduled* one. A publisher that falls behind sends late, and its lateness shows as
 //! latency instead of vanishing (coordinated omission).
@@ -10,7 +10,7 @@ use freshet_cluster::unit::Bitrate;
 use super::packetize::{self, Place};
 use super::stamp::Stamp;
 use super::{Kind, VideoCodec};
-use crate::{clock, num};
+use crate::num;
 
 /// A keyframe takes as many bytes as so many other frames.
 const KEYFRAME_WEIGHT: u64 = 5;
@@ -18,6 +18,7 @@ const KEYFRAME_WEIGHT: u64 = 5;
 const OPUS_BYTES: usize = 100;
 const OPUS_PERIOD: Duration = Duration::from_millis(20);
 const OPUS_TICKS: u64 = 960;
+const OPUS_CLOCK: u64 = 48_000;
 const VIDEO_CLOCK: u64 = 90_000;
 
 /// Frames that are one packet above what a relay's datagrams carry.
@@ -76,12 +77,40 @@ pub struct MediaPacket {
     pub payload: Vec<u8>,
 }
 
+/// Where a source's timeline lies: its start by both clocks, and the pauses since.
+#[derive(Debug, Clone, Copy)]
+struct Timeline {
+    start: Instant,
+    start_us: u64,
+    paused: Duration,
+}
+
+impl Timeline {
+    fn at(&self, media: Duration) -> Instant {
+        self.start + self.paused + media
+    }
+
+    /// Shifts what is due at `due` to `now`, if that is later.
+    fn resume(&mut self, due: Instant, now: Instant) {
+        self.paused += now.saturating_duration_since(due);
+    }
+
+    fn unix_micros(&self, captured: Instant) -> u64 {
+        self.start_us.saturating_add(num::micros(captured.saturating_duration_since(self.start)))
+    }
+
+    /// Ticks of a clock that passed in pauses: RTP time goes on in them.
+    fn paused_ticks(&self, rate: u64) -> u64 {
+        num::micros(self.paused).saturating_mul(rate) / 1_000_000
+    }
+}
+
 /// Makes the packets of a video track.
 #[derive(Debug)]
 pub struct VideoSource {
     config: VideoConfig,
     publisher: u64,
-    start: Instant,
+    timeline: Timeline,
     frame: u64,
     sequence: u64,
     since_keyframe: u32,
@@ -89,15 +118,23 @@ pub struct VideoSource {
 }
 
 impl VideoSource {
-    /// A source whose first frame, a keyframe, is due at `start`.
-    pub fn new(config: VideoConfig, publisher: u64, start: Instant) -> Self {
-        Self { config, publisher, start, frame: 0, sequence: 0, since_keyframe: 0, keyframe_wanted: true }
+    /// A source whose first frame, a keyframe, is due at `start`, which is `start_us` microseconds after the Unix epoch.
+    pub fn new(config: VideoConfig, publisher: u64, start: Instant, start_us: u64) -> Self {
+        let timeline = Timeline { start, start_us, paused: Duration::ZERO };
+        Self { config, publisher, timeline, frame: 0, sequence: 0, since_keyframe: 0, keyframe_wanted: true }
     }
 
     /// When the next frame is due.
     pub fn next_due(&self) -> Instant {
         let nanos = u128::from(self.frame) * 1_000_000_000 / u128::from(self.config.fps.max(1));
-        self.start + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        self.timeline.at(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+    }
+
+    /// A pause is over: the next frame, a keyframe after a pause of some length, is due now.
+    pub fn resume(&mut self, now: Instant) {
+        let due = self.next_due();
+        self.keyframe_wanted |= now > due;
+        self.timeline.resume(due, now);
     }
 
     /// The next frame shall be a keyframe (PLI or FIR came).
@@ -167,7 +204,7 @@ impl VideoSource {
         Stamp {
             publisher: self.publisher,
             sequence,
-            captured_us: clock::unix_micros(captured),
+            captured_us: self.timeline.unix_micros(captured),
             frame: num::wrap32(self.frame),
             part,
             keyframe,
@@ -178,6 +215,7 @@ impl VideoSource {
 
     fn packet(&self, stamp: Stamp, captured: Instant, payload: Vec<u8>) -> MediaPacket {
         let ticks = self.frame * VIDEO_CLOCK / u64::from(self.config.fps.max(1));
+        let ticks = ticks + self.timeline.paused_ticks(VIDEO_CLOCK);
         let marker = stamp.frame_end;
         MediaPacket { kind: Kind::Video, rtp_time: num::wrap32(ticks), marker, captured, stamp, payload }
     }
@@ -187,20 +225,26 @@ impl VideoSource {
 #[derive(Debug)]
 pub struct AudioSource {
     publisher: u64,
-    start: Instant,
+    timeline: Timeline,
     sequence: u64,
 }
 
 impl AudioSource {
-    /// A source whose first packet is due at `start`.
-    pub fn new(publisher: u64, start: Instant) -> Self {
-        Self { publisher, start, sequence: 0 }
+    /// A source whose first packet is due at `start`, which is `start_us` microseconds after the Unix epoch.
+    pub fn new(publisher: u64, start: Instant, start_us: u64) -> Self {
+        Self { publisher, timeline: Timeline { start, start_us, paused: Duration::ZERO }, sequence: 0 }
+    }
+
+    /// A pause is over: the next packet is due now.
+    pub fn resume(&mut self, now: Instant) {
+        let due = self.next_due();
+        self.timeline.resume(due, now);
     }
 
     /// When the next packet is due.
     pub fn next_due(&self) -> Instant {
         let millis = self.sequence.saturating_mul(u64::try_from(OPUS_PERIOD.as_millis()).unwrap_or(20));
-        self.start + Duration::from_millis(millis)
+        self.timeline.at(Duration::from_millis(millis))
     }
 
     /// The next packet, if it is due.
@@ -214,7 +258,7 @@ impl AudioSource {
         let stamp = Stamp {
             publisher: self.publisher,
             sequence,
-            captured_us: clock::unix_micros(captured),
+            captured_us: self.timeline.unix_micros(captured),
             frame: num::wrap32(sequence),
             part: 0,
             keyframe: false,
@@ -222,7 +266,8 @@ impl AudioSource {
             video: false,
         };
         let payload = packetize::opus(&stamp, OPUS_BYTES);
-        let rtp_time = num::wrap32(sequence.wrapping_mul(OPUS_TICKS));
+        let ticks = sequence.wrapping_mul(OPUS_TICKS).wrapping_add(self.timeline.paused_ticks(OPUS_CLOCK));
+        let rtp_time = num::wrap32(ticks);
         Some(MediaPacket { kind: Kind::Audio, rtp_time, marker: false, captured, stamp, payload })
     }
 }

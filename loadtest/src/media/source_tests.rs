@@ -2,9 +2,12 @@ use super::*;
 use crate::media::MAX_PAYLOAD;
 use crate::media::keyframe::starts_keyframe;
 
+/// Any wall-clock time.
+const NOON: u64 = 1_795_262_400_000_000;
+
 fn frames(config: VideoConfig, seconds: u64) -> Vec<Vec<MediaPacket>> {
     let start = Instant::now();
-    let mut source = VideoSource::new(config, 7, start);
+    let mut source = VideoSource::new(config, 7, start, NOON);
     let end = start + Duration::from_secs(seconds) - Duration::from_nanos(1);
     std::iter::from_fn(|| source.poll_frame(end)).collect()
 }
@@ -33,7 +36,7 @@ fn keyframes_come_by_group_and_on_request() {
     assert_eq!(keys(&frames(VideoConfig { gop: 0, ..VideoConfig::default() }, 4)), [0]);
 
     let start = Instant::now();
-    let mut source = VideoSource::new(VideoConfig { gop: 10, ..VideoConfig::default() }, 7, start);
+    let mut source = VideoSource::new(VideoConfig { gop: 10, ..VideoConfig::default() }, 7, start, NOON);
     let end = start + Duration::from_secs(1) - Duration::from_nanos(1);
     let mut asked = Vec::new();
     for number in 0..30 {
@@ -92,7 +95,7 @@ fn h264_fragments_join_to_one_slice() {
 #[test]
 fn audio_has_fifty_packets_a_second() {
     let start = Instant::now();
-    let mut source = AudioSource::new(9, start);
+    let mut source = AudioSource::new(9, start, NOON);
     let end = start + Duration::from_secs(2) - Duration::from_nanos(1);
     let packets: Vec<_> = std::iter::from_fn(|| source.poll_packet(end)).collect();
     assert_eq!(packets.len(), 100);
@@ -103,10 +106,35 @@ fn audio_has_fifty_packets_a_second() {
 #[test]
 fn a_late_publisher_stamps_when_frames_were_due() {
     let start = Instant::now();
-    let mut source = VideoSource::new(VideoConfig { fps: 10, ..VideoConfig::default() }, 7, start);
+    let mut source = VideoSource::new(VideoConfig { fps: 10, ..VideoConfig::default() }, 7, start, NOON);
     let late = start + Duration::from_millis(450);
     let frames: Vec<_> = std::iter::from_fn(|| source.poll_frame(late)).collect();
     let captured: Vec<u64> =
         frames.iter().map(|frame| frame[0].stamp.captured_us - frames[0][0].stamp.captured_us).collect();
     assert_eq!(captured, [0, 100_000, 200_000, 300_000, 400_000]);
+}
+
+#[test]
+fn a_pause_moves_capture_and_rtp_time_but_no_numbers() {
+    let start = Instant::now();
+    let at = |millis: u64| start + Duration::from_millis(millis);
+    let mut source = VideoSource::new(VideoConfig { fps: 10, ..VideoConfig::default() }, 7, start, NOON);
+    let before: Vec<_> = std::iter::from_fn(|| source.poll_frame(at(250))).flatten().collect();
+    source.resume(at(1_300));
+    assert!(source.poll_frame(at(1_299)).is_none());
+    let after = source.poll_frame(at(1_300)).unwrap();
+    assert_eq!(after[0].stamp.captured_us, NOON + 1_300_000);
+    assert_eq!(after[0].rtp_time, 90 * 1_300);
+    assert_eq!(after[0].stamp.sequence, before.last().unwrap().stamp.sequence + 1);
+    assert!(after[0].stamp.keyframe, "a viewer that lost its picture in the pause gets a new one");
+    assert_eq!(source.next_due(), at(1_400));
+
+    let mut audio = AudioSource::new(7, start, NOON);
+    audio.poll_packet(start).unwrap();
+    audio.resume(at(520));
+    let packet = audio.poll_packet(at(520)).unwrap();
+    assert_eq!(
+        (packet.stamp.captured_us, packet.rtp_time, packet.stamp.sequence),
+        (NOON + 520_000, 48 * 520, 1)
+    );
 }

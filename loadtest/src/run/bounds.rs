@@ -3,13 +3,9 @@
 //! A bound names what must not be. Where the figure does not exist, because nothing arrived, the bound is broken too: a
 //! run that measured nothing proves nothing.
 
-use std::fmt;
 use std::str::FromStr;
 
-use serde::Serialize;
-
-use super::RunReport;
-use super::report::Percentiles;
+use super::report::{Percentiles, RunReport, Verdict};
 use crate::num;
 
 /// What a bound can be about, its unit and where its figure is.
@@ -128,27 +124,6 @@ pub struct BoundError {
     pub text: String,
     /// What is wrong and what would be right.
     pub why: String,
-}
-
-/// How a run stood against a bound.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Verdict {
-    /// The bound as it was given.
-    pub bound: String,
-    /// The figure, in per cent, milliseconds or a count; none where nothing was measured.
-    pub value: Option<f64>,
-    /// The run broke it.
-    pub broken: bool,
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = if self.broken { "broken" } else { "kept" };
-        match self.value {
-            Some(value) => write!(f, "{word}: {} (it is {value:.3})", self.bound),
-            None => write!(f, "{word}: {} (nothing was measured)", self.bound),
-        }
-    }
 }
 
 impl FromStr for Bound {

@@ -9,14 +9,14 @@ mod render;
 mod report;
 mod tally;
 
-pub use bounds::{Bound, BoundError, Verdict};
+pub use bounds::{Bound, BoundError};
 pub use engine::{Progress, run};
 pub use parse::{bit_rate, duration, loss, oversized, ramp};
 pub use plan::{PlanError, RunPlan};
 pub use render::{progress_line, table};
 pub use report::{
     ClientReport, JoinReport, LossReport, PacketReport, Percentiles, PublishersReport, RunReport,
-    TargetReport, ViewersReport,
+    TargetReport, Verdict, ViewersReport,
 };
 
 /// Why a run could not be made or measured nothing.

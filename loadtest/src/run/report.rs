@@ -1,10 +1,10 @@
 //! What a run found: one JSON object, documented in `docs/loadtest.md`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 
-use super::Verdict;
 use crate::measure::Histogram;
 use crate::num;
 
@@ -161,6 +161,27 @@ pub struct ClientReport {
     pub threads: u64,
     /// Datagrams that this host dropped at full receive buffers.
     pub socket_drops: Option<u64>,
+}
+
+/// How a run stood against a bound.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verdict {
+    /// The bound as it was given.
+    pub bound: String,
+    /// The figure, in per cent, milliseconds or a count; none where nothing was measured.
+    pub value: Option<f64>,
+    /// The run broke it.
+    pub broken: bool,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.broken { "broken" } else { "kept" };
+        match self.value {
+            Some(value) => write!(f, "{word}: {} (it is {value:.3})", self.bound),
+            None => write!(f, "{word}: {} (nothing was measured)", self.bound),
+        }
+    }
 }
 
 /// What a run found.
