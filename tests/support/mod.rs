@@ -361,14 +361,19 @@ pub struct Listener {
 
 impl Listener {
     pub async fn open(base: &str, room: &str, token: &str) -> Self {
+        Self::open_after(base, room, token, None).await
+    }
+
+    /// The same with the id of the last message seen.
+    pub async fn open_after(base: &str, room: &str, token: &str, last: Option<&str>) -> Self {
         use http_body_util::{BodyExt as _, Empty};
         use hyper_util::client::legacy::Client;
         use hyper_util::rt::TokioExecutor;
         let client = Client::builder(TokioExecutor::new()).build_http::<Empty<bytes::Bytes>>();
         let request = http::Request::get(format!("{base}/v1/rooms/{room}/events"))
-            .header("authorization", format!("Bearer {token}"))
-            .body(Empty::new())
-            .unwrap();
+            .header("authorization", format!("Bearer {token}"));
+        let request = last.iter().fold(request, |request, id| request.header("last-event-id", *id));
+        let request = request.body(Empty::new()).unwrap();
         let mut response = client.request(request).await.expect("the events' stream opens");
         assert_eq!(response.status(), 200, "the events' stream opens");
         let text = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
