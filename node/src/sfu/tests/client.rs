@@ -242,7 +242,7 @@ impl Client {
         let is_rtp = contents[0] & 0xc0 == 0x80 && !(192..=223).contains(&contents[1]);
         if is_rtp {
             self.seen += 1;
-            if self.lose_every.is_some_and(|n| self.seen % n == 0) {
+            if self.lose_every.is_some_and(|n| self.seen.is_multiple_of(n)) {
                 self.dropped += 1;
                 return;
             }
