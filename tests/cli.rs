@@ -184,7 +184,8 @@ fn a_cluster_is_closed_unless_it_is_told_to_be_open() {
         let error = shell.fails(1, &[role, "--open", "--listen", "127.0.0.1:0"], &[]);
         assert!(error.contains("cluster-secret-file"), "{error}");
     }
-    assert!(shell.ok(&["config", "dev"], &[]).contains("open = true # default"));
+    let dev = shell.ok(&["config", "dev"], &[]);
+    assert!(dev.contains("open = true # default") && dev.contains("ip = [\"127.0.0.1\"] # default"), "{dev}");
     let keyed = shell.ok(&["config", "dev"], &[("FRESHET_API_KEY", &format!("app:{SECRET}"))]);
     assert!(keyed.contains("open = false # default"), "{keyed}");
     let refused = shell.fails(1, &["config", "coordinator"], &[]);

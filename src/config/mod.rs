@@ -37,10 +37,15 @@ pub fn derive_defaults(layers: &mut Layers, host: &str) {
     if layers.role == Role::Dev && !given(layers, "open") && keyed {
         layers.set_default("open", "false");
     }
-    if layers.role != Role::Dev && !given(layers, "id") {
-        let listen = layers.get("listen").and_then(|g| g.texts.first()?.parse::<std::net::SocketAddr>().ok());
-        if let Some(id) = listen.and_then(|l| default_id(host, l.port()).ok()) {
-            layers.set_default("id", id.as_str());
-        }
+    let listen = layers.get("listen").and_then(|g| g.texts.first()?.parse::<std::net::SocketAddr>().ok());
+    let Some(listen) = listen else { return };
+    if layers.role != Role::Dev
+        && !given(layers, "id")
+        && let Ok(id) = default_id(host, listen.port())
+    {
+        layers.set_default("id", id.as_str());
+    }
+    if layers.role != Role::Coordinator && !given(layers, "ip") && !listen.ip().is_unspecified() {
+        layers.set_default("ip", &listen.ip().to_string());
     }
 }
