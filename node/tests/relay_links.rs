@@ -39,7 +39,10 @@ fn header(index: u64) -> MediaHeader {
 async fn frames_and_packets_of_any_size_pass_both_ways() {
     let registry = Registry::default();
     let (mut a, to_b, mut b, to_a) = linked(&registry, config("a", 1), config("b", 2), |addr| addr).await;
-    assert_eq!((to_b.incarnation(), to_a.incarnation()), (Incarnation::from_bits(2), Incarnation::from_bits(1)));
+    assert_eq!(
+        (to_b.incarnation(), to_a.incarnation()),
+        (Incarnation::from_bits(2), Incarnation::from_bits(1))
+    );
     let join = Control::RoomJoin { room: "r".parse().unwrap(), epoch: Epoch(4) };
     assert!(to_b.send(join.clone()));
     assert_eq!(b.frame().await, join);
@@ -58,7 +61,10 @@ async fn frames_and_packets_of_any_size_pass_both_ways() {
 }
 
 /// A dials what the registry says of B, after `change` made it wrong. What A's dial and B's accept end with.
-async fn refused(b: RelayConfig, change: impl FnOnce(&Registry, &TestNode, &TestNode)) -> (TestNode, TestNode) {
+async fn refused(
+    b: RelayConfig,
+    change: impl FnOnce(&Registry, &TestNode, &TestNode),
+) -> (TestNode, TestNode) {
     let registry = Registry::default();
     let a = TestNode::start(&registry, config("a", 1)).await;
     let b = TestNode::start(&registry, b).await;
@@ -77,7 +83,12 @@ async fn stays_refused(mut a: TestNode, mut b: TestNode) {
 }
 
 /// What a plain QUIC client is told that says this in its Hello.
-async fn told(registry: &Registry, b: &TestNode, hello: RelayConfig, registered: bool) -> (CloseCode, String) {
+async fn told(
+    registry: &Registry,
+    b: &TestNode,
+    hello: RelayConfig,
+    registered: bool,
+) -> (CloseCode, String) {
     let c = if registered {
         TestNode::start(registry, hello).await
     } else {
@@ -303,7 +314,7 @@ async fn more_frames_than_a_link_holds_close_it() {
     let mut sent = 0_u32;
     while to_b.send(frame.clone()) && sent < 1_000_000 {
         sent += 1;
-        if sent % 1_000 == 0 {
+        if sent.is_multiple_of(1_000) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }

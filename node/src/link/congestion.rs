@@ -17,8 +17,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Window before anything is known: 20 Mbit/s over 50 ms.
-pub const INITIAL_WINDOW: u64 = 128 * 1024;
+/// Window before anything is known: 20 Mbit/s over 100 ms.
+pub const INITIAL_WINDOW: u64 = 256 * 1024;
 /// Smallest window on a path without heavy loss: what a burst of some packets takes.
 pub const WINDOW_MIN: u64 = 32 * 1024;
 /// Largest window: 1 Gbit/s over 500 ms.
@@ -175,12 +175,12 @@ impl Congestion {
         self.window.saturating_add(self.forgiven)
     }
 
-    /// What the path carries, in bytes a second, as far as is known.
+    /// What the path carries, in bytes a second, as far as is known; while that is not known, what is tried.
     pub fn rate(&self) -> u64 {
         let known = self.rates.front().map_or(0, |(_, rate)| *rate);
         let base = self.base.map_or(Duration::from_millis(100), |(base, _)| base);
-        let spread = per_second(self.window, base.max(Duration::from_millis(1)));
-        if self.proven && known > 0 { known } else { known.max(spread) }
+        let tried = per_second(self.window, base + queue(base));
+        if self.proven && !self.startup && known > 0 { known } else { known.max(tried) }
     }
 
     /// The shortest round trip seen of late.

@@ -17,13 +17,13 @@ use freshet_relay_proto::header::MediaHeader;
 use freshet_relay_proto::track::MediaKind;
 
 /// Video may wait this long, by what the link carries: that of the first layer to go, that of the last.
-const DELTA_WAIT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(150));
+const DELTA_WAIT: (Duration, Duration) = (Duration::from_millis(80), Duration::from_millis(150));
 /// Keyframes may wait this long.
-const KEYFRAME_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(300));
+const KEYFRAME_WAIT: (Duration, Duration) = (Duration::from_millis(150), Duration::from_millis(300));
 /// Audio may wait this long behind other audio.
 const AUDIO_WAIT: Duration = Duration::from_millis(100);
 /// So many bytes may wait on the slowest link: a burst of some frames, a keyframe, some hundred audio packets.
-const DELTA_MIN: u64 = 32 * 1024;
+const DELTA_MIN: u64 = 64 * 1024;
 const KEYFRAME_MIN: u64 = 128 * 1024;
 const AUDIO_MIN: u64 = 32 * 1024;
 /// So many bytes may wait on the fastest.

@@ -56,14 +56,8 @@ impl Controller for Delay {
         self.0.handle_acks_end(now, in_flight);
     }
 
-    fn on_congestion_event(
-        &mut self,
-        _now: Instant,
-        _sent: Instant,
-        is_persistent_congestion: bool,
-        lost: u64,
-    ) {
-        self.0.handle_loss(lost, is_persistent_congestion);
+    fn on_congestion_event(&mut self, _now: Instant, _sent: Instant, _persistent: bool, lost_bytes: u64) {
+        self.0.handle_loss(lost_bytes);
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {

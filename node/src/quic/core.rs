@@ -10,8 +10,9 @@ use freshet_relay_proto::code::CloseCode;
 use tokio::sync::{mpsc, watch};
 
 use super::config::RelayConfig;
+use super::event::RelayEvent;
 use super::handle::{Link, LinkHandle};
-use super::types::{Directory, Ended, LinkId, MediaIn, RelayEvent};
+use super::types::{Directory, Ended, LinkId, MediaIn};
 use crate::link::pairs::{Admission, Pairs};
 
 /// Links of one node; more are refused. A tree has far fewer neighbours.

@@ -15,6 +15,7 @@ mod config;
 mod controller;
 mod core;
 mod dial;
+mod event;
 mod greet;
 mod handle;
 mod media;
@@ -25,6 +26,7 @@ mod transport;
 mod types;
 
 pub use config::{CongestionControl, RelayConfig, RelayError, Trust};
+pub use event::RelayEvent;
 pub use handle::{LinkHandle, MediaOut};
 pub use relay::Relay;
-pub use types::{Directory, Ended, LinkId, LinkInfo, MediaIn, Peer, RelayEvent};
+pub use types::{Directory, Ended, LinkId, LinkInfo, MediaIn, Peer};

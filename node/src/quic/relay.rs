@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 
 use super::config::{RelayConfig, RelayError};
 use super::core::Core;
-use super::types::{Directory, Ended, LinkInfo, MediaIn, Peer, RelayEvent};
+use super::event::RelayEvent;
+use super::types::{Directory, Ended, LinkInfo, MediaIn, Peer};
 use super::{accept, dial, tls};
 
 /// Events that wait for the node; when it is full, links stop reading their control streams.

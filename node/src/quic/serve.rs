@@ -12,9 +12,10 @@ use futures::FutureExt;
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
 
 use super::core::Core;
+use super::event::RelayEvent;
 use super::handle::{Inbox, Link, OutPacket, add};
 use super::media::Outgoing;
-use super::types::{Ended, MediaIn, RelayEvent};
+use super::types::{Ended, MediaIn};
 use crate::link::neighbour::Neighbour;
 
 /// Bytes of the control stream taken at once: the decoder holds four of them.

@@ -8,10 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use freshet_cluster::{Incarnation, NodeId};
 use freshet_relay_proto::code::CloseCode;
-use freshet_relay_proto::control::Control;
 use freshet_relay_proto::header::MediaHeader;
 
-use super::handle::LinkHandle;
 use crate::link::queue::Dropped;
 
 /// A link, by its number within this process. Numbers are not used again.
@@ -78,31 +76,6 @@ impl fmt::Display for Ended {
         }
         f.write_str(&self.detail)
     }
-}
-
-/// What happens on links.
-#[derive(Debug)]
-pub enum RelayEvent {
-    /// Both ends have said who they are and agree.
-    Up(LinkHandle),
-    /// A frame for the agent.
-    Control {
-        /// By which link.
-        link: LinkId,
-        /// What.
-        frame: Control,
-    },
-    /// A link is over. Nothing follows of it.
-    Down {
-        /// Which.
-        link: LinkId,
-        /// With whom it was.
-        peer: NodeId,
-        /// Which start of it.
-        incarnation: Incarnation,
-        /// Why.
-        reason: Ended,
-    },
 }
 
 /// A packet that came by a link.

@@ -163,8 +163,8 @@ impl Road {
             if up {
                 self.counts.waited_us.fetch_max(u64::try_from(wait.as_micros()).unwrap(), Ordering::Relaxed);
             }
-            let bits = (bytes.len() as u64 + 28) * 8;
-            *free = (*free).max(now) + Duration::from_nanos(bits * 1_000_000_000 / rate);
+            let bits = (bytes.len() as f64 + 28.0) * 8.0;
+            *free = (*free).max(now) + Duration::from_secs_f64(bits / rate as f64);
             due = *free;
         }
         let more = self.rng.random_range(0..=u64::try_from(jitter.as_micros()).unwrap());

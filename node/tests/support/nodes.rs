@@ -1,4 +1,6 @@
 //! Relays in one process, and a registry that the test writes.
+// Each test file uses its part of it.
+#![allow(dead_code)]
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -75,7 +77,10 @@ impl TestNode {
 
     /// The next event.
     pub async fn event(&mut self) -> RelayEvent {
-        tokio::time::timeout(PATIENCE, self.events.recv()).await.expect("an event comes").expect("the relay lives")
+        tokio::time::timeout(PATIENCE, self.events.recv())
+            .await
+            .expect("an event comes")
+            .expect("the relay lives")
     }
 
     /// The next event, which is a link that is up.
