@@ -158,8 +158,8 @@ impl Task {
                 Some(Ask::Live(key)) => self.live(&key).await,
                 Some(Ask::Release(key)) => self.release(&key).await,
                 Some(Ask::Draining) => {
+                    // What stands in the store differs now, so the next renewal writes it.
                     self.record.draining = true;
-                    self.registered = false;
                     due = Instant::now();
                 }
                 Some(Ask::Renew) => {
