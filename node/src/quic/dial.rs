@@ -18,6 +18,8 @@ const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(2);
 /// A link that lived so long was a success.
 const LIVED: Duration = Duration::from_secs(5);
+/// A node that is away is told of once in this time.
+const TELL_EVERY: Duration = Duration::from_secs(30);
 /// How long a handshake may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long the registry may take to answer.
@@ -26,6 +28,7 @@ const LOOK_UP: Duration = Duration::from_secs(2);
 /// Keeps a link to a node while the ticket is good.
 pub(super) async fn keep(endpoint: Endpoint, core: Arc<Core>, mut peer: Peer, ticket: u64) {
     let mut pause = FIRST;
+    let mut told: Option<Instant> = None;
     let mut changed = core.subscribe();
     loop {
         changed.borrow_and_update();
@@ -44,7 +47,12 @@ pub(super) async fn keep(endpoint: Endpoint, core: Arc<Core>, mut peer: Peer, ti
             Ok(connection) => greet::dialled(&core, connection, &peer).await,
             Err(error) => {
                 let (node, address) = (&peer.node, peer.relay);
-                tracing::warn!(%node, %address, %error, "relay not reached");
+                if told.is_none_or(|at| before.saturating_duration_since(at) >= TELL_EVERY) {
+                    told = Some(before);
+                    tracing::warn!(%node, %address, %error, "relay not reached, trying on");
+                } else {
+                    tracing::debug!(%node, %address, %error, "relay not reached");
+                }
                 Ended { code: None, by_peer: false, detail: error }
             }
         };
