@@ -226,8 +226,9 @@ async fn a_path_that_is_too_slow_drops_video_by_policy_and_keeps_audio_and_delay
     assert!(mbit >= 12.0 * 0.70, "{mbit:.1} of 12 Mbit/s used");
     let waited = Duration::from_micros(path.counts.waited_us.load(Ordering::Relaxed));
     assert!(waited <= Duration::from_millis(250), "{waited:?} at the bottleneck");
+    // On the way 20 ms; then the link's own queue, QUIC's buffer and the bottleneck.
     let delay = run.seen.delay(99);
-    assert!(delay <= 20.0 + 400.0, "99 of 100 packets within {delay} ms");
+    assert!(delay <= 300.0, "99 of 100 packets within {delay} ms");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -274,13 +275,10 @@ async fn a_link_that_was_cut_for_two_seconds_carries_media_again() {
     sender.await.unwrap();
 }
 
-/// Why the link has a controller of its own: what quinn's do with the same media on the same path.
+/// Why the link has a controller of its own: the library's default carries a quarter of the same media.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_controllers_of_the_library_do_not_hold_the_same_path() {
+async fn the_default_of_the_library_does_not_carry_the_same_media() {
     let _alone = ALONE.lock().await;
-    let (cubic, _path) = run(path(60, 50), CongestionControl::QuinnCubic, 20, TIME).await;
-    assert!(cubic.percent() < 60.0, "{} %: our own controller is not needed any more", cubic.percent());
-    run(path(60, 50), CongestionControl::QuinnBbr, 20, TIME).await;
-    let slow = Impairment { rate: 12_000_000, ..path(40, 10) };
-    run(slow, CongestionControl::QuinnBbr, 20, TIME).await;
+    let (cubic, _path) = run(path(60, 50), CongestionControl::QuinnCubic, 20, TIME / 2).await;
+    assert!(cubic.percent() < 60.0, "Cubic carries {} % through random loss now", cubic.percent());
 }

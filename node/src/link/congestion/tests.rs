@@ -160,9 +160,10 @@ fn too_much_media_fills_the_path_and_queues_a_bounded_time() {
 fn a_path_that_becomes_slower_is_followed_within_a_second() {
     let mut machine = Congestion::new(1_200);
     let shape = path(30, 60, 0);
-    let slow = |now| (if now < TIME / 4 { mbit(30) } else { mbit(5) }, shape.delay);
+    // What is measured begins 600 ms later.
+    let slower = TIME / 2 - Duration::from_millis(600);
+    let slow = |now| (if now < slower { mbit(30) } else { mbit(5) }, shape.delay);
     let out = run_with(slow, &shape, mbit(20), TIME, &mut machine);
-    // From the middle on, that is five seconds later.
     assert!(out.goodput * 100 >= mbit(5) * 85, "{out:?}");
     assert!(out.queue < Duration::from_millis(120), "{out:?}");
 }
