@@ -39,8 +39,9 @@ impl Dev {
         let process = Process::start(dir.path(), test, "dev", &args, &[]);
         let url = format!("http://127.0.0.1:{port}");
         eventually(Duration::from_secs(20), "dev is ready", || async {
-            let answer = request("GET", &format!("{url}/readyz"), None, &[], "").await?;
-            (answer.status == 200).then_some(())
+            let answer = request("GET", &format!("{url}/v1/nodes"), None, &[], "").await?;
+            let alive = answer.json()["nodes"].as_array()?.iter().filter(|n| n["state"] == "alive").count();
+            (alive == nodes).then_some(())
         })
         .await;
         Self { process, url, dir }

@@ -3,6 +3,7 @@
 //! A publisher's media ends here and goes to the ring. A viewer's media never passes here: str0m's send streams are
 //! removed when the answer is made, and `forward::egress` seals packets under the keys that [`crypto`] saw.
 
+pub mod contain;
 pub mod crypto;
 pub mod keys;
 pub mod negotiate;

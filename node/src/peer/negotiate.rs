@@ -5,7 +5,6 @@
 //! another codec needs no new session. What is not forwarded (RED, ULPFEC, CN, DTMF) is not answered.
 
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,6 +17,7 @@ use str0m::media::Frequency;
 use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 
+use super::contain::contained;
 use super::keys::Keys;
 use super::sdp;
 use crate::session::{CreateError, Direction};
@@ -194,9 +194,8 @@ pub fn accept(
     let offer = sdp::without_simulcast(offer);
     let read = sdp::read(&offer).map_err(|e| CreateError::BadOffer(e.to_string()))?;
     check(&read, direction)?;
-    // str0m asserts what an offer's payload types must be like (0.25: `assert_claim_once`) instead of refusing. All that
-    // it touches is made in here and dropped with the panic, so nothing half-changed is seen, and the shard goes on.
-    let answered = catch_unwind(AssertUnwindSafe(|| {
+    // All that str0m touches is made in here and dropped with a panic of it.
+    let answered = contained(|| {
         let parsed = SdpOffer::from_sdp_string(&offer).map_err(|e| CreateError::BadOffer(e.to_string()))?;
         let mut rtc = config(common, &read, direction, creds).build(now);
         for addr in &common.candidates {
@@ -205,9 +204,9 @@ pub fn accept(
         }
         let answer = rtc.sdp_api().accept_offer(parsed).map_err(|e| CreateError::BadOffer(e.to_string()))?;
         Ok((rtc, answer))
-    }));
+    });
     let contradicts = "its payload types contradict each other: each format needs one of its own";
-    let (rtc, answer) = answered.map_err(|_| CreateError::BadOffer(contradicts.into()))??;
+    let (rtc, answer) = answered.ok_or_else(|| CreateError::BadOffer(contradicts.into()))??;
     let answer = sdp::with_one_stream(&answer.to_sdp_string(), label, label);
     let session = sdp::read(&answer).map_err(|_| CreateError::Internal)?;
     if !session.media.iter().any(|m| !m.codecs.is_empty() && m.flow != sdp::Flow::Inactive) {

@@ -9,11 +9,12 @@ use freshet_cluster::{Identity, SessionId};
 use rand::Rng;
 use rand::distr::Alphanumeric;
 use str0m::net::{Protocol, Receive};
-use str0m::{Candidate, IceCreds, Input, Output};
+use str0m::{Candidate, IceCreds, Input, Output, Rtc};
 
 use super::machine::Sfu;
 use super::session::{Role, Session};
 use super::types::{Ask, Datagram, Event};
+use crate::peer::contain::contained;
 use crate::peer::negotiate::{self, Negotiated};
 use crate::peer::publisher::Publisher;
 use crate::peer::sdp;
@@ -163,7 +164,8 @@ impl Sfu {
         let offer = sdp::with_credentials(&session.offer, ufrag, pwd);
         let parsed = str0m::change::SdpOffer::from_sdp_string(&offer).map_err(|e| bad(e.to_string()))?;
         let answer =
-            session.rtc.sdp_api().accept_offer(parsed).map_err(|e| bad(e.to_string()))?.to_sdp_string();
+            contained(|| session.rtc.sdp_api().accept_offer(parsed)).ok_or(SessionError::Internal)?;
+        let answer = answer.map_err(|e| bad(e.to_string()))?.to_sdp_string();
         let read = sdp::read(&answer).map_err(|_| SessionError::Internal)?;
         let (Some(new_ufrag), Some(new_pwd)) = (read.ufrag, read.pwd) else {
             return Err(SessionError::Internal);
@@ -273,7 +275,7 @@ impl Sfu {
         };
         let receive = Receive { proto: Protocol::Udp, source: from, destination: local, contents: parsed };
         let input = Input::Receive(now, receive);
-        if !session.rtc.accepts(&input) {
+        if contained(|| session.rtc.accepts(&input)) != Some(true) {
             self.counters.bad_datagrams = self.counters.bad_datagrams.saturating_add(1);
             return;
         }
@@ -281,7 +283,7 @@ impl Sfu {
         if let Role::Viewer(viewer) = &mut session.role {
             viewer.from = Some(from);
         }
-        let fine = session.rtc.handle_input(input).is_ok();
+        let fine = input_taken(&mut session.rtc, input);
         if known != Some(at) {
             self.learn(at, from);
         }
@@ -312,19 +314,19 @@ impl Sfu {
     pub(super) fn poll(&mut self, now: Instant, at: usize) {
         for _ in 0..POLL_MAX {
             let Some(session) = self.sessions.get_mut(at) else { return };
-            let output = session.rtc.poll_output();
+            let output = contained(|| session.rtc.poll_output());
             if let Some(keys) = (self.config.common.take_keys)()
                 && let Role::Viewer(viewer) = &mut session.role
             {
                 viewer.keyed(keys);
             }
             match output {
-                Ok(Output::Timeout(due)) => {
+                Some(Ok(Output::Timeout(due))) => {
                     self.schedule(at, due);
                     self.finish_if_dead(now, at);
                     return;
                 }
-                Ok(Output::Transmit(transmit)) => {
+                Some(Ok(Output::Transmit(transmit))) => {
                     if let Role::Viewer(viewer) = &mut session.role
                         && viewer.note_transmit(transmit.destination, &transmit.contents)
                     {
@@ -333,9 +335,10 @@ impl Sfu {
                     let contents = transmit.contents.to_vec();
                     self.datagrams.push_back(Datagram { to: transmit.destination, contents });
                 }
-                Ok(Output::Event(event)) => self.str0m_event(now, at, event),
-                Err(error) => {
-                    tracing::debug!(session = %session.id, %error, "session failed");
+                Some(Ok(Output::Event(event))) => self.str0m_event(now, at, event),
+                failed => {
+                    let error = failed.and_then(Result::err).map(|e| e.to_string());
+                    tracing::debug!(session = %session.id, ?error, "session failed");
                     session.rtc.disconnect();
                     self.finish_if_dead(now, at);
                     return;
@@ -403,13 +406,24 @@ impl Sfu {
                 self.end(now, id, EndReason::IceTimeout);
                 continue;
             }
-            if session.rtc.handle_input(Input::Timeout(now)).is_err() {
+            if !input_taken(&mut session.rtc, Input::Timeout(now)) {
                 session.rtc.disconnect();
             }
             self.viewer_tick(now, at);
             self.poll(now, at);
         }
         self.lanes_timeout(now);
+    }
+}
+
+/// Gives a session an input; false for one that it refuses. One that panics is over.
+fn input_taken(rtc: &mut Rtc, input: Input<'_>) -> bool {
+    match contained(|| rtc.handle_input(input)) {
+        Some(taken) => taken.is_ok(),
+        None => {
+            rtc.disconnect();
+            false
+        }
     }
 }
 
