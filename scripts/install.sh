@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a task needs and this machine lacks, or says in one line what to install.
 # Quick when all is there. Asks nothing. Everything comes from package registries: the
-# distribution's, crates.io, PyPI, npm and the Go module proxy.
+# distribution's, Rust's, Python's, npm's and Go's.
 #
 #   scripts/install.sh --for run|test|bench|fuzz|chart
 set -euo pipefail
