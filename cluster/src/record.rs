@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Generation, Identity, Incarnation, NodeId, RoomId, SessionId, StreamId};
 use crate::unit::{Bitrate, UnixMillis};
-use crate::version::{MIN_VERSION, Unknown, VERSION};
+use crate::version::Unknown;
 
 /// What a node may carry. Placement takes it as advice; the node enforces it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,9 +77,4 @@ pub struct StreamRecord {
     /// Fields of a newer version.
     #[serde(flatten)]
     pub unknown: Unknown,
-}
-
-impl NodeRecord {
-    /// The versions that this build writes.
-    pub const VERSIONS: (u32, u32) = (VERSION, MIN_VERSION);
 }

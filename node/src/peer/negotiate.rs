@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use freshet_relay_proto::track::{CODECS_MAX, CodecInfo, MediaKind};
+use freshet_relay_proto::track::{CODECS_MAX, CodecInfo};
 use str0m::change::SdpOffer;
 use str0m::config::{DtlsCert, DtlsVersion};
 use str0m::crypto::CryptoProvider;
@@ -242,9 +242,4 @@ pub fn pick<'a>(codecs: &'a [sdp::Codec], wanted: &CodecInfo) -> Option<&'a sdp:
 
 fn mode(fmtp: &str) -> &str {
     sdp::param(fmtp, "packetization-mode").unwrap_or("0")
-}
-
-/// Whether a media kind is video.
-pub fn is_video(kind: MediaKind) -> bool {
-    kind == MediaKind::Video
 }
