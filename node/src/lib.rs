@@ -23,5 +23,6 @@ pub mod session;
 pub mod sfu;
 pub mod shard;
 pub mod socket;
+pub mod switchboard;
 
 pub use node::{Node, NodeConfig, StartError};

@@ -16,9 +16,10 @@ use crate::shard::{Counted, ShardHandle};
 /// Name, help text and where it stands.
 type Of<T> = (&'static str, &'static str, fn(&T) -> u64);
 
-const COUNTERS: [Of<Counters>; 17] = [
-    ("ingress_packets_total", "Packets that went into a ring", |c| c.ingress_packets),
+const COUNTERS: [Of<Counters>; 18] = [
+    ("ingress_packets_total", "Packets of publishers and links that went into a ring", |c| c.ingress_packets),
     ("ingress_payload_bytes_total", "Payload bytes that went into a ring", |c| c.ingress_bytes),
+    ("crossed_packets_total", "Packets that went from one shard to another", |c| c.crossed_packets),
     ("egress_packets_total", "Packets sent to viewers, retransmissions left out", |c| c.egress_packets),
     ("egress_bytes_total", "Bytes sent to viewers, without IP and UDP", |c| c.egress_bytes),
     ("rtx_packets_total", "Packets sent again on request", |c| c.rtx_packets),
@@ -38,11 +39,14 @@ const COUNTERS: [Of<Counters>; 17] = [
     ("seal_failures_total", "Packets that could not be sealed", |c| c.seal_failures),
 ];
 
-const KEPT: [Of<Counted>; 5] = [
+const KEPT: [Of<Counted>; 6] = [
     ("sessions", "Sessions on shards now", |c| count(c.kept.0)),
     ("lanes", "Encodings with a ring now", |c| count(c.kept.1)),
     ("streams", "Streams known to shards now", |c| count(c.kept.2)),
     ("viewers", "Viewers now", |c| count(c.kept.3)),
+    ("crossings_dropped", "Packets lost between shards because one did not keep up, since the start", |c| {
+        c.crossings_dropped
+    }),
     ("socket_dropped", "Trains given up because a socket stayed full, since the start", |c| c.socket_dropped),
 ];
 

@@ -33,13 +33,11 @@ use crate::peer::crypto;
 use crate::peer::negotiate::Common;
 use crate::quic::{Relay, RelayConfig, RelayError};
 use crate::service::SessionService;
-use crate::shard::{self, Order, ShardHandle};
+use crate::shard::{self, Crossings, Intake, Order, ShardHandle};
 use crate::{control, metrics, sfu};
 
 /// Events of shards that wait for the agent; what does not fit waits in the shard.
 const EVENTS: usize = 4_096;
-/// Packets of links that wait for a shard. At 20 Mbit/s these are 2 seconds; a full queue drops the newest and counts.
-const MEDIA: usize = 4_096;
 /// A session of which nothing is heard for so long is over (an ICE consent is due every 5 seconds, RFC 7675).
 const SILENCE: Duration = Duration::from_secs(15);
 /// A joiner is served from the ring when its last keyframe is at most so old.
@@ -60,6 +58,8 @@ pub struct NodeConfig {
     pub zone: String,
     /// Media: what the sockets bind to; shard n takes port + n, port 0 takes any.
     pub udp: SocketAddr,
+    /// Media: how many shards, 1 or more.
+    pub shards: u16,
     /// Media: addresses that candidates advertise.
     pub advertise: Vec<IpAddr>,
     /// Relay and its trust.
@@ -143,13 +143,13 @@ impl Node {
         let http_addr = listener.local_addr().map_err(http_error)?;
         let shared = Arc::new(Shared::new(config.id.clone(), incarnation, config.max_sessions));
         let registry = Registry::new(store.clone());
-        let (media_in, media) = mpsc::channel(MEDIA);
+        let (intake, media) = Intake::new(config.shards.max(1));
         let relay_config = RelayConfig::new(config.relay, config.id.clone(), incarnation);
-        let bound = Relay::bind(relay_config, Arc::new(registry.clone()), media_in).await;
+        let bound = Relay::bind(relay_config, Arc::new(registry.clone()), intake.clone()).await;
         let (relay, links) = bound.map_err(|source| StartError::Relay { address: config.relay, source })?;
         let relay = Arc::new(relay);
         let (events_out, events) = mpsc::channel(EVENTS);
-        let shards = vec![start_shard(&config, media, events_out).await?];
+        let shards = start_shards(&config, media, events_out).await?;
 
         let relay_at = config.relay_advertise.clone().unwrap_or_else(|| relay.local_addr().to_string());
         let capacity = Capacity {
@@ -180,6 +180,7 @@ impl Node {
             links,
             shards: shards.clone(),
             events,
+            intake,
         };
         let (commands, agent) = control::spawn(parts);
         let heartbeat = Heartbeat {
@@ -320,33 +321,45 @@ fn serve_http(listener: TcpListener, state: HttpState) -> (oneshot::Sender<()>, 
     (stop, tokio::spawn(serving))
 }
 
-async fn start_shard(
+async fn start_shards(
     config: &NodeConfig,
-    media: mpsc::Receiver<crate::quic::MediaIn>,
-    events: mpsc::Sender<sfu::Event>,
-) -> Result<ShardHandle, StartError> {
+    media: Vec<mpsc::Receiver<crate::quic::MediaIn>>,
+    events: mpsc::Sender<(u16, sfu::Event)>,
+) -> Result<Vec<ShardHandle>, StartError> {
     let cert = crypto::certificate().ok_or(StartError::Certificate)?;
     let skew = Skew(config.report_skew_us);
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let wall = Wall::new(Instant::now(), unix);
-    let make = move |candidates| sfu::Config {
-        shard: 0,
-        common: Common { cert, candidates, provider: crypto::provider(), take_keys: crypto::take_keys },
-        silence: SILENCE,
-        fresh_keyframe: FRESH_KEYFRAME,
-        report_skew: skew,
-        wall,
-    };
-    let mut seed = [0; 32];
-    rand::rng().fill(&mut seed);
-    let parts = shard::Parts {
-        shard: 0,
-        bind: config.udp,
-        advertise: config.advertise.clone(),
-        config: Box::new(make),
-        seed,
-        media,
-        events,
-    };
-    shard::spawn(parts).await.map_err(|source| StartError::Media { address: config.udp, source })
+    let crossings = Crossings::new(config.shards.max(1));
+    let mut shards = Vec::with_capacity(media.len());
+    for (shard, media) in (0..u16::MAX).zip(media) {
+        let cert = cert.clone();
+        let make = move |candidates| sfu::Config {
+            shard,
+            common: Common { cert, candidates, provider: crypto::provider(), take_keys: crypto::take_keys },
+            silence: SILENCE,
+            fresh_keyframe: FRESH_KEYFRAME,
+            report_skew: skew,
+            wall,
+        };
+        let mut seed = [0; 32];
+        rand::rng().fill(&mut seed);
+        let port = config.udp.port();
+        let address =
+            SocketAddr::new(config.udp.ip(), if port == 0 { 0 } else { port.saturating_add(shard) });
+        let parts = shard::Parts {
+            shard,
+            of: config.shards,
+            bind: address,
+            advertise: config.advertise.clone(),
+            config: Box::new(make),
+            seed,
+            media,
+            events: events.clone(),
+            crossings: crossings.clone(),
+        };
+        let started = shard::spawn(parts).await.map_err(|source| StartError::Media { address, source })?;
+        shards.push(started);
+    }
+    Ok(shards)
 }

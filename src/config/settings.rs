@@ -209,7 +209,14 @@ pub const SETTINGS: &[Setting] = &[
         "An address at which clients reach this node's media. Default: the address of --listen, unless that is 0.0.0.0",
     )
     .many(),
-    one("shards", "N", MEDIA, MEDIA_HEADING, "Media threads, each with a UDP port of its own").default_all("1"),
+    one(
+        "shards",
+        "N",
+        MEDIA,
+        MEDIA_HEADING,
+        "Media threads, each with a UDP port of its own; auto: one for each core but one",
+    )
+    .defaults("1", "auto", "1"),
     one("max-sessions", "N", MEDIA, MEDIA_HEADING, "Sessions that a node takes before it refuses more")
         .default_all("2000"),
     one("max-egress", "BITRATE", MEDIA, MEDIA_HEADING, "Bits per second that a node may send, as in 4G or 800M")

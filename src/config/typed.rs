@@ -1,6 +1,7 @@
 //! One typed configuration per role, checked as a whole before anything starts.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -261,22 +262,39 @@ fn media(reader: &Reader<'_>, listen: SocketAddr) -> Result<Media, ConfigError> 
         }
         ips.push(listen.ip());
     }
-    let shards = |t: &str| match t {
-        "1" => Ok(1),
-        _ => Err("this version has one media thread: write 1 (more come with a later version)"),
-    };
     let port = "write a port, 0 to 65535";
+    let udp_port: u16 = reader.need("udp-port", port)?;
+    let shards = shards(reader)?;
+    if udp_port.checked_add(shards.saturating_sub(1)).is_none() {
+        let advice = "each shard takes a port from here on: write one that leaves room for them";
+        return Err(reader.wrong("udp-port", &udp_port.to_string(), advice));
+    }
     let count = "write a number from 1 on";
     let sessions = |t: &str| t.parse().ok().filter(|n: &u32| *n > 0).ok_or(count);
     Ok(Media {
-        udp_port: reader.need("udp-port", port)?,
+        udp_port,
         ips,
-        shards: reader.need_with("shards", shards, "write 1")?,
+        shards,
         max_sessions: reader.need_with("max-sessions", sessions, count)?,
         max_egress: reader.need_with("max-egress", value::bitrate, "write a bit rate")?,
         region: reader.parse_with("region", label)?.unwrap_or_default(),
         zone: reader.parse_with("zone", label)?.unwrap_or_default(),
     })
+}
+
+/// Most shards of a node: more than any machine's cores that one node is given.
+const SHARDS_MAX: u16 = 64;
+
+/// `auto` leaves a core to links, HTTP and the cluster where there is more than one.
+fn shards(reader: &Reader<'_>) -> Result<u16, ConfigError> {
+    let advice = "write auto, or a number from 1 to 64";
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let auto = u16::try_from(cores.saturating_sub(1)).unwrap_or(SHARDS_MAX).clamp(1, SHARDS_MAX);
+    let parse = |text: &str| match text {
+        "auto" => Ok(auto),
+        text => text.parse().ok().filter(|n: &u16| (1..=SHARDS_MAX).contains(n)).ok_or(advice),
+    };
+    reader.need_with("shards", parse, advice)
 }
 
 /// Labels come from cloud providers: any printable text that fits a log line and a table.

@@ -54,7 +54,7 @@ pub async fn start(settings: DevSettings) -> anyhow::Result<Running> {
     for i in 0..count {
         let mut media = media.clone();
         if media.udp_port != 0 {
-            let port = media.udp_port.checked_add(i);
+            let port = i.checked_mul(media.shards).and_then(|before| media.udp_port.checked_add(before));
             media.udp_port = port.context("--udp-port leaves too few ports for so many nodes")?;
         }
         let config = NodeConfig {
@@ -62,6 +62,7 @@ pub async fn start(settings: DevSettings) -> anyhow::Result<Running> {
             region: media.region,
             zone: media.zone,
             udp: SocketAddr::new(node::bind_to(&media.ips), media.udp_port),
+            shards: media.shards,
             advertise: media.ips,
             relay: any,
             relay_advertise: None,

@@ -36,6 +36,7 @@ pub fn config(settings: NodeSettings) -> NodeConfig {
         region: media.region,
         zone: media.zone,
         udp: SocketAddr::new(bind_to(&media.ips), media.udp_port),
+        shards: media.shards,
         advertise: media.ips,
         relay,
         relay_advertise,

@@ -12,7 +12,8 @@ use freshet_cluster::version::{MIN_VERSION, Unknown, VERSION, encode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::task::{Command, Shared, Snapshot};
+use super::shared::Shared;
+use super::task::{Command, Snapshot};
 use crate::quic::Relay;
 use crate::shard::ShardHandle;
 

@@ -7,7 +7,9 @@ pub mod directory;
 pub mod heartbeat;
 pub mod registrar;
 pub mod service;
+mod shared;
 mod task;
 
 pub use service::Service;
-pub use task::{Command, Parts, Shared, Snapshot, spawn};
+pub use shared::Shared;
+pub use task::{Command, Parts, Snapshot, spawn};

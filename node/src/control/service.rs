@@ -11,7 +11,8 @@ use rand::Rng;
 use tokio::sync::{mpsc, oneshot};
 
 use super::registrar::{Claim, ClaimError, Registrar};
-use super::task::{Command, Shared};
+use super::shared::Shared;
+use super::task::Command;
 use crate::agent::StreamKey;
 use crate::service::{
     CreateError, CreateSession, Created, Direction, Fragment, IfMatch, Patched, SessionError, SessionInfo,
@@ -71,9 +72,9 @@ impl Service {
         Ok(Reservation { shared: &self.shared, kept: false })
     }
 
-    /// The shard with the fewest sessions.
+    /// The shard with the least to do.
     fn shard(&self) -> Result<&ShardHandle, CreateError> {
-        self.shards.iter().min_by_key(|s| s.sessions()).ok_or(CreateError::Internal)
+        self.shards.iter().min_by_key(|s| s.load()).ok_or(CreateError::Internal)
     }
 
     /// The shard is not in the session's id: every shard is asked, and the one that has it answers.
@@ -144,6 +145,7 @@ impl SessionService for Service {
             identity: ask.identity.clone(),
             offer: ask.offer,
         };
+        let _coming = shard.coming();
         shard.order(Order::Create(order, reply)).await;
         let answered = tokio::time::timeout(SHARD_TIME, answer).await;
         let (answer, etag) =

@@ -1,8 +1,8 @@
 //! The task that owns the agent.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use freshet_cluster::bus::SharedBus;
@@ -18,109 +18,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::directory::Registry;
 use super::registrar::{Notice, Registrar};
+use super::shared::Shared;
 use crate::agent::{Agent, Link, Output, StreamKey};
 use crate::quic::{LinkHandle, Relay, RelayEvent};
-use crate::sfu;
-use crate::shard::{ShardHandle, Tell};
+use crate::sfu::{self, Hop};
+use crate::shard::{Intake, ShardHandle, Tell};
+use crate::switchboard::{self, Forward, Switchboard};
 
 /// Requests to the task that wait; more wait with their senders.
 const QUEUE: usize = 1_024;
-/// How long the reason of an ended session is known.
-const TOMBSTONE: Duration = Duration::from_secs(60);
-/// Tombstones kept; older ones go first.
-const TOMBSTONES_MAX: usize = 10_000;
-
-/// What tasks of one node share.
-pub struct Shared {
-    /// Who this is.
-    pub node: NodeId,
-    /// Which start of it.
-    pub incarnation: Incarnation,
-    /// Sessions, reservations included.
-    pub sessions: AtomicU32,
-    /// Joins accepted since the start.
-    pub joins: AtomicU64,
-    /// The limit that the node enforces.
-    pub limit: u32,
-    /// No new sessions.
-    pub draining: AtomicBool,
-    /// The node's record stands in the store.
-    pub registered: AtomicBool,
-    live: RwLock<HashMap<RoomId, Vec<StreamId>>>,
-    ended: Mutex<BTreeMap<(Instant, SessionId), EndReason>>,
-    viewers: Mutex<HashMap<SessionId, RoomId>>,
-}
-
-impl Shared {
-    /// For a node that starts.
-    pub fn new(node: NodeId, incarnation: Incarnation, limit: u32) -> Self {
-        Self {
-            node,
-            incarnation,
-            sessions: AtomicU32::new(0),
-            joins: AtomicU64::new(0),
-            limit,
-            draining: AtomicBool::new(false),
-            registered: AtomicBool::new(false),
-            live: RwLock::default(),
-            ended: Mutex::default(),
-            viewers: Mutex::default(),
-        }
-    }
-
-    /// Whether a stream, or any stream of a room, is live here.
-    pub fn is_live(&self, room: &RoomId, stream: Option<&StreamId>) -> bool {
-        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
-        live.get(room).is_some_and(|streams| match stream {
-            Some(stream) => streams.contains(stream),
-            None => !streams.is_empty(),
-        })
-    }
-
-    /// Why a session ended, for as long as it is known.
-    pub fn ended(&self, session: SessionId) -> Option<EndReason> {
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        ended.iter().find(|((_, id), _)| *id == session).map(|(_, reason)| *reason)
-    }
-
-    fn bury(&self, now: Instant, session: SessionId, reason: EndReason) {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        ended.insert((now, session), reason);
-        while let Some(((at, id), _)) = ended.first_key_value() {
-            let key = (*at, *id);
-            if ended.len() <= TOMBSTONES_MAX && now.saturating_duration_since(key.0) < TOMBSTONE {
-                break;
-            }
-            ended.remove(&key);
-        }
-    }
-
-    pub(super) fn watch(&self, session: SessionId, room: RoomId) {
-        self.viewers.lock().unwrap_or_else(PoisonError::into_inner).insert(session, room);
-    }
-
-    /// Gives a place back.
-    pub(super) fn release(&self, session: SessionId) {
-        self.viewers.lock().unwrap_or_else(PoisonError::into_inner).remove(&session);
-        self.free();
-    }
-
-    /// Gives a place back that no session took.
-    pub(super) fn free(&self) {
-        let _ = self.sessions.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
-    }
-
-    /// Viewers by room.
-    pub fn viewers(&self) -> BTreeMap<RoomId, u32> {
-        let mut rooms = BTreeMap::new();
-        for room in self.viewers.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            let count: &mut u32 = rooms.entry(room.clone()).or_default();
-            *count = count.saturating_add(1);
-        }
-        rooms
-    }
-}
-
 /// What other tasks ask of this one.
 pub enum Command {
     /// A coordinator's call carried a plan.
@@ -180,15 +86,18 @@ pub struct Parts {
     pub links: mpsc::Receiver<RelayEvent>,
     /// The shards.
     pub shards: Vec<ShardHandle>,
-    /// What shards say.
-    pub events: mpsc::Receiver<sfu::Event>,
+    /// What shards say, each with its number.
+    pub events: mpsc::Receiver<(u16, sfu::Event)>,
+    /// Takes packets of links to the shards.
+    pub intake: Intake,
 }
 
 /// Starts the task.
 pub fn spawn(parts: Parts) -> (mpsc::Sender<Command>, tokio::task::JoinHandle<()>) {
     let (commands, inbox) = mpsc::channel(QUEUE);
     let agent = Agent::new(parts.shared.node.clone(), parts.shared.incarnation);
-    let task = Task { agent, parts, handles: HashMap::new(), origins: BTreeMap::new() };
+    let board = Switchboard::new(u16::try_from(parts.shards.len()).unwrap_or(u16::MAX));
+    let task = Task { agent, board, parts, handles: HashMap::new(), origins: BTreeMap::new() };
     let join = tokio::spawn(task.run(inbox));
     (commands, join)
 }
@@ -201,6 +110,7 @@ struct Origin {
 
 struct Task {
     agent: Agent,
+    board: Switchboard,
     parts: Parts,
     handles: HashMap<Link, LinkHandle>,
     origins: BTreeMap<StreamKey, Origin>,
@@ -223,7 +133,7 @@ impl Task {
                     Some(command) => self.command(command).await,
                     None => return,
                 },
-                Some(event) = self.parts.events.recv() => self.shard_event(event).await,
+                Some((shard, event)) = self.parts.events.recv() => self.shard_event(shard, event).await,
                 Some(event) = self.parts.links.recv() => self.relay_event(event).await,
                 Some(notice) = self.parts.notices.recv() => self.notice(notice),
                 Some(follow) = nodes.recv() => self.nodes(follow).await,
@@ -277,11 +187,12 @@ impl Task {
         snapshot
     }
 
-    async fn shard_event(&mut self, event: sfu::Event) {
+    async fn shard_event(&mut self, shard: u16, event: sfu::Event) {
         match event {
             sfu::Event::Live(key, tracks) => {
-                self.agent.handle_live(&key, tracks);
                 let Some(origin) = self.origins.get_mut(&key) else { return };
+                self.board.handle_live(shard, &key, origin.started_at, tracks.clone());
+                self.agent.handle_live(&key, tracks);
                 if !origin.live {
                     origin.live = true;
                     let identity = origin.identity.clone();
@@ -289,13 +200,14 @@ impl Task {
                     self.tell(&key, identity, StreamState::Started, None);
                 }
             }
-            sfu::Event::Interest(key, lane, on) => self.agent.handle_interest(&key, lane, on),
-            sfu::Event::KeyframeWanted(key, lane) => self.agent.handle_keyframe_wanted(&key, lane),
+            sfu::Event::Interest(key, lane, on) => self.board.handle_interest(shard, &key, lane, on),
+            sfu::Event::KeyframeWanted(key, lane) => self.board.handle_keyframe_wanted(shard, &key, lane),
             sfu::Event::Ended { session, room, published, reason } => {
                 tracing::info!(%session, %room, reason = reason.as_str(), "session ended");
                 self.parts.shared.bury(Instant::now(), session, reason);
                 self.parts.shared.release(session);
                 if let Some(key) = published {
+                    self.board.handle_unpublished(shard, &key);
                     self.unpublished(key, reason).await;
                 }
             }
@@ -437,28 +349,60 @@ impl Task {
         }
     }
 
-    /// Does what the agent wants.
+    /// Does what the agent and the switchboard want, until neither wants anything more.
     async fn carry_out(&mut self) {
-        while let Some(output) = self.agent.poll_output() {
-            match output {
-                Output::Dial(node, incarnation) => self.dial(node, incarnation),
-                Output::Forget(node, incarnation) => self.parts.relay.forget(&node, incarnation),
-                Output::Send(link, frame) => {
-                    if let Some(handle) = self.handles.get(&link) {
-                        handle.send(frame);
-                    }
-                }
-                Output::Up(stream) => self.tell_shards(Tell::RemoteUp(stream)).await,
-                Output::Down(key, _) => self.tell_shards(Tell::RemoteDown(key)).await,
-                Output::Forward { key, lane, link, alias, from } => {
-                    self.tell_shards(Tell::Forward { key, lane, link, alias, from }).await;
-                }
-                Output::Unforward { key, lane, link } => {
-                    self.tell_shards(Tell::Unforward { key, lane, link }).await
-                }
-                Output::Keyframe(key, lane) => self.tell_shards(Tell::Keyframe(key, lane)).await,
-                Output::End(session, reason) => self.tell_shards(Tell::End(session, reason)).await,
+        loop {
+            if let Some(output) = self.agent.poll_output() {
+                self.for_agent(output).await;
+            } else if let Some(output) = self.board.poll_output() {
+                self.for_board(output).await;
+            } else {
+                return;
             }
+        }
+    }
+
+    async fn for_agent(&mut self, output: Output) {
+        match output {
+            Output::Dial(node, incarnation) => self.dial(node, incarnation),
+            Output::Forget(node, incarnation) => self.parts.relay.forget(&node, incarnation),
+            Output::Send(link, frame) => {
+                if let Some(handle) = self.handles.get(&link) {
+                    handle.send(frame);
+                }
+            }
+            Output::Up(stream) => {
+                self.board.handle_up(stream);
+                self.parts.intake.route(self.board.routes().collect());
+            }
+            Output::Down(key, _) => {
+                self.board.handle_down(&key);
+                self.parts.intake.route(self.board.routes().collect());
+            }
+            Output::Forward { key, lane, link, alias, from } => {
+                self.board.handle_forward(Forward { key, lane, hop: Hop::Link(link), alias, from });
+            }
+            Output::Unforward { key, lane, link } => self.board.handle_unforward(key, lane, link),
+            Output::Keyframe(key, lane) => self.board.handle_keyframe(key, lane),
+            Output::End(session, reason) => self.tell_shards(Tell::End(session, reason)).await,
+        }
+    }
+
+    async fn for_board(&mut self, output: switchboard::Output) {
+        use switchboard::Output;
+        let (shard, tell) = match output {
+            Output::Up(shard, incoming) => (shard, Tell::Up(incoming)),
+            Output::Down(shard, key) => (shard, Tell::Down(key)),
+            Output::Forward(shard, Forward { key, lane, hop, alias, from }) => {
+                (shard, Tell::Forward { key, lane, hop, alias, from })
+            }
+            Output::Unforward(shard, key, lane, hop) => (shard, Tell::Unforward { key, lane, hop }),
+            Output::Keyframe(shard, key, lane) => (shard, Tell::Keyframe(key, lane)),
+            Output::Interest(key, lane, on) => return self.agent.handle_interest(&key, lane, on),
+            Output::KeyframeWanted(key, lane) => return self.agent.handle_keyframe_wanted(&key, lane),
+        };
+        if let Some(shard) = self.parts.shards.get(usize::from(shard)) {
+            shard.tell(tell).await;
         }
     }
 
@@ -493,10 +437,7 @@ impl Task {
                 live.insert(room, streams);
             }
         }
-        let mut shared = self.parts.shared.live.write().unwrap_or_else(PoisonError::into_inner);
-        if *shared != live {
-            *shared = live;
-        }
+        self.parts.shared.set_live(live);
     }
 }
 

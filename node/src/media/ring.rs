@@ -142,6 +142,11 @@ impl Ring {
         self.keyframe.map(|keyframe| (keyframe.start, keyframe.arrived))
     }
 
+    /// What comes next does not follow what is held: nobody begins at a keyframe from before.
+    pub fn forget_keyframe(&mut self) {
+        self.keyframe = None;
+    }
+
     /// Payload bytes pushed since the newest keyframe began, itself included: what a joiner served from it is sent.
     /// Zero without a keyframe.
     pub fn bytes_since_keyframe(&self) -> usize {

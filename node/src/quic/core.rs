@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::config::RelayConfig;
 use super::event::RelayEvent;
 use super::handle::{Link, LinkHandle};
-use super::types::{Directory, Ended, LinkId, MediaIn};
+use super::types::{Directory, Ended, LinkId, MediaSink};
 use crate::link::pairs::{Admission, Pairs};
 
 /// Links of one node; more are refused. A tree has far fewer neighbours.
@@ -24,7 +24,7 @@ pub(super) struct Core {
     pub config: RelayConfig,
     pub directory: Arc<dyn Directory>,
     pub events: mpsc::Sender<RelayEvent>,
-    pub media_in: mpsc::Sender<MediaIn>,
+    pub media_in: Box<dyn MediaSink>,
     /// Connections refused, by either end, and the last of them.
     pub refused: AtomicU64,
     pub last_refusal: Mutex<Option<Ended>>,
@@ -52,7 +52,7 @@ impl Core {
         config: RelayConfig,
         directory: Arc<dyn Directory>,
         events: mpsc::Sender<RelayEvent>,
-        media_in: mpsc::Sender<MediaIn>,
+        media_in: Box<dyn MediaSink>,
     ) -> Self {
         let state = State {
             pairs: Pairs::new(config.node.clone()),

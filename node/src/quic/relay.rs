@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::config::{RelayConfig, RelayError};
 use super::core::Core;
 use super::event::RelayEvent;
-use super::types::{Directory, Ended, LinkInfo, MediaIn, Peer};
+use super::types::{Directory, Ended, LinkInfo, MediaSink, Peer};
 use super::{accept, dial, tls};
 
 /// Events that wait for the node; when it is full, links stop reading their control streams.
@@ -38,7 +38,7 @@ impl Relay {
     pub async fn bind(
         config: RelayConfig,
         directory: Arc<dyn Directory>,
-        media_in: mpsc::Sender<MediaIn>,
+        media_in: impl MediaSink + 'static,
     ) -> Result<(Self, mpsc::Receiver<RelayEvent>), RelayError> {
         let identity = tls::identity(&config)?;
         let socket = socket(config.bind)?;
@@ -47,7 +47,7 @@ impl Relay {
         endpoint.set_default_client_config(identity.client);
         let local = endpoint.local_addr()?;
         let (events, inbox) = mpsc::channel(EVENTS);
-        let core = Arc::new(Core::new(config, directory, events, media_in));
+        let core = Arc::new(Core::new(config, directory, events, Box::new(media_in)));
         tokio::spawn(accept::run(endpoint.clone(), core.clone()));
         Ok((Self { endpoint, core, sha256: identity.sha256, local }, inbox))
     }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use freshet_cluster::{Incarnation, NodeId};
 use freshet_relay_proto::code::CloseCode;
 use freshet_relay_proto::header::MediaHeader;
+use tokio::sync::mpsc;
 
 use crate::link::queue::Dropped;
 
@@ -89,6 +90,18 @@ pub struct MediaIn {
     pub payload: Bytes,
     /// When it, or the last part of it, came.
     pub arrived: Instant,
+}
+
+/// Takes packets of links. It never waits.
+pub trait MediaSink: Send + Sync {
+    /// False when there is no place for the packet.
+    fn take(&self, packet: MediaIn) -> bool;
+}
+
+impl MediaSink for mpsc::Sender<MediaIn> {
+    fn take(&self, packet: MediaIn) -> bool {
+        self.try_send(packet).is_ok()
+    }
 }
 
 /// A live link, looked at.

@@ -3,10 +3,12 @@
 /// Totals since the shard started.
 #[derive(Debug, Clone, Default)]
 pub struct Counters {
-    /// Packets that went into a ring.
+    /// Packets of publishers and links that went into a ring.
     pub ingress_packets: u64,
     /// Payload bytes of them.
     pub ingress_bytes: u64,
+    /// Packets of other shards that went into a ring: each once for each shard that wants it.
+    pub crossed_packets: u64,
     /// Packets sealed for viewers, retransmissions left out.
     pub egress_packets: u64,
     /// Bytes of them on the wire, without IP and UDP.

@@ -1,13 +1,15 @@
 //! The one hallway: packets into rings, and from rings to viewers and links.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Instant;
 
 use freshet_relay_proto::track::MediaKind;
 
+use super::lane::Lane;
 use super::machine::Sfu;
 use super::session::Role;
-use super::types::{Event, LinkPacket, Source};
+use super::types::{Event, Hop, HopPacket, Source};
 use crate::agent::{Lane as LaneId, Link, StreamKey};
 use crate::forward::egress::Road;
 use crate::forward::train::Trains;
@@ -17,9 +19,8 @@ use crate::media::ring::Push;
 
 impl Sfu {
     /// The one hallway: a packet of a publisher or of a link goes into its ring.
-    pub(super) fn push(&mut self, now: Instant, at: usize, packet: Packet) {
+    pub(super) fn push(&mut self, now: Instant, at: usize, packet: Arc<Packet>) {
         let Some(lane) = self.lanes.get_mut(at) else { return };
-        let packet = Arc::new(packet);
         lane.ring.expire(now);
         match lane.ring.push(packet.clone()) {
             Push::New => {}
@@ -32,9 +33,13 @@ impl Sfu {
                 return;
             }
         }
-        self.counters.ingress_packets = self.counters.ingress_packets.saturating_add(1);
-        let len = u64::try_from(packet.payload.len()).unwrap_or_default();
-        self.counters.ingress_bytes = self.counters.ingress_bytes.saturating_add(len);
+        if matches!(lane.source, Source::Remote(Hop::Shard(_), _)) {
+            self.counters.crossed_packets = self.counters.crossed_packets.saturating_add(1);
+        } else {
+            self.counters.ingress_packets = self.counters.ingress_packets.saturating_add(1);
+            let len = u64::try_from(packet.payload.len()).unwrap_or_default();
+            self.counters.ingress_bytes = self.counters.ingress_bytes.saturating_add(len);
+        }
         if packet.keyframe {
             lane.gate.keyframe_seen(now);
         }
@@ -51,9 +56,16 @@ impl Sfu {
         }
     }
 
-    /// A packet came by a link.
-    pub fn handle_link_packet(&mut self, now: Instant, link: Link, alias: u32, lane: LaneId, packet: Packet) {
-        let Some(at) = self.by_link.get(&(link, alias, lane)).copied() else {
+    /// A packet came by a hop.
+    pub fn handle_hop_packet(
+        &mut self,
+        now: Instant,
+        hop: Hop,
+        alias: u32,
+        lane: LaneId,
+        packet: Arc<Packet>,
+    ) {
+        let Some(at) = self.by_hop.get(&(hop, alias, lane)).copied() else {
             self.counters.unwanted_link_packets = self.counters.unwanted_link_packets.saturating_add(1);
             return;
         };
@@ -67,22 +79,22 @@ impl Sfu {
         self.push(now, at, packet);
     }
 
-    /// A link wants a lane from `from` on, or from the newest keyframe.
+    /// A hop wants a lane from `from` on, or from the newest keyframe.
     pub fn handle_forward(
         &mut self,
         now: Instant,
         key: &StreamKey,
         id: LaneId,
-        link: Link,
+        hop: Hop,
         alias: u32,
         from: Option<u64>,
     ) {
         let Some(at) = self.lane_of(key, id) else { return };
         let Some(lane) = self.lanes.get_mut(at) else { return };
-        if lane.links.iter().any(|(l, _)| *l == link) {
+        if lane.hops.iter().any(|(h, _)| *h == hop) {
             return;
         }
-        lane.links.push((link, alias));
+        lane.hops.push((hop, alias));
         let fresh = Fresh { max_age: self.config.fresh_keyframe, ..Fresh::default() };
         let start =
             from.or_else(|| (lane.kind == MediaKind::Video).then(|| fresh.start(&lane.ring, now)).flatten());
@@ -90,30 +102,32 @@ impl Sfu {
             let unsent = lane.fresh.first().map_or(u64::MAX, |p| p.index);
             for packet in lane.ring.iter_from(start).filter(|p| p.index < unsent) {
                 let (kind, packet) = (lane.kind, packet.clone());
-                self.link_packets.push(LinkPacket { link, alias, lane: id, kind, packet });
+                self.hop_packets.push(HopPacket { hop, alias, lane: id, kind, packet });
             }
         } else if lane.kind == MediaKind::Video {
             self.want_keyframe(now, at);
         }
     }
 
-    /// A link does not want a lane any more.
-    pub fn handle_unforward(&mut self, key: &StreamKey, id: LaneId, link: Link) {
+    /// A hop does not want a lane any more.
+    pub fn handle_unforward(&mut self, key: &StreamKey, id: LaneId, hop: Hop) {
         if let Some(at) = self.lane_of(key, id)
             && let Some(lane) = self.lanes.get_mut(at)
         {
-            lane.links.retain(|(l, _)| *l != link);
+            lane.hops.retain(|(h, _)| *h != hop);
+            interrupted(lane);
         }
     }
 
     /// A link is down: nothing goes to it any more.
     pub fn handle_link_down(&mut self, link: Link) {
         for (_, lane) in self.lanes.iter_mut() {
-            lane.links.retain(|(l, _)| *l != link);
+            lane.hops.retain(|(h, _)| *h != Hop::Link(link));
+            interrupted(lane);
         }
     }
 
-    /// A link asks for a keyframe.
+    /// Somebody behind a hop asks for a keyframe.
     pub fn handle_keyframe_request(&mut self, now: Instant, key: &StreamKey, id: LaneId) {
         if let Some(at) = self.lane_of(key, id) {
             self.want_keyframe(now, at);
@@ -129,8 +143,23 @@ impl Sfu {
     /// Merges a wish for a keyframe with the others of its lane.
     pub(super) fn want_keyframe(&mut self, now: Instant, at: usize) {
         let Some(lane) = self.lanes.get_mut(at) else { return };
-        if lane.kind == MediaKind::Video && lane.gate.request(now) {
+        if lane.kind != MediaKind::Video {
+            return;
+        }
+        let ask = lane.gate.request(now);
+        self.schedule_gate(at);
+        if ask {
             self.ask_keyframe(now, at);
+        }
+    }
+
+    /// Notes when a lane's gate wants to be looked at. What is noted twice or too early costs a look.
+    fn schedule_gate(&mut self, at: usize) {
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        let due = lane.gate.poll_timeout();
+        if due != lane.gate_due {
+            lane.gate_due = due;
+            self.timers.gates.extend(due.map(|due| Reverse((due, at))));
         }
     }
 
@@ -146,19 +175,20 @@ impl Sfu {
         }
     }
 
-    pub(super) fn lanes_due(&self) -> Option<Instant> {
-        self.lanes.iter().filter_map(|(_, lane)| lane.gate.poll_timeout()).min()
-    }
-
-    pub(super) fn lanes_timeout(&mut self, now: Instant) {
-        let mut due = Vec::new();
-        for (at, lane) in self.lanes.iter_mut() {
-            if lane.gate.poll(now) {
-                due.push(at);
+    pub(super) fn gates_timeout(&mut self, now: Instant) {
+        while let Some(Reverse((due, at))) = self.timers.gates.peek().copied()
+            && due <= now
+        {
+            self.timers.gates.pop();
+            let Some(lane) = self.lanes.get_mut(at) else { continue };
+            if lane.gate_due == Some(due) {
+                lane.gate_due = None;
             }
-        }
-        for at in due {
-            self.ask_keyframe(now, at);
+            let ask = lane.gate.poll(now);
+            self.schedule_gate(at);
+            if ask {
+                self.ask_keyframe(now, at);
+            }
         }
     }
 
@@ -183,12 +213,13 @@ impl Sfu {
         let Some(lane) = self.lanes.get_mut(at) else { return };
         lane.viewers.retain(|v| *v != (session, slot));
         lane.joiners.retain(|(s, n, _)| (*s, *n) != (session, slot));
+        interrupted(lane);
         if lane.viewers.is_empty() {
             self.events.push_back(Event::Interest(lane.key.clone(), lane.id, false));
         }
     }
 
-    /// One train for each viewer of a lane, one packet for each link.
+    /// One train for each viewer of a lane, one packet for each hop.
     pub(super) fn flush_lane(
         &mut self,
         now: Instant,
@@ -199,16 +230,10 @@ impl Sfu {
         let Some(lane) = self.lanes.get_mut(at) else { return };
         lane.dirty = false;
         let mut fresh = std::mem::take(&mut lane.fresh);
-        for (link, alias) in &lane.links {
+        for (hop, alias) in &lane.hops {
             for packet in &fresh {
                 let (kind, packet) = (lane.kind, packet.clone());
-                self.link_packets.push(LinkPacket {
-                    link: *link,
-                    alias: *alias,
-                    lane: lane.id,
-                    kind,
-                    packet,
-                });
+                self.hop_packets.push(HopPacket { hop: *hop, alias: *alias, lane: lane.id, kind, packet });
             }
         }
         let joiners = std::mem::take(&mut lane.joiners);
@@ -265,5 +290,13 @@ impl Sfu {
         while let Some(session) = self.reports.pop() {
             self.schedule(session, now);
         }
+    }
+}
+
+/// Nobody takes a lane of another node or shard any more: its packets stop, and whoever wants it again must not be
+/// served from before the gap.
+fn interrupted(lane: &mut Lane) {
+    if !lane.is_wanted() && matches!(lane.source, Source::Remote(..)) {
+        lane.ring.forget_keyframe();
     }
 }

@@ -1,11 +1,12 @@
 //! A lane: one encoding of one track, its ring and who wants it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use freshet_relay_proto::track::{CodecInfo, MediaKind};
 
-use super::types::Source;
-use crate::agent::{Lane as LaneId, Link, StreamKey};
+use super::types::{Hop, Source};
+use crate::agent::{Lane as LaneId, StreamKey};
 use crate::media::keyframe::{KeyframeGate, MIN_INTERVAL};
 use crate::media::packet::Packet;
 use crate::media::ring::{Ring, RingConfig};
@@ -20,7 +21,10 @@ pub(super) struct Lane {
     pub viewers: Vec<(usize, usize)>,
     pub ring: Ring,
     pub gate: KeyframeGate,
-    pub links: Vec<(Link, u32)>,
+    /// For when the gate stands in the timers.
+    pub gate_due: Option<Instant>,
+    /// Links and other shards that take this lane, each under its alias.
+    pub hops: Vec<(Hop, u32)>,
     /// Packets since the last flush, in the order in which they came.
     pub fresh: Vec<Arc<Packet>>,
     /// Slots that begin at this flush with what the ring has.
@@ -40,10 +44,16 @@ impl Lane {
             viewers: Vec::new(),
             ring: Ring::new(RingConfig::default()),
             gate: KeyframeGate::new(MIN_INTERVAL),
-            links: Vec::new(),
+            gate_due: None,
+            hops: Vec::new(),
             fresh: Vec::new(),
             joiners: Vec::new(),
             dirty: false,
         }
+    }
+
+    /// Somebody here, or behind a hop, takes its packets.
+    pub fn is_wanted(&self) -> bool {
+        !self.viewers.is_empty() || !self.hops.is_empty()
     }
 }

@@ -13,8 +13,8 @@ use super::lane::Lane;
 use super::room::Room;
 use super::session::{Session, Timers};
 use super::table::Table;
-use super::types::{Config, Datagram, Event, LinkPacket};
-use crate::agent::{Lane as LaneId, Link, RemoteStream, StreamKey};
+use super::types::{Config, Datagram, Event, Hop, HopPacket, Incoming};
+use crate::agent::{Lane as LaneId, StreamKey};
 use crate::forward::train::Trains;
 
 /// The machine.
@@ -26,14 +26,14 @@ pub struct Sfu {
     pub(super) by_addr: HashMap<SocketAddr, usize>,
     pub(super) by_ufrag: HashMap<String, usize>,
     pub(super) lanes: Table<Lane>,
-    pub(super) by_link: HashMap<(Link, u32, LaneId), usize>,
+    pub(super) by_hop: HashMap<(Hop, u32, LaneId), usize>,
     pub(super) rooms: HashMap<RoomId, Room>,
     pub(super) dirty: Vec<usize>,
     /// Sessions whose first sender report is due.
     pub(super) reports: Vec<usize>,
     pub(super) timers: Timers,
     pub(super) datagrams: VecDeque<Datagram>,
-    pub(super) link_packets: Vec<LinkPacket>,
+    pub(super) hop_packets: Vec<HopPacket>,
     pub(super) events: VecDeque<Event>,
     pub(super) counters: Counters,
 }
@@ -49,13 +49,13 @@ impl Sfu {
             by_addr: HashMap::new(),
             by_ufrag: HashMap::new(),
             lanes: Table::default(),
-            by_link: HashMap::new(),
+            by_hop: HashMap::new(),
             rooms: HashMap::new(),
             dirty: Vec::new(),
             reports: Vec::new(),
             timers: Timers::default(),
             datagrams: VecDeque::new(),
-            link_packets: Vec::new(),
+            hop_packets: Vec::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
         }
@@ -81,9 +81,9 @@ impl Sfu {
         self.datagrams.pop_front()
     }
 
-    /// Packets for links, in order.
-    pub fn drain_link_packets(&mut self) -> std::vec::Drain<'_, LinkPacket> {
-        self.link_packets.drain(..)
+    /// Packets for links and other shards, in order.
+    pub fn drain_hop_packets(&mut self) -> std::vec::Drain<'_, HopPacket> {
+        self.hop_packets.drain(..)
     }
 
     /// What is kept, for leak tests: (sessions, lanes, streams, viewers).
@@ -103,13 +103,13 @@ impl Sfu {
         self.dirty = dirty;
     }
 
-    /// A stream comes by a link, or comes by another link now.
-    pub fn handle_remote_up(&mut self, now: Instant, remote: RemoteStream) {
-        self.remote_up(now, remote);
+    /// A stream comes by a hop, or comes by another hop now.
+    pub fn handle_incoming_up(&mut self, now: Instant, stream: Incoming) {
+        self.incoming_up(now, stream);
     }
 
-    /// A stream that came by a link has ended.
-    pub fn handle_remote_down(&mut self, now: Instant, key: &StreamKey) {
+    /// A stream that came by a hop has ended.
+    pub fn handle_incoming_down(&mut self, now: Instant, key: &StreamKey) {
         self.stream_down(now, key);
     }
 }

@@ -20,4 +20,4 @@ mod viewers;
 
 pub use counters::Counters;
 pub use machine::Sfu;
-pub use types::{Ask, Config, Datagram, Event, LinkPacket};
+pub use types::{Ask, Config, Datagram, Event, Hop, HopPacket, Incoming};

@@ -10,8 +10,8 @@ use super::lane::Lane;
 use super::machine::Sfu;
 use super::room::{Room, Stream};
 use super::session::Role;
-use super::types::{Event, Source};
-use crate::agent::{Lane as LaneId, RemoteStream, StreamKey};
+use super::types::{Event, Incoming, Source};
+use crate::agent::{Lane as LaneId, StreamKey};
 use crate::media::clock::ViewClock;
 use crate::peer::viewer::Attached;
 
@@ -44,8 +44,8 @@ impl Sfu {
         }
     }
 
-    pub(super) fn remote_up(&mut self, now: Instant, remote: RemoteStream) {
-        let source = Source::Remote(remote.link, remote.alias);
+    pub(super) fn incoming_up(&mut self, now: Instant, remote: Incoming) {
+        let source = Source::Remote(remote.hop, remote.alias);
         let known = self.rooms.get_mut(&remote.key.room).and_then(|r| r.streams.get_mut(&remote.key.stream));
         if let Some(known) = known
             && known.key == remote.key
@@ -54,9 +54,9 @@ impl Sfu {
             // The same publish by another way: rings and viewers stay, the indices go on.
             known.source = source;
             let lanes = known.lanes.clone();
-            self.by_link.retain(|_, lane| !lanes.iter().any(|(_, at)| at == lane));
+            self.by_hop.retain(|_, lane| !lanes.iter().any(|(_, at)| at == lane));
             for (id, at) in lanes {
-                self.by_link.insert((remote.link, remote.alias, id), at);
+                self.by_hop.insert((remote.hop, remote.alias, id), at);
                 if let Some(lane) = self.lanes.get_mut(at) {
                     lane.source = source;
                 }
@@ -84,8 +84,8 @@ impl Sfu {
             let lane = Lane::new(key.clone(), id, track.kind, track.codecs.clone(), stream.source);
             let at = self.lanes.insert(lane);
             stream.lanes.push((id, at));
-            if let Source::Remote(link, alias) = stream.source {
-                self.by_link.insert((link, alias, id), at);
+            if let Source::Remote(hop, alias) = stream.source {
+                self.by_hop.insert((hop, alias, id), at);
             }
         }
         let live = stream.live;
@@ -99,8 +99,8 @@ impl Sfu {
     fn clear_stream(&mut self, room: &RoomId, stream: &StreamId) {
         let Some(old) = self.rooms.get_mut(room).and_then(|r| r.streams.remove(stream)) else { return };
         for (id, at) in old.lanes {
-            if let Source::Remote(link, alias) = old.source {
-                self.by_link.remove(&(link, alias, id));
+            if let Source::Remote(hop, alias) = old.source {
+                self.by_hop.remove(&(hop, alias, id));
             }
             let Some(lane) = self.lanes.remove(at) else { continue };
             self.dirty.retain(|d| *d != at);

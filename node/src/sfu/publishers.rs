@@ -1,5 +1,6 @@
 //! What comes from publishers.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use str0m::media::KeyframeRequestKind;
@@ -32,8 +33,9 @@ impl Sfu {
         if let Some(stream) = stream.filter(|s| s.key == key) {
             stream.live = true;
         }
+        // The stream is told of before anybody's interest in it.
+        self.events.push_back(Event::Live(key.clone(), tracks));
         self.choose_programs(now, &key.room);
-        self.events.push_back(Event::Live(key, tracks));
     }
 
     fn publisher_packet(&mut self, now: Instant, at: usize, rtp: str0m::rtp::RtpPacket) {
@@ -50,7 +52,7 @@ impl Sfu {
         };
         let lane = placed.as_ref().and_then(|(key, incoming)| self.lane_of(key, (incoming.track, 0)));
         match (lane, placed) {
-            (Some(lane), Some((_, incoming))) => self.push(now, lane, incoming.packet),
+            (Some(lane), Some((_, incoming))) => self.push(now, lane, Arc::new(incoming.packet)),
             _ => self.counters.unplaced_packets = self.counters.unplaced_packets.saturating_add(1),
         }
     }

@@ -39,6 +39,8 @@ pub(super) enum Role {
 /// When which session wants to be polled; entries that are out of date are skipped.
 #[derive(Default)]
 pub(super) struct Timers {
+    /// When which lane's keyframe gate wants to be looked at.
+    pub gates: BinaryHeap<Reverse<(Instant, usize)>>,
     pub heap: BinaryHeap<Reverse<(Instant, usize, u64)>>,
     pub serial: u64,
 }

@@ -385,7 +385,8 @@ impl Sfu {
     /// When [`Sfu::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let sessions = self.timers.heap.peek().map(|Reverse((due, ..))| *due);
-        [sessions, self.lanes_due()].into_iter().flatten().min()
+        let gates = self.timers.gates.peek().map(|Reverse((due, _))| *due);
+        [sessions, gates].into_iter().flatten().min()
     }
 
     /// Lets time pass.
@@ -412,7 +413,7 @@ impl Sfu {
             self.viewer_tick(now, at);
             self.poll(now, at);
         }
-        self.lanes_timeout(now);
+        self.gates_timeout(now);
     }
 }
 

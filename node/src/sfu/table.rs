@@ -48,11 +48,6 @@ impl<T> Table<T> {
     }
 
     /// All values with their indices.
-    pub fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
-        self.slots.iter().enumerate().filter_map(|(at, slot)| slot.as_ref().map(|value| (at, value)))
-    }
-
-    /// All values with their indices.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut T)> {
         self.slots.iter_mut().enumerate().filter_map(|(at, slot)| slot.as_mut().map(|value| (at, value)))
     }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freshet_cluster::room::EndReason;
+use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Identity, RoomId, SessionId, StreamId};
 use freshet_relay_proto::track::{MediaKind, TrackInfo};
 
-use crate::agent::{Lane as LaneId, Link, StreamKey};
+use crate::agent::{Lane as LaneId, Link, RemoteStream, StreamKey};
 use crate::media::clock::{Skew, Wall};
 use crate::media::packet::Packet;
 use crate::peer::negotiate::Common;
@@ -30,11 +31,42 @@ pub struct Config {
     pub wall: Wall,
 }
 
-/// What the shell gives to links.
+/// Where packets come from, or go to, beside this shard's own clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Hop {
+    /// A link to another node.
+    Link(Link),
+    /// Another shard of this node.
+    Shard(u16),
+}
+
+/// A stream whose packets come by a hop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incoming {
+    /// Which publish of which stream.
+    pub key: StreamKey,
+    /// When it was claimed.
+    pub started_at: UnixMillis,
+    /// Its tracks.
+    pub tracks: Vec<TrackInfo>,
+    /// Where its packets come from.
+    pub hop: Hop,
+    /// Its alias there.
+    pub alias: u32,
+}
+
+impl From<RemoteStream> for Incoming {
+    fn from(remote: RemoteStream) -> Self {
+        let RemoteStream { key, started_at, tracks, link, alias, .. } = remote;
+        Self { key, started_at, tracks, hop: Hop::Link(link), alias }
+    }
+}
+
+/// What the shell gives to links and to other shards.
 #[derive(Debug)]
-pub struct LinkPacket {
+pub struct HopPacket {
     /// To whom.
-    pub link: Link,
+    pub hop: Hop,
     /// The stream's alias there.
     pub alias: u32,
     /// Track and layer.
@@ -96,5 +128,5 @@ pub struct Ask {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     Local(usize),
-    Remote(Link, u32),
+    Remote(Hop, u32),
 }

@@ -6,8 +6,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::crossing::Crossings;
 use super::order::{Counted, Order, Tell};
-use super::turn;
+use super::turn::{Around, Turn};
 use crate::quic::MediaIn;
 use crate::sfu;
 use crate::socket::{Socket, SocketOptions};
@@ -15,11 +16,16 @@ use crate::socket::{Socket, SocketOptions};
 /// Orders that wait for a shard; senders wait when it is full (joins are slowed, media is not).
 const ORDERS: usize = 1_024;
 
+/// Packets a second that a session counts for beside what it is sent: about those of 2 Mbit/s and sound.
+const OF_A_SESSION: u64 = 270;
+
 /// Talks to a shard.
 #[derive(Clone)]
 pub struct ShardHandle {
     orders: mpsc::Sender<Order>,
     sessions: Arc<AtomicU32>,
+    /// Sessions that are being made.
+    coming: Arc<AtomicU32>,
     latest: Arc<RwLock<Counted>>,
     candidates: Vec<SocketAddr>,
 }
@@ -37,9 +43,20 @@ impl ShardHandle {
         self.order(Order::Tell(tell)).await;
     }
 
-    /// Sessions on it.
-    pub fn sessions(&self) -> u32 {
-        self.sessions.load(Ordering::Relaxed)
+    /// What it has to do, in packets a second: those that it sent lately, and a share for each session, whose media
+    /// may only begin.
+    pub fn load(&self) -> u64 {
+        let sessions =
+            self.sessions.load(Ordering::Relaxed).saturating_add(self.coming.load(Ordering::Relaxed));
+        let lately = self.latest.read().unwrap_or_else(PoisonError::into_inner).packets_per_second;
+        lately.saturating_add(u64::from(sessions).saturating_mul(OF_A_SESSION))
+    }
+
+    /// Counts a session that is being made, until what is returned is dropped: joins that come together spread.
+    #[must_use]
+    pub fn coming(&self) -> Coming {
+        self.coming.fetch_add(1, Ordering::Relaxed);
+        Coming(self.coming.clone())
     }
 
     /// What its answers advertise.
@@ -60,10 +77,21 @@ impl ShardHandle {
     }
 }
 
+/// A session that is being made.
+pub struct Coming(Arc<AtomicU32>);
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// What a shard works with.
 pub struct Parts {
     /// Which shard this is.
     pub shard: u16,
+    /// How many there are.
+    pub of: u16,
     /// What its socket binds to; port 0 takes any.
     pub bind: SocketAddr,
     /// Addresses that its candidates advertise.
@@ -74,8 +102,10 @@ pub struct Parts {
     pub seed: [u8; 32],
     /// Packets of links.
     pub media: mpsc::Receiver<MediaIn>,
-    /// Where its events go.
-    pub events: mpsc::Sender<sfu::Event>,
+    /// Where its events go, with its number.
+    pub events: mpsc::Sender<(u16, sfu::Event)>,
+    /// What crosses between the shards of this node.
+    pub crossings: Crossings,
 }
 
 /// Starts a shard's thread and returns when its socket is bound. It ends when its handle is dropped.
@@ -86,8 +116,15 @@ pub async fn spawn(parts: Parts) -> std::io::Result<ShardHandle> {
     let (bound, is_bound) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let name = format!("shard-{}", parts.shard);
-    let (count, told) = (sessions.clone(), latest.clone());
+    let around = Around {
+        shard: parts.shard,
+        events: parts.events,
+        sessions: sessions.clone(),
+        latest: latest.clone(),
+        crossings: parts.crossings,
+    };
     std::thread::Builder::new().name(name).spawn(move || {
+        pin(parts.shard, parts.of);
         runtime.block_on(async move {
             let socket = match Socket::bind(parts.bind, &SocketOptions::default()) {
                 Ok(socket) => socket,
@@ -101,9 +138,32 @@ pub async fn spawn(parts: Parts) -> std::io::Result<ShardHandle> {
                 parts.advertise.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
             let _ = bound.send(Ok(candidates.clone()));
             let machine = sfu::Sfu::new((parts.config)(candidates), parts.seed);
-            turn::Turn::new(machine, socket, parts.events, count, told).run(inbox, parts.media).await;
+            Turn::new(machine, socket, around).run(inbox, parts.media).await;
         });
     })?;
     let candidates = is_bound.await.map_err(std::io::Error::other)??;
-    Ok(ShardHandle { orders, sessions, latest, candidates })
+    Ok(ShardHandle { orders, sessions, coming: Arc::default(), latest, candidates })
 }
+
+/// Gives a shard a core of its own where there is one for each. A single shard is left to the scheduler: other nodes
+/// may share the machine.
+#[cfg(target_os = "linux")]
+fn pin(shard: u16, of: u16) {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+    let Ok(allowed) = sched_getaffinity(None) else { return };
+    let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect();
+    if of < 2 || usize::from(of) > cores.len() {
+        return;
+    }
+    let Some(core) = cores.get(usize::from(shard)) else { return };
+    let mut own = CpuSet::new();
+    own.set(*core);
+    match sched_setaffinity(None, &own) {
+        Ok(()) => tracing::info!(shard, core, "shard pinned"),
+        Err(error) => tracing::info!(shard, %error, "shard not pinned"),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn pin(_shard: u16, _of: u16) {}

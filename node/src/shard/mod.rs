@@ -2,12 +2,16 @@
 //!
 //! Each turn takes what has come (datagrams, packets of links, orders, time), then flushes once: so packets that
 //! arrive together leave together, and a train is as long as the burst was. Socket buffers that are full make the
-//! rest wait in order; nothing is lost silently.
+//! rest wait in order; nothing is lost silently. Shards share nothing on a packet's way but bounded queues.
 
+mod crossing;
 mod handle;
+mod intake;
 mod order;
 mod turn;
 mod wire;
 
+pub use crossing::Crossings;
 pub use handle::{Parts, ShardHandle, spawn};
+pub use intake::{Intake, Routes};
 pub use order::{Counted, Order, Tell};

@@ -5,10 +5,10 @@ use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Identity, SessionId};
 use tokio::sync::oneshot;
 
-use crate::agent::{Lane, Link, RemoteStream, StreamKey};
+use crate::agent::{Lane, Link, StreamKey};
 use crate::quic::MediaOut;
 use crate::service::{CreateError, Fragment, IfMatch, Patched, SessionError, SessionInfo};
-use crate::sfu::{Ask, Counters};
+use crate::sfu::{Ask, Counters, Hop, Incoming};
 
 /// What a shard is told by the rest of the node.
 pub enum Order {
@@ -33,13 +33,13 @@ pub enum Order {
     EndBy(SessionId, Option<Identity>, oneshot::Sender<Result<(), SessionError>>),
     /// End all sessions and say when their clients have been told.
     EndAll(EndReason, oneshot::Sender<()>),
-    /// Something that every shard is told.
+    /// Something that is so.
     Tell(Tell),
     /// What the shard has counted and what it keeps.
     Count(oneshot::Sender<Counted>),
 }
 
-/// What every shard is told; the one that it concerns acts on it.
+/// What is told to the shard that it concerns, or to every shard.
 #[derive(Clone)]
 pub enum Tell {
     /// End a session.
@@ -53,33 +53,33 @@ pub enum Tell {
         /// When.
         started_at: UnixMillis,
     },
-    /// A stream comes by a link.
-    RemoteUp(RemoteStream),
-    /// A stream by a link has ended.
-    RemoteDown(StreamKey),
-    /// Send a lane to a link.
+    /// A stream comes by a hop.
+    Up(Incoming),
+    /// A stream by a hop has ended.
+    Down(StreamKey),
+    /// Send a lane to a hop.
     Forward {
         /// The stream.
         key: StreamKey,
         /// Track and layer.
         lane: Lane,
-        /// The link.
-        link: Link,
+        /// The link or shard.
+        hop: Hop,
         /// The stream's alias there.
         alias: u32,
         /// First index wanted.
         from: Option<u64>,
     },
-    /// Stop sending a lane to a link.
+    /// Stop sending a lane to a hop.
     Unforward {
         /// The stream.
         key: StreamKey,
         /// Track and layer.
         lane: Lane,
-        /// The link.
-        link: Link,
+        /// The link or shard.
+        hop: Hop,
     },
-    /// A link wants a keyframe.
+    /// Somebody behind a hop wants a keyframe.
     Keyframe(StreamKey, Lane),
     /// A link is up: this is how packets go to it.
     LinkUp(Link, MediaOut),
@@ -92,8 +92,12 @@ pub enum Tell {
 pub struct Counted {
     /// Totals.
     pub counters: Counters,
+    /// Packets sent to viewers lately, in a second.
+    pub packets_per_second: u64,
     /// Sessions, lanes, streams, viewers.
     pub kept: (usize, usize, usize, usize),
     /// Datagrams dropped because the socket stayed full.
     pub socket_dropped: u64,
+    /// Packets of other shards lost because this one did not keep up.
+    pub crossings_dropped: u64,
 }

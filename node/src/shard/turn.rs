@@ -1,5 +1,6 @@
 //! One turn after the other: take what came, let the machine decide, flush.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -7,12 +8,13 @@ use std::time::{Duration, Instant};
 use freshet_cluster::room::EndReason;
 use tokio::sync::{mpsc, oneshot};
 
+use super::crossing::{Crossing, Crossings, Inlet};
 use super::order::{Counted, Order, Tell};
 use super::wire;
 use crate::agent::Link;
 use crate::forward::train::{TrainLimits, Trains};
 use crate::quic::{MediaIn, MediaOut};
-use crate::sfu::{self, Sfu};
+use crate::sfu::{self, Hop, HopPacket, Sfu};
 use crate::socket::{RecvBatch, SendBatch, Socket, Stop};
 
 /// Batches of datagrams taken in one turn: more would keep what is in from going out.
@@ -28,48 +30,70 @@ const BUSY_PAUSE: Duration = Duration::from_micros(100);
 /// How often the exporter is told what has been counted.
 const TELL: Duration = Duration::from_millis(250);
 
+/// What a shard's thread shares with the rest of the node.
+pub(super) struct Around {
+    pub shard: u16,
+    pub events: mpsc::Sender<(u16, sfu::Event)>,
+    pub sessions: Arc<AtomicU32>,
+    pub latest: Arc<RwLock<Counted>>,
+    pub crossings: Crossings,
+}
+
 pub(super) struct Turn {
     machine: Sfu,
     socket: Socket,
-    events: mpsc::Sender<sfu::Event>,
+    events: mpsc::Sender<(u16, sfu::Event)>,
     sessions: Arc<AtomicU32>,
+    shard: u16,
     links: Vec<(Link, MediaOut)>,
+    crossings: Crossings,
+    /// What crosses to each shard at the end of this turn.
+    leaving: Vec<Vec<Crossing>>,
+    arriving: VecDeque<Crossing>,
     trains: Trains,
     batch: SendBatch,
     dropped: u64,
     latest: Arc<RwLock<Counted>>,
     told: Instant,
+    /// Packets sent to viewers in a second, as of `told`, and all of them until then.
+    rate: u64,
+    sent_before: u64,
 }
 
 impl Turn {
-    pub fn new(
-        machine: Sfu,
-        socket: Socket,
-        events: mpsc::Sender<sfu::Event>,
-        sessions: Arc<AtomicU32>,
-        latest: Arc<RwLock<Counted>>,
-    ) -> Self {
+    pub fn new(machine: Sfu, socket: Socket, around: Around) -> Self {
+        let Around { shard, events, sessions, latest, crossings } = around;
         Self {
             machine,
             socket,
             events,
             sessions,
+            shard,
             links: Vec::new(),
+            leaving: (0..crossings.len()).map(|_| Vec::new()).collect(),
+            crossings,
+            arriving: VecDeque::new(),
             trains: Trains::new(TrainLimits::default()),
             batch: SendBatch::default(),
             dropped: 0,
             latest,
             told: Instant::now(),
+            rate: 0,
+            sent_before: 0,
         }
     }
 
     fn counted(&self) -> Counted {
         let counters = self.machine.counters().clone();
-        Counted { counters, kept: self.machine.kept(), socket_dropped: self.dropped }
+        let crossings_dropped = self.crossings.inlet(self.shard).dropped();
+        let kept = self.machine.kept();
+        let packets_per_second = self.rate;
+        Counted { counters, packets_per_second, kept, socket_dropped: self.dropped, crossings_dropped }
     }
 
     pub async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut media: mpsc::Receiver<MediaIn>) {
         let mut received = RecvBatch::new(&self.socket);
+        let inlet = self.crossings.inlet(self.shard);
         loop {
             let now = Instant::now();
             let due =
@@ -85,6 +109,7 @@ impl Turn {
                         self.more_link_packets(&mut media);
                     }
                 }
+                () = inlet.filled() => self.arrive(&inlet),
                 order = orders.recv() => match order {
                     Some(order) => self.order(order),
                     None => return,
@@ -124,7 +149,37 @@ impl Turn {
         let (alias, lane, link) =
             (packet.header.alias, (packet.header.track, packet.header.layer), packet.link);
         let packet = wire::packet(packet);
-        self.machine.handle_link_packet(Instant::now(), Link(link.0), alias, lane, packet);
+        self.machine.handle_hop_packet(Instant::now(), Hop::Link(Link(link.0)), alias, lane, packet);
+    }
+
+    /// Takes what other shards have sent.
+    fn arrive(&mut self, inlet: &Inlet) {
+        inlet.take(&mut self.arriving);
+        let now = Instant::now();
+        for Crossing { from, alias, lane, packet } in self.arriving.drain(..) {
+            self.machine.handle_hop_packet(now, Hop::Shard(from), alias, lane, packet);
+        }
+    }
+
+    /// Hands packets to links, and to other shards in one batch each.
+    fn leave(&mut self) {
+        for packet in self.machine.drain_hop_packets() {
+            match packet.hop {
+                Hop::Link(link) => {
+                    let to = self.links.iter().find(|(known, _)| *known == link);
+                    if let Some((_, media)) = to {
+                        wire::send(media, &packet);
+                    }
+                }
+                Hop::Shard(to) => {
+                    let HopPacket { alias, lane, packet, .. } = packet;
+                    if let Some(leaving) = self.leaving.get_mut(usize::from(to)) {
+                        leaving.push(Crossing { from: self.shard, alias, lane, packet });
+                    }
+                }
+            }
+        }
+        self.crossings.put(&mut self.leaving);
     }
 
     /// Lets time pass, flushes, and hands out what the machine wants handed out.
@@ -155,22 +210,22 @@ impl Turn {
         if sent.stop == Some(Stop::Busy) {
             tokio::time::sleep(BUSY_PAUSE).await;
         }
-        for packet in machine.drain_link_packets() {
-            let to = self.links.iter().find(|(link, _)| *link == packet.link);
-            if let Some((_, media)) = to {
-                wire::send(media, &packet);
-            }
-        }
-        self.sessions.store(u32::try_from(machine.kept().0).unwrap_or(u32::MAX), Ordering::Relaxed);
-        if now.saturating_duration_since(self.told) >= TELL {
+        self.leave();
+        self.sessions.store(u32::try_from(self.machine.kept().0).unwrap_or(u32::MAX), Ordering::Relaxed);
+        let since = now.saturating_duration_since(self.told);
+        if since >= TELL {
             self.told = now;
+            let sent = self.machine.counters().egress_packets;
+            let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX).max(1);
+            self.rate = sent.saturating_sub(self.sent_before).saturating_mul(1_000) / millis;
+            self.sent_before = sent;
             *self.latest.write().unwrap_or_else(PoisonError::into_inner) = self.counted();
         }
         // Events wait in the machine while the node's task is busy; they are as many as sessions at most.
         while let Some(event) = self.machine.poll_event() {
-            match self.events.try_send(event) {
+            match self.events.try_send((self.shard, event)) {
                 Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(event)) => {
+                Err(mpsc::error::TrySendError::Full((_, event))) => {
                     self.machine.unpoll_event(event);
                     break;
                 }
@@ -217,12 +272,12 @@ impl Turn {
             Tell::Claimed { session, key, started_at } => {
                 machine.handle_claimed(now, session, key, started_at);
             }
-            Tell::RemoteUp(stream) => machine.handle_remote_up(now, stream),
-            Tell::RemoteDown(key) => machine.handle_remote_down(now, &key),
-            Tell::Forward { key, lane, link, alias, from } => {
-                machine.handle_forward(now, &key, lane, link, alias, from);
+            Tell::Up(stream) => machine.handle_incoming_up(now, stream),
+            Tell::Down(key) => machine.handle_incoming_down(now, &key),
+            Tell::Forward { key, lane, hop, alias, from } => {
+                machine.handle_forward(now, &key, lane, hop, alias, from);
             }
-            Tell::Unforward { key, lane, link } => machine.handle_unforward(&key, lane, link),
+            Tell::Unforward { key, lane, hop } => machine.handle_unforward(&key, lane, hop),
             Tell::Keyframe(key, lane) => machine.handle_keyframe_request(now, &key, lane),
             Tell::LinkUp(link, media) => self.links.push((link, media)),
             Tell::LinkDown(link) => {

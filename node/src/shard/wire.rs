@@ -1,16 +1,18 @@
 //! Packets as links carry them, and back.
 
+use std::sync::Arc;
+
 use freshet_relay_proto::header::{Extensions as Carried, MediaHeader};
 
 use crate::media::packet::{CaptureMicros, Extensions, Packet};
 use crate::quic::{MediaIn, MediaOut};
-use crate::sfu::LinkPacket;
+use crate::sfu::HopPacket;
 
 /// A packet that came by a link.
-pub(super) fn packet(media: MediaIn) -> Packet {
+pub(super) fn packet(media: MediaIn) -> Arc<Packet> {
     let MediaHeader { index, timestamp, marker, keyframe, codec, capture, exts, .. } = media.header;
     let Carried { audio_level, orientation, playout_delay } = exts;
-    Packet {
+    Arc::new(Packet {
         index,
         timestamp,
         marker,
@@ -20,11 +22,11 @@ pub(super) fn packet(media: MediaIn) -> Packet {
         arrived: media.arrived,
         exts: Extensions { audio_level, orientation, playout_delay },
         payload: media.payload,
-    }
+    })
 }
 
 /// Puts a packet into a link's queue. A queue that is full drops it and counts.
-pub(super) fn send(media: &MediaOut, out: &LinkPacket) {
+pub(super) fn send(media: &MediaOut, out: &HopPacket) {
     let (track, layer) = out.lane;
     let Packet { index, timestamp, marker, keyframe, codec, capture, exts, payload, .. } = &*out.packet;
     let Extensions { audio_level, orientation, playout_delay } = *exts;

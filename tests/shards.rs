@@ -1,0 +1,173 @@
+//! Nodes with more shards than cores: sessions spread over them, each track crosses once to each shard that wants it,
+//! and every viewer has every packet in order.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use freshet_cluster::bus::memory::MemoryBus;
+use freshet_cluster::store::memory::MemoryStore;
+use freshet_cluster::testing::free_ports;
+use freshet_cluster::unit::Bitrate;
+use freshet_edge::Guard;
+use freshet_edge::ice::IceServers;
+use freshet_loadtest::client::{Publisher, PublisherConfig, Viewer, ViewerConfig};
+use freshet_loadtest::media::Kind;
+use freshet_node::{Node, NodeConfig};
+use support::{Process, eventually, metric, request};
+
+const SHARDS: u16 = 4;
+
+async fn publish(base: &str, room: &str) -> Publisher {
+    let mut config = PublisherConfig::new(format!("{base}/whip/{room}"));
+    config.video.as_mut().unwrap().bitrate = Bitrate::from_kbps(600);
+    Publisher::connect(config).await.expect("the publisher joins")
+}
+
+async fn join(base: &str, room: &str, count: usize) -> Vec<Viewer> {
+    let mut viewers = Vec::new();
+    for _ in 0..count {
+        let mut config = ViewerConfig::new(format!("{base}/whep/{room}"));
+        config.retry_for = Duration::from_secs(15);
+        viewers.push(Viewer::connect(config).await.expect("a viewer joins"));
+    }
+    for viewer in &viewers {
+        assert!(viewer.wait_for_media(Duration::from_secs(10)).await, "media comes");
+    }
+    viewers
+}
+
+/// The shard that serves a viewer: its ICE user name, which is its ETag, begins with it.
+fn shard(viewer: &Viewer) -> u16 {
+    let etag = viewer.negotiated().etag.as_deref().unwrap();
+    u16::from_str_radix(&etag.trim_matches('"')[..3], 16).unwrap()
+}
+
+/// Every viewer has every packet since its first keyframe up to the last one that was sent, in order.
+async fn all_complete(publisher: Publisher, viewers: Vec<Viewer>) {
+    publisher.pause();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let sent = publisher.stats();
+    for viewer in viewers {
+        let report = viewer.close().await;
+        for kind in [Kind::Video, Kind::Audio] {
+            let track = report.track(kind).unwrap();
+            assert_eq!(track.missing_after_keyframe, 0, "{kind:?}: {track:?}");
+            assert_eq!(track.last_index, sent.track(kind).last_index, "{kind:?}: to the last packet");
+            assert_eq!(track.lost_before_recovery, track.recovered_by_rtx, "{kind:?}: {track:?}");
+            assert_eq!(track.out_of_order_after_recovery, 0, "{kind:?}: {track:?}");
+            assert_eq!(track.payload_mismatch + track.unstamped + track.rejected, 0, "{kind:?}: {track:?}");
+            assert!(track.received > 100, "{kind:?}: {track:?}");
+        }
+    }
+    publisher.stop().await.unwrap();
+}
+
+fn config() -> NodeConfig {
+    let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let any = SocketAddr::new(local, 0);
+    NodeConfig {
+        id: "shards".parse().unwrap(),
+        region: String::new(),
+        zone: String::new(),
+        udp: any,
+        shards: SHARDS,
+        advertise: vec![local],
+        relay: any,
+        relay_advertise: None,
+        listen: any,
+        http_advertise: None,
+        guard: Guard::open(),
+        cluster_secret: None,
+        public_url: None,
+        ice: IceServers { plain: Vec::new(), turn: None },
+        max_sessions: 100,
+        max_egress: Bitrate::from_kbps(1_000_000),
+        report_skew_us: 0,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_track_crosses_once_to_each_shard_and_every_viewer_is_complete() {
+    let node = Node::start(config(), Arc::new(MemoryStore::new()), Arc::new(MemoryBus::new())).await.unwrap();
+    let base = format!("http://{}", node.http_addr());
+    let publisher = publish(&base, "show").await;
+    eventually(Duration::from_secs(10), "the stream is live", || async {
+        let streams = metric(&base, "freshet_node_streams").await?;
+        (streams >= f64::from(SHARDS)).then_some(())
+    })
+    .await;
+    let viewers = join(&base, "show", 24).await;
+    let shards: BTreeSet<u16> = viewers.iter().map(shard).collect();
+    assert_eq!(shards.len(), usize::from(SHARDS), "sessions are on every shard");
+
+    let before = counts(&base).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let after = counts(&base).await;
+    let [ingress, crossed, egress] = [0, 1, 2].map(|n| after[n] - before[n]);
+    println!("{ingress} packets came in, {crossed} crossed, {egress} went out");
+    assert!(ingress > 300.0, "{ingress} packets came in");
+    // The publisher's shard keeps them, each of the others gets them once. The figures of the shards are up to a
+    // quarter of a second apart.
+    let crossings = crossed / ingress;
+    assert!((2.5..3.5).contains(&crossings), "{crossings} copies between shards");
+    let copies = egress / ingress;
+    assert!((20.0..28.0).contains(&copies), "{copies} copies to viewers");
+
+    all_complete(publisher, viewers).await;
+    eventually(Duration::from_secs(10), "nothing is left", || async {
+        let mut left = 0.0;
+        for name in ["sessions", "lanes", "streams", "viewers", "reserved_sessions"] {
+            left += metric(&base, &format!("freshet_node_{name}")).await?;
+        }
+        (left == 0.0).then_some(())
+    })
+    .await;
+    assert_eq!(metric(&base, "freshet_node_crossings_dropped").await, Some(0.0));
+    node.stop().await;
+}
+
+async fn counts(base: &str) -> [f64; 3] {
+    let mut counts = [0.0; 3];
+    for (count, name) in counts.iter_mut().zip(["ingress", "crossed", "egress"]) {
+        *count = metric(base, &format!("freshet_node_{name}_packets_total")).await.unwrap();
+    }
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn viewers_on_the_shards_of_another_node_are_complete() {
+    let dir = tempfile::tempdir().unwrap();
+    let [port] = free_ports::<1>();
+    let base = format!("http://127.0.0.1:{port}");
+    // Twelve sessions a node: the publisher's node has no room for all viewers.
+    let args = ["dev", "--nodes", "2", "--shards", "4", "--max-sessions", "12", "--listen"];
+    let args: Vec<String> =
+        args.into_iter().map(str::to_owned).chain([format!("127.0.0.1:{port}")]).collect();
+    let mut dev = Process::start(dir.path(), "shards", "dev", &args, &[]);
+    eventually(Duration::from_secs(20), "dev is ready", || async {
+        let answer = request("GET", &format!("{base}/v1/nodes"), None, &[], "").await?;
+        let alive = answer.json()["nodes"].as_array()?.iter().filter(|n| n["state"] == "alive").count();
+        (alive == 2).then_some(())
+    })
+    .await;
+    let publisher = publish(&base, "show").await;
+    let viewers = join(&base, "show", 20).await;
+    let nodes: BTreeSet<&str> = viewers.iter().map(|v| support::served_by(v.resource().url())).collect();
+    assert_eq!(nodes.len(), 2, "viewers are on both nodes");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    all_complete(publisher, viewers).await;
+    dev.signal("-TERM");
+    assert_eq!(dev.wait(Duration::from_secs(8)), Some(0), "{}", dev.tail());
+}
