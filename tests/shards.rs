@@ -83,6 +83,8 @@ fn config() -> NodeConfig {
         zone: String::new(),
         udp: any,
         shards: SHARDS,
+        batch: Duration::from_millis(5),
+        viewer_cap: None,
         advertise: vec![local],
         relay: any,
         relay_advertise: None,

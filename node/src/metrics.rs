@@ -16,7 +16,7 @@ use crate::shard::{Counted, ShardHandle};
 /// Name, help text and where it stands.
 type Of<T> = (&'static str, &'static str, fn(&T) -> u64);
 
-const COUNTERS: [Of<Counters>; 18] = [
+const COUNTERS: [Of<Counters>; 20] = [
     ("ingress_packets_total", "Packets of publishers and links that went into a ring", |c| c.ingress_packets),
     ("ingress_payload_bytes_total", "Payload bytes that went into a ring", |c| c.ingress_bytes),
     ("crossed_packets_total", "Packets that went from one shard to another", |c| c.crossed_packets),
@@ -25,6 +25,12 @@ const COUNTERS: [Of<Counters>; 18] = [
     ("rtx_packets_total", "Packets sent again on request", |c| c.rtx_packets),
     ("rtx_missed_total", "Requested packets that the ring did not have any more", |c| c.rtx_missed),
     ("rtx_suppressed_total", "Requests repeated too soon, not answered again", |c| c.rtx_suppressed),
+    ("lagging_packets_total", "Packets sent to viewers more than 50 ms after they came", |c| {
+        c.lagging_packets
+    }),
+    ("overrun_packets_total", "Packets that fell out of a ring before a viewer could be sent them", |c| {
+        c.overrun_packets
+    }),
     ("keyframe_requests_total", "Keyframes asked of publishers and links", |c| c.keyframe_requests),
     ("keyframe_wishes_total", "Keyframes that viewers asked for", |c| c.keyframe_wishes),
     ("duplicate_packets_total", "Packets that were in the ring already", |c| c.duplicate_packets),

@@ -60,6 +60,10 @@ pub struct NodeConfig {
     pub udp: SocketAddr,
     /// Media: how many shards, 1 or more.
     pub shards: u16,
+    /// Media: packets wait so long for others of their frame before they go to viewers, 0 to 10 ms.
+    pub batch: Duration,
+    /// Media: bits a second that one viewer is sent at most; none without a cap.
+    pub viewer_cap: Option<Bitrate>,
     /// Media: addresses that candidates advertise.
     pub advertise: Vec<IpAddr>,
     /// Relay and its trust.
@@ -330,6 +334,7 @@ async fn start_shards(
     let skew = Skew(config.report_skew_us);
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let wall = Wall::new(Instant::now(), unix);
+    let (batch, viewer_cap) = (config.batch, config.viewer_cap);
     let crossings = Crossings::new(config.shards.max(1));
     let mut shards = Vec::with_capacity(media.len());
     for (shard, media) in (0..u16::MAX).zip(media) {
@@ -338,6 +343,8 @@ async fn start_shards(
             shard,
             common: Common { cert, candidates, provider: crypto::provider(), take_keys: crypto::take_keys },
             silence: SILENCE,
+            batch,
+            viewer_cap,
             fresh_keyframe: FRESH_KEYFRAME,
             report_skew: skew,
             wall,

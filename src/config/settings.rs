@@ -217,6 +217,21 @@ pub const SETTINGS: &[Setting] = &[
         "Media threads, each with a UDP port of its own; auto: one for each core but one",
     )
     .defaults("1", "auto", "1"),
+    one(
+        "batch",
+        "TIME",
+        MEDIA,
+        MEDIA_HEADING,
+        "Packets wait so long for the rest of their frame before they go to viewers, 0 to 10ms; sound waits no longer",
+    )
+    .default_all("5ms"),
+    one(
+        "viewer-cap",
+        "BITRATE",
+        MEDIA,
+        MEDIA_HEADING,
+        "Bits per second that one viewer is sent at most, as in 8M. Default: no cap",
+    ),
     one("max-sessions", "N", MEDIA, MEDIA_HEADING, "Sessions that a node takes before it refuses more")
         .default_all("2000"),
     one("max-egress", "BITRATE", MEDIA, MEDIA_HEADING, "Bits per second that a node may send, as in 4G or 800M")

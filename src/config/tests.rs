@@ -161,6 +161,8 @@ fn wrong_values_are_told_with_their_place_and_a_way_out() {
         ("shards", "many", "auto"),
         ("max-sessions", "0", "from 1 on"),
         ("max-egress", "fast", "bit rate"),
+        ("batch", "11ms", "0 to 10ms"),
+        ("viewer-cap", "much", "bit rate"),
         ("drain-timeout", "60", "10s"),
         ("room-linger", "soon", "10s"),
         ("log", "xml", "text or json"),

@@ -68,6 +68,10 @@ pub struct Media {
     pub ips: Vec<IpAddr>,
     /// Media threads.
     pub shards: u16,
+    /// Packets wait so long for others of their frame before they go to viewers.
+    pub batch: Duration,
+    /// Bits per second that one viewer is sent at most.
+    pub viewer_cap: Option<Bitrate>,
     /// Sessions before it refuses.
     pub max_sessions: u32,
     /// Bits per second before it refuses.
@@ -275,11 +279,21 @@ fn media(reader: &Reader<'_>, listen: SocketAddr) -> Result<Media, ConfigError> 
         udp_port,
         ips,
         shards,
+        batch: reader.need_with("batch", batch, "write a time from 0 to 10ms")?,
+        viewer_cap: reader.parse_with("viewer-cap", value::bitrate)?,
         max_sessions: reader.need_with("max-sessions", sessions, count)?,
         max_egress: reader.need_with("max-egress", value::bitrate, "write a bit rate")?,
         region: reader.parse_with("region", label)?.unwrap_or_default(),
         zone: reader.parse_with("zone", label)?.unwrap_or_default(),
     })
+}
+
+/// Longer would be seen in the delay, and saves little more.
+const BATCH_MAX: Duration = Duration::from_millis(10);
+
+fn batch(text: &str) -> Result<Duration, String> {
+    let time = value::duration(text)?;
+    if time <= BATCH_MAX { Ok(time) } else { Err("write a time from 0 to 10ms".to_owned()) }
 }
 
 /// Most shards of a node: more than any machine's cores that one node is given.

@@ -63,6 +63,8 @@ pub async fn start(settings: DevSettings) -> anyhow::Result<Running> {
             zone: media.zone,
             udp: SocketAddr::new(node::bind_to(&media.ips), media.udp_port),
             shards: media.shards,
+            batch: media.batch,
+            viewer_cap: media.viewer_cap,
             advertise: media.ips,
             relay: any,
             relay_advertise: None,

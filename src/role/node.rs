@@ -37,6 +37,8 @@ pub fn config(settings: NodeSettings) -> NodeConfig {
         zone: media.zone,
         udp: SocketAddr::new(bind_to(&media.ips), media.udp_port),
         shards: media.shards,
+        batch: media.batch,
+        viewer_cap: media.viewer_cap,
         advertise: media.ips,
         relay,
         relay_advertise,

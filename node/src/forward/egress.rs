@@ -19,8 +19,8 @@ use crate::media::rewrite::{Outgoing, Rewriter, SourceEpoch, SourceStart};
 const MID_PACKETS: u64 = 64;
 /// A packet is not sent again when it was sent again so recently: the request crossed the answer.
 const AGAIN_AFTER: Duration = Duration::from_millis(25);
-/// Retransmissions remembered for each outlet.
-const AGAIN_KEPT: usize = 512;
+/// Retransmissions remembered for each outlet, a power of two.
+const AGAIN_KEPT: u16 = 512;
 /// Retransmissions are at most a fifth of what was sent, plus this many bytes to begin with.
 const AGAIN_BURST: u64 = 128 * 1024;
 /// Longest compound report, sealed: SR, SDES with a CNAME of 255 bytes, index and tag.
@@ -73,12 +73,36 @@ impl Road<'_> {
 /// What came of a request to send again.
 #[derive(Debug)]
 pub enum Again {
-    /// The sealed packet.
-    Sent(Vec<u8>),
+    /// It stands in the train, so many bytes long.
+    Sent(u64),
     /// It was sent again a moment ago, or the viewer has had its share of retransmissions.
     TooSoon,
     /// It could not be sealed.
     Failed,
+}
+
+/// What was sent again lately, by the low bits of its sequence number. Empty until the first is.
+#[derive(Debug, Default)]
+struct Repeated(Vec<Option<(u16, Instant)>>);
+
+impl Repeated {
+    fn place(seq: u16) -> usize {
+        usize::from(seq % AGAIN_KEPT)
+    }
+
+    fn is_recent(&self, seq: u16, now: Instant) -> bool {
+        let known = self.0.get(Self::place(seq)).copied().flatten();
+        known.is_some_and(|(of, at)| of == seq && now.saturating_duration_since(at) < AGAIN_AFTER)
+    }
+
+    fn note(&mut self, seq: u16, now: Instant) {
+        if self.0.is_empty() {
+            self.0.resize(usize::from(AGAIN_KEPT), None);
+        }
+        if let Some(place) = self.0.get_mut(Self::place(seq)) {
+            *place = Some((seq, now));
+        }
+    }
 }
 
 /// One outgoing media stream.
@@ -96,8 +120,7 @@ pub struct Outlet {
     bytes: u64,
     rtx_seq: u64,
     rtx_bytes: u64,
-    repeated: Vec<(u16, Instant)>,
-    repeated_at: usize,
+    repeated: Repeated,
     scratch: Vec<u8>,
 }
 
@@ -126,8 +149,7 @@ impl Outlet {
             bytes: 0,
             rtx_seq: rtx_first,
             rtx_bytes: 0,
-            repeated: Vec::new(),
-            repeated_at: 0,
+            repeated: Repeated::default(),
             scratch: Vec::new(),
         }
     }
@@ -224,9 +246,9 @@ impl Outlet {
         packet: &Packet,
         seq: u16,
         now: Instant,
+        road: &mut Road<'_>,
     ) -> Again {
-        let recent = |(s, at): &(u16, Instant)| *s == seq && now.saturating_duration_since(*at) < AGAIN_AFTER;
-        if self.rtx_bytes > self.bytes / 5 + AGAIN_BURST || self.repeated.iter().any(recent) {
+        if self.rtx_bytes > self.bytes / 5 + AGAIN_BURST || self.repeated.is_recent(seq, now) {
             return Again::TooSoon;
         }
         let Some(source) = self.source else { return Again::Failed };
@@ -234,27 +256,19 @@ impl Outlet {
             return Again::Failed;
         };
         let room = HEADER_MAX.saturating_add(packet.payload.len()).saturating_add(2 + RTP_OVERHEAD);
-        let mut slot = vec![0; room];
+        let Some(slot) = road.slot(room) else { return Again::Failed };
         let sealed = match (self.rtx_ssrc, format.rtx) {
-            (Some(ssrc), Some(pt)) => self.seal_rtx(sealer, ssrc, pt, packet, out, &mut slot),
+            (Some(ssrc), Some(pt)) => self.seal_rtx(sealer, ssrc, pt, packet, out, slot),
             // Sealing the very same packet under the same index gives the very same bytes: the nonce is not used
             // for anything else.
-            _ => self.seal(sealer, format.pt, packet, out, &mut slot),
+            _ => self.seal(sealer, format.pt, packet, out, slot),
         };
         let Some(len) = sealed else { return Again::Failed };
-        slot.truncate(len);
-        self.rtx_bytes = self.rtx_bytes.saturating_add(u64::try_from(len).unwrap_or_default());
-        self.remember(seq, now);
-        Again::Sent(slot)
-    }
-
-    fn remember(&mut self, seq: u16, now: Instant) {
-        if self.repeated.len() < AGAIN_KEPT {
-            self.repeated.push((seq, now));
-        } else if let Some(slot) = self.repeated.get_mut(self.repeated_at) {
-            *slot = (seq, now);
-            self.repeated_at = (self.repeated_at + 1) % AGAIN_KEPT;
-        }
+        road.trains.commit(len);
+        let len = u64::try_from(len).unwrap_or_default();
+        self.rtx_bytes = self.rtx_bytes.saturating_add(len);
+        self.repeated.note(seq, now);
+        Again::Sent(len)
     }
 
     fn seal_rtx(

@@ -1,6 +1,7 @@
 //! From the ring to viewers: headers, seals, trains, reports.
 
 pub mod egress;
+pub mod pace;
 pub mod rtcp;
 pub mod rtp;
 pub mod srtp;

@@ -3,6 +3,9 @@
 //! Publishers and links push, egress, RTX and links read. Packets are found by the origin's index in O(1); holes stay
 //! holes until the missing packet comes, and a packet that comes late takes its place. What is older, larger or more
 //! than the bounds falls out at the old end; nothing that fell out comes back.
+//!
+//! Beside their indices packets have the order in which they arrived: it is the order in which viewers get them, each
+//! with a cursor of its own. An arrival number is never used again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -47,6 +50,8 @@ struct Keyframe {
     arrived: Instant,
     /// `pushed_bytes` before its first packet.
     bytes_before: u64,
+    /// Arrival number of the packet of its frame that came first.
+    arrival: u64,
 }
 
 /// The last packets of one layer of one track.
@@ -62,6 +67,10 @@ pub struct Ring {
     bytes: usize,
     pushed_bytes: u64,
     keyframe: Option<Keyframe>,
+    /// What is held in the order of arrival, and perhaps some that fell out of the middle.
+    order: VecDeque<Arc<Packet>>,
+    /// Arrival number of the first of them.
+    order_from: u64,
 }
 
 impl Ring {
@@ -77,6 +86,8 @@ impl Ring {
             bytes: 0,
             pushed_bytes: 0,
             keyframe: None,
+            order: VecDeque::new(),
+            order_from: 0,
         }
     }
 
@@ -111,12 +122,30 @@ impl Ring {
         *slot = Some(packet.clone());
         self.len += 1;
         self.bytes += packet.payload.len();
+        self.order.push_back(packet.clone());
         self.note_keyframe(&packet);
         self.pushed_bytes += to_u64(packet.payload.len());
         while self.bytes > self.config.max_bytes && self.len > 1 && self.base < index {
             self.drop_oldest();
         }
+        self.forget_arrivals();
         Push::New
+    }
+
+    /// The packet that arrived as number `arrival`, from 0 on; none when it has fallen out or has not come.
+    pub fn arrived(&self, arrival: u64) -> Option<&Arc<Packet>> {
+        let offset = usize::try_from(arrival.checked_sub(self.order_from)?).ok()?;
+        self.order.get(offset)
+    }
+
+    /// The number that the next packet to arrive gets.
+    pub fn next_arrival(&self) -> u64 {
+        self.order_from + to_u64(self.order.len())
+    }
+
+    /// The lowest arrival number that is held; [`Self::next_arrival`] when nothing is.
+    pub fn first_arrival(&self) -> u64 {
+        self.order_from
     }
 
     /// The packet with this index.
@@ -140,6 +169,11 @@ impl Ring {
     /// The start is the first packet of its frame, so that parameter sets sent in packets of their own are included.
     pub fn last_keyframe(&self) -> Option<(u64, Instant)> {
         self.keyframe.map(|keyframe| (keyframe.start, keyframe.arrived))
+    }
+
+    /// The arrival number from which on the packets of the newest keyframe, and what follows it, came.
+    pub fn keyframe_arrival(&self) -> Option<u64> {
+        self.keyframe.map(|keyframe| keyframe.arrival)
     }
 
     /// What comes next does not follow what is held: nobody begins at a keyframe from before.
@@ -170,10 +204,11 @@ impl Ring {
     pub fn expire(&mut self, now: Instant) {
         while let Some(Some(oldest)) = self.slots.front() {
             if now.saturating_duration_since(oldest.arrived) <= self.config.max_age {
-                return;
+                break;
             }
             self.drop_oldest();
         }
+        self.forget_arrivals();
     }
 
     /// Payload bytes held.
@@ -221,6 +256,14 @@ impl Ring {
         }
     }
 
+    /// Drops from the order of arrival what the ring does not hold any more.
+    fn forget_arrivals(&mut self) {
+        while self.order.front().is_some_and(|packet| self.get(packet.index).is_none()) {
+            self.order.pop_front();
+            self.order_from += 1;
+        }
+    }
+
     /// Drops the oldest packet and the holes behind it.
     fn drop_oldest(&mut self) {
         if let Some(slot) = self.slots.pop_front() {
@@ -260,9 +303,16 @@ impl Ring {
                 timestamp: packet.timestamp,
                 arrived: packet.arrived,
                 bytes_before: self.pushed_bytes,
+                arrival: self.frame_arrival(packet.timestamp),
             });
             self.start_frame_earlier();
         }
+    }
+
+    /// The arrival number of the first packet of the frame that arrives now.
+    fn frame_arrival(&self, timestamp: u32) -> u64 {
+        let of_frame = self.order.iter().rev().take_while(|packet| packet.timestamp == timestamp).count();
+        self.next_arrival() - to_u64(of_frame)
     }
 
     /// Moves the keyframe's start back over packets of the same frame that stand right before it.

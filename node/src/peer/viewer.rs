@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use freshet_cluster::StreamId;
+use freshet_cluster::unit::Bitrate;
 use freshet_relay_proto::track::{CodecInfo, MediaKind};
 use str0m::Rtc;
 use str0m::crypto::dtls::SrtpProfile;
@@ -15,6 +16,7 @@ use str0m::crypto::dtls::SrtpProfile;
 use super::keys::Keys;
 use super::{negotiate, sdp};
 use crate::forward::egress::{Format, Outlet, Sealer};
+use crate::forward::pace::Pacer;
 use crate::forward::srtp::{Profile, SrtpSender};
 
 /// Slots of one viewer at most.
@@ -31,6 +33,10 @@ pub struct Attached {
     pub formats: Vec<Option<Format>>,
     /// Video: nothing is sent before a keyframe.
     pub waiting: bool,
+    /// The packet that goes next, by its arrival number in the lane's ring.
+    pub next: u64,
+    /// It began at a keyframe of the past and has not come to the present yet.
+    pub catching_up: bool,
 }
 
 /// One m-line that receives.
@@ -72,16 +78,21 @@ pub struct Viewer {
     pub from: Option<SocketAddr>,
     /// Media stream id and CNAME.
     pub label: String,
+    /// How fast it is sent what waits.
+    pub pacer: Pacer,
+    /// The flush that visited it last.
+    pub round: u64,
 }
 
 impl Viewer {
-    /// From an answer. `random` seeds first sequence numbers and timestamps.
+    /// From an answer. `random` seeds first sequence numbers and timestamps, `cap` bounds what it is sent.
     pub fn new(
         rtc: &mut Rtc,
         answer: &sdp::Session,
         pinned: Option<StreamId>,
         label: String,
         random: [u32; 16],
+        cap: Option<Bitrate>,
     ) -> Self {
         let mut slots = Vec::new();
         let mut random = random.into_iter();
@@ -107,6 +118,8 @@ impl Viewer {
             to: None,
             from: None,
             label,
+            pacer: Pacer::new(cap),
+            round: 0,
         };
         viewer.silence_str0m(rtc);
         viewer

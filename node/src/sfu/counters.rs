@@ -19,6 +19,10 @@ pub struct Counters {
     pub rtx_missed: u64,
     /// Requests that were repeated too soon and not answered again.
     pub rtx_suppressed: u64,
+    /// Packets that a viewer was sent more than 50 ms after they came, joiners that catch up left out.
+    pub lagging_packets: u64,
+    /// Packets that fell out of a ring before a viewer could be sent them.
+    pub overrun_packets: u64,
     /// Keyframes asked of a publisher or a link.
     pub keyframe_requests: u64,
     /// Keyframes that viewers asked for.

@@ -1,4 +1,4 @@
-//! The one hallway: packets into rings, and from rings to viewers and links.
+//! The one hallway: packets into rings, on to links and other shards, and who takes them.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -11,8 +11,6 @@ use super::machine::Sfu;
 use super::session::Role;
 use super::types::{Event, Hop, HopPacket, Source};
 use crate::agent::{Lane as LaneId, Link, StreamKey};
-use crate::forward::egress::Road;
-use crate::forward::train::Trains;
 use crate::media::keyframe::Fresh;
 use crate::media::packet::Packet;
 use crate::media::ring::Push;
@@ -43,17 +41,14 @@ impl Sfu {
         if packet.keyframe {
             lane.gate.keyframe_seen(now);
         }
-        lane.fresh.push(packet);
-        self.mark_dirty(at);
-    }
-
-    fn mark_dirty(&mut self, at: usize) {
-        if let Some(lane) = self.lanes.get_mut(at)
-            && !lane.dirty
-        {
-            lane.dirty = true;
-            self.dirty.push(at);
+        lane.meter.note(now, packet.payload.len());
+        // Hops wait for nothing: what is held back at each of them would add up.
+        for (hop, alias) in &lane.hops {
+            let (id, kind, packet) = (lane.id, lane.kind, packet.clone());
+            self.hop_packets.push(HopPacket { hop: *hop, alias: *alias, lane: id, kind, packet });
         }
+        let ends_frame = lane.kind == MediaKind::Video && packet.marker;
+        self.mark_dirty(now, at, ends_frame);
     }
 
     /// A packet came by a hop.
@@ -99,8 +94,7 @@ impl Sfu {
         let start =
             from.or_else(|| (lane.kind == MediaKind::Video).then(|| fresh.start(&lane.ring, now)).flatten());
         if let Some(start) = start {
-            let unsent = lane.fresh.first().map_or(u64::MAX, |p| p.index);
-            for packet in lane.ring.iter_from(start).filter(|p| p.index < unsent) {
+            for packet in lane.ring.iter_from(start) {
                 let (kind, packet) = (lane.kind, packet.clone());
                 self.hop_packets.push(HopPacket { hop, alias, lane: id, kind, packet });
             }
@@ -192,17 +186,23 @@ impl Sfu {
         }
     }
 
-    /// Begins to feed a slot of a connected viewer from a lane.
+    /// Begins to feed a slot of a connected viewer from a lane: from the ring's keyframe when it is fresh.
     pub(super) fn join_lane(&mut self, now: Instant, at: usize, session: usize, slot: usize) {
         let fresh = Fresh { max_age: self.config.fresh_keyframe, ..Fresh::default() };
         let Some(lane) = self.lanes.get_mut(at) else { return };
+        let Some(Role::Viewer(viewer)) = self.sessions.get_mut(session).map(|s| &mut s.role) else { return };
+        let attached = viewer.slots.get_mut(slot).and_then(|slot| slot.attached.as_mut());
+        let Some(attached) = attached.filter(|attached| attached.lane == at) else { return };
+        attached.next = lane.ring.next_arrival();
         if lane.kind != MediaKind::Video {
             return;
         }
-        match fresh.start(&lane.ring, now) {
+        let start = fresh.start(&lane.ring, now).and_then(|_| lane.ring.keyframe_arrival());
+        match start {
             Some(start) => {
-                lane.joiners.push((session, slot, start));
-                self.mark_dirty(at);
+                attached.next = start.max(lane.ring.first_arrival());
+                attached.catching_up = true;
+                self.hold_back(now, session);
             }
             None => self.want_keyframe(now, at),
         }
@@ -212,83 +212,9 @@ impl Sfu {
     pub(super) fn leave_lane(&mut self, at: usize, session: usize, slot: usize) {
         let Some(lane) = self.lanes.get_mut(at) else { return };
         lane.viewers.retain(|v| *v != (session, slot));
-        lane.joiners.retain(|(s, n, _)| (*s, *n) != (session, slot));
         interrupted(lane);
         if lane.viewers.is_empty() {
             self.events.push_back(Event::Interest(lane.key.clone(), lane.id, false));
-        }
-    }
-
-    /// One train for each viewer of a lane, one packet for each hop.
-    pub(super) fn flush_lane(
-        &mut self,
-        now: Instant,
-        at: usize,
-        trains: &mut Trains,
-        depart: &mut dyn FnMut(&mut Trains),
-    ) {
-        let Some(lane) = self.lanes.get_mut(at) else { return };
-        lane.dirty = false;
-        let mut fresh = std::mem::take(&mut lane.fresh);
-        for (hop, alias) in &lane.hops {
-            for packet in &fresh {
-                let (kind, packet) = (lane.kind, packet.clone());
-                self.hop_packets.push(HopPacket { hop: *hop, alias: *alias, lane: lane.id, kind, packet });
-            }
-        }
-        let joiners = std::mem::take(&mut lane.joiners);
-        for (session_at, n) in &lane.viewers {
-            let Some(session) = self.sessions.get_mut(*session_at) else { continue };
-            let Role::Viewer(viewer) = &mut session.role else { continue };
-            let (Some(to), Some(sealer), true) = (viewer.to, viewer.sealer.as_mut(), viewer.connected) else {
-                continue;
-            };
-            let Some(slot) = viewer.slots.get_mut(*n) else { continue };
-            let Some(attached) = slot.attached.as_mut().filter(|a| a.lane == at) else { continue };
-            let join = joiners.iter().find(|(s, m, _)| s == session_at && m == n);
-            if attached.waiting && join.is_none() && !fresh.iter().any(|p| p.keyframe) {
-                continue;
-            }
-            trains.begin(to, None);
-            let mut road = Road { trains, depart, to };
-            let mut sent = 0_u64;
-            let mut bytes = 0_u64;
-            let mut send = |packet: &Packet, waiting: &mut bool| {
-                if *waiting && !packet.keyframe {
-                    return;
-                }
-                *waiting = false;
-                let format = attached.formats.get(usize::from(packet.codec)).copied().flatten();
-                let Some(format) = format else { return };
-                if let Some(len) = slot.outlet.send(sealer, format, packet, now, &mut road) {
-                    sent = sent.saturating_add(1);
-                    bytes = bytes.saturating_add(len);
-                }
-            };
-            let mut waiting = attached.waiting;
-            if let Some((_, _, start)) = join.filter(|_| attached.waiting) {
-                for packet in lane.ring.iter_from(*start) {
-                    send(packet, &mut waiting);
-                }
-            } else {
-                for packet in &fresh {
-                    send(packet, &mut waiting);
-                }
-            }
-            attached.waiting = waiting;
-            trains.end();
-            self.counters.egress_packets = self.counters.egress_packets.saturating_add(sent);
-            self.counters.egress_bytes = self.counters.egress_bytes.saturating_add(bytes);
-            if sent > 0 && slot.report_due.is_none() {
-                // The first report goes out at once, so that a player can line up sound and picture.
-                slot.report_due = Some(now);
-                self.reports.push(*session_at);
-            }
-        }
-        fresh.clear();
-        lane.fresh = fresh;
-        while let Some(session) = self.reports.pop() {
-            self.schedule(session, now);
         }
     }
 }

@@ -1,14 +1,13 @@
 //! A lane: one encoding of one track, its ring and who wants it.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use freshet_relay_proto::track::{CodecInfo, MediaKind};
 
 use super::types::{Hop, Source};
 use crate::agent::{Lane as LaneId, StreamKey};
+use crate::forward::pace::Meter;
 use crate::media::keyframe::{KeyframeGate, MIN_INTERVAL};
-use crate::media::packet::Packet;
 use crate::media::ring::{Ring, RingConfig};
 
 /// One encoding of a track of one publish.
@@ -25,12 +24,12 @@ pub(super) struct Lane {
     pub gate_due: Option<Instant>,
     /// Links and other shards that take this lane, each under its alias.
     pub hops: Vec<(Hop, u32)>,
-    /// Packets since the last flush, in the order in which they came.
-    pub fresh: Vec<Arc<Packet>>,
-    /// Slots that begin at this flush with what the ring has.
-    pub joiners: Vec<(usize, usize, u64)>,
-    /// It stands in the list of what the next flush looks at.
-    pub dirty: bool,
+    /// Its rate, for the pacing of all its viewers.
+    pub meter: Meter,
+    /// It stands in the list of what the next flush sends.
+    pub ripe: bool,
+    /// When it is ripe, while it waits for more.
+    pub due: Option<Instant>,
 }
 
 impl Lane {
@@ -46,9 +45,9 @@ impl Lane {
             gate: KeyframeGate::new(MIN_INTERVAL),
             gate_due: None,
             hops: Vec::new(),
-            fresh: Vec::new(),
-            joiners: Vec::new(),
-            dirty: false,
+            meter: Meter::default(),
+            ripe: false,
+            due: None,
         }
     }
 

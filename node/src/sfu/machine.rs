@@ -13,9 +13,8 @@ use super::lane::Lane;
 use super::room::Room;
 use super::session::{Session, Timers};
 use super::table::Table;
-use super::types::{Config, Datagram, Event, Hop, HopPacket, Incoming};
+use super::types::{Config, Datagram, Event, Hop, HopPacket, Incoming, Repeat};
 use crate::agent::{Lane as LaneId, StreamKey};
-use crate::forward::train::Trains;
 
 /// The machine.
 pub struct Sfu {
@@ -28,7 +27,18 @@ pub struct Sfu {
     pub(super) lanes: Table<Lane>,
     pub(super) by_hop: HashMap<(Hop, u32, LaneId), usize>,
     pub(super) rooms: HashMap<RoomId, Room>,
-    pub(super) dirty: Vec<usize>,
+    /// Lanes whose packets go out at the next flush.
+    pub(super) ripe: Vec<usize>,
+    /// When which other lane is ripe; all wait for the same time, so the first is the next.
+    pub(super) batches: VecDeque<(Instant, usize)>,
+    /// Viewers that have more to get than what comes in, and when they are looked at.
+    pub(super) behind: Vec<usize>,
+    pub(super) behind_due: Option<Instant>,
+    /// Lanes of which a viewer missed packets because they fell out of the ring.
+    pub(super) overrun: Vec<usize>,
+    pub(super) repeats: Vec<Repeat>,
+    /// Counts flushes, so that a viewer is visited once in each.
+    pub(super) round: u64,
     /// Sessions whose first sender report is due.
     pub(super) reports: Vec<usize>,
     pub(super) timers: Timers,
@@ -51,7 +61,13 @@ impl Sfu {
             lanes: Table::default(),
             by_hop: HashMap::new(),
             rooms: HashMap::new(),
-            dirty: Vec::new(),
+            ripe: Vec::new(),
+            batches: VecDeque::new(),
+            behind: Vec::new(),
+            behind_due: None,
+            overrun: Vec::new(),
+            repeats: Vec::new(),
+            round: 0,
             reports: Vec::new(),
             timers: Timers::default(),
             datagrams: VecDeque::new(),
@@ -91,16 +107,6 @@ impl Sfu {
         let streams = self.rooms.values().map(|r| r.streams.len()).sum();
         let viewers = self.rooms.values().map(|r| r.viewers.len()).sum();
         (self.sessions.len(), self.lanes.len(), streams, viewers)
-    }
-
-    /// Sends what became dirty since the last flush to viewers and links. `depart` is called when the arena is full;
-    /// what is pending at the end is the caller's.
-    pub fn flush(&mut self, now: Instant, trains: &mut Trains, depart: &mut dyn FnMut(&mut Trains)) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for lane in dirty.drain(..) {
-            self.flush_lane(now, lane, trains, depart);
-        }
-        self.dirty = dirty;
     }
 
     /// A stream comes by a hop, or comes by another hop now.

@@ -5,6 +5,7 @@
 
 mod counters;
 mod feed;
+mod flush;
 mod lane;
 mod machine;
 mod program;

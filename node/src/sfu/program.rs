@@ -103,7 +103,7 @@ impl Sfu {
                 self.by_hop.remove(&(hop, alias, id));
             }
             let Some(lane) = self.lanes.remove(at) else { continue };
-            self.dirty.retain(|d| *d != at);
+            self.ripe.retain(|ripe| *ripe != at);
             for (session, slot) in lane.viewers {
                 if let Some(Role::Viewer(viewer)) = self.sessions.get_mut(session).map(|s| &mut s.role) {
                     viewer.watching = None;
@@ -205,7 +205,8 @@ impl Sfu {
             return;
         }
         let waiting = lane.kind == MediaKind::Video;
-        slot.attached = Some(Attached { lane: lane_at, formats, waiting });
+        let next = lane.ring.next_arrival();
+        slot.attached = Some(Attached { lane: lane_at, formats, waiting, next, catching_up: false });
         slot.outlet.switch_source();
         lane.viewers.push((at, n));
         if lane.viewers.len() == 1 {

@@ -47,8 +47,8 @@ impl Sfu {
         let role = match ask.direction {
             Direction::Publish => Role::Publisher(Box::new(Publisher::new(&session))),
             Direction::View => {
-                let random = self.rng.random();
-                Role::Viewer(Box::new(Viewer::new(&mut rtc, &session, ask.pinned, label, random)))
+                let (random, cap) = (self.rng.random(), self.config.viewer_cap);
+                Role::Viewer(Box::new(Viewer::new(&mut rtc, &session, ask.pinned, label, random, cap)))
             }
         };
         self.timers.serial = self.timers.serial.wrapping_add(1);
@@ -386,7 +386,7 @@ impl Sfu {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let sessions = self.timers.heap.peek().map(|Reverse((due, ..))| *due);
         let gates = self.timers.gates.peek().map(|Reverse((due, _))| *due);
-        [sessions, gates].into_iter().flatten().min()
+        [sessions, gates, self.flush_due()].into_iter().flatten().min()
     }
 
     /// Lets time pass.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freshet_cluster::room::EndReason;
-use freshet_cluster::unit::UnixMillis;
+use freshet_cluster::unit::{Bitrate, UnixMillis};
 use freshet_cluster::{Identity, RoomId, SessionId, StreamId};
 use freshet_relay_proto::track::{MediaKind, TrackInfo};
 
@@ -23,6 +23,10 @@ pub struct Config {
     pub common: Common,
     /// A session of whom nothing is heard for so long is over.
     pub silence: Duration,
+    /// Packets wait so long for others of their frame before they go to viewers; sound waits no longer.
+    pub batch: Duration,
+    /// Bits a second that one viewer is sent at most; none without a cap.
+    pub viewer_cap: Option<Bitrate>,
     /// A joiner is served from the ring when its last keyframe is at most so old.
     pub fresh_keyframe: Duration,
     /// An error added to the clock of sender reports of video, for the test that proves the lip-sync test.
@@ -129,4 +133,13 @@ pub struct Ask {
 pub(super) enum Source {
     Local(usize),
     Remote(Hop, u32),
+}
+
+/// A packet that a viewer asks for again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Repeat {
+    pub session: usize,
+    pub slot: usize,
+    /// The sequence number that the viewer knows.
+    pub seq: u16,
 }

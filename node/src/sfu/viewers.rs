@@ -7,8 +7,7 @@ use str0m::rtp::rtcp::Rtcp;
 
 use super::machine::Sfu;
 use super::session::Role;
-use super::types::Datagram;
-use crate::forward::egress::Again;
+use super::types::{Datagram, Repeat};
 use crate::media::clock::Skew;
 use crate::peer::viewer::REPORT_EVERY;
 
@@ -47,9 +46,10 @@ impl Sfu {
         viewer.proven();
         let wish = match rtcp {
             Rtcp::Nack(nack) => {
-                let seqs = nack.reports.iter().flat_map(|e| nacked(e.pid, e.blp)).take(NACK_MAX);
-                let seqs: Vec<u16> = seqs.collect();
-                self.retransmit(now, at, *nack.ssrc, &seqs);
+                if let Some(slot) = viewer.slot_of(*nack.ssrc) {
+                    let seqs = nack.reports.iter().flat_map(|e| nacked(e.pid, e.blp)).take(NACK_MAX);
+                    seqs.for_each(|seq| self.repeat(Repeat { session: at, slot, seq }));
+                }
                 None
             }
             Rtcp::Pli(pli) => Some(*pli.ssrc),
@@ -62,37 +62,6 @@ impl Sfu {
             let slot = viewer.slot_of(ssrc).and_then(|n| viewer.slots.get(n));
             if let Some(lane) = slot.and_then(|s| s.attached.as_ref()).map(|a| a.lane) {
                 self.want_keyframe(now, lane);
-            }
-        }
-    }
-
-    /// Answers a NACK from the ring.
-    fn retransmit(&mut self, now: Instant, at: usize, ssrc: u32, seqs: &[u16]) {
-        let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
-        let (Some(n), Some(to)) = (viewer.slot_of(ssrc), viewer.to) else { return };
-        let (Some(slot), Some(sealer)) = (viewer.slots.get_mut(n), viewer.sealer.as_mut()) else { return };
-        let Some(attached) = &slot.attached else { return };
-        let Some(lane) = self.lanes.get(attached.lane) else { return };
-        for seq in seqs {
-            let found = slot.outlet.index_of(*seq).and_then(|index| lane.ring.get(index));
-            let Some(packet) = found else {
-                self.counters.rtx_missed = self.counters.rtx_missed.saturating_add(1);
-                continue;
-            };
-            let Some(format) = attached.formats.get(usize::from(packet.codec)).copied().flatten() else {
-                continue;
-            };
-            match slot.outlet.again(sealer, format, packet, *seq, now) {
-                Again::Sent(contents) => {
-                    self.counters.rtx_packets = self.counters.rtx_packets.saturating_add(1);
-                    self.datagrams.push_back(Datagram { to, contents });
-                }
-                Again::TooSoon => {
-                    self.counters.rtx_suppressed = self.counters.rtx_suppressed.saturating_add(1);
-                }
-                Again::Failed => {
-                    self.counters.seal_failures = self.counters.seal_failures.saturating_add(1);
-                }
             }
         }
     }

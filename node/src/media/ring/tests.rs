@@ -179,3 +179,41 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn arrival_numbers_follow_the_order_of_arrival_and_are_not_used_again() {
+    let mut ring = ring(4);
+    assert_eq!((ring.first_arrival(), ring.next_arrival()), (0, 0));
+    for index in [10, 12, 11, 11, 13] {
+        ring.push(plain(index));
+    }
+    let order = |ring: &Ring| -> Vec<u64> {
+        (ring.first_arrival()..ring.next_arrival()).map(|n| ring.arrived(n).unwrap().index).collect()
+    };
+    assert_eq!(order(&ring), [10, 12, 11, 13], "a duplicate does not count");
+    ring.push(plain(14));
+    assert_eq!((ring.first_arrival(), order(&ring)), (1, vec![12, 11, 13, 14]));
+    ring.push(plain(15));
+    // 11 has fallen out of the middle of the order: it stays until what came before it goes.
+    assert_eq!(held(&ring), [12, 13, 14, 15]);
+    assert_eq!(ring.first_arrival(), 1);
+    ring.push(plain(16));
+    assert_eq!((ring.first_arrival(), order(&ring)), (3, vec![13, 14, 15, 16]));
+    assert!(ring.arrived(2).is_none() && ring.arrived(7).is_none());
+    assert_eq!(ring.next_arrival(), 7);
+}
+
+#[test]
+fn a_keyframe_begins_at_the_first_packet_of_its_frame_to_arrive() {
+    let mut ring = ring(64);
+    let now = Instant::now();
+    ring.push(packet(1, 0, false, now, 100));
+    // Parameter sets in a packet of their own, then slices, the first two of them in the wrong order.
+    for index in [2, 4, 3] {
+        ring.push(packet(index, 3_000, index != 2, now, 100));
+    }
+    ring.push(packet(5, 6_000, false, now, 100));
+    assert_eq!(ring.keyframe_arrival(), Some(1));
+    ring.forget_keyframe();
+    assert_eq!(ring.keyframe_arrival(), None);
+}

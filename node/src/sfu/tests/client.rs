@@ -44,14 +44,20 @@ pub struct World {
     pub now: Instant,
     pub clients: Vec<Client>,
     pub datagrams_of_str0m: usize,
+    /// When trains went, to whom, and of how many packets.
+    pub sent: Vec<(Instant, SocketAddr, usize)>,
     trains: Trains,
     next: u128,
 }
 
 impl World {
     pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub fn with(edit: impl FnOnce(&mut Config)) -> Self {
         let now = Instant::now();
-        let config = Config {
+        let mut config = Config {
             shard: 0,
             common: Common {
                 cert: crypto::certificate().unwrap(),
@@ -60,15 +66,19 @@ impl World {
                 take_keys: crypto::take_keys,
             },
             silence: Duration::from_secs(15),
+            batch: Duration::ZERO,
+            viewer_cap: None,
             fresh_keyframe: Duration::from_millis(1_000),
             report_skew: Skew::default(),
             wall: Wall::new(now, Duration::from_secs(1_800_000_000)),
         };
+        edit(&mut config);
         Self {
             sfu: Sfu::new(config, [7; 32]),
             now,
             clients: Vec::new(),
             datagrams_of_str0m: 0,
+            sent: Vec::new(),
             trains: Trains::new(TrainLimits::default()),
             next: 1,
         }
@@ -161,8 +171,10 @@ impl World {
             self.datagrams_of_str0m += 1;
             wire.push((datagram.to, datagram.contents));
         }
-        let take = |trains: &mut Trains, wire: &mut Vec<(SocketAddr, Vec<u8>)>| {
+        let (now, mut sent) = (self.now, std::mem::take(&mut self.sent));
+        let mut take = |trains: &mut Trains, wire: &mut Vec<(SocketAddr, Vec<u8>)>| {
             for train in trains.pending() {
+                sent.push((now, train.dst, train.segments()));
                 for packet in trains.arena()[train.range.clone()].chunks(train.segment) {
                     wire.push((train.dst, packet.to_vec()));
                 }
@@ -176,6 +188,7 @@ impl World {
         trains.end();
         wire.extend(early);
         take(trains, &mut wire);
+        self.sent = sent;
         let moved = !wire.is_empty();
         for (to, contents) in wire {
             if let Some(client) = self.clients.iter_mut().find(|c| c.addr == to) {
@@ -191,6 +204,14 @@ impl World {
             self.now = (self.now + Duration::from_millis(10)).min(end);
             self.settle();
         }
+    }
+
+    /// Sends one packet that is not a keyframe, and lets it arrive.
+    pub fn packet(&mut self, client: usize, kind: MediaKind, seq: u64, ts: u32, marker: bool) {
+        let (now, (pt, ssrc)) = (self.now, self.clients[client].tx(kind));
+        let write = RtpWrite::new(pt, seq.into(), ts, now, payload(kind, seq, false)).marker(marker);
+        self.clients[client].rtc.direct_api().stream_tx(&ssrc).unwrap().write_rtp(write);
+        self.settle();
     }
 
     /// Sends one frame of `packets` packets of the first m-line of a kind.

@@ -1,0 +1,261 @@
+//! From rings to viewers.
+//!
+//! A lane is ripe at the end of a video frame, or when its oldest packet has waited for the batch time. Its viewers are
+//! visited once each: one train with all that waits for the viewer, sound behind picture. What pacing holds back is
+//! looked at again a tick later.
+
+use std::time::{Duration, Instant};
+
+use freshet_relay_proto::track::MediaKind;
+
+use super::counters::Counters;
+use super::lane::Lane;
+use super::machine::Sfu;
+use super::session::Role;
+use super::table::Table;
+use super::types::Repeat;
+use crate::forward::egress::{Again, Road, Sealer};
+use crate::forward::pace::{BURST, Pacer, TICK};
+use crate::forward::train::Trains;
+use crate::peer::viewer::{Attached, Slot};
+
+/// What is sent later than this after it came has lagged.
+const LAG: Duration = Duration::from_millis(50);
+/// Packets that wait to be sent again; more are not, and are asked for again.
+const REPEATS: usize = 65_536;
+
+/// What became of the packets that waited in one slot.
+#[derive(Default)]
+struct Served {
+    packets: u64,
+    bytes: u64,
+    /// Packets that fell out of the ring before they could go.
+    overrun: u64,
+    /// Something is left.
+    left: bool,
+}
+
+impl Sfu {
+    /// A packet came into a lane.
+    pub(super) fn mark_dirty(&mut self, now: Instant, at: usize, ends_frame: bool) {
+        let batch = self.config.batch;
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        if lane.viewers.is_empty() || lane.ripe {
+            return;
+        }
+        if ends_frame || batch.is_zero() {
+            (lane.ripe, lane.due) = (true, None);
+            self.ripe.push(at);
+        } else if lane.due.is_none()
+            && let Some(due) = now.checked_add(batch)
+        {
+            lane.due = Some(due);
+            self.batches.push_back((due, at));
+        }
+    }
+
+    /// A viewer has something to get that no new packet brings.
+    pub(super) fn hold_back(&mut self, now: Instant, session: usize) {
+        self.behind.push(session);
+        self.behind_due = Some(self.behind_due.map_or(now, |due| due.min(now)));
+    }
+
+    /// When [`Sfu::flush`] has something to do.
+    pub(super) fn flush_due(&self) -> Option<Instant> {
+        [self.batches.front().map(|(due, _)| *due), self.behind_due].into_iter().flatten().min()
+    }
+
+    /// Sends what is ripe to viewers. `depart` is called when the arena is full; what is pending at the end is the
+    /// caller's.
+    pub fn flush(&mut self, now: Instant, trains: &mut Trains, depart: &mut dyn FnMut(&mut Trains)) {
+        self.round = self.round.wrapping_add(1);
+        self.send_again(now, trains, depart);
+        while let Some((due, at)) = self.batches.front().copied()
+            && due <= now
+        {
+            self.batches.pop_front();
+            if let Some(lane) = self.lanes.get_mut(at).filter(|lane| lane.due == Some(due)) {
+                (lane.ripe, lane.due) = (true, None);
+                self.ripe.push(at);
+            }
+        }
+        let mut ripe = std::mem::take(&mut self.ripe);
+        for at in ripe.drain(..) {
+            let Some(lane) = self.lanes.get_mut(at) else { continue };
+            lane.ripe = false;
+            let viewers = std::mem::take(&mut lane.viewers);
+            for (session, _) in &viewers {
+                self.visit(now, *session, trains, depart);
+            }
+            // Nobody joins or leaves during a flush.
+            if let Some(lane) = self.lanes.get_mut(at) {
+                lane.viewers = viewers;
+            }
+        }
+        self.ripe = ripe;
+        if self.behind_due.is_some_and(|due| due <= now) {
+            self.behind_due = None;
+            let mut behind = std::mem::take(&mut self.behind);
+            for session in &behind {
+                self.visit(now, *session, trains, depart);
+            }
+            behind.clear();
+            // What was held back during this very flush stands in the list that took its place.
+            behind.append(&mut self.behind);
+            self.behind = behind;
+        }
+        if !self.behind.is_empty() && self.behind_due.is_none() {
+            self.behind_due = now.checked_add(TICK);
+        }
+        while let Some(session) = self.reports.pop() {
+            self.schedule(session, now);
+        }
+        while let Some(lane) = self.overrun.pop() {
+            self.want_keyframe(now, lane);
+        }
+    }
+
+    /// Sends one viewer what waits for it, in one train as far as sizes allow.
+    fn visit(&mut self, now: Instant, at: usize, trains: &mut Trains, depart: &mut dyn FnMut(&mut Trains)) {
+        let Self { sessions, lanes, counters, reports, behind, overrun, round, .. } = self;
+        let Some(Role::Viewer(viewer)) = sessions.get_mut(at).map(|session| &mut session.role) else {
+            return;
+        };
+        if viewer.round == *round {
+            return;
+        }
+        viewer.round = *round;
+        let (Some(to), Some(sealer), true) = (viewer.to, viewer.sealer.as_mut(), viewer.connected) else {
+            return;
+        };
+        trains.begin(to, None);
+        let mut road = Road { trains, depart, to };
+        let mut left = false;
+        for kind in [MediaKind::Video, MediaKind::Audio] {
+            for slot in viewer.slots.iter_mut().filter(|slot| slot.kind == kind) {
+                let Some(lane) = slot.attached.as_ref().map(|attached| attached.lane) else { continue };
+                let served = serve(now, lanes, slot, sealer, &mut viewer.pacer, &mut road, counters);
+                counters.egress_packets = counters.egress_packets.saturating_add(served.packets);
+                counters.egress_bytes = counters.egress_bytes.saturating_add(served.bytes);
+                left |= served.left;
+                if served.overrun > 0 {
+                    counters.overrun_packets = counters.overrun_packets.saturating_add(served.overrun);
+                    overrun.push(lane);
+                }
+                if served.packets > 0 && slot.report_due.is_none() {
+                    // The first report goes out at once, so that a player can line up sound and picture.
+                    slot.report_due = Some(now);
+                    reports.push(at);
+                }
+            }
+        }
+        road.trains.end();
+        if left {
+            behind.push(at);
+        }
+    }
+
+    /// Sends again what was asked for.
+    fn send_again(&mut self, now: Instant, trains: &mut Trains, depart: &mut dyn FnMut(&mut Trains)) {
+        let mut repeats = std::mem::take(&mut self.repeats);
+        for of_one in repeats.chunk_by(|a, b| a.session == b.session) {
+            let Self { sessions, lanes, counters, .. } = self;
+            let Some(session) = of_one.first().and_then(|first| sessions.get_mut(first.session)) else {
+                continue;
+            };
+            let Role::Viewer(viewer) = &mut session.role else { continue };
+            let (Some(to), Some(sealer)) = (viewer.to, viewer.sealer.as_mut()) else { continue };
+            trains.begin(to, None);
+            let mut road = Road { trains, depart, to };
+            for repeat in of_one {
+                let Some(slot) = viewer.slots.get_mut(repeat.slot) else { continue };
+                let again = again(now, lanes, slot, sealer, repeat.seq, &mut road);
+                let counter = match again {
+                    None => &mut counters.rtx_missed,
+                    Some(Again::Sent(len)) => {
+                        viewer.pacer.spend(len);
+                        &mut counters.rtx_packets
+                    }
+                    Some(Again::TooSoon) => &mut counters.rtx_suppressed,
+                    Some(Again::Failed) => &mut counters.seal_failures,
+                };
+                *counter = counter.saturating_add(1);
+            }
+            road.trains.end();
+        }
+        repeats.clear();
+        self.repeats = repeats;
+    }
+
+    /// Notes that a viewer asks for a packet again.
+    pub(super) fn repeat(&mut self, repeat: Repeat) {
+        if self.repeats.len() < REPEATS {
+            self.repeats.push(repeat);
+        } else {
+            self.counters.rtx_suppressed = self.counters.rtx_suppressed.saturating_add(1);
+        }
+    }
+}
+
+/// Sends what waits in one slot, as far as pacing allows.
+fn serve(
+    now: Instant,
+    lanes: &Table<Lane>,
+    slot: &mut Slot,
+    sealer: &mut Sealer,
+    pacer: &mut Pacer,
+    road: &mut Road<'_>,
+    counters: &mut Counters,
+) -> Served {
+    let mut served = Served::default();
+    let Slot { outlet, attached: Some(attached), .. } = slot else { return served };
+    let Some(lane) = lanes.get(attached.lane) else { return served };
+    let end = lane.ring.next_arrival();
+    served.overrun = lane.ring.first_arrival().saturating_sub(attached.next);
+    if served.overrun > 0 {
+        attached.next = lane.ring.first_arrival();
+        attached.waiting = lane.kind == MediaKind::Video;
+    }
+    let Some(waiting) = end.checked_sub(attached.next).filter(|waiting| *waiting > 0) else { return served };
+    // Sound is little, and late sound is worse than a late picture.
+    let paced = lane.kind == MediaKind::Video;
+    let allowed = if paced { pacer.allow(now, lane.meter.rate(), waiting) } else { u64::MAX };
+    while attached.next < end && served.bytes < allowed && (!paced || served.packets < BURST) {
+        let packet = lane.ring.arrived(attached.next);
+        attached.next = attached.next.saturating_add(1);
+        let Some(packet) = packet.filter(|packet| packet.keyframe || !attached.waiting) else { continue };
+        attached.waiting = false;
+        let Some(format) = format(attached, packet.codec) else { continue };
+        if let Some(len) = outlet.send(sealer, format, packet, now, road) {
+            served.packets = served.packets.saturating_add(1);
+            served.bytes = served.bytes.saturating_add(len);
+            if !attached.catching_up && now.saturating_duration_since(packet.arrived) > LAG {
+                counters.lagging_packets = counters.lagging_packets.saturating_add(1);
+            }
+        }
+    }
+    pacer.spend(served.bytes);
+    served.left = attached.next < end;
+    attached.catching_up &= served.left;
+    served
+}
+
+/// Sends one packet again; none when the ring does not have it any more.
+fn again(
+    now: Instant,
+    lanes: &Table<Lane>,
+    slot: &mut Slot,
+    sealer: &mut Sealer,
+    seq: u16,
+    road: &mut Road<'_>,
+) -> Option<Again> {
+    let attached = slot.attached.as_ref()?;
+    let index = slot.outlet.index_of(seq)?;
+    let packet = lanes.get(attached.lane)?.ring.get(index)?;
+    let format = format(attached, packet.codec)?;
+    Some(slot.outlet.again(sealer, format, packet, seq, now, road))
+}
+
+fn format(attached: &Attached, codec: u8) -> Option<crate::forward::egress::Format> {
+    attached.formats.get(usize::from(codec)).copied().flatten()
+}
