@@ -1,0 +1,93 @@
+//! `freshet dev`, and the scripts of `tests/browser` against it.
+
+#![allow(clippy::print_stdout)]
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::{Process, eventually, request};
+
+/// `freshet dev` with as many nodes, each with room for as many sessions.
+pub struct Dev {
+    process: Process,
+    url: String,
+    dir: tempfile::TempDir,
+}
+
+/// How a script went.
+pub struct Outcome {
+    pub ok: bool,
+    /// The JSON object that it printed; null if it printed none.
+    pub result: serde_json::Value,
+    /// All that was said, for a failure's message.
+    pub said: String,
+}
+
+impl Dev {
+    /// Starts it and waits until its nodes are alive.
+    pub async fn start(test: &str, nodes: usize, max_sessions: usize) -> Self {
+        Self::start_with(test, nodes, max_sessions, &[]).await
+    }
+
+    /// The same with more environment.
+    pub async fn start_with(test: &str, nodes: usize, max_sessions: usize, env: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let [port] = freshet_cluster::testing::free_ports::<1>();
+        let args = [
+            "dev".to_owned(),
+            "--nodes".to_owned(),
+            nodes.to_string(),
+            "--max-sessions".to_owned(),
+            max_sessions.to_string(),
+            "--listen".to_owned(),
+            format!("127.0.0.1:{port}"),
+        ];
+        let process = Process::start(dir.path(), test, "dev", &args, env);
+        let url = format!("http://127.0.0.1:{port}");
+        eventually(Duration::from_secs(20), "dev is ready", || async {
+            let answer = request("GET", &format!("{url}/v1/nodes"), None, &[], "").await?;
+            let alive = answer.json()["nodes"].as_array()?.iter().filter(|n| n["state"] == "alive").count();
+            (alive == nodes).then_some(())
+        })
+        .await;
+        Self { process, url, dir }
+    }
+
+    /// Runs a script of `tests/browser` against it with more environment, whatever becomes of it.
+    pub fn run(&self, name: &str, env: &[(&str, &str)]) -> Outcome {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
+        assert!(
+            folder.join("node_modules").exists(),
+            "run `npm ci` in tests/browser first (`make test` does)"
+        );
+        let shots = self.dir.path().join("shots");
+        let out = Command::new("node")
+            .arg(name)
+            .current_dir(&folder)
+            .env("FRESHET_PUBLISH_URL", &self.url)
+            .env("FRESHET_WATCH_URL", &self.url)
+            .env("FRESHET_SHOTS", &shots)
+            .envs(env.iter().copied())
+            .output()
+            .expect("node runs");
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        println!("{text}");
+        let errors = String::from_utf8_lossy(&out.stderr);
+        let said = format!("{name}: {text}{errors}\n{}", self.process.tail());
+        Outcome { ok: out.status.success(), result: serde_json::from_str(&text).unwrap_or_default(), said }
+    }
+
+    /// Runs a script that must succeed, and returns what it printed.
+    pub fn script(&self, name: &str) -> serde_json::Value {
+        let outcome = self.run(name, &[]);
+        assert!(outcome.ok, "{}", outcome.said);
+        outcome.result
+    }
+
+    /// Ends in order: exit code 0 within 5 seconds.
+    pub fn stop(mut self) {
+        self.process.signal("-TERM");
+        assert_eq!(self.process.wait(Duration::from_secs(8)), Some(0), "{}", self.process.tail());
+    }
+}
