@@ -130,6 +130,53 @@ async fn chat_through_one_coordinator_is_heard_through_the_other_once_and_in_ord
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_history_resets_those_who_return_though_the_new_one_is_longer() {
+    let mut cluster =
+        Cluster::start("events-wiped", Plan { nodes: 1, coordinators: 2, max_sessions: 10 }).await;
+    let (one, two) = (cluster.url(0), cluster.url(1));
+    for base in [&one, &two] {
+        open_chat(base, "elsewhere").await;
+    }
+    let guest = token("talk", "guest", "chat");
+    let watch = token("talk", "watcher", "subscribe");
+    let mut old = Vec::new();
+    for n in 0..5 {
+        let answer = post(&one, "talk", Some(&guest), &json!({"id": format!("o-{n}"), "text": "old"})).await;
+        assert_eq!(answer.status, 201, "{}", answer.json());
+        old.push(answer.json()["seq"].as_u64().unwrap());
+    }
+    cluster.nats.wipe();
+    cluster.nats.restart();
+    for base in [&one, &two] {
+        open_chat(base, "elsewhere").await;
+    }
+    let mut said = Vec::new();
+    for n in 0..12 {
+        let text = format!("new {n}");
+        let answer = post(&one, "talk", Some(&guest), &json!({"id": format!("n-{n}"), "text": text})).await;
+        assert_eq!(answer.status, 201, "{}", answer.json());
+        said.push(text);
+        tokio::time::sleep(PACE).await;
+    }
+    // One coordinator has read the room's new history already, the other has not.
+    let warm = Listener::open(&one, "talk", &watch).await;
+    assert_eq!(hears(&warm, said.len()).await, said);
+    for base in [&one, &two] {
+        for last in [old[0], old[2], old[4]] {
+            let back = Listener::open_after(base, "talk", &watch, Some(&last.to_string())).await;
+            assert_eq!(hears(&back, said.len()).await, said);
+            let heard = back.text();
+            let at = |event: &str| heard.find(&format!("event: {event}\n"));
+            assert!(at("reset").is_some() && at("reset") < at("chat"), "{last}: {heard}");
+        }
+    }
+    let last = chat(&warm.text())[9].0.clone();
+    let back = Listener::open_after(&two, "talk", &watch, Some(&last)).await;
+    assert_eq!(hears(&back, 2).await, said[10..], "a place in this history is kept");
+    assert!(!back.text().contains("event: reset"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chat_wants_a_right_and_a_text_of_some_length() {
     let cluster = Cluster::start("events-rights", Plan { nodes: 1, coordinators: 2, max_sessions: 10 }).await;
     let (one, two) = (cluster.url(0), cluster.url(1));

@@ -83,10 +83,17 @@ impl Drop for Process {
 
 /// Status and body of a GET; status 0 when nobody answers.
 fn get(address: &str, path: &str) -> (u16, String) {
+    ask(address, "GET", path, "text/plain", "")
+}
+
+/// The same of any request.
+fn ask(address: &str, method: &str, path: &str, kind: &str, body: &str) -> (u16, String) {
     let asked = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+        let about = format!("Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len());
+        write!(stream, "{head}{about}\r\n{body}")?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
         Ok(text)
@@ -94,6 +101,23 @@ fn get(address: &str, path: &str) -> (u16, String) {
     let text = asked().unwrap_or_default();
     let status = text.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
     (status, text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+}
+
+/// A join reaches a node, which says that this is no SDP; without a node it would be 503. And chat is stored, at the
+/// first try.
+fn works_at_once(address: &str) {
+    let (status, body) = ask(address, "POST", "/whep/r1?wait=1", "application/sdp", "nonsense");
+    assert!(status == 400 && body.contains("bad-sdp"), "{status} {body}");
+    let message = r#"{"id":"a","text":"hello"}"#;
+    let (status, body) = ask(address, "POST", "/v1/rooms/r1/chat", "application/json", message);
+    assert_eq!(status, 201, "{body}");
+}
+
+/// A viewer that has joined and stays.
+async fn viewer(address: &str) -> freshet_loadtest::client::Viewer {
+    use freshet_loadtest::client::{Viewer, ViewerConfig};
+    let config = ViewerConfig::new(format!("http://{address}/whep/r1?wait=1"));
+    tokio::time::timeout(SOON, Viewer::connect(config)).await.expect("a join in time").expect("a join")
 }
 
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -122,6 +146,7 @@ fn dev_says_where_it_is_when_it_is_ready_and_a_signal_ends_it() {
         let (mut process, address) = dev(name, &["--nodes", nodes]);
         assert_eq!(get(&address, "/healthz").0, 200);
         assert_eq!(get(&address, "/readyz").0, 200, "what it says is true at once");
+        works_at_once(&address);
         let (status, body) = get(&address, "/v1/nodes");
         assert_eq!(status, 200, "{body}");
         for i in 1..=nodes.parse().unwrap() {
@@ -196,6 +221,107 @@ fn a_node_registers_drains_and_gives_up_its_lease() {
 }
 
 #[test]
+fn a_node_with_a_session_drains_until_a_second_signal_or_ctrl_c() {
+    let (etcd, nats) = (EtcdServer::start(), NatsServer::start());
+    let [http] = free_ports();
+    let http = format!("127.0.0.1:{http}");
+    let (etcd_url, nats_url) = (etcd.url(), nats.url());
+    let base = ["node", "--id", "n1", "--listen", &http, "--relay", "127.0.0.1:0", "--udp-port", "0"];
+    let more = ["--ip", "127.0.0.1", "--open", "--etcd", &etcd_url, "--nats", &nats_url];
+    let drain = ["--drain-timeout", "60s"];
+    let args: Vec<&str> = base.into_iter().chain(more).chain(drain).collect();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for (name, first, second) in [
+        ("node-term-term", Some("-TERM"), "-TERM"),
+        ("node-term-int", Some("-TERM"), "-INT"),
+        ("node-int", None, "-INT"),
+    ] {
+        let mut node = Process::start(name, &args);
+        until("being ready", || get(&http, "/readyz").0 == 200);
+        let viewer = runtime.block_on(viewer(&http));
+        if let Some(first) = first {
+            node.signal(first);
+            until("draining", || get(&http, "/readyz").0 == 503);
+            std::thread::sleep(Duration::from_millis(1500));
+            assert!(node.child.try_wait().unwrap().is_none(), "a session keeps it for 60 s: {}", node.log());
+            assert_eq!(get(&http, "/healthz").0, 200);
+        }
+        node.signal(second);
+        assert_eq!(node.ends_within(LAST_STEP).code(), Some(0), "{}", node.log());
+        let log = node.log();
+        assert!(log.contains("stopped") && !log.contains("took too long"), "{log}");
+        drop(viewer);
+    }
+}
+
+#[test]
+fn a_node_takes_as_many_as_it_may_though_all_come_at_once_and_says_why_not_more() {
+    use freshet_loadtest::client::{Viewer, ViewerConfig};
+    const MAX: usize = 3;
+    let (etcd, nats) = (EtcdServer::start(), NatsServer::start());
+    let [http] = free_ports();
+    let http = format!("127.0.0.1:{http}");
+    let (etcd_url, nats_url, max) = (etcd.url(), nats.url(), MAX.to_string());
+    let base = ["node", "--id", "n1", "--listen", &http, "--relay", "127.0.0.1:0", "--udp-port", "0"];
+    let more = ["--ip", "127.0.0.1", "--open", "--etcd", &etcd_url, "--nats", &nats_url];
+    let args: Vec<&str> = base.into_iter().chain(more).chain(["--max-sessions", &max]).collect();
+    let node = Process::start("node-limit", &args);
+    until("being ready", || get(&http, "/readyz").0 == 200);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let joins: Vec<_> = (0..4 * MAX)
+        .map(|n| {
+            let config = ViewerConfig::new(format!("http://{http}/whep/room{n}?wait=1"));
+            runtime.spawn(Viewer::connect(config))
+        })
+        .collect();
+    let (mut taken, mut refused) = (Vec::new(), 0);
+    for join in joins {
+        match runtime.block_on(join).unwrap() {
+            Ok(viewer) => taken.push(viewer),
+            Err(error) => {
+                assert_eq!(error.class(), "HTTP 503 over-capacity", "{error}; {}", node.log());
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!((taken.len(), refused), (MAX, 3 * MAX), "a place is held before the answer is made");
+    // One leaves, and there is room for one.
+    let left = taken.pop().unwrap();
+    runtime.block_on(left.close());
+    taken.push(runtime.block_on(viewer(&http)));
+}
+
+#[test]
+fn a_coordinator_that_is_ready_takes_joins_and_chat_at_once() {
+    let (etcd, nats) = (EtcdServer::start(), NatsServer::start());
+    let [http, node_http] = free_ports();
+    let (http, node_http) = (format!("127.0.0.1:{http}"), format!("127.0.0.1:{node_http}"));
+    let (etcd_url, nats_url) = (etcd.url(), nats.url());
+    let shared = ["--open", "--etcd", &etcd_url, "--nats", &nats_url];
+    let node = ["node", "--id", "n1", "--listen", &node_http, "--relay", "127.0.0.1:0", "--udp-port", "0"];
+    let node: Vec<&str> = node.into_iter().chain(shared).collect();
+    let coordinator: Vec<&str> = ["coordinator", "--listen", &http].into_iter().chain(shared).collect();
+    // Once before its node, with an empty etcd and NATS, and once after it.
+    let _first = Process::start("ready-first", &coordinator);
+    until("answering", || get(&http, "/healthz").0 == 200);
+    let (status, body) = get(&http, "/readyz");
+    assert_eq!(status, 503, "{body}");
+    let _node = Process::start("ready-node", &node);
+    until("being ready", || get(&http, "/readyz").0 == 200);
+    works_at_once(&http);
+    drop(_first);
+    for again in 0..3 {
+        let _later = Process::start(&format!("ready-later-{again}"), &coordinator);
+        until("being ready", || get(&http, "/readyz").0 == 200);
+        let (status, body) = ask(&http, "POST", "/whep/r1?wait=1", "application/sdp", "nonsense");
+        assert!(status == 400 && body.contains("bad-sdp"), "{status} {body}");
+        let message = format!(r#"{{"id":"again-{again}","text":"hello"}}"#);
+        let (status, body) = ask(&http, "POST", "/v1/rooms/r1/chat", "application/json", &message);
+        assert_eq!(status, 201, "{body}");
+    }
+}
+
+#[test]
 fn a_coordinator_drains_until_a_second_signal() {
     let (etcd, nats) = (EtcdServer::start(), NatsServer::start());
     let [http] = free_ports();
@@ -242,7 +368,8 @@ fn a_cluster_starts_without_its_store_and_bus() {
     ];
     let mut coordinator = Process::start("coordinator-alone", &args);
     until("answering", || get(&http, "/healthz").0 == 200);
-    assert_eq!(get(&http, "/readyz").0, 503, "it knows no cluster yet");
+    let (status, body) = get(&http, "/readyz");
+    assert!(status == 503 && body.contains("etcd"), "it knows no cluster yet, and says why: {status} {body}");
     coordinator.signal("-TERM");
     assert_eq!(coordinator.ends_within(LAST_STEP).code(), Some(0), "{}", coordinator.log());
 }

@@ -84,6 +84,8 @@ suite!(
     a_subject_keeps_its_last_messages,
     a_subject_that_no_history_keeps_is_refused,
     a_position_beyond_the_history_resets,
+    a_position_of_a_lost_history_resets_though_the_new_one_is_longer,
+    a_history_is_the_same_for_all_who_make_it_at_once,
     an_outage_loses_no_acknowledged_message,
     a_wiped_history_resets_a_reader,
     a_wiped_history_resets_a_reader_even_when_it_has_grown_past_it,
@@ -118,6 +120,7 @@ async fn told(rx: &mut Receiver<Tail>, n: usize) -> Vec<String> {
     let mut seen = Vec::new();
     while seen.len() < n {
         seen.push(match next(rx).await {
+            Tail::History { .. } => continue,
             Tail::Kept(Kept { payload, .. }) => String::from_utf8_lossy(&payload).into_owned(),
             other => format!("{other:?}"),
         });
@@ -300,6 +303,61 @@ async fn a_position_beyond_the_history_resets(site: Site) {
     append(&bus, CHAT, "0").await;
     let mut rx = bus.tail(CHAT, ReadFrom::After(1_000_000));
     assert_eq!(told(&mut rx, 3).await, ["Reset", "0", "CaughtUp"]);
+}
+
+async fn a_position_of_a_lost_history_resets_though_the_new_one_is_longer(mut site: Site) {
+    let bus = site.bus().await;
+    let mut old = Vec::new();
+    for i in 0..5 {
+        old.push(append(&bus, CHAT, &i.to_string()).await);
+    }
+    site.go_away();
+    until_up(&bus, false).await;
+    site.wipe();
+    site.come_back();
+    until_up(&bus, true).await;
+    let mut wanted = vec!["Reset".to_owned()];
+    let mut new = Vec::new();
+    for i in 0..20 {
+        new.push(append(&bus, CHAT, &format!("new-{i}")).await);
+        wanted.push(format!("new-{i}"));
+    }
+    wanted.push("CaughtUp".into());
+    // A reader that has seen neither history, as another process after its start.
+    let fresh = site.bus().await;
+    for seq in old {
+        assert!(seq < new[0], "{seq} could be of either history");
+        let mut rx = fresh.tail(CHAT, ReadFrom::After(seq));
+        let Tail::History { first } = next(&mut rx).await else { panic!("which history comes first") };
+        assert_eq!(first, new[0], "nothing was written before");
+        assert_eq!(told(&mut rx, wanted.len()).await, wanted);
+    }
+    let mut rx = fresh.tail(CHAT, ReadFrom::After(new[18]));
+    assert_eq!(told(&mut rx, 2).await, ["new-19", "CaughtUp"], "what is of this history is resumed");
+}
+
+async fn a_history_is_the_same_for_all_who_make_it_at_once(site: Site) {
+    let mut buses = Vec::new();
+    for _ in 0..6 {
+        buses.push(site.bus().await);
+    }
+    let writes: Vec<_> = buses
+        .iter()
+        .cloned()
+        .enumerate()
+        .map(|(i, bus)| tokio::spawn(async move { append(&bus, CHAT, &i.to_string()).await }))
+        .collect();
+    let mut seqs = Vec::new();
+    for write in writes {
+        seqs.push(write.await.unwrap());
+    }
+    seqs.sort_unstable();
+    let mut rx = buses[0].tail(CHAT, ReadFrom::Start);
+    let Tail::History { first } = next(&mut rx).await else { panic!("which history comes first") };
+    assert_eq!(seqs, (first..first + 6).collect::<Vec<_>>());
+    let mut all = told(&mut rx, 7).await;
+    all.sort();
+    assert_eq!(all, ["0", "1", "2", "3", "4", "5", "CaughtUp"], "nothing acknowledged was lost");
 }
 
 async fn an_outage_loses_no_acknowledged_message(mut site: Site) {

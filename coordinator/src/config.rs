@@ -38,6 +38,8 @@ pub struct CoordinatorConfig {
     pub listeners: usize,
     /// How long a node without sessions of a room stays in its tree.
     pub linger: Duration,
+    /// How long it waits at its start for chat and for the nodes before it says that it is ready.
+    pub patience: Duration,
     /// How long one node may take to answer a join.
     pub join_timeout: Duration,
     /// How long requests may end at a stop.
@@ -60,6 +62,7 @@ impl CoordinatorConfig {
             chat: Rate { per_second: 5.0, burst: 10 },
             listeners: LISTENERS,
             linger: Duration::from_secs(10),
+            patience: Duration::from_secs(5),
             join_timeout: Duration::from_secs(3),
             grace: Duration::from_secs(2),
             limits: Limits::default(),

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use freshet_cluster::bus::SharedBus;
 use freshet_cluster::store::SharedStore;
@@ -15,6 +16,7 @@ use crate::api;
 use crate::app::App;
 use crate::config::CoordinatorConfig;
 use crate::metrics::Metrics;
+use crate::readiness::Missing;
 use crate::shell::observe;
 use crate::shell::state::State;
 
@@ -47,7 +49,8 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// Listens and begins to observe. It is ready (`/readyz`) when it has read the store.
+    /// Listens and begins to observe. It is ready (`/readyz`) when it knows the cluster: see
+    /// [`crate::readiness`].
     pub async fn start(
         config: CoordinatorConfig,
         store: SharedStore,
@@ -66,6 +69,7 @@ impl Coordinator {
         let tasks = vec![
             tokio::spawn(observe::run(Arc::clone(&state))),
             tokio::spawn(observe::repair(Arc::clone(&state))),
+            tokio::spawn(observe::warm_up(Arc::clone(&state))),
         ];
         let (stop, mut stopped) = watch::channel(false);
         let router = api::router(Arc::clone(&app));
@@ -81,6 +85,17 @@ impl Coordinator {
     /// Where it serves HTTP.
     pub fn http_addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Nodes that are registered and heard: joins find them.
+    pub fn nodes_heard(&self) -> usize {
+        let core = self.app.state().core();
+        core.view().registered().saturating_sub(core.view().unheard().count())
+    }
+
+    /// What it waits for before it should be sent work.
+    pub fn ready(&self) -> Result<(), Missing> {
+        self.app.state().ready(Instant::now())
     }
 
     /// Takes no new joins and says that it is not ready; sessions, events and chat go on.

@@ -1,7 +1,7 @@
 //! The coordinator: placement, cascade planning, liveness, gateway and API.
 //!
-//! Machines decide and shells do: [`core`], [`view`], [`place`], [`cascade`], [`liveness`] and [`diff`] take values
-//! and `now`; the rest talks to store, bus, nodes and clients. Every replica is alike and keeps nothing that the
+//! Machines decide and shells do: [`core`], [`view`], [`place`], [`cascade`], [`liveness`], [`readiness`] and [`diff`]
+//! take values and `now`; the rest talks to store, bus, nodes and clients. Every replica is alike and keeps nothing that the
 //! store, the bus and the nodes' heartbeats could not tell it again.
 
 pub mod api;
@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod liveness;
 pub mod metrics;
 pub mod place;
+pub mod readiness;
 pub mod shell;
 pub mod view;
 pub mod web;

@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 
 use crate::control::directory::Registry;
 use crate::control::heartbeat::Heartbeat;
-use crate::control::registrar::{self, Registrar};
+use crate::control::registrar::{Introduction, Registrar};
 use crate::control::{Command, Parts, Service, Shared};
 use crate::http::{self, HttpState};
 use crate::media::clock::{Skew, Wall};
@@ -161,18 +161,18 @@ impl Node {
             egress: config.max_egress,
             egress_pps: config.max_egress.bps() / 8 / 1_000,
         };
-        let record = registrar::record(
-            config.id.clone(),
+        let introduction = Introduction {
+            id: config.id.clone(),
             incarnation,
-            config.region.clone(),
-            config.zone.clone(),
-            config.http_advertise.clone().unwrap_or_else(|| format!("http://{http_addr}")),
-            relay_at,
-            relay.cert_sha256().to_owned(),
+            region: config.region.clone(),
+            zone: config.zone.clone(),
+            http: config.http_advertise.clone().unwrap_or_else(|| format!("http://{http_addr}")),
+            relay: relay_at,
+            relay_cert_sha256: relay.cert_sha256().to_owned(),
             capacity,
-        );
+        };
         let (notices_out, notices) = mpsc::channel(64);
-        let registrar = Registrar::spawn(store.clone(), record, notices_out);
+        let registrar = Registrar::spawn(store.clone(), introduction.record(), notices_out);
         let parts = Parts {
             shared: shared.clone(),
             store,

@@ -47,6 +47,17 @@ impl Running {
     pub async fn http_addr(&self) -> Option<SocketAddr> {
         self.coordinator.read().await.as_ref().map(Coordinator::http_addr)
     }
+
+    /// What it waits for; nothing when it is ready and has heard so many nodes.
+    pub async fn waits_for(&self, nodes: usize) -> Option<String> {
+        let held = self.coordinator.read().await;
+        let Some(coordinator) = &*held else { return Some("the coordinator has stopped".to_owned()) };
+        if let Err(missing) = coordinator.ready() {
+            return Some(missing.to_string());
+        }
+        let heard = coordinator.nodes_heard();
+        (heard < nodes).then(|| format!("{heard} of {nodes} nodes have been heard"))
+    }
 }
 
 #[async_trait]

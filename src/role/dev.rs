@@ -9,10 +9,9 @@ use async_trait::async_trait;
 use freshet_cluster::NodeId;
 use freshet_cluster::bus::SharedBus;
 use freshet_cluster::bus::memory::MemoryBus;
-use freshet_cluster::keys;
 use freshet_cluster::secret::Secret;
+use freshet_cluster::store::SharedStore;
 use freshet_cluster::store::memory::MemoryStore;
-use freshet_cluster::store::{SharedStore, Store};
 use freshet_coordinator::CoordinatorConfig;
 use freshet_node::NodeConfig;
 use futures::future::join_all;
@@ -23,7 +22,7 @@ use crate::output;
 
 use super::{common as shared, coordinator, node};
 
-/// Nodes register within this time, or something is wrong.
+/// Nodes are registered and heard within this time, or something is wrong.
 const READY_LIMIT: Duration = Duration::from_secs(10);
 
 /// A coordinator and its nodes.
@@ -80,9 +79,7 @@ pub async fn start(settings: DevSettings) -> anyhow::Result<Running> {
         };
         nodes.push(node::start(config, store.clone(), bus.clone()).await?);
     }
-    tokio::time::timeout(READY_LIMIT, registered(&*store, nodes.len()))
-        .await
-        .context("the nodes did not register: this is a bug, please report it with the log")?;
+    ready(&coordinator, nodes.len()).await?;
 
     let bound = coordinator.http_addr().await.unwrap_or(common.listen);
     let shown = match media.ips.first() {
@@ -100,10 +97,18 @@ fn name(text: &str) -> anyhow::Result<NodeId> {
     Ok(text.parse()?)
 }
 
-async fn registered(store: &dyn Store, count: usize) {
-    while store.list(keys::NODES).await.map_or(0, |l| l.entries.len()) < count {
+/// Waits until a join and chat would work: the coordinator is ready and has heard every node.
+async fn ready(coordinator: &coordinator::Running, nodes: usize) -> anyhow::Result<()> {
+    let begun = tokio::time::Instant::now();
+    while let Some(what) = coordinator.waits_for(nodes).await {
+        let in_time = begun.elapsed() < READY_LIMIT;
+        anyhow::ensure!(
+            in_time,
+            "not ready after {READY_LIMIT:?} ({what}): this is a bug, please report it with the log"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    Ok(())
 }
 
 #[async_trait]

@@ -76,7 +76,7 @@ pub const HOUSE: &[Package] = &[
         dir: "coordinator",
         name: COORDINATOR,
         may_import: &[CLUSTER, EDGE],
-        machines: &["core", "view", "place", "cascade", "liveness", "diff"],
+        machines: &["core", "view", "place", "cascade", "liveness", "readiness", "diff"],
         shells: &["api", "app", "config", "coordinator", "events", "gateway", "metrics", "shell", "web"],
     },
     Package {

@@ -61,6 +61,21 @@ describe('room events', () => {
     events.stop();
   });
 
+  it('hand back an id as it came, though it is a large number', async () => {
+    vi.useFakeTimers();
+    const seqs: number[] = [];
+    const { events, calls } = fakeRoom({ onChat: ({ seq }) => seqs.push(seq) });
+    events.start();
+    await tick();
+    calls[0]?.send('event: chat\nid: 1795250000000041\ndata: {"id":"a","from":"x","text":"hi","seq":1795250000000041,"at_ms":1}\n\n');
+    await tick();
+    calls[0]?.end();
+    await tick(50);
+    expect(seqs).toEqual([1_795_250_000_000_041]);
+    expect(calls[1]?.lastId).toBe('1795250000000041');
+    events.stop();
+  });
+
   it('take silence for a broken connection', async () => {
     vi.useFakeTimers();
     const { events, calls } = fakeRoom();

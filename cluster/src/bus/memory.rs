@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 use super::reader::Reader;
 use super::{
     Bus, BusError, DEDUP_WINDOW, KEPT_PER_SUBJECT, Kept, Message, ReadFrom, Receipt, SUBSCRIPTION_QUEUE,
-    Tail, is_kept, matches,
+    Tail, first_sequence, is_kept, matches,
 };
 
 /// A handle on a bus in memory; clones share it.
@@ -34,6 +35,8 @@ struct State {
     /// Which life of the history this is; a wipe begins another.
     life: u64,
     away: bool,
+    /// The first sequence of this life.
+    first: u64,
     last: u64,
     kept: HashMap<String, VecDeque<Kept>>,
     ids: HashMap<String, u64>,
@@ -50,10 +53,12 @@ impl Default for MemoryBus {
 impl MemoryBus {
     /// A bus that nobody listens to yet.
     pub fn new() -> Self {
+        let first = first_sequence(SystemTime::now());
         let state = State {
             life: 1,
             away: false,
-            last: 0,
+            first,
+            last: first.saturating_sub(1),
             kept: HashMap::new(),
             ids: HashMap::new(),
             ids_by_age: VecDeque::new(),
@@ -74,11 +79,17 @@ impl MemoryBus {
         self.inner.wake();
     }
 
-    /// Loses the history, the message ids and the count of sequences.
+    /// The sequence of the first message of this history, come or still to come.
+    pub fn first_sequence(&self) -> u64 {
+        self.inner.lock().first
+    }
+
+    /// Loses the history, the message ids and the count of sequences: another history begins.
     pub fn wipe(&self) {
         let mut state = self.inner.lock();
         state.life = state.life.saturating_add(1);
-        state.last = 0;
+        state.first = first_sequence(SystemTime::now()).max(state.last.saturating_add(1));
+        state.last = state.first.saturating_sub(1);
         state.kept.clear();
         state.ids.clear();
         state.ids_by_age.clear();
@@ -170,6 +181,10 @@ impl Bus for MemoryBus {
         Ok(Receipt { seq, duplicate: false })
     }
 
+    async fn prepare(&self) -> Result<(), BusError> {
+        self.inner.answering().map(drop)
+    }
+
     fn tail(&self, subject: &str, from: ReadFrom) -> mpsc::Receiver<Tail> {
         let (tx, rx) = mpsc::channel(SUBSCRIPTION_QUEUE);
         tokio::spawn(tail(Arc::downgrade(&self.inner), subject.to_owned(), from, tx));
@@ -211,7 +226,7 @@ fn look(state: &State, subject: &str, machine: &mut Reader) {
         machine.handle_failure();
         return;
     }
-    machine.handle_open(&state.life.to_string(), state.last);
+    machine.handle_open(&state.life.to_string(), state.first, state.last);
     // At most KEPT_PER_SUBJECT: what was read before is dropped by the machine.
     for kept in state.kept.get(subject).into_iter().flatten() {
         machine.handle_kept(kept.clone());

@@ -46,12 +46,17 @@ pub struct Receipt {
 /// What a reader of a kept subject gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tail {
+    /// Which history is read, at the start and whenever it is another one than before: sequences below `first` are
+    /// of one that is lost. Zero when that cannot be told.
+    History {
+        /// The first sequence that this history could give.
+        first: u64,
+    },
     /// The next message, in order, once.
     Kept(Kept),
     /// All that was there when the reader came has been delivered.
     CaughtUp,
-    /// The place that the reader asked to resume from is beyond what the history knows: it was wiped.
-    /// Reading starts over.
+    /// The place that the reader asked to resume from is not of this history: it was wiped. Reading starts over.
     Reset,
     /// The bus is away.
     Away,
@@ -88,6 +93,14 @@ pub const KEPT_PER_SUBJECT: u64 = 100;
 /// presence repeat. Kept messages wait instead.
 pub const SUBSCRIPTION_QUEUE: usize = 4096;
 
+/// The sequence that a history begins at: the microseconds between 1970 and its birth. A history that takes the place
+/// of a lost one is younger, so it begins above all that the lost one has given (unless that took a million messages a
+/// second for all its life), and a sequence says by itself which history it is of. Below 2^53 until the year 2255.
+pub(crate) fn first_sequence(born: std::time::SystemTime) -> u64 {
+    let age = born.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(age.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// Whether the history keeps what is appended to this subject.
 pub fn is_kept(subject: &str) -> bool {
     matches(crate::keys::ALL_CHAT, subject)
@@ -116,6 +129,9 @@ pub trait Bus: Send + Sync + 'static {
     fn subscribe(&self, subject: &str) -> mpsc::Receiver<Message>;
     /// Stores a message under an id that makes a retry harmless, and returns when it is stored.
     async fn append(&self, subject: &str, id: &str, payload: Bytes) -> Result<Receipt, BusError>;
+    /// Finds the history, and makes it when it is missing. [`Bus::append`] and [`Bus::tail`] do the same when they
+    /// must; this is for those who want to know beforehand.
+    async fn prepare(&self) -> Result<(), BusError>;
     /// Reads a kept subject (no wildcard): what is there, then what comes, until the receiver is dropped.
     fn tail(&self, subject: &str, from: ReadFrom) -> mpsc::Receiver<Tail>;
     /// Whether the bus answers now.

@@ -4,6 +4,7 @@
 //! watches itself: a gap, a missed heartbeat or a lost connection opens a new one after the last message delivered.
 
 mod connection;
+mod history;
 mod tail;
 
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use tokio::sync::mpsc;
 
 use super::{Bus, BusError, Message, ReadFrom, Receipt, SUBSCRIPTION_QUEUE, Tail, is_kept};
 use connection::PublishFailure;
-pub use connection::{CHAT_STREAM, NatsBus, NatsConfig};
+pub use connection::{NatsBus, NatsConfig};
+pub use history::CHAT_STREAM;
 
 #[async_trait]
 impl Bus for NatsBus {
@@ -68,6 +70,11 @@ impl Bus for NatsBus {
                 Err(BusError::Unavailable(format!("JetStream has no stream for {subject:?}")))
             }
         }
+    }
+
+    async fn prepare(&self) -> Result<(), BusError> {
+        self.connected()?;
+        self.history().await.map(drop)
     }
 
     fn tail(&self, subject: &str, from: ReadFrom) -> mpsc::Receiver<Tail> {

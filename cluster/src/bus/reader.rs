@@ -20,15 +20,18 @@ impl Reader {
         Self { at: from, life: None, caught_up: false, away: false, out: VecDeque::new() }
     }
 
-    /// The history answered: which life of it this is, and its newest sequence over all subjects. Returns where to
-    /// read from.
-    pub(super) fn handle_open(&mut self, life: &str, last: u64) -> ReadFrom {
+    /// The history answered: which life of it this is, the first sequence that this life could give (zero when that
+    /// cannot be told), and its newest over all subjects. Returns where to read from.
+    pub(super) fn handle_open(&mut self, life: &str, first: u64, last: u64) -> ReadFrom {
         if std::mem::take(&mut self.away) {
             self.out.push_back(Tail::Back);
         }
         let other = self.life.as_deref().is_some_and(|known| known != life);
+        if other || self.life.is_none() {
+            self.out.push_back(Tail::History { first });
+        }
         if let ReadFrom::After(seq) = self.at
-            && (other || seq > last)
+            && (other || seq > last || seq < first)
         {
             self.at = ReadFrom::Start;
             self.caught_up = false;
@@ -73,6 +76,8 @@ impl Reader {
 mod tests {
     use super::*;
 
+    const HISTORY: Tail = Tail::History { first: 0 };
+
     fn kept(seq: u64) -> Kept {
         Kept { seq, subject: "s".into(), payload: "p".into() }
     }
@@ -84,7 +89,7 @@ mod tests {
     #[test]
     fn history_then_caught_up_once_then_live() {
         let mut r = Reader::new(ReadFrom::Start);
-        assert_eq!(r.handle_open("a", 9), ReadFrom::Start);
+        assert_eq!(r.handle_open("a", 0, 9), ReadFrom::Start);
         r.handle_kept(kept(3));
         r.handle_kept(kept(9));
         r.handle_drained();
@@ -92,56 +97,71 @@ mod tests {
         r.handle_drained();
         assert_eq!(
             drain(&mut r),
-            [Tail::Kept(kept(3)), Tail::Kept(kept(9)), Tail::CaughtUp, Tail::Kept(kept(12))]
+            [HISTORY, Tail::Kept(kept(3)), Tail::Kept(kept(9)), Tail::CaughtUp, Tail::Kept(kept(12))]
         );
     }
 
     #[test]
     fn resumes_after_an_outage_without_gap_or_repeat() {
         let mut r = Reader::new(ReadFrom::Start);
-        r.handle_open("a", 3);
+        r.handle_open("a", 0, 3);
         r.handle_kept(kept(3));
         r.handle_failure();
         r.handle_failure();
-        assert_eq!(r.handle_open("a", 4), ReadFrom::After(3));
+        assert_eq!(r.handle_open("a", 0, 4), ReadFrom::After(3));
         r.handle_kept(kept(3));
         r.handle_kept(kept(4));
-        assert_eq!(drain(&mut r), [Tail::Kept(kept(3)), Tail::Away, Tail::Back, Tail::Kept(kept(4))]);
+        assert_eq!(
+            drain(&mut r),
+            [HISTORY, Tail::Kept(kept(3)), Tail::Away, Tail::Back, Tail::Kept(kept(4))]
+        );
     }
 
     #[test]
     fn a_position_beyond_the_history_resets() {
         let mut r = Reader::new(ReadFrom::After(10));
-        assert_eq!(r.handle_open("a", 9), ReadFrom::Start);
+        assert_eq!(r.handle_open("a", 0, 9), ReadFrom::Start);
         r.handle_kept(kept(2));
         r.handle_drained();
-        assert_eq!(drain(&mut r), [Tail::Reset, Tail::Kept(kept(2)), Tail::CaughtUp]);
+        assert_eq!(drain(&mut r), [HISTORY, Tail::Reset, Tail::Kept(kept(2)), Tail::CaughtUp]);
         let mut r = Reader::new(ReadFrom::After(10));
-        assert_eq!(r.handle_open("a", 10), ReadFrom::After(10), "the newest message itself is known");
-        assert_eq!(drain(&mut r), []);
+        assert_eq!(r.handle_open("a", 0, 10), ReadFrom::After(10), "the newest message itself is known");
+        assert_eq!(drain(&mut r), [HISTORY]);
     }
 
     #[test]
     fn another_life_of_the_history_resets_even_when_it_has_grown_past_the_position() {
         let mut r = Reader::new(ReadFrom::Start);
-        r.handle_open("a", 1);
+        r.handle_open("a", 0, 1);
         r.handle_kept(kept(1));
         r.handle_drained();
         r.handle_failure();
-        assert_eq!(r.handle_open("b", 50), ReadFrom::Start);
+        assert_eq!(r.handle_open("b", 0, 50), ReadFrom::Start);
         r.handle_kept(kept(1));
         r.handle_drained();
         assert_eq!(
             drain(&mut r),
             [
+                HISTORY,
                 Tail::Kept(kept(1)),
                 Tail::CaughtUp,
                 Tail::Away,
                 Tail::Back,
+                HISTORY,
                 Tail::Reset,
                 Tail::Kept(kept(1)),
                 Tail::CaughtUp
             ]
         );
+    }
+
+    #[test]
+    fn a_position_of_an_earlier_history_resets_however_long_the_new_one_is() {
+        let mut r = Reader::new(ReadFrom::After(999));
+        assert_eq!(r.handle_open("b", 1_000, 5_000), ReadFrom::Start);
+        assert_eq!(drain(&mut r), [Tail::History { first: 1_000 }, Tail::Reset]);
+        let mut r = Reader::new(ReadFrom::After(1_000));
+        assert_eq!(r.handle_open("b", 1_000, 5_000), ReadFrom::After(1_000), "its first message is its own");
+        assert_eq!(drain(&mut r), [Tail::History { first: 1_000 }]);
     }
 }

@@ -43,7 +43,10 @@ pub async fn config(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<J
 )]
 pub fn healthz_docs() {}
 
-/// It should be sent work: it has read the store and is not being stopped.
+/// It should be sent work: it knows the cluster and is not being stopped.
+///
+/// After a start it is not ready until it has read the store, is connected to the bus and, for 5 seconds at most, until
+/// chat can be stored and every registered node was heard; `detail` says what is missing.
 #[utoipa::path(
     get, path = "/readyz", tag = "about", operation_id = "readyz",
     responses(
@@ -57,10 +60,10 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
     if app.state().is_draining() {
         return not_ready("this coordinator is being stopped");
     }
-    if !app.state().core().view().is_synced() {
-        return not_ready("the store has not answered yet");
+    match app.state().ready(Instant::now()) {
+        Ok(()) => "ready\n".into_response(),
+        Err(missing) => not_ready(&missing.to_string()),
     }
-    "ready\n".into_response()
 }
 
 /// Prometheus metrics.

@@ -37,10 +37,16 @@ pub enum Welcome {
 /// Encoded messages of one room, oldest first.
 #[derive(Debug, Default)]
 pub struct History {
+    first: u64,
     kept: VecDeque<(u64, Event)>,
 }
 
 impl History {
+    /// Which history it is: the first sequence that it could give, zero when that cannot be told.
+    pub fn begin(&mut self, first: u64) {
+        self.first = first;
+    }
+
     /// The next message, encoded.
     pub fn push(&mut self, seq: u64, frame: Event) {
         self.kept.push_back((seq, frame));
@@ -60,6 +66,8 @@ impl History {
         let (reset, after) = match resume {
             Resume::Start => (false, 0),
             Resume::Reset => (true, 0),
+            // Of an earlier history, however long this one has grown since.
+            Resume::After(seq) if seq < self.first => (true, 0),
             Resume::After(seq) if seq > newest && !asked => return Welcome::AskBus(seq),
             Resume::After(seq) => (false, seq),
         };
@@ -115,5 +123,17 @@ mod tests {
         );
         assert_eq!(sent(history.welcome(Resume::Reset, true)), (true, vec!["4".into(), "5".into()], 5));
         assert_eq!(History::default().welcome(Resume::After(1), false), Welcome::AskBus(1));
+    }
+
+    #[test]
+    fn a_sequence_of_an_earlier_history_is_lost_though_the_new_one_is_longer() {
+        let mut history = history(1_000..=1_250);
+        history.begin(1_000);
+        for seq in [0, 999] {
+            let (reset, frames, after) = sent(history.welcome(Resume::After(seq), false));
+            assert_eq!((reset, frames.len(), after), (true, HISTORY, 1_250), "{seq}");
+        }
+        let (reset, frames, _) = sent(history.welcome(Resume::After(1_000), false));
+        assert_eq!((reset, frames.len()), (false, HISTORY), "its own, and long ago");
     }
 }

@@ -226,8 +226,15 @@ impl Hub {
         let (bus, subject) = (Arc::clone(&self.hubs.state.bus), room_subject(&self.room, Topic::Chat));
         tokio::spawn(async move {
             let mut tail = bus.tail(&subject, ReadFrom::After(seq));
-            let first = tokio::time::timeout(ASK_TIMEOUT, tail.recv()).await;
-            if matches!(first, Ok(Some(Tail::Reset))) {
+            let answer = async {
+                loop {
+                    match tail.recv().await {
+                        Some(Tail::History { .. }) => {}
+                        other => return other,
+                    }
+                }
+            };
+            if matches!(tokio::time::timeout(ASK_TIMEOUT, answer).await, Ok(Some(Tail::Reset))) {
                 listener.resume = Resume::Reset;
             }
             listener.asked = true;
@@ -239,6 +246,7 @@ impl Hub {
     fn read(&mut self, tail: Tail, answers: &mpsc::Sender<Listener>) {
         match tail {
             Tail::Kept(kept) => self.chat(&kept),
+            Tail::History { first } => self.history.begin(first),
             Tail::CaughtUp => {
                 self.ready = true;
                 let waiting: Vec<Listener> = {

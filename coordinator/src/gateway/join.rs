@@ -178,6 +178,12 @@ impl Gateway {
                 }
             }
         }
+        if passed.is_empty()
+            && let Err(missing) = state.ready(Instant::now())
+        {
+            let detail = format!("this coordinator has just started and {missing}: ask again");
+            return Err(Problem::unavailable("starting", detail, spread()));
+        }
         let reason = if store_away { "store-away" } else { "over-capacity" };
         let detail = format!("no node could take the session ({why}): ask again later");
         Err(Problem::unavailable(reason, detail, spread()))

@@ -27,6 +27,9 @@ const TICK: Duration = Duration::from_millis(250);
 /// How often plans are compared with what the nodes run. Replicas are spread over it.
 const REPAIR_EVERY: Duration = Duration::from_millis(500);
 
+/// How often a coordinator that starts looks whether it is ready.
+const WARM_UP_TICK: Duration = Duration::from_millis(100);
+
 /// Follows registry, rooms, heartbeats, stream events and the clock until the task is aborted.
 pub async fn run(state: Arc<State>) {
     let mut nodes = state.store.follow(keys::NODES);
@@ -50,6 +53,29 @@ pub async fn run(state: Arc<State>) {
             }
         }
         drain(&state).await;
+    }
+}
+
+/// Looks for the history of chat until it is found, and whether the coordinator is ready until it is.
+pub async fn warm_up(state: Arc<State>) {
+    let mut tick = tokio::time::interval(WARM_UP_TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut history = false;
+    loop {
+        tick.tick().await;
+        if !history && state.bus.is_up() {
+            match state.bus.prepare().await {
+                Ok(()) => {
+                    history = true;
+                    state.set_history();
+                }
+                Err(error) => tracing::debug!(%error, "the history of chat is not there yet"),
+            }
+        }
+        if state.ready(Instant::now()).is_ok() && history {
+            tracing::info!("ready");
+            return;
+        }
     }
 }
 

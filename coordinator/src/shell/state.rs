@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 use freshet_cluster::RoomId;
 use freshet_cluster::bus::SharedBus;
@@ -14,6 +15,7 @@ use tokio::sync::Notify;
 use crate::config::CoordinatorConfig;
 use crate::core::Core;
 use crate::metrics::Metrics;
+use crate::readiness::{Missing, Readiness, Seen};
 
 /// What one coordinator shares among its handlers and tasks.
 pub struct State {
@@ -28,14 +30,18 @@ pub struct State {
     core: Mutex<Core>,
     watchers: Mutex<HashMap<RoomId, Weak<Notify>>>,
     draining: AtomicBool,
+    history: AtomicBool,
+    readiness: Mutex<Readiness>,
 }
 
 impl State {
     /// Nothing observed yet.
     pub fn new(config: CoordinatorConfig, store: SharedStore, bus: SharedBus, metrics: Metrics) -> Self {
         let core = Mutex::new(Core::new(config.linger));
-        let (watchers, draining) = (Mutex::new(HashMap::new()), AtomicBool::new(false));
-        Self { config, store, bus, metrics, core, watchers, draining }
+        let readiness = Mutex::new(Readiness::new(config.patience));
+        let (watchers, draining, history) =
+            (Mutex::default(), AtomicBool::new(false), AtomicBool::new(false));
+        Self { config, store, bus, metrics, core, watchers, draining, history, readiness }
     }
 
     /// The core, for one decision.
@@ -62,6 +68,27 @@ impl State {
         if let Some(watcher) = watchers.get(room).and_then(Weak::upgrade) {
             watcher.notify_one();
         }
+    }
+
+    /// The history of chat was found: messages can be stored.
+    pub fn set_history(&self) {
+        self.history.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it should be sent work, as far as its start goes.
+    pub fn ready(&self, now: Instant) -> Result<(), Missing> {
+        let seen = {
+            let core = self.core();
+            let view = core.view();
+            Seen {
+                store_read: view.is_synced(),
+                bus_up: self.bus.is_up(),
+                history: self.history.load(Ordering::Relaxed),
+                registered: view.registered(),
+                unheard: view.unheard().cloned().collect(),
+            }
+        };
+        self.readiness.lock().unwrap_or_else(PoisonError::into_inner).look(&seen, now)
     }
 
     /// Whether it takes no new joins.

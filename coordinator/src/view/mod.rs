@@ -296,6 +296,16 @@ impl View {
         self.nodes_synced && self.rooms_synced
     }
 
+    /// How many nodes the registry holds.
+    pub fn registered(&self) -> usize {
+        self.nodes.values().filter(|node| node.registered).count()
+    }
+
+    /// Nodes that the registry holds and that were never heard in this incarnation.
+    pub fn unheard(&self) -> impl Iterator<Item = &NodeId> {
+        self.nodes.iter().filter(|(_, node)| node.registered && node.load.is_none()).map(|(id, _)| id)
+    }
+
     /// The store answered when last heard of.
     pub fn is_store_up(&self) -> bool {
         self.store_up

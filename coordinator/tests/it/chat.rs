@@ -21,6 +21,11 @@ async fn post(url: &str, from: &str, id: &str, text: &str) -> Answer {
     ask(Method::POST, url, &[("content-type", "application/json")], &body.to_string()).await
 }
 
+/// The sequence of the n-th message of this history, from 1 on.
+fn nth(world: &World, n: u64) -> u64 {
+    world.bus.first_sequence() + n - 1
+}
+
 async fn say(world: &World, coordinator: usize, from: &str, id: &str, text: &str) -> Answer {
     post(&world.url(coordinator, "/v1/rooms/r1/chat"), from, id, text).await
 }
@@ -33,13 +38,14 @@ async fn a_message_reaches_listeners_of_every_coordinator_once_and_in_order() {
     let mut wanted = Vec::new();
     for n in 0..12 {
         let (from, text) = (format!("ann{}", n % 3), format!("text {n}"));
+        let seq = nth(&world, n as u64 + 1);
         let answer = say(&world, n % 2, &from, &format!("m{n}"), &text).await;
         assert_eq!(answer.status, 201, "{answer:?}");
-        assert_eq!(answer.json(), serde_json::json!({"seq": n + 1, "id": format!("m{n}")}));
+        assert_eq!(answer.json(), serde_json::json!({"seq": seq, "id": format!("m{n}")}));
         // A retry, through the other coordinator.
         let again = say(&world, (n + 1) % 2, &from, &format!("m{n}"), &text).await;
         assert_eq!(again.status, 200);
-        assert_eq!(again.json(), serde_json::json!({"seq": n + 1, "id": format!("m{n}"), "duplicate": true}));
+        assert_eq!(again.json(), serde_json::json!({"seq": seq, "id": format!("m{n}"), "duplicate": true}));
         wanted.push(text);
     }
     assert_eq!(first.texts(12).await, wanted);
@@ -48,10 +54,10 @@ async fn a_message_reaches_listeners_of_every_coordinator_once_and_in_order() {
     assert_eq!(say(&world, 0, "bob", "m1", "mine").await.status, 201);
     for listener in [&mut first, &mut second] {
         let event = listener.next_of("chat").await;
-        assert_eq!(event.id, Some(13));
+        assert_eq!(event.id, Some(nth(&world, 13)));
         assert_eq!(event.data["from"], "bob");
         assert_eq!(event.data["id"], "m1");
-        assert_eq!(event.data["seq"], 13);
+        assert_eq!(event.data["seq"], nth(&world, 13));
         assert!(event.data["at_ms"].as_u64().unwrap() > 1_700_000_000_000);
         listener.silent_of("chat", Duration::from_millis(200)).await;
     }
@@ -71,11 +77,11 @@ async fn a_newcomer_gets_the_last_hundred_and_one_who_returns_only_what_it_misse
     assert_eq!((texts[0].as_str(), texts[99].as_str()), ("30", "129"));
     drop(listener);
 
-    let mut back = Listener::open(&world.url(0, EVENTS), Some(128)).await;
+    let mut back = Listener::open(&world.url(0, EVENTS), Some(nth(&world, 128))).await;
     assert_eq!(back.texts(2).await, ["128", "129"]);
     assert_eq!(say(&world, 1, "ann", "live", "live").await.status, 201);
     assert_eq!(back.texts(1).await, ["live"]);
-    let mut up_to_date = Listener::open(&world.url(0, EVENTS), Some(131)).await;
+    let mut up_to_date = Listener::open(&world.url(0, EVENTS), Some(nth(&world, 131))).await;
     up_to_date.silent_of("chat", Duration::from_millis(200)).await;
 }
 
@@ -87,18 +93,31 @@ async fn a_wiped_history_sends_reset_to_those_who_listen_and_those_who_return() 
     }
     let mut listener = Listener::open(&world.url(0, EVENTS), None).await;
     assert_eq!(listener.texts(5).await.len(), 5);
+    let old = nth(&world, 5);
     world.bus.wipe();
     listener.next_of("reset").await;
-    assert_eq!(say(&world, 0, "ann", "a", "new").await.status, 201);
-    assert_eq!(listener.next_of("chat").await.id, Some(1), "the count begins anew");
+    assert_eq!(say(&world, 0, "ann", "a", "new 0").await.status, 201);
+    assert_eq!(listener.next_of("chat").await.id, Some(nth(&world, 1)), "the count begins anew");
 
-    let mut back = Listener::open(&world.url(0, EVENTS), Some(5)).await;
-    assert_eq!(back.next().await.unwrap().name, "snapshot");
-    assert_eq!(back.next().await.unwrap().name, "reset");
-    assert_eq!(back.texts(1).await, ["new"]);
-    // And at a coordinator that has never heard of the room.
-    let mut fresh = Listener::open(&world.url(0, "/v1/rooms/r2/events"), Some(5)).await;
-    fresh.next_of("reset").await;
+    let back = async |path: &str, texts: &[String]| {
+        for last in [old, old - 4, 5] {
+            let mut back = Listener::open(&world.url(0, path), Some(last)).await;
+            assert_eq!(back.next().await.unwrap().name, "snapshot");
+            assert_eq!(back.next().await.unwrap().name, "reset", "{last}");
+            assert_eq!(back.texts(texts.len()).await, texts);
+        }
+    };
+    back(EVENTS, &["new 0".to_owned()]).await;
+    // The new history is longer than the lost one was: the old places are lost all the same.
+    let mut new = vec!["new 0".to_owned()];
+    for n in 1..9 {
+        new.push(format!("new {n}"));
+        assert_eq!(say(&world, 0, &format!("q{n}"), "m", &new[n]).await.status, 201);
+    }
+    assert_eq!(listener.texts(8).await.len(), 8);
+    back(EVENTS, &new).await;
+    // And at a hub that has never heard of the room.
+    back("/v1/rooms/r2/events", &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,7 +129,7 @@ async fn a_place_that_this_coordinator_has_not_read_yet_is_not_called_lost() {
     // Room r2's message raises the sequence that the bus knows; the hub of r1 has read up to 1.
     let other = world.url(0, "/v1/rooms/r2/chat");
     assert_eq!(post(&other, "ann", "a", "elsewhere").await.status, 201);
-    let mut back = Listener::open(&world.url(0, EVENTS), Some(2)).await;
+    let mut back = Listener::open(&world.url(0, EVENTS), Some(nth(&world, 2))).await;
     assert_eq!(back.next().await.unwrap().name, "snapshot");
     back.silent_of("reset", Duration::from_millis(200)).await;
     assert_eq!(say(&world, 0, "ann", "b", "two").await.status, 201);
@@ -128,7 +147,7 @@ async fn nothing_is_acknowledged_while_the_bus_is_away_and_listeners_are_told() 
     let answer = say(&world, 0, "ann", "b", "two").await;
     assert_eq!((answer.status, answer.reason().as_str()), (503, "paused"));
     assert!(answer.retry_after() >= 1);
-    let mut newcomer = Listener::open(&world.url(0, EVENTS), Some(1)).await;
+    let mut newcomer = Listener::open(&world.url(0, EVENTS), Some(nth(&world, 1))).await;
     assert_eq!(newcomer.next().await.unwrap().name, "snapshot");
     assert_eq!(newcomer.next().await.unwrap().name, "paused");
     world.bus.set_away(false);
@@ -274,7 +293,7 @@ async fn a_slow_listener_is_cut_off_and_never_waited_for() {
             let payload = serde_json::to_vec(&message).unwrap().into();
             world.bus.append(&subject, &format!("id{sent}"), payload).await.unwrap();
             // The quick one keeps up.
-            assert_eq!(quick.next_of("chat").await.id, Some(sent));
+            assert_eq!(quick.next_of("chat").await.id, Some(nth(&world, sent)));
         }
     }
     assert_eq!(world.metric(0, "freshet_coordinator_event_listeners").await, 1.0);
@@ -284,7 +303,8 @@ async fn a_slow_listener_is_cut_off_and_never_waited_for() {
     ended.expect("the stream ends").unwrap();
     let rest = String::from_utf8(rest).unwrap();
     let last: u64 = rest.rsplit("\nid: ").next().unwrap().split('\n').next().unwrap().parse().unwrap();
-    assert!(last < sent && last >= 256, "{last} of {sent}");
+    let read = last - nth(&world, 1) + 1;
+    assert!(read < sent && read >= 256, "{read} of {sent}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

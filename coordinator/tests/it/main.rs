@@ -5,5 +5,6 @@ mod api;
 mod chat;
 mod joins;
 mod outages;
+mod ready;
 mod sessions;
 mod support;

@@ -7,21 +7,14 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::context::PublishErrorKind;
-use async_nats::jetstream::stream::{
-    Config as StreamConfig, DiscardPolicy, Info, RetentionPolicy, StorageType,
-};
 use async_nats::jetstream::{Context, ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event, HeaderMap};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::bus::{BusError, DEDUP_WINDOW, KEPT_PER_SUBJECT, Receipt, SUBSCRIPTION_QUEUE};
-use crate::keys;
+use crate::bus::{BusError, Receipt, SUBSCRIPTION_QUEUE};
 use crate::secret::Secret;
 
-/// The JetStream stream that keeps the chat of all rooms. Other kept subjects get streams of their own, since their
-/// limits differ.
-pub const CHAT_STREAM: &str = "FRESHET_CHAT";
 /// Time limit of one call to JetStream.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(3);
 /// An idle connection is pinged this often; two pings without answer end it.
@@ -58,7 +51,7 @@ pub struct NatsBus {
     /// Whether the connection is there.
     pub(super) link: watch::Receiver<bool>,
     pub(super) dropped: Arc<AtomicU64>,
-    replicas: usize,
+    pub(super) replicas: usize,
 }
 
 impl std::fmt::Debug for NatsBus {
@@ -83,6 +76,10 @@ impl NatsBus {
             .ping_interval(PING)
             .subscription_capacity(SUBSCRIPTION_QUEUE)
             .reconnect_delay_callback(|attempts| {
+                // The first try is made at once: chat that is posted right after a start would wait for it.
+                if attempts <= 1 {
+                    return Duration::ZERO;
+                }
                 let step = 100u64.saturating_mul(1 << attempts.min(6));
                 let step = Duration::from_millis(step).min(RECONNECT_MAX);
                 step.mul_f64(rand::random_range(0.5..=1.0))
@@ -137,48 +134,6 @@ impl NatsBus {
         } else {
             Err(BusError::Unavailable("NATS is not connected".into()))
         }
-    }
-
-    /// The stream as it is, made when it is missing. One with other limits is an operator's choice and stays.
-    pub(super) async fn history(&self) -> Result<Info, BusError> {
-        let wanted = StreamConfig {
-            name: CHAT_STREAM.into(),
-            description: Some("Freshet: the last chat messages of each room".into()),
-            subjects: vec![keys::ALL_CHAT.into()],
-            max_messages_per_subject: i64::try_from(KEPT_PER_SUBJECT).unwrap_or(i64::MAX),
-            duplicate_window: DEDUP_WINDOW,
-            storage: StorageType::File,
-            discard: DiscardPolicy::Old,
-            retention: RetentionPolicy::Limits,
-            num_replicas: self.replicas,
-            max_messages: -1,
-            max_bytes: -1,
-            max_consumers: -1,
-            ..StreamConfig::default()
-        };
-        let per_subject = wanted.max_messages_per_subject;
-        let made = async {
-            match self.jetstream.get_or_create_stream(wanted).await {
-                // Two that create it at once: the other one was faster.
-                Err(first) => self.jetstream.get_stream(CHAT_STREAM).await.map_err(|_| first),
-                stream => stream,
-            }
-        };
-        let stream = tokio::time::timeout(CALL_LIMIT, made)
-            .await
-            .map_err(|_| BusError::Unavailable("JetStream did not answer in time".into()))?
-            .map_err(|e| BusError::Unavailable(format!("JetStream stream {CHAT_STREAM}: {e}")))?;
-        let info = stream.cached_info().clone();
-        let found = &info.config;
-        if found.max_messages_per_subject != per_subject || found.duplicate_window != DEDUP_WINDOW {
-            tracing::warn!(
-                stream = CHAT_STREAM,
-                max_msgs_per_subject = found.max_messages_per_subject,
-                duplicate_window_s = found.duplicate_window.as_secs(),
-                "JetStream stream exists with limits other than ours; it is left as it is"
-            );
-        }
-        Ok(info)
     }
 
     pub(super) async fn append_once(

@@ -12,7 +12,8 @@ use rand::rngs::SmallRng;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::connection::{CALL_LIMIT, CHAT_STREAM, NatsBus};
+use super::connection::{CALL_LIMIT, NatsBus};
+use super::history::CHAT_STREAM;
 use crate::backoff::Backoff;
 use crate::bus::reader::Reader;
 use crate::bus::{Kept, ReadFrom, Tail};
@@ -82,8 +83,8 @@ impl Shell {
             }
             link.changed().await.map_err(|_| Stop::Again("the client has stopped".into()))?;
         }
-        let info = self.bus.history().await.map_err(|e| Stop::Again(e.to_string()))?;
-        let from = self.machine.handle_open(&format!("{:?}", info.created), info.state.last_sequence);
+        let history = self.bus.history().await.map_err(|e| Stop::Again(e.to_string()))?;
+        let from = self.machine.handle_open(&history.life, history.first, history.last);
         self.flush().await?;
         let deliver = self.bus.client.new_inbox();
         let mut inbox = self.bus.client.subscribe(deliver.clone()).await.map_err(again)?;

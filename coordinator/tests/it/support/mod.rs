@@ -54,17 +54,23 @@ impl World {
             config.join_timeout = Duration::from_millis(600);
             config.linger = Duration::from_secs(1);
             config.grace = Duration::from_millis(200);
+            // Nodes come later in these tests; `ready.rs` is about those that are there.
+            config.patience = Duration::ZERO;
             shape(&mut config);
             world.add(config).await;
         }
         world
     }
 
-    pub async fn add(&mut self, config: CoordinatorConfig) {
+    /// Starts a coordinator and returns at once.
+    pub async fn begin(&mut self, config: CoordinatorConfig) {
         let (store, bus) = (Arc::new(self.store.clone()), Arc::new(self.bus.clone()));
-        let coordinator = Coordinator::start(config, store, bus).await.unwrap();
-        let ready = format!("http://{}/readyz", coordinator.http_addr());
-        self.coordinators.push(coordinator);
+        self.coordinators.push(Coordinator::start(config, store, bus).await.unwrap());
+    }
+
+    pub async fn add(&mut self, config: CoordinatorConfig) {
+        self.begin(config).await;
+        let ready = self.url(self.coordinators.len() - 1, "/readyz");
         until("the coordinator to be ready", async || get(&ready).await.status == 200).await;
     }
 

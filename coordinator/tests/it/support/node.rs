@@ -53,6 +53,7 @@ struct Inside {
     rooms: BTreeMap<RoomId, Carried>,
     links: Vec<(NodeId, Incarnation)>,
     seq: u64,
+    quiet: bool,
     joins: u64,
 }
 
@@ -107,7 +108,10 @@ impl FakeNode {
         node.tasks.push(tokio::spawn(async move {
             loop {
                 let load = load(&mut inside.lock().unwrap(), &me);
-                let _away = bus.publish(&keys::load_subject(&me.0), encode(&load)).await;
+                let quiet = inside.lock().unwrap().quiet;
+                if !quiet {
+                    let _away = bus.publish(&keys::load_subject(&me.0), encode(&load)).await;
+                }
                 tokio::time::sleep(BEAT).await;
             }
         }));
@@ -138,6 +142,11 @@ impl FakeNode {
 
     pub fn behave(&self, behaviour: Behaviour) {
         self.inside.lock().unwrap().behaviour = Some(behaviour);
+    }
+
+    /// Its heartbeats are not heard (any more, or again).
+    pub fn set_quiet(&self, quiet: bool) {
+        self.inside.lock().unwrap().quiet = quiet;
     }
 
     pub fn seen(&self) -> Vec<Seen> {

@@ -1,0 +1,105 @@
+//! The stream that keeps the chat of all rooms: found, or made so that its sequences begin at its birth.
+
+use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::stream::{
+    Config, DiscardPolicy, Info, RetentionPolicy, StorageType, Stream as JetStream,
+};
+use tokio::time::timeout;
+
+use super::connection::{CALL_LIMIT, NatsBus};
+use crate::bus::{BusError, DEDUP_WINDOW, KEPT_PER_SUBJECT, first_sequence};
+use crate::keys;
+
+/// The JetStream stream that keeps the chat of all rooms. Other kept subjects get streams of their own, since their
+/// limits differ.
+pub const CHAT_STREAM: &str = "FRESHET_CHAT";
+/// What a stream listens to that is being made: nobody writes there. Chat reaches it when its sequences are set, so
+/// that setting them (which removes what came before) can lose nothing.
+const UNBORN: &str = "freshet.v1.unborn.chat";
+
+/// The history as it was found.
+pub(super) struct History {
+    /// Tells this life of it from others.
+    pub life: String,
+    /// The first sequence that it could give; zero for a stream that was not made by us.
+    pub first: u64,
+    /// The newest over all rooms.
+    pub last: u64,
+}
+
+impl NatsBus {
+    fn wanted(&self, subject: &str) -> Config {
+        Config {
+            name: CHAT_STREAM.into(),
+            description: Some("Freshet: the last chat messages of each room".into()),
+            subjects: vec![subject.into()],
+            max_messages_per_subject: i64::try_from(KEPT_PER_SUBJECT).unwrap_or(i64::MAX),
+            duplicate_window: DEDUP_WINDOW,
+            storage: StorageType::File,
+            discard: DiscardPolicy::Old,
+            retention: RetentionPolicy::Limits,
+            num_replicas: self.replicas,
+            max_messages: -1,
+            max_bytes: -1,
+            max_consumers: -1,
+            ..Config::default()
+        }
+    }
+
+    /// The history as it is, made when it is missing. One with other limits is an operator's choice and stays.
+    pub(super) async fn history(&self) -> Result<History, BusError> {
+        let found = timeout(CALL_LIMIT, self.find()).await;
+        let info = found
+            .map_err(|_| BusError::Unavailable("JetStream did not answer in time".into()))?
+            .map_err(|e| BusError::Unavailable(format!("JetStream stream {CHAT_STREAM}: {e}")))?;
+        let config = &info.config;
+        let per_subject = i64::try_from(KEPT_PER_SUBJECT).unwrap_or(i64::MAX);
+        if config.max_messages_per_subject != per_subject || config.duplicate_window != DEDUP_WINDOW {
+            tracing::warn!(
+                stream = CHAT_STREAM,
+                max_msgs_per_subject = config.max_messages_per_subject,
+                duplicate_window_s = config.duplicate_window.as_secs(),
+                "JetStream stream exists with limits other than ours; it is left as it is"
+            );
+        }
+        let born = birth(&info);
+        // One that counts from one was made by somebody else (or is of an older version): its sequences tell nothing.
+        let first = if info.state.first_sequence >= born { born } else { 0 };
+        Ok(History { life: format!("{:?}", info.created), first, last: info.state.last_sequence })
+    }
+
+    async fn find(&self) -> Result<Info, async_nats::Error> {
+        let stream = match self.jetstream.get_stream(CHAT_STREAM).await {
+            Ok(stream) => stream,
+            Err(error) if is_missing(&error.kind()) => self.make().await?,
+            Err(error) => return Err(error.into()),
+        };
+        if stream.cached_info().config.subjects.iter().any(|subject| subject != UNBORN) {
+            return Ok(stream.cached_info().clone());
+        }
+        // Ours and not finished, whoever began it. Two that finish it at once do the same: what was written at or
+        // above its first sequence stays.
+        stream.purge().sequence(birth(stream.cached_info())).await?;
+        self.jetstream.update_stream(&self.wanted(keys::ALL_CHAT)).await?;
+        Ok(self.jetstream.get_stream(CHAT_STREAM).await?.cached_info().clone())
+    }
+
+    async fn make(&self) -> Result<JetStream, async_nats::Error> {
+        match self.jetstream.create_stream(self.wanted(UNBORN)).await {
+            Ok(stream) => Ok(stream),
+            // Two that create it at once: the other one was faster.
+            Err(first) => match self.jetstream.get_stream(CHAT_STREAM).await {
+                Ok(stream) => Ok(stream),
+                Err(_) => Err(first.into()),
+            },
+        }
+    }
+}
+
+fn birth(info: &Info) -> u64 {
+    first_sequence(info.created.into())
+}
+
+fn is_missing(kind: &GetStreamErrorKind) -> bool {
+    matches!(kind, GetStreamErrorKind::JetStream(error) if error.code() == 404)
+}
