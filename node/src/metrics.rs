@@ -16,7 +16,7 @@ use crate::shard::{Counted, ShardHandle};
 /// Name, help text and where it stands.
 type Of<T> = (&'static str, &'static str, fn(&T) -> u64);
 
-const COUNTERS: [Of<Counters>; 20] = [
+const COUNTERS: [Of<Counters>; 23] = [
     ("ingress_packets_total", "Packets of publishers and links that went into a ring", |c| c.ingress_packets),
     ("ingress_payload_bytes_total", "Payload bytes that went into a ring", |c| c.ingress_bytes),
     ("crossed_packets_total", "Packets that went from one shard to another", |c| c.crossed_packets),
@@ -30,6 +30,13 @@ const COUNTERS: [Of<Counters>; 20] = [
     }),
     ("overrun_packets_total", "Packets that fell out of a ring before a viewer could be sent them", |c| {
         c.overrun_packets
+    }),
+    ("viewer_lost_packets_total", "Packets lost on the way to viewers, by their reports", |c| {
+        c.viewer_lost_packets
+    }),
+    ("viewer_round_trips_total", "Round trips to viewers that reports told", |c| c.round_trips),
+    ("viewer_round_trip_microseconds_total", "Sum of the round trips to viewers that reports told", |c| {
+        c.round_trip_micros
     }),
     ("keyframe_requests_total", "Keyframes asked of publishers and links", |c| c.keyframe_requests),
     ("keyframe_wishes_total", "Keyframes that viewers asked for", |c| c.keyframe_wishes),

@@ -17,8 +17,10 @@ use crate::media::rewrite::{Outgoing, Rewriter, SourceEpoch, SourceStart};
 /// Packets of an SSRC that carry the MID extension: enough for a client that does not read `a=ssrc` lines to map it
 /// (RFC 9143 section 15).
 const MID_PACKETS: u64 = 64;
-/// A packet is not sent again when it was sent again so recently: the request crossed the answer.
-const AGAIN_AFTER: Duration = Duration::from_millis(25);
+/// A packet is not sent again when it was sent again within three quarters of a round trip: the request crossed the
+/// answer. The bounds hold for a round trip that is not known or not believed.
+const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
+const ROUND_TRIP: Duration = Duration::from_millis(35);
 /// Retransmissions remembered for each outlet, a power of two.
 const AGAIN_KEPT: u16 = 512;
 /// Retransmissions are at most a fifth of what was sent, plus this many bytes to begin with.
@@ -70,6 +72,17 @@ impl Road<'_> {
     }
 }
 
+/// A request to send again, as a NACK makes it.
+#[derive(Debug, Clone, Copy)]
+pub struct Request {
+    /// The sequence number that the viewer misses.
+    pub seq: u16,
+    /// When it asks.
+    pub now: Instant,
+    /// The round trip to it, where it is known.
+    pub round_trip: Option<Duration>,
+}
+
 /// What came of a request to send again.
 #[derive(Debug)]
 pub enum Again {
@@ -90,9 +103,9 @@ impl Repeated {
         usize::from(seq % AGAIN_KEPT)
     }
 
-    fn is_recent(&self, seq: u16, now: Instant) -> bool {
+    fn is_recent(&self, seq: u16, now: Instant, after: Duration) -> bool {
         let known = self.0.get(Self::place(seq)).copied().flatten();
-        known.is_some_and(|(of, at)| of == seq && now.saturating_duration_since(at) < AGAIN_AFTER)
+        known.is_some_and(|(of, at)| of == seq && now.saturating_duration_since(at) < after)
     }
 
     fn note(&mut self, seq: u16, now: Instant) {
@@ -152,6 +165,11 @@ impl Outlet {
             repeated: Repeated::default(),
             scratch: Vec::new(),
         }
+    }
+
+    /// Packets sent, retransmissions left out.
+    pub fn packets(&self) -> u64 {
+        self.packets
     }
 
     /// The SSRC of media.
@@ -244,11 +262,12 @@ impl Outlet {
         sealer: &mut Sealer,
         format: Format,
         packet: &Packet,
-        seq: u16,
-        now: Instant,
+        request: Request,
         road: &mut Road<'_>,
     ) -> Again {
-        if self.rtx_bytes > self.bytes / 5 + AGAIN_BURST || self.repeated.is_recent(seq, now) {
+        let Request { seq, now, round_trip } = request;
+        let after = (round_trip.unwrap_or(ROUND_TRIP) * 3 / 4).clamp(AGAIN_AFTER.0, AGAIN_AFTER.1);
+        if self.rtx_bytes > self.bytes / 5 + AGAIN_BURST || self.repeated.is_recent(seq, now, after) {
             return Again::TooSoon;
         }
         let Some(source) = self.source else { return Again::Failed };

@@ -2,6 +2,7 @@
 
 pub mod egress;
 pub mod pace;
+pub mod reception;
 pub mod rtcp;
 pub mod rtp;
 pub mod srtp;

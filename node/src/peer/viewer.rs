@@ -17,6 +17,7 @@ use super::keys::Keys;
 use super::{negotiate, sdp};
 use crate::forward::egress::{Format, Outlet, Sealer};
 use crate::forward::pace::Pacer;
+use crate::forward::reception::{Losses, Reception};
 use crate::forward::srtp::{Profile, SrtpSender};
 
 /// Slots of one viewer at most.
@@ -49,6 +50,8 @@ pub struct Slot {
     pub attached: Option<Attached>,
     /// When the next sender report is due.
     pub report_due: Option<Instant>,
+    /// Losses that the viewer has reported.
+    pub losses: Losses,
     codecs: Vec<sdp::Codec>,
 }
 
@@ -80,6 +83,8 @@ pub struct Viewer {
     pub label: String,
     /// How fast it is sent what waits.
     pub pacer: Pacer,
+    /// The path to it.
+    pub reception: Reception,
     /// The flush that visited it last.
     pub round: u64,
 }
@@ -107,7 +112,14 @@ impl Viewer {
             }
             let seeds = (random.next().unwrap_or(1), random.next().unwrap_or(1));
             let outlet = Outlet::new(ssrc, media.rtx_ssrc, mid, &media.extensions, seeds);
-            slots.push(Slot { kind, outlet, attached: None, report_due: None, codecs: media.codecs.clone() });
+            slots.push(Slot {
+                kind,
+                outlet,
+                attached: None,
+                report_due: None,
+                losses: Losses::default(),
+                codecs: media.codecs.clone(),
+            });
         }
         let mut viewer = Self {
             pinned,
@@ -119,6 +131,7 @@ impl Viewer {
             from: None,
             label,
             pacer: Pacer::new(cap),
+            reception: Reception::default(),
             round: 0,
         };
         viewer.silence_str0m(rtc);

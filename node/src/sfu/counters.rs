@@ -23,6 +23,12 @@ pub struct Counters {
     pub lagging_packets: u64,
     /// Packets that fell out of a ring before a viewer could be sent them.
     pub overrun_packets: u64,
+    /// Packets that viewers' reports say were lost on the way, before retransmission.
+    pub viewer_lost_packets: u64,
+    /// Round trips that viewers' reports told, and their sum in microseconds.
+    pub round_trips: u64,
+    /// See `round_trips`.
+    pub round_trip_micros: u64,
     /// Keyframes asked of a publisher or a link.
     pub keyframe_requests: u64,
     /// Keyframes that viewers asked for.

@@ -14,7 +14,7 @@ use super::machine::Sfu;
 use super::session::Role;
 use super::table::Table;
 use super::types::Repeat;
-use crate::forward::egress::{Again, Road, Sealer};
+use crate::forward::egress::{Again, Request, Road, Sealer};
 use crate::forward::pace::{BURST, Pacer, TICK};
 use crate::forward::train::Trains;
 use crate::peer::viewer::{Attached, Slot};
@@ -167,9 +167,11 @@ impl Sfu {
             let (Some(to), Some(sealer)) = (viewer.to, viewer.sealer.as_mut()) else { continue };
             trains.begin(to, None);
             let mut road = Road { trains, depart, to };
+            let round_trip = viewer.reception.round_trip();
             for repeat in of_one {
                 let Some(slot) = viewer.slots.get_mut(repeat.slot) else { continue };
-                let again = again(now, lanes, slot, sealer, repeat.seq, &mut road);
+                let request = Request { seq: repeat.seq, now, round_trip };
+                let again = again(lanes, slot, sealer, request, &mut road);
                 let counter = match again {
                     None => &mut counters.rtx_missed,
                     Some(Again::Sent(len)) => {
@@ -242,18 +244,17 @@ fn serve(
 
 /// Sends one packet again; none when the ring does not have it any more.
 fn again(
-    now: Instant,
     lanes: &Table<Lane>,
     slot: &mut Slot,
     sealer: &mut Sealer,
-    seq: u16,
+    request: Request,
     road: &mut Road<'_>,
 ) -> Option<Again> {
     let attached = slot.attached.as_ref()?;
-    let index = slot.outlet.index_of(seq)?;
+    let index = slot.outlet.index_of(request.seq)?;
     let packet = lanes.get(attached.lane)?.ring.get(index)?;
     let format = format(attached, packet.codec)?;
-    Some(slot.outlet.again(sealer, format, packet, seq, now, road))
+    Some(slot.outlet.again(sealer, format, packet, request, road))
 }
 
 fn format(attached: &Attached, codec: u8) -> Option<crate::forward::egress::Format> {

@@ -8,7 +8,8 @@ use str0m::rtp::rtcp::Rtcp;
 use super::machine::Sfu;
 use super::session::Role;
 use super::types::{Datagram, Repeat};
-use crate::media::clock::Skew;
+use crate::forward::reception::Block;
+use crate::media::clock::{NtpTime, Skew};
 use crate::peer::viewer::REPORT_EVERY;
 
 /// Sequence numbers of one NACK message that are looked at; a message that asks for more is forged or hopeless.
@@ -52,6 +53,15 @@ impl Sfu {
                 }
                 None
             }
+            Rtcp::ReceiverReport(report) => {
+                self.reception(now, at, report.reports.iter());
+                None
+            }
+            // Report blocks stand in either kind of report.
+            Rtcp::SenderReport(report) => {
+                self.reception(now, at, report.reports.iter());
+                None
+            }
             Rtcp::Pli(pli) => Some(*pli.ssrc),
             Rtcp::Fir(fir) => fir.reports.iter().next().map(|f| *f.ssrc),
             _ => None,
@@ -62,6 +72,36 @@ impl Sfu {
             let slot = viewer.slot_of(ssrc).and_then(|n| viewer.slots.get(n));
             if let Some(lane) = slot.and_then(|s| s.attached.as_ref()).map(|a| a.lane) {
                 self.want_keyframe(now, lane);
+            }
+        }
+    }
+
+    /// Notes what a viewer says of its path.
+    fn reception<'a>(
+        &mut self,
+        now: Instant,
+        at: usize,
+        blocks: impl Iterator<Item = &'a str0m::rtp::rtcp::ReceptionReport>,
+    ) {
+        let ntp = NtpTime::from_wall(self.config.wall.micros(now));
+        let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
+        for block in blocks {
+            let Some(slot) = viewer.slot_of(*block.ssrc).and_then(|n| viewer.slots.get_mut(n)) else {
+                continue;
+            };
+            let block = Block {
+                lost: block.packets_lost,
+                jitter: block.jitter,
+                last_report: block.last_sr_time,
+                delay: block.last_sr_delay,
+            };
+            let counters = &mut self.counters;
+            let lost = slot.losses.newly(block, slot.outlet.packets());
+            counters.viewer_lost_packets = counters.viewer_lost_packets.saturating_add(lost);
+            if let Some(trip) = viewer.reception.report(block, ntp) {
+                let micros = u64::try_from(trip.as_micros()).unwrap_or(u64::MAX);
+                counters.round_trips = counters.round_trips.saturating_add(1);
+                counters.round_trip_micros = counters.round_trip_micros.saturating_add(micros);
             }
         }
     }

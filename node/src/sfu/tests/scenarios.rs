@@ -67,7 +67,13 @@ fn what_a_viewer_loses_is_sent_again_from_the_ring() {
     seqs.sort_unstable();
     seqs.dedup();
     assert_eq!(seqs.len(), 241, "all of them, once the lost ones have come again");
-    assert!(world.sfu.counters().rtx_packets > 0);
+    // Its reports come seconds apart.
+    world.pass(Duration::from_secs(6));
+    let counters = world.sfu.counters();
+    assert!(counters.rtx_packets > 0);
+    assert!(counters.round_trips > 0, "its reports tell the round trip: {counters:?}");
+    let trip = counters.round_trip_micros / counters.round_trips;
+    assert!(trip < 15_000, "the path takes no time, its clock ticks in 10 ms: {trip} µs");
 }
 
 #[test]

@@ -1,0 +1,119 @@
+//! What a viewer's receiver reports say of its path (RFC 3550 section 6.4).
+
+use std::time::Duration;
+
+use crate::media::clock::NtpTime;
+
+/// A report block, as far as it counts here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Block {
+    /// Packets lost since the beginning, 24 bits with a sign: duplicates make it negative.
+    pub lost: u32,
+    /// Interarrival jitter in ticks of the media clock.
+    pub jitter: u32,
+    /// The middle 32 bits of the NTP time of our last sender report that came, 0 before one has.
+    pub last_report: u32,
+    /// How long ago that was there, in 1/65536 seconds.
+    pub delay: u32,
+}
+
+/// The path to one viewer, as it is seen by the other end.
+#[derive(Debug, Clone, Default)]
+pub struct Reception {
+    round_trip: Option<Duration>,
+}
+
+/// Longer is a clock that jumped, or a forged report.
+const ROUND_TRIP_MAX: Duration = Duration::from_secs(10);
+
+impl Reception {
+    /// Takes a report that came when our reports' clock stood at `now`. Returns the round trip that it tells.
+    pub fn report(&mut self, block: Block, now: NtpTime) -> Option<Duration> {
+        if block.last_report == 0 {
+            return None;
+        }
+        let passed = now.middle().wrapping_sub(block.last_report).wrapping_sub(block.delay);
+        // A delay that is rounded up makes a round trip of nothing at all negative.
+        let passed = if passed.cast_signed() < 0 { 0 } else { passed };
+        let told = Duration::from_micros(u64::from(passed).saturating_mul(1_000_000) / 65_536);
+        if told > ROUND_TRIP_MAX {
+            return None;
+        }
+        let known = self.round_trip.unwrap_or(told);
+        self.round_trip = Some((known * 7 + told) / 8);
+        Some(told)
+    }
+
+    /// Smoothed round trip; none before a report has told one.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+}
+
+/// Counts losses that cumulative counters tell.
+#[derive(Debug, Clone, Default)]
+pub struct Losses {
+    most: u32,
+}
+
+impl Losses {
+    /// Packets lost since the report with the most so far. More than `sent` is forged, and nothing.
+    pub fn newly(&mut self, block: Block, sent: u64) -> u64 {
+        // Bit 23 is the sign.
+        let lost = if block.lost & 0x0080_0000 == 0 { block.lost & 0x007f_ffff } else { 0 };
+        if u64::from(lost) > sent || lost <= self.most {
+            return 0;
+        }
+        let newly = lost - self.most;
+        self.most = lost;
+        u64::from(newly)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::clock::NtpTime;
+
+    fn ntp(millis: u64) -> NtpTime {
+        NtpTime((millis << 32) / 1_000)
+    }
+
+    fn block(sent_at: u64, held: u64) -> Block {
+        let delay = u32::try_from(held * 65_536 / 1_000).unwrap();
+        Block { lost: 0, jitter: 0, last_report: ntp(sent_at).middle(), delay }
+    }
+
+    #[test]
+    fn a_round_trip_is_what_passed_less_what_the_other_end_waited() {
+        let mut path = Reception::default();
+        let told = path.report(block(1_000, 300), ntp(1_380)).unwrap();
+        assert!((79_000..81_000).contains(&told.as_micros()), "{told:?}");
+        for n in 0..40 {
+            path.report(block(2_000 + n, 300), ntp(2_320 + n));
+        }
+        let smooth = path.round_trip().unwrap();
+        assert!((19_000..22_000).contains(&smooth.as_micros()), "{smooth:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_is_not_believed() {
+        let mut path = Reception::default();
+        assert_eq!(
+            path.report(Block { last_report: 0, ..block(0, 0) }, ntp(5)),
+            None,
+            "no report has come there"
+        );
+        assert_eq!(path.report(block(1_000, 0), ntp(20_000)), None, "longer than any path");
+        assert_eq!(path.report(block(1_000, 401), ntp(1_400)), Some(Duration::ZERO), "rounded up there");
+        assert_eq!(path.round_trip(), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn losses_are_counted_once_and_never_beyond_what_was_sent() {
+        let mut losses = Losses::default();
+        let lost = |lost| Block { lost, ..block(0, 0) };
+        let told: Vec<u64> = [3, 3, 0x00ff_ffff, 5, 1_000, 7].map(|n| losses.newly(lost(n), 100)).to_vec();
+        assert_eq!(told, [3, 0, 0, 2, 0, 2]);
+    }
+}
