@@ -37,10 +37,20 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match answer(ask) {
         Ok(code) => code,
         Err(error) => {
-            let _written = writeln!(std::io::stderr(), "freshet: {error:#}");
+            let _written = writeln!(std::io::stderr(), "freshet: {}", told(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes in one line. Most of our messages say their cause themselves: what was said is not said
+/// again.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |said, cause| match cause.to_string() {
+        cause if said.is_empty() => cause,
+        cause if said.contains(&cause) => said,
+        cause => format!("{said}: {cause}"),
+    })
 }
 
 fn answer(ask: Ask) -> anyhow::Result<ExitCode> {

@@ -93,6 +93,96 @@ fn every_documented_setting_exists_and_every_setting_is_documented() {
     }
 }
 
+/// Keys named in a page's tables: `| `key` …` in docs/config.md, `| `--key`, `-suffix` …` in docs/operate.md.
+fn flags_of_the_table(page: &str) -> Vec<String> {
+    let mut keys = Vec::new();
+    for row in page.lines().filter(|line| line.starts_with("| `--")) {
+        let cell = row.split('|').nth(1).unwrap();
+        let mut stem = String::new();
+        for name in cell.split('`').skip(1).step_by(2) {
+            let name = name.split(' ').next().unwrap();
+            if let Some(key) = name.strip_prefix("--") {
+                stem = key.split('-').next().unwrap().to_owned();
+                keys.push(key.to_owned());
+            } else {
+                keys.push(format!("{stem}{name}"));
+            }
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_operators_table_the_help_and_the_reference_have_the_same_settings() {
+    let shell = Shell::new();
+    let operate = include_str!("../docs/operate.md");
+    assert!(operate.contains("(config.md)"), "docs/operate.md links docs/config.md");
+    let reference = include_str!("../docs/config.md");
+    let table = flags_of_the_table(operate);
+    let mut helped = std::collections::BTreeSet::new();
+    for role in ["dev", "node", "coordinator"] {
+        let help = shell.ok(&[role, "--help"], &[]);
+        let flags = help.lines().filter_map(|line| line.strip_prefix("      --"));
+        let keys = flags.filter_map(|rest| rest.split([' ', '[', '=']).next().map(str::to_owned));
+        helped.extend(keys.filter(|key| !key.is_empty() && key != "config" && key != "help"));
+    }
+    assert!(helped.len() > 40, "{helped:?}");
+    for key in &helped {
+        assert!(reference.contains(&format!("| `{key}` ")), "docs/config.md does not explain --{key}");
+        assert!(table.contains(key), "the table of docs/operate.md lacks --{key}: it has {table:?}");
+    }
+    for key in &table {
+        assert!(helped.contains(key), "the table of docs/operate.md has --{key}, which no help names");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_told_once_with_what_to_do() {
+    let shell = Shell::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let error = shell.fails(1, &["dev", "--listen", &address], &[]);
+    let lines: Vec<_> = error.lines().filter(|line| line.starts_with("freshet: ")).collect();
+    assert_eq!(lines.len(), 1, "{error}");
+    assert_eq!(lines[0].matches("in use").count(), 1, "{error}");
+    assert!(lines[0].contains(&address) && lines[0].contains("--listen"), "{error}");
+}
+
+#[test]
+fn relay_certificates_are_three_readable_files_or_none() {
+    let shell = Shell::new();
+    let file = shell.file("there.pem", "not PEM");
+    let base = ["--open", "--cluster-secret", SECRET, "--listen", "127.0.0.1:0", "--relay", "127.0.0.1:0"];
+    let files = [["--relay-ca", file.as_str()], ["--relay-cert", &file], ["--relay-key", &file]];
+    let run = |command: &[&str], more: &[&str]| {
+        let args: Vec<&str> = command.iter().chain(&base).chain(more).copied().collect();
+        shell.fails(1, &args, &[])
+    };
+    for given in 1..7_usize {
+        let chosen: Vec<&str> =
+            (0..3).filter(|bit| given & (1 << bit) != 0).flat_map(|bit| files[bit]).collect();
+        let error = run(&["config", "node"], &chosen);
+        let missing =
+            (0..3).filter(|bit| given & (1 << bit) == 0).map(|bit| files[bit][0].trim_start_matches('-'));
+        let missing = format!("{} is missing", missing.collect::<Vec<_>>().join(" and "));
+        assert!(error.contains(&missing) && error.contains("all three"), "{chosen:?}: {error}");
+    }
+    for bad in 0..3 {
+        let mut given = files;
+        given[bad][1] = "nowhere.pem";
+        let error = run(&["config", "node"], given.as_flattened());
+        let key = given[bad][0].trim_start_matches('-');
+        assert!(error.contains(key) && error.contains("cannot read nowhere.pem"), "{error}");
+    }
+    // What is in them is judged when the relay starts, and by name.
+    let error = run(&["node"], files.as_flattened());
+    assert!(error.contains("there.pem") && error.contains("PEM"), "{error}");
+    assert!(!error.contains("choose another --relay"), "the address is not what is wrong: {error}");
+    // A coordinator has no relay.
+    let wrong = shell.fails(2, &["coordinator", "--relay-ca", &file], &[]);
+    assert!(wrong.contains("--relay-ca"), "{wrong}");
+}
+
 #[test]
 fn the_configuration_in_force_is_printed_with_its_origins() {
     let shell = Shell::new();

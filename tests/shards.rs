@@ -24,6 +24,7 @@ use freshet_edge::Guard;
 use freshet_edge::ice::IceServers;
 use freshet_loadtest::client::{Publisher, PublisherConfig, Viewer, ViewerConfig};
 use freshet_loadtest::media::Kind;
+use freshet_node::quic::Trust;
 use freshet_node::{Node, NodeConfig};
 use support::{Process, eventually, metric, request};
 
@@ -87,6 +88,7 @@ fn config() -> NodeConfig {
         viewer_cap: None,
         advertise: vec![local],
         relay: any,
+        relay_trust: Trust::Registry,
         relay_advertise: None,
         listen: any,
         http_advertise: None,

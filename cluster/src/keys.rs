@@ -8,7 +8,8 @@ use crate::id::{NodeId, RoomId, StreamId};
 pub const ROOT: &str = "/freshet/v1/";
 /// Prefix of all node records.
 pub const NODES: &str = "/freshet/v1/nodes/";
-/// Prefix of all rooms: specs, plans and streams.
+/// Prefix of all rooms: plans and streams. A room's spec (`…/spec`) comes with the version that first writes one: until
+/// then it is a key of a later version, which is passed over. A value without a reader would freeze its form unseen.
 pub const ROOMS: &str = "/freshet/v1/rooms/";
 /// The store's birthmark: a random number that whoever comes first writes and nobody changes. Another mark means
 /// another store: the past is lost.
@@ -19,11 +20,6 @@ pub const LEADER: &str = "/freshet/v1/leader";
 /// Key of a node's record.
 pub fn node(node: &NodeId) -> String {
     format!("{NODES}{}", node.as_str())
-}
-
-/// Key of a room's spec.
-pub fn room_spec(room: &RoomId) -> String {
-    format!("{ROOMS}{}/spec", room.as_str())
 }
 
 /// Key of a room's plan.
@@ -46,8 +42,6 @@ pub fn stream(room: &RoomId, stream: &StreamId) -> String {
 pub enum Key {
     /// A node's record.
     Node(NodeId),
-    /// A room's spec.
-    Spec(RoomId),
     /// A room's plan.
     Plan(RoomId),
     /// A stream.
@@ -68,7 +62,6 @@ pub fn parse(key: &str) -> Option<Key> {
     let mut parts = rest.split('/');
     let room: RoomId = parts.next()?.parse().ok()?;
     let key = match (parts.next()?, parts.next()) {
-        ("spec", None) => Key::Spec(room),
         ("plan", None) => Key::Plan(room),
         ("streams", Some(id)) => Key::Stream(room, id.parse().ok()?),
         _ => return None,

@@ -15,6 +15,9 @@ pub struct Capacity {
     pub egress: Bitrate,
     /// Packets per second sent to viewers and to other nodes.
     pub egress_pps: u64,
+    /// Fields of a newer version.
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
 /// `/freshet/v1/nodes/{node}`: a node that is registered, under its lease.

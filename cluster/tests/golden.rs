@@ -91,10 +91,6 @@ fn fields_of_the_future_are_written_back_wherever_they_stand() {
         let mut objects = 0;
         each_object(&mut value, &mut |map| {
             objects += 1;
-            // The capacity of a node is one closed value: it changes by a new field beside it.
-            if map.contains_key("egress_pps") && map.contains_key("sessions") && map.len() == 3 {
-                return;
-            }
             map.insert("from_the_future".into(), json!({"deep": [1, {"er": null}], "n": objects}));
         });
         value["v"] = json!(VERSION + 1);

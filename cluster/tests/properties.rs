@@ -32,7 +32,6 @@ const TOPICS: [Topic; 5] = [Topic::Chat, Topic::Tip, Topic::Reaction, Topic::Pre
 fn all_keys(node: &NodeId, room: &RoomId, stream: &StreamId) -> Vec<(String, Key)> {
     vec![
         (keys::node(node), Key::Node(node.clone())),
-        (keys::room_spec(room), Key::Spec(room.clone())),
         (keys::room_plan(room), Key::Plan(room.clone())),
         (keys::stream(room, stream), Key::Stream(room.clone(), stream.clone())),
         (keys::LEADER.into(), Key::Leader),

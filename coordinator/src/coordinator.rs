@@ -24,7 +24,7 @@ use crate::shell::state::State;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {addr}: {source}; use another --listen, or stop who holds it")]
+    #[error("cannot listen on {addr}: {source}: choose another --listen, or stop who holds it")]
     Listen {
         /// What was asked for.
         addr: SocketAddr,

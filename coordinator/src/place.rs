@@ -140,7 +140,7 @@ pub fn rank(view: &View, ask: &Ask<'_>, now: Instant) -> Ranking {
 /// How full a node is, counting the joins that its heartbeat does not know yet as average sessions; 1000 means that
 /// one more session does not fit. An egress capacity of zero means that none was configured.
 pub fn load(node: &NodeView) -> Permille {
-    let Capacity { sessions, egress, egress_pps } = node.record.capacity;
+    let Capacity { sessions, egress, egress_pps, .. } = node.record.capacity;
     let pending = u64::from(node.ledger.pending());
     let heard = node.load.as_ref();
     let counted = heard.map_or(0, |load| u64::from(load.sessions));

@@ -11,6 +11,7 @@ use freshet_cluster::room::EndReason;
 use freshet_cluster::secret::Secret;
 use freshet_cluster::store::SharedStore;
 use freshet_cluster::unit::Bitrate;
+use freshet_cluster::version::Unknown;
 use freshet_cluster::{Incarnation, NodeId};
 use freshet_edge::Guard;
 use freshet_edge::call::Verifier;
@@ -31,7 +32,7 @@ use crate::http::{self, HttpState};
 use crate::media::clock::{Skew, Wall};
 use crate::peer::crypto;
 use crate::peer::negotiate::Common;
-use crate::quic::{Relay, RelayConfig, RelayError};
+use crate::quic::{Relay, RelayConfig, RelayError, Trust};
 use crate::service::SessionService;
 use crate::shard::{self, Crossings, Intake, Order, ShardHandle};
 use crate::{control, metrics, sfu};
@@ -66,8 +67,10 @@ pub struct NodeConfig {
     pub viewer_cap: Option<Bitrate>,
     /// Media: addresses that candidates advertise.
     pub advertise: Vec<IpAddr>,
-    /// Relay and its trust.
+    /// Relay: what its socket binds to.
     pub relay: SocketAddr,
+    /// Whom the relay believes.
+    pub relay_trust: Trust,
     /// `HOST:PORT` at which other nodes reach the relay; the bound address when absent.
     pub relay_advertise: Option<String>,
     /// HTTP: what it binds to; port 0 takes any.
@@ -97,7 +100,7 @@ pub enum StartError {
     #[error("no DTLS certificate could be made")]
     Certificate,
     /// A media socket.
-    #[error("media socket on {address}: {source}: choose another --udp-port or --ip")]
+    #[error("media socket on {address}: {source}: choose another --udp-port or --ip, or stop who holds it")]
     Media {
         /// What it should have bound to.
         address: SocketAddr,
@@ -105,7 +108,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// HTTP.
-    #[error("HTTP on {address}: {source}: choose another --listen")]
+    #[error("cannot listen on {address}: {source}: choose another --listen, or stop who holds it")]
     Http {
         /// What it should have bound to.
         address: SocketAddr,
@@ -116,7 +119,7 @@ pub enum StartError {
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
     /// The relay.
-    #[error("relay on {address}: {source}: choose another --relay")]
+    #[error("relay on {address}: {source}")]
     Relay {
         /// What it should have bound to.
         address: SocketAddr,
@@ -148,7 +151,10 @@ impl Node {
         let shared = Arc::new(Shared::new(config.id.clone(), incarnation, config.max_sessions));
         let registry = Registry::new(store.clone());
         let (intake, media) = Intake::new(config.shards.max(1));
-        let relay_config = RelayConfig::new(config.relay, config.id.clone(), incarnation);
+        let relay_config = RelayConfig {
+            trust: config.relay_trust.clone(),
+            ..RelayConfig::new(config.relay, config.id.clone(), incarnation)
+        };
         let bound = Relay::bind(relay_config, Arc::new(registry.clone()), intake.clone()).await;
         let (relay, links) = bound.map_err(|source| StartError::Relay { address: config.relay, source })?;
         let relay = Arc::new(relay);
@@ -160,6 +166,7 @@ impl Node {
             sessions: config.max_sessions,
             egress: config.max_egress,
             egress_pps: config.max_egress.bps() / 8 / 1_000,
+            unknown: Unknown::new(),
         };
         let introduction = Introduction {
             id: config.id.clone(),

@@ -1,5 +1,5 @@
 //! Links between relays whose certificates are of an authority instead of their own making.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "support/nodes.rs"]
 mod nodes;
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use freshet_node::quic::{Peer, Relay, RelayConfig, RelayError, Trust};
+use freshet_relay_proto::code::CloseCode;
 use nodes::{Registry, TestNode, config, until};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -30,9 +31,13 @@ struct Authority {
 
 impl Authority {
     fn new() -> Self {
+        Self::named("test authority")
+    }
+
+    fn named(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, "test authority");
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let folder = tempfile::tempdir().unwrap();
@@ -79,28 +84,44 @@ async fn nodes_of_one_authority_link_whatever_fingerprint_is_registered() {
 
 #[tokio::test]
 async fn certificates_of_no_or_another_authority_or_for_another_name_get_no_link() {
-    let (authority, other) = (Authority::new(), Authority::new());
+    let authority = Authority::new();
+    let others = [Authority::new(), Authority::named("another authority")];
     let registry = Registry::default();
     let mut b = TestNode::start(&registry, with(authority.trust("b", "freshet-relay"), "b", 2)).await;
     // These trust the server's authority, so that it is the server who refuses.
-    let of_other = match (other.trust("c", "freshet-relay"), authority.trust("x", "freshet-relay")) {
+    let of_other = |other: &Authority| match (
+        other.trust("c", "freshet-relay"),
+        authority.trust("x", "freshet-relay"),
+    ) {
         (Trust::CaFiles { cert, key, .. }, Trust::CaFiles { ca, .. }) => Trust::CaFiles { ca, cert, key },
         _ => panic!("not files"),
     };
-    for (n, trust) in [(3, of_other), (4, Trust::Registry)] {
+    for (n, trust) in [(3, of_other(&others[0])), (4, of_other(&others[1])), (5, Trust::Registry)] {
         let mut c = TestNode::start(&registry, with(trust, "c", n)).await;
+        let before = b.relay.refused();
         c.relay.dial(b.peer.clone());
+        until("the acceptor refuses", || b.relay.refused() > before).await;
+        let last = b.relay.last_refusal().unwrap();
+        assert_eq!(last.code, Some(CloseCode::Fingerprint), "{last}");
+        until("the dialler knows why", || c.relay.last_refusal().is_some()).await;
+        let last = c.relay.last_refusal().unwrap();
+        assert_eq!(last.code, Some(CloseCode::Fingerprint), "{last}");
         c.quiet(std::time::Duration::from_millis(500)).await;
         assert!(c.relay.links().is_empty() && b.relay.links().is_empty());
         c.relay.close().await;
     }
     // A dialler of the authority does not take a server whose certificate is for another name.
-    let d = TestNode::start(&registry, with(authority.trust("d", "elsewhere"), "d", 5)).await;
+    let d = TestNode::start(&registry, with(authority.trust("d", "elsewhere"), "d", 6)).await;
+    let before = d.relay.refused();
     b.relay.dial(d.peer.clone());
-    b.quiet(std::time::Duration::from_millis(500)).await;
-    assert!(d.relay.links().is_empty());
+    until("the dialler refuses", || d.relay.refused() > before).await;
+    let (told, own) = (d.relay.last_refusal().unwrap(), b.relay.last_refusal().unwrap());
+    assert_eq!((told.code, told.by_peer), (Some(CloseCode::Fingerprint), true), "{told}");
+    assert_eq!((own.code, own.by_peer), (Some(CloseCode::Fingerprint), false), "{own}");
+    assert!(b.relay.links().is_empty() && d.relay.links().is_empty());
+    b.relay.forget(&d.peer.node, d.peer.incarnation);
     // The right one still comes in.
-    let mut e = TestNode::start(&registry, with(authority.trust("e", "freshet-relay"), "e", 6)).await;
+    let mut e = TestNode::start(&registry, with(authority.trust("e", "freshet-relay"), "e", 7)).await;
     e.relay.dial(b.peer.clone());
     e.up().await;
     b.up().await;

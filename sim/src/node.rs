@@ -46,7 +46,12 @@ impl Node {
             relay_cert_sha256: String::new(),
             started_at: UnixMillis(0),
             draining: false,
-            capacity: Capacity { sessions, egress: Bitrate::default(), egress_pps: 0 },
+            capacity: Capacity {
+                sessions,
+                egress: Bitrate::default(),
+                egress_pps: 0,
+                unknown: Default::default(),
+            },
             unknown: Unknown::new(),
         };
         Self {

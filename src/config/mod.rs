@@ -18,8 +18,8 @@ pub use layers::{File, Given, Layers, Origin};
 pub use reader::{ReadFile, Reader};
 pub use settings::Role;
 pub use typed::{
-    Access, Common, CoordinatorSettings, DevSettings, LogFormat, Media, Member, NodeSettings, Settings,
-    default_id,
+    Access, Common, CoordinatorSettings, DevSettings, LogFormat, Media, Member, NodeSettings, RelayFiles,
+    Settings, default_id,
 };
 pub use value::duration;
 

@@ -257,6 +257,16 @@ pub const SETTINGS: &[Setting] = &[
         RELAY,
         "How other nodes reach the relay. Default: the address of --relay, or the first --ip when that is 0.0.0.0",
     ),
+    one(
+        "relay-ca",
+        "FILE",
+        NODE,
+        RELAY,
+        "PEM: the authority behind the relay certificates of all nodes. With --relay-cert and --relay-key, instead of \
+         certificates that nodes make at start and publish in the registry",
+    ),
+    one("relay-cert", "FILE", NODE, RELAY, "PEM: this node's relay certificate, for the DNS name freshet-relay"),
+    one("relay-key", "FILE", NODE, RELAY, "PEM: its key"),
     one("id", "NAME", CLUSTER, NAMES, "This process's name in the cluster. Default: host name and HTTP port"),
     one("region", "NAME", ALL, NAMES, "Viewers and links prefer their own region; a coordinator takes clients to be in its own").default_all(""),
     one("zone", "NAME", MEDIA, NAMES, "The failure domain within the region").default_all(""),

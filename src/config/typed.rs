@@ -106,10 +106,23 @@ pub struct NodeSettings {
     pub member: Member,
     /// Where relay links are taken.
     pub relay: SocketAddr,
+    /// Certificates of an authority for the relay; `None`: of the node's own making.
+    pub relay_files: Option<Box<RelayFiles>>,
     /// How other nodes reach the relay; `None`: the address that `relay` is bound to.
     pub relay_advertise: Option<String>,
     /// How coordinators reach its HTTP; `None`: the address that `listen` is bound to.
     pub http_advertise: Option<String>,
+}
+
+/// PEM files of an authority that signed the relay certificates of all nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayFiles {
+    /// The authority.
+    pub ca: PathBuf,
+    /// This node's certificate.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 /// `freshet coordinator`.
@@ -330,10 +343,34 @@ fn node(reader: &Reader<'_>, common: Common, media: Media, host: &str) -> Result
         http_advertise: http_advertise.or_else(|| reached(common.listen).map(|a| format!("http://{a}"))),
         relay_advertise: relay_advertise.or_else(|| reached(relay).map(|a| a.to_string())),
         member: member(reader, common.listen, host)?,
+        relay_files: relay_files(reader)?,
         relay,
         media,
         common,
     })
+}
+
+/// All three or none, and each can be read: what is in them is judged when the relay starts.
+fn relay_files(reader: &Reader<'_>) -> Result<Option<Box<RelayFiles>>, ConfigError> {
+    const KEYS: [&str; 3] = ["relay-ca", "relay-cert", "relay-key"];
+    let path = |key| reader.text(key).map(PathBuf::from);
+    match KEYS.map(path) {
+        [None, None, None] => Ok(None),
+        [Some(ca), Some(cert), Some(key)] => {
+            KEYS.iter().try_for_each(|key| reader.file(key).map(drop))?;
+            Ok(Some(Box::new(RelayFiles { ca, cert, key })))
+        }
+        given => {
+            let missing: Vec<_> =
+                KEYS.iter().zip(&given).filter(|(_, path)| path.is_none()).map(|(key, _)| *key).collect();
+            Err(ConfigError::Contradiction(format!(
+                "{} belong together and {} is missing: give all three, or none for certificates that nodes make \
+                 themselves",
+                KEYS.join(", "),
+                missing.join(" and "),
+            )))
+        }
+    }
 }
 
 fn member(reader: &Reader<'_>, listen: SocketAddr, host: &str) -> Result<Member, ConfigError> {

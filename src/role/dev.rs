@@ -14,6 +14,7 @@ use freshet_cluster::store::SharedStore;
 use freshet_cluster::store::memory::MemoryStore;
 use freshet_coordinator::CoordinatorConfig;
 use freshet_node::NodeConfig;
+use freshet_node::quic::Trust;
 use futures::future::join_all;
 
 use crate::config::{Access, DevSettings};
@@ -66,6 +67,7 @@ pub async fn start(settings: DevSettings) -> anyhow::Result<Running> {
             viewer_cap: media.viewer_cap,
             advertise: media.ips,
             relay: any,
+            relay_trust: Trust::Registry,
             relay_advertise: None,
             listen: any,
             http_advertise: None,

@@ -6,10 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freshet_cluster::bus::SharedBus;
 use freshet_cluster::store::SharedStore;
+use freshet_node::quic::Trust;
 use freshet_node::{Node, NodeConfig, StartError};
 use tokio::sync::RwLock;
 
-use crate::config::NodeSettings;
+use crate::config::{NodeSettings, RelayFiles};
 use crate::lifecycle::Service;
 
 use super::common;
@@ -30,7 +31,8 @@ pub struct Running {
 
 /// What the node is told.
 pub fn config(settings: NodeSettings) -> NodeConfig {
-    let NodeSettings { common: shared, media, member, relay, relay_advertise, http_advertise } = settings;
+    let NodeSettings { common: shared, media, member, relay, relay_files, relay_advertise, http_advertise } =
+        settings;
     NodeConfig {
         id: member.id,
         region: media.region,
@@ -41,6 +43,10 @@ pub fn config(settings: NodeSettings) -> NodeConfig {
         viewer_cap: media.viewer_cap,
         advertise: media.ips,
         relay,
+        relay_trust: match relay_files.map(|files| *files) {
+            None => Trust::Registry,
+            Some(RelayFiles { ca, cert, key }) => Trust::CaFiles { ca, cert, key },
+        },
         relay_advertise,
         listen: shared.listen,
         http_advertise,

@@ -91,6 +91,9 @@ pub struct Plan {
     pub max_sessions: u32,
 }
 
+/// More arguments of a process, by its name (`node-1`, `coordinator-2`).
+pub type Flags = Box<dyn Fn(&str) -> Vec<String> + Send + Sync>;
+
 pub struct Cluster {
     pub test: String,
     pub plan: Plan,
@@ -100,8 +103,8 @@ pub struct Cluster {
     pub coordinators: Vec<Option<Process>>,
     pub ports: Vec<u16>,
     pub node_ports: Vec<u16>,
-    /// More arguments of every coordinator.
-    more: Vec<String>,
+    /// More arguments of a process, by its name.
+    more: Flags,
     dir: tempfile::TempDir,
 }
 
@@ -113,6 +116,13 @@ impl Cluster {
 
     /// The same with more arguments for the coordinators.
     pub async fn start_with(test: &str, plan: Plan, more: &[&str]) -> Self {
+        let more: Vec<String> = more.iter().map(|text| (*text).to_owned()).collect();
+        let flags = move |name: &str| if name.starts_with("coordinator") { more.clone() } else { Vec::new() };
+        Self::start_as(test, plan, Box::new(flags)).await
+    }
+
+    /// The same with more arguments for each process.
+    pub async fn start_as(test: &str, plan: Plan, more: Flags) -> Self {
         let etcd = EtcdServer::start();
         let nats = NatsServer::start();
         let ports = free_ports::<16>().to_vec();
@@ -131,7 +141,7 @@ impl Cluster {
             node_ports: ports[8..8 + plan.nodes].to_vec(),
             ports: ports[..plan.coordinators].to_vec(),
             plan: plan.clone(),
-            more: more.iter().map(|text| (*text).to_owned()).collect(),
+            more,
             dir,
         };
         for n in 0..plan.coordinators {
@@ -174,16 +184,19 @@ impl Cluster {
             ("--drain-timeout", "1s".to_owned()),
         ];
         args.extend(own.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
-        Process::start(self.dir.path(), &self.test, &format!("node-{}", n + 1), &args, &[])
+        let name = format!("node-{}", n + 1);
+        args.extend((self.more)(&name));
+        Process::start(self.dir.path(), &self.test, &name, &args, &[])
     }
 
     pub fn coordinator(&self, n: usize) -> Process {
         let mut args = vec!["coordinator".to_owned()];
         args.extend(self.common());
-        args.extend(["--id".to_owned(), format!("coordinator-{}", n + 1)]);
+        let name = format!("coordinator-{}", n + 1);
+        args.extend(["--id".to_owned(), name.clone()]);
         args.extend(["--listen".to_owned(), format!("127.0.0.1:{}", self.ports[n])]);
-        args.extend(self.more.iter().cloned());
-        Process::start(self.dir.path(), &self.test, &format!("coordinator-{}", n + 1), &args, &[])
+        args.extend((self.more)(&name));
+        Process::start(self.dir.path(), &self.test, &name, &args, &[])
     }
 
     pub fn url(&self, coordinator: usize) -> String {

@@ -38,7 +38,12 @@ fn record(name: &str, incarnation: u64) -> NodeRecord {
         relay_cert_sha256: String::new(),
         started_at: UnixMillis(0),
         draining: false,
-        capacity: Capacity { sessions: 100, egress: Bitrate::default(), egress_pps: 0 },
+        capacity: Capacity {
+            sessions: 100,
+            egress: Bitrate::default(),
+            egress_pps: 0,
+            unknown: Default::default(),
+        },
         unknown: Unknown::new(),
     }
 }

@@ -22,7 +22,12 @@ fn record(name: &str, region: &str, sessions: u32) -> NodeRecord {
         relay_cert_sha256: String::new(),
         started_at: UnixMillis(0),
         draining: false,
-        capacity: Capacity { sessions, egress: Bitrate::from_mbps(1000), egress_pps: 0 },
+        capacity: Capacity {
+            sessions,
+            egress: Bitrate::from_mbps(1000),
+            egress_pps: 0,
+            unknown: Default::default(),
+        },
         unknown: Unknown::new(),
     }
 }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use freshet_relay_proto::code::CloseCode;
 use quinn::Endpoint;
 use tokio::sync::Semaphore;
 
 use super::core::Core;
 use super::greet;
+use super::types::Ended;
 
 /// Connections whose TLS handshake is not done; more are turned away.
 const HANDSHAKES_MAX: usize = 256;
@@ -36,7 +38,12 @@ pub(super) async fn run(endpoint: Endpoint, core: Arc<Core>) {
             drop(place);
             match made {
                 Ok(Ok(connection)) => drop(greet::accepted(&core, connection).await),
-                Ok(Err(error)) => tracing::warn!(%address, %error, "relay handshake failed"),
+                Ok(Err(error)) => {
+                    let ended = Ended::from(error);
+                    let code = ended.code.map_or("none", CloseCode::as_str);
+                    tracing::warn!(%address, code, by_peer = ended.by_peer, detail = ended.detail, "relay handshake failed");
+                    core.refused_by_tls(&ended);
+                }
                 Err(_) => tracing::debug!(%address, "relay handshake took too long"),
             }
         });

@@ -71,13 +71,13 @@ impl RelayConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     /// The socket.
-    #[error("socket: {0}")]
+    #[error("{0}: choose another --relay, or stop who holds it")]
     Socket(#[from] std::io::Error),
     /// The certificate could not be made.
     #[error("certificate: {0}")]
     Certificate(#[from] rcgen::Error),
     /// A file of the authority, the certificate or the key.
-    #[error("{}: {reason}: it must hold PEM", path.display())]
+    #[error("{}: {reason}: it must hold PEM, and be readable by this process", path.display())]
     File {
         /// Which.
         path: PathBuf,

@@ -88,6 +88,13 @@ impl Core {
         self.refused.fetch_add(1, Ordering::Release);
     }
 
+    /// Counts a handshake that TLS refused; one that broke for another reason is no refusal.
+    pub fn refused_by_tls(&self, ended: &Ended) {
+        if matches!(ended.code, Some(CloseCode::Fingerprint | CloseCode::Version)) {
+            self.refused(ended);
+        }
+    }
+
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }

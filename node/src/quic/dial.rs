@@ -46,6 +46,7 @@ pub(super) async fn keep(endpoint: Endpoint, core: Arc<Core>, mut peer: Peer, ti
         let ended = match connect(&endpoint, &peer).await {
             Ok(connection) => greet::dialled(&core, connection, &peer).await,
             Err(error) => {
+                core.refused_by_tls(&error);
                 let (node, address) = (&peer.node, peer.relay);
                 if told.is_none_or(|at| before.saturating_duration_since(at) >= TELL_EVERY) {
                     told = Some(before);
@@ -53,7 +54,7 @@ pub(super) async fn keep(endpoint: Endpoint, core: Arc<Core>, mut peer: Peer, ti
                 } else {
                     tracing::debug!(%node, %address, %error, "relay not reached");
                 }
-                Ended { code: None, by_peer: false, detail: error }
+                error
             }
         };
         // Another connection of the pair stays, or comes: no failure.
@@ -78,8 +79,9 @@ pub(super) async fn keep(endpoint: Endpoint, core: Arc<Core>, mut peer: Peer, ti
     }
 }
 
-async fn connect(endpoint: &Endpoint, peer: &Peer) -> Result<quinn::Connection, String> {
-    let connecting = endpoint.connect(peer.relay, SERVER_NAME).map_err(|e| e.to_string())?;
+async fn connect(endpoint: &Endpoint, peer: &Peer) -> Result<quinn::Connection, Ended> {
+    let failed = |detail| Ended { code: None, by_peer: false, detail };
+    let connecting = endpoint.connect(peer.relay, SERVER_NAME).map_err(|e| failed(e.to_string()))?;
     let made = tokio::time::timeout(CONNECT, connecting).await;
-    made.map_err(|_| format!("no answer within {CONNECT:?}"))?.map_err(|e| e.to_string())
+    Ok(made.map_err(|_| failed(format!("no answer within {CONNECT:?}")))??)
 }

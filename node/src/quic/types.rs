@@ -65,8 +65,27 @@ impl From<quinn::ConnectionError> for Ended {
             quinn::ConnectionError::TimedOut => {
                 Self { code: Some(CloseCode::Silent), by_peer: false, detail: error.to_string() }
             }
+            quinn::ConnectionError::ConnectionClosed(ref close) => {
+                Self { code: refused_by_tls(close.error_code), by_peer: true, detail: error.to_string() }
+            }
+            quinn::ConnectionError::TransportError(ref own) => {
+                Self { code: refused_by_tls(own.code), by_peer: false, detail: error.to_string() }
+            }
             error => Self { code: None, by_peer: false, detail: error.to_string() },
         }
+    }
+}
+
+/// What a TLS alert means for a link; QUIC carries it as 0x100 and the alert's number (RFC 9001 section 4.8). An
+/// authority's signature and the ALPN are checked by TLS, so no code of ours can be on the wire then.
+fn refused_by_tls(code: quinn::TransportErrorCode) -> Option<CloseCode> {
+    match u64::from(code).checked_sub(0x100)? {
+        // bad, unsupported, revoked, expired and unknown certificate, unknown_ca, certificate_required; decrypt_error
+        // is what an authority of the same name with another key gives
+        42..=46 | 48 | 51 | 116 => Some(CloseCode::Fingerprint),
+        // no_application_protocol
+        120 => Some(CloseCode::Version),
+        _ => None,
     }
 }
 

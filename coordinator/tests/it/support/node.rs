@@ -132,7 +132,12 @@ impl FakeNode {
             relay_cert_sha256: String::new(),
             started_at: UnixMillis::now(),
             draining: false,
-            capacity: Capacity { sessions: 1000, egress: Bitrate::default(), egress_pps: 0 },
+            capacity: Capacity {
+                sessions: 1000,
+                egress: Bitrate::default(),
+                egress_pps: 0,
+                unknown: Default::default(),
+            },
             unknown: Unknown::new(),
         };
         let key = keys::node(&self.id);
