@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -16,12 +17,25 @@ use tempfile::TempDir;
 /// A server that does not listen after this time has failed.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
-/// TCP ports on loopback that nobody listens to now, all different.
+/// Ports that are handed out: below those that the system gives to outgoing connections, any of which could take a
+/// port in the moment between its choice and its use.
+const PORTS: std::ops::Range<u32> = 12_000..32_000;
+
+/// TCP ports on loopback that nobody listens to now, all different, and different from those of every call before in
+/// this process.
 pub fn free_ports<const N: usize>() -> [u16; N] {
-    let held: [TcpListener; N] = std::array::from_fn(|_| {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free TCP port on 127.0.0.1")
-    });
-    held.map(|l| l.local_addr().expect("the address of a bound socket").port())
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    // Processes that run side by side begin at different places.
+    let begin = std::process::id().wrapping_mul(499);
+    let all = PORTS.end - PORTS.start;
+    std::array::from_fn(|_| {
+        let next = || {
+            let offset = begin.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % all;
+            u16::try_from(PORTS.start + offset).expect("a port")
+        };
+        let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+        (0..all).map(|_| next()).find(free).expect("a free TCP port on 127.0.0.1")
+    })
 }
 
 /// A process that is killed, by its id, when it is dropped.
