@@ -49,6 +49,9 @@ impl Agent {
                     self.out.push_back(Output::Keyframe(stream.key(&id), (track, layer)));
                 }
             }
+            // The other end knows the stream that we asked for no more: it has said so, or says so by a withdrawal. The
+            // alias is its own, and may be another stream's of ours.
+            Control::Refuse { code: RefuseCode::UnknownAlias, .. } => {}
             Control::Refuse { alias, .. } => {
                 // The other end will not take this stream from us: it has a better one, or we are in its path.
                 if let Some(id) = self.by_alias(alias) {
@@ -102,6 +105,8 @@ impl Agent {
             self.refuse(link, alias, RefuseCode::Loop);
             return;
         }
+        // A stream has one alias on a link: that of its newest announcement.
+        peer.aliases.retain(|_, (r, s, _)| !(*r == id.0 && *s == id.1));
         peer.aliases.insert(alias, (id.0.clone(), id.1.clone(), generation));
         let known = self.streams.get(&id).map(|s| (s.generation, s.source.clone()));
         match known {

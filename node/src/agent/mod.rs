@@ -156,6 +156,8 @@ pub struct Agent {
     me: NodeId,
     incarnation: Incarnation,
     plans: BTreeMap<RoomId, RoomPlan>,
+    /// Rooms whose plan is gone from the store while something of them is still here.
+    gone: BTreeSet<RoomId>,
     peers: BTreeMap<Link, Peer>,
     dialled: BTreeMap<NodeId, Incarnation>,
     streams: BTreeMap<(RoomId, StreamId), Stream>,
@@ -174,6 +176,7 @@ impl Agent {
             me,
             incarnation,
             plans: BTreeMap::new(),
+            gone: BTreeSet::new(),
             peers: BTreeMap::new(),
             dialled: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -230,6 +233,7 @@ impl Agent {
             return false;
         }
         let room = plan.room.clone();
+        self.gone.remove(&room);
         self.plans.insert(room.clone(), plan);
         self.sync_room(&room);
         self.sync_dials();
@@ -239,8 +243,10 @@ impl Agent {
     /// Forgets a plan whose key is gone, unless the room still has something here.
     pub fn handle_plan_gone(&mut self, room: &RoomId) {
         if self.streams.keys().any(|(r, _)| r == room) {
+            self.gone.insert(room.clone());
             return;
         }
+        self.gone.remove(room);
         if self.plans.remove(room).is_some() {
             self.sync_room(room);
             self.sync_dials();
@@ -266,15 +272,21 @@ impl Agent {
     /// A link is down. Streams that came by it wait for another one.
     pub fn handle_link_down(&mut self, now: Instant, link: Link) {
         self.peers.remove(&link);
-        for stream in self.streams.values_mut() {
+        let mut unwanted = Vec::new();
+        for (id, stream) in &mut self.streams {
             stream.told.remove(&link);
-            for want in stream.wants.values_mut() {
-                want.links.remove(&link);
-            }
-            stream.wants.retain(|_, want| want.any());
             if matches!(stream.source, Source::Remote { link: from, .. } if from == link) {
                 stream.source = Source::Orphan { since: now };
             }
+            for (lane, want) in &mut stream.wants {
+                if want.links.remove(&link) {
+                    unwanted.push((id.clone(), *lane));
+                }
+            }
+        }
+        // Who asked for the link's sake alone asks no more.
+        for (id, lane) in unwanted {
+            self.want_changed(&id, lane, true, None);
         }
     }
 
@@ -317,6 +329,7 @@ impl Agent {
             if wanted && peer.sent.insert(room.clone()) {
                 self.out.push_back(Output::Send(*link, Control::RoomJoin { room: room.clone(), epoch }));
             } else if !wanted && peer.sent.remove(room) {
+                peer.aliases.retain(|_, (of, ..)| of != room);
                 self.out.push_back(Output::Send(*link, Control::RoomLeave { room: room.clone() }));
             }
         }

@@ -117,7 +117,13 @@ impl Agent {
         self.want_changed(&id, lane, before, None);
     }
 
-    fn want_changed(&mut self, id: &(RoomId, StreamId), lane: Lane, before: bool, from: Option<u64>) {
+    pub(super) fn want_changed(
+        &mut self,
+        id: &(RoomId, StreamId),
+        lane: Lane,
+        before: bool,
+        from: Option<u64>,
+    ) {
         let Some(stream) = self.streams.get_mut(id) else { return };
         let after = stream.wants.get(&lane).is_some_and(super::Want::any);
         if !after {
@@ -194,6 +200,10 @@ impl Agent {
         }
         if !matches!(stream.source, Source::Local { .. }) {
             self.out.push_back(Output::Down(key, reason));
+        }
+        if self.gone.contains(&id.0) {
+            // Its plan goes with its last stream.
+            self.handle_plan_gone(&id.0);
         }
     }
 }

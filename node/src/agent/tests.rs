@@ -8,6 +8,8 @@ use freshet_cluster::room::EndReason;
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::version::Unknown;
 use freshet_cluster::{Epoch, Generation, Incarnation, NodeId, RoomId, SessionId};
+use freshet_relay_proto::code::RefuseCode;
+use freshet_relay_proto::control::Control;
 use freshet_relay_proto::track::{MediaKind, TrackInfo};
 
 use super::{Agent, Link, ORPHAN_MAX, Output, StreamKey};
@@ -256,4 +258,76 @@ fn an_older_plan_is_not_obeyed() {
     assert!(!world.agents[2].handle_plan(plan(1, &[(0, None)])));
     assert!(!world.agents[2].handle_plan(plan(0, &[(0, None)])));
     assert_eq!(world.agents[2].plan(&room()).unwrap().epoch, Epoch(1));
+}
+
+#[test]
+fn a_refused_subscription_does_not_touch_a_stream_that_has_the_same_alias_here() {
+    let mut world = World::new(2);
+    world.plan(&plan(1, &[(0, None), (1, Some(0))]));
+    let link = world.connect(1, 0);
+    world.publish(1, 7);
+    world.agents[0].handle_interest(&key(7), (0, 0), true);
+    world.settle();
+    world.take(1);
+    let alias = world.agents[1].streams.values().next().unwrap().alias;
+    let frame = Control::Refuse { alias, code: RefuseCode::UnknownAlias };
+    world.agents[1].handle_frame(link, frame);
+    world.settle();
+    assert_eq!(world.take(1), [], "its viewers at the other end go on");
+}
+
+#[test]
+fn a_child_that_dies_takes_its_wishes_along_up_to_the_origin() {
+    let mut world = chain();
+    world.publish(0, 7);
+    world.agents[2].handle_interest(&key(7), (0, 0), true);
+    world.settle();
+    world.take(0);
+    world.take(1);
+    let link = *world.ends.iter().find(|(_, ends)| **ends == (2, 1)).unwrap().0;
+    world.cut(link);
+    let asked_no_more = |o: &Output| matches!(o, Output::Send(_, Control::Unsubscribe { .. }));
+    assert!(world.take(1).iter().any(asked_no_more), "nobody here wants it any more");
+    assert!(
+        world.take(0).iter().any(|o| matches!(o, Output::Unforward { .. })),
+        "nothing is sent for nobody"
+    );
+    assert_eq!((world.agents[0].kept().2, world.agents[1].kept().2), (0, 0));
+}
+
+#[test]
+fn rooms_that_come_and_go_leave_nothing_on_a_link() {
+    let mut world = World::new(2);
+    world.connect(1, 0);
+    world.agents[0].handle_plan(plan(1, &[(0, None), (1, Some(0))]));
+    world.publish(0, 7);
+    for epoch in 1..40 {
+        world.agents[1].handle_plan(plan(2 * epoch, &[(0, None), (1, Some(0))]));
+        world.agents[0].handle_plan(plan(2 * epoch, &[(0, None), (1, Some(0))]));
+        world.settle();
+        assert!(world.is_live(1));
+        world.agents[1].handle_plan(plan(2 * epoch + 1, &[(0, None)]));
+        world.agents[0].handle_plan(plan(2 * epoch + 1, &[(0, None)]));
+        world.settle();
+        assert!(world.agents[1].peers.values().all(|peer| peer.aliases.is_empty()), "epoch {epoch}");
+    }
+    world.plan(&plan(1_000, &[(0, None), (1, Some(0))]));
+    for generation in 8..40 {
+        world.publish(0, generation);
+    }
+    assert!(world.agents[1].peers.values().all(|peer| peer.aliases.len() == 1), "one for the stream");
+}
+
+#[test]
+fn a_plan_that_is_gone_goes_with_the_last_stream_of_its_room() {
+    let mut world = chain();
+    world.publish(0, 7);
+    let link = *world.ends.iter().find(|(_, ends)| **ends == (1, 0)).unwrap().0;
+    world.cut(link);
+    world.agents[1].handle_plan_gone(&room());
+    assert!(world.agents[1].plan(&room()).is_some(), "the stream may come by another way yet");
+    world.now += ORPHAN_MAX + Duration::from_secs(1);
+    let now = world.now;
+    world.agents[1].handle_timeout(now);
+    assert_eq!((world.agents[1].kept().0, world.agents[1].kept().1), (0, 0));
 }

@@ -37,13 +37,14 @@ pub struct Service {
 /// A place that was taken for a session which may still fail.
 struct Reservation<'a> {
     shared: &'a Shared,
+    session: SessionId,
     kept: bool,
 }
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         if !self.kept {
-            self.shared.free();
+            self.shared.release(self.session);
         }
     }
 }
@@ -59,17 +60,14 @@ impl Service {
         Self { shared, shards, registrar, commands }
     }
 
-    fn reserve(&self) -> Result<Reservation<'_>, CreateError> {
+    fn reserve(&self, session: SessionId, watches: Option<RoomId>) -> Result<Reservation<'_>, CreateError> {
         if self.shared.draining.load(Ordering::Acquire) {
             return Err(CreateError::Draining);
         }
-        let limit = self.shared.limit;
-        let take = |n: u32| (n < limit).then(|| n.saturating_add(1));
-        self.shared
-            .sessions
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, take)
-            .map_err(|_| CreateError::OverCapacity { limit })?;
-        Ok(Reservation { shared: &self.shared, kept: false })
+        if !self.shared.reserve(session, watches) {
+            return Err(CreateError::OverCapacity { limit: self.shared.limit });
+        }
+        Ok(Reservation { shared: &self.shared, session, kept: false })
     }
 
     /// The shard with the least to do.
@@ -123,18 +121,18 @@ impl Service {
 #[async_trait]
 impl SessionService for Service {
     async fn create(&self, ask: CreateSession) -> Result<Created, CreateError> {
-        let mut reservation = self.reserve()?;
+        let view = ask.direction == Direction::View;
+        let session = SessionId::from_bits(rand::rng().random());
+        let mut reservation = self.reserve(session, view.then(|| ask.room.clone()))?;
         // A call that carries a plan was placed by a coordinator, which knows better than this node, that may have
         // entered the room's tree just now, whether somebody publishes.
         let placed = ask.plan.is_some();
         if let Some(plan) = ask.plan {
             self.commands.send(Command::Plan(plan)).await.map_err(|_| CreateError::Internal)?;
         }
-        let view = ask.direction == Direction::View;
         if view && !ask.wait && !placed && !self.shared.is_live(&ask.room, ask.stream.as_ref()) {
             return Err(CreateError::NoPublisher { retry_after: RETRY });
         }
-        let session = SessionId::from_bits(rand::rng().random());
         let shard = self.shard()?;
         let (reply, answer) = oneshot::channel();
         let order = Ask {
@@ -153,9 +151,7 @@ impl SessionService for Service {
         // From here on the session gives its place back itself, when it ends.
         reservation.kept = true;
         self.shared.joins.fetch_add(1, Ordering::AcqRel);
-        if view {
-            self.shared.watch(session, ask.room.clone());
-        } else {
+        if !view {
             let stream = ask.stream.ok_or(CreateError::Internal)?;
             let claim = Claim {
                 room: ask.room.clone(),

@@ -31,7 +31,8 @@ pub struct Shared {
     pub registered: AtomicBool,
     live: RwLock<HashMap<RoomId, Vec<StreamId>>>,
     ended: Mutex<BTreeMap<(Instant, SessionId), EndReason>>,
-    viewers: Mutex<HashMap<SessionId, RoomId>>,
+    /// Sessions that hold a place, and what viewers among them watch.
+    held: Mutex<HashMap<SessionId, Option<RoomId>>>,
 }
 
 impl Shared {
@@ -47,7 +48,7 @@ impl Shared {
             registered: AtomicBool::new(false),
             live: RwLock::default(),
             ended: Mutex::default(),
-            viewers: Mutex::default(),
+            held: Mutex::default(),
         }
     }
 
@@ -78,25 +79,27 @@ impl Shared {
         }
     }
 
-    pub(super) fn watch(&self, session: SessionId, room: RoomId) {
-        self.viewers.lock().unwrap_or_else(PoisonError::into_inner).insert(session, room);
+    /// Takes a place for a session that is about to be made; false when there is none. `watches` is the room of a viewer.
+    pub(super) fn reserve(&self, session: SessionId, watches: Option<RoomId>) -> bool {
+        let take = |n: u32| (n < self.limit).then(|| n.saturating_add(1));
+        if self.sessions.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_err() {
+            return false;
+        }
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(session, watches);
+        true
     }
 
-    /// Gives a place back.
+    /// Gives a session's place back, once, whoever says first that it is over.
     pub(super) fn release(&self, session: SessionId) {
-        self.viewers.lock().unwrap_or_else(PoisonError::into_inner).remove(&session);
-        self.free();
-    }
-
-    /// Gives a place back that no session took.
-    pub(super) fn free(&self) {
-        let _ = self.sessions.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
+        if self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&session).is_some() {
+            let _ = self.sessions.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
+        }
     }
 
     /// Viewers by room.
     pub fn viewers(&self) -> BTreeMap<RoomId, u32> {
         let mut rooms = BTreeMap::new();
-        for room in self.viewers.lock().unwrap_or_else(PoisonError::into_inner).values() {
+        for room in self.held.lock().unwrap_or_else(PoisonError::into_inner).values().flatten() {
             let count: &mut u32 = rooms.entry(room.clone()).or_default();
             *count = count.saturating_add(1);
         }
@@ -109,5 +112,27 @@ impl Shared {
         if *known != live {
             *known = live;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_given_back_once() {
+        let shared = Shared::new("n".parse().unwrap(), Incarnation::from_bits(1), 2);
+        let room: RoomId = "room".parse().unwrap();
+        let [a, b, c] = [1, 2, 3].map(SessionId::from_bits);
+        assert!(shared.reserve(a, Some(room.clone())) && shared.reserve(b, None));
+        assert!(!shared.reserve(c, None), "there are two places");
+        assert_eq!(shared.viewers().get(&room), Some(&1));
+        // The caller gave up waiting, and the shard ends what it made.
+        shared.release(a);
+        shared.release(a);
+        assert_eq!(shared.sessions.load(Ordering::Acquire), 1);
+        assert!(shared.viewers().is_empty());
+        assert!(shared.reserve(c, None));
+        assert!(!shared.reserve(a, None));
     }
 }

@@ -103,6 +103,7 @@ pub fn spawn(parts: Parts) -> (mpsc::Sender<Command>, tokio::task::JoinHandle<()
 }
 
 struct Origin {
+    session: SessionId,
     identity: Identity,
     started_at: UnixMillis,
     live: bool,
@@ -150,11 +151,15 @@ impl Task {
             Command::Plan(plan) => {
                 self.agent.handle_plan(plan);
             }
+            Command::Claimed { key, session, .. } if self.parts.shared.ended(session).is_some() => {
+                // Its publisher went while the store was asked.
+                self.parts.registrar.release(key).await;
+            }
             Command::Claimed { key, identity, session, started_at } => {
                 self.agent.handle_claimed(&key, identity.clone(), session, started_at);
                 // An older publish of the same stream here has been told to end by now.
                 self.carry_out().await;
-                self.origins.insert(key.clone(), Origin { identity, started_at, live: false });
+                self.origins.insert(key.clone(), Origin { session, identity, started_at, live: false });
                 self.tell_shards(Tell::Claimed { session, key, started_at }).await;
             }
             Command::Snapshot(reply) => {
@@ -206,7 +211,10 @@ impl Task {
                 tracing::info!(%session, %room, reason = reason.as_str(), "session ended");
                 self.parts.shared.bury(Instant::now(), session, reason);
                 self.parts.shared.release(session);
-                if let Some(key) = published {
+                // A session that ended before it heard of its claim does not name it.
+                let of_session =
+                    |(key, origin): (&StreamKey, &Origin)| (origin.session == session).then(|| key.clone());
+                if let Some(key) = published.or_else(|| self.origins.iter().find_map(of_session)) {
                     self.board.handle_unpublished(shard, &key);
                     self.unpublished(key, reason).await;
                 }

@@ -79,6 +79,9 @@ impl Sfu {
                 self.ripe.push(at);
             }
         }
+        // What is held back from here on, in either loop, is for a later flush.
+        let due = self.behind_due.is_some_and(|due| due <= now);
+        let behind = if due { std::mem::take(&mut self.behind) } else { Vec::new() };
         let mut ripe = std::mem::take(&mut self.ripe);
         for at in ripe.drain(..) {
             let Some(lane) = self.lanes.get_mut(at) else { continue };
@@ -93,19 +96,11 @@ impl Sfu {
             }
         }
         self.ripe = ripe;
-        if self.behind_due.is_some_and(|due| due <= now) {
-            self.behind_due = None;
-            let mut behind = std::mem::take(&mut self.behind);
-            for session in &behind {
-                self.visit(now, *session, trains, depart);
-            }
-            behind.clear();
-            // What was held back during this very flush stands in the list that took its place.
-            behind.append(&mut self.behind);
-            self.behind = behind;
+        for session in behind {
+            self.visit(now, session, trains, depart);
         }
-        if !self.behind.is_empty() && self.behind_due.is_none() {
-            self.behind_due = now.checked_add(TICK);
+        if due || self.behind_due.is_none() {
+            self.behind_due = if self.behind.is_empty() { None } else { now.checked_add(TICK) };
         }
         while let Some(session) = self.reports.pop() {
             self.schedule(session, now);

@@ -103,19 +103,17 @@ impl Turn {
                 biased;
                 _ = self.socket.readable() => self.receive(&mut received),
                 _ = self.socket.writable(), if waiting => {}
-                packet = media.recv() => {
-                    if let Some(packet) = packet {
-                        self.link_packet(packet);
-                        self.more_link_packets(&mut media);
-                    }
-                }
-                () = inlet.filled() => self.arrive(&inlet),
+                Some(packet) = media.recv() => self.link_packet(packet),
+                () = inlet.filled() => {}
                 order = orders.recv() => match order {
                     Some(order) => self.order(order),
                     None => return,
                 },
                 () = tokio::time::sleep(due) => {}
             }
+            // Every door at every turn: a socket that is never empty does not keep links and other shards out.
+            self.link_packets(&mut media);
+            self.arrive(&inlet);
             for _ in 0..PER_TURN {
                 let Ok(order) = orders.try_recv() else { break };
                 self.order(order);
@@ -138,7 +136,7 @@ impl Turn {
         }
     }
 
-    fn more_link_packets(&mut self, media: &mut mpsc::Receiver<MediaIn>) {
+    fn link_packets(&mut self, media: &mut mpsc::Receiver<MediaIn>) {
         for _ in 0..PER_TURN {
             let Ok(packet) = media.try_recv() else { return };
             self.link_packet(packet);

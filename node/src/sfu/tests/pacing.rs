@@ -122,3 +122,29 @@ fn a_capped_viewer_lags_and_is_counted_and_begins_again_at_a_keyframe_when_the_r
     assert!(sent < 120_000 + 20_000, "{sent} bytes");
     assert!(world.clients[0].keyframes_asked > 0, "the publisher is asked for a keyframe");
 }
+
+#[test]
+fn what_is_held_back_is_not_forgotten_when_sound_is_due_at_the_same_tick() {
+    for offset in 0..10 {
+        let mut world = watched(|config| {
+            config.batch = MS * 5;
+            config.viewer_cap = Some(Bitrate::from_kbps(800));
+        });
+        world.frame(0, Video, 102, 60, 3_000, true);
+        let joiner = world.join(View, &[Audio, Video]);
+        while !world.clients[joiner].connected {
+            world.settle();
+            world.now += MS;
+        }
+        for ms in 0..40 {
+            if ms == 20 + offset {
+                world.packet(0, Audio, 500, 960, false);
+            }
+            world.settle();
+            world.now += MS;
+        }
+        world.pass(MS * 900);
+        let video = world.clients[joiner].got.iter().filter(|p| p.payload.len() > 200).count();
+        assert_eq!(video, 60, "all of the keyframe, though nothing else comes (offset {offset} ms)");
+    }
+}
