@@ -55,7 +55,8 @@ async fn sixty_viewers_on_three_nodes_get_every_packet() {
         assert!(viewer.wait_for_media(Duration::from_secs(10)).await, "media comes: {}", cluster.tails());
     }
     assert_eq!(members(&cluster, "show").await, 3, "placement was made to use all three nodes");
-    tokio::time::sleep(Duration::from_secs(8)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    heartbeats_tell_the_load(&cluster, &viewers).await;
     publisher.pause();
     tokio::time::sleep(Duration::from_millis(700)).await;
     let sent = publisher.stats();
@@ -82,6 +83,57 @@ async fn sixty_viewers_on_three_nodes_get_every_packet() {
     }
     publisher.stop().await.unwrap();
     nothing_is_left(&cluster).await;
+}
+
+/// Payload bytes and packets that all viewers have received so far.
+fn received(viewers: &[Viewer]) -> (u64, u64) {
+    let reports: Vec<_> = viewers.iter().map(Viewer::report).collect();
+    let tracks = || reports.iter().flat_map(|r| [r.video(), r.audio()]).flatten();
+    (tracks().map(|t| t.bytes).sum(), tracks().map(|t| t.received).sum())
+}
+
+/// While media runs, what the nodes' heartbeats say is what the viewers get; takes six seconds.
+async fn heartbeats_tell_the_load(cluster: &Cluster, viewers: &[Viewer]) {
+    const SAMPLES: u32 = 12;
+    let (begin, before) = (std::time::Instant::now(), received(viewers));
+    let (mut bits, mut packets) = (0_u64, 0_u64);
+    let mut cpu = [0_u64; 3];
+    let mut last = Vec::new();
+    for _ in 0..SAMPLES {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let token = token("any", "operator", "admin");
+        let page = get_json(&format!("{}/v1/nodes", cluster.url(1)), Some(&token)).await.unwrap();
+        last = page["nodes"].as_array().unwrap().clone();
+        assert_eq!(last.len(), 3, "{page:#}");
+        for (node, cpu) in last.iter().zip(&mut cpu) {
+            bits += node["egress_bps"].as_u64().unwrap();
+            packets += node["egress_pps"].as_u64().unwrap();
+            *cpu = (*cpu).max(node["cpu_millicores"].as_u64().unwrap());
+        }
+    }
+    let (after, seconds) = (received(viewers), begin.elapsed().as_secs_f64());
+    let told = [bits, packets].map(|sum| sum as f64 / f64::from(SAMPLES));
+    // On the wire a packet has 12 bytes of header, some extensions and a tag: about 40 bytes in all.
+    let (bytes, count) = (after.0 - before.0, after.1 - before.1);
+    let got = [(bytes + count * 40) * 8, count].map(|n| n as f64 / seconds);
+    println!("told {told:.0?}, got {got:.0?} bits and packets per second; {cpu:?} thousandths of a core");
+    for (told, got) in told.into_iter().zip(got) {
+        assert!(
+            (0.7..=1.3).contains(&(told / got)),
+            "heartbeats tell {told:.0} a second, viewers got {got:.0}"
+        );
+    }
+    assert!(cpu.iter().all(|cpu| *cpu > 0), "{cpu:?}");
+    let sessions: u64 = last.iter().map(|n| n["sessions"].as_u64().unwrap()).sum();
+    assert_eq!(sessions, VIEWERS as u64 + 1, "every viewer and the publisher: {last:#?}");
+    for node in &last {
+        assert!(node["egress_bps"].as_u64() > Some(0) && node["egress_pps"].as_u64() > Some(0), "{node:#}");
+        assert_eq!(node["rooms"], 1, "{node:#}");
+        let links = node["links"].as_array().unwrap();
+        let peers = |link: &serde_json::Value| last.iter().any(|n| n["id"] == link["peer"]);
+        assert!(!links.is_empty() && links.iter().all(peers), "{node:#}");
+        assert!(links.iter().all(|link| link["peer"] != node["id"]), "{node:#}");
+    }
 }
 
 /// Sessions, rings, streams: all gone a while after everybody has left.

@@ -16,7 +16,7 @@ use crate::shard::{Counted, ShardHandle};
 /// Name, help text and where it stands.
 type Of<T> = (&'static str, &'static str, fn(&T) -> u64);
 
-const COUNTERS: [Of<Counters>; 23] = [
+const COUNTERS: [Of<Counters>; 24] = [
     ("ingress_packets_total", "Packets of publishers and links that went into a ring", |c| c.ingress_packets),
     ("ingress_payload_bytes_total", "Payload bytes that went into a ring", |c| c.ingress_bytes),
     ("crossed_packets_total", "Packets that went from one shard to another", |c| c.crossed_packets),
@@ -48,6 +48,11 @@ const COUNTERS: [Of<Counters>; 23] = [
     }),
     ("unknown_datagrams_total", "Datagrams of no session", |c| c.unknown_datagrams),
     ("bad_datagrams_total", "Datagrams that a session refused", |c| c.bad_datagrams),
+    (
+        "rejected_rtp_packets_total",
+        "RTP that was unreadable, unknown, replayed, forged or from a viewer",
+        |c| c.rejected_rtp,
+    ),
     ("str0m_viewer_rtp_total", "RTP of viewers on the wrong road: always 0", |c| c.str0m_viewer_rtp),
     ("seal_failures_total", "Packets that could not be sealed", |c| c.seal_failures),
 ];

@@ -30,8 +30,8 @@ use crate::control::registrar::{Introduction, Registrar};
 use crate::control::{Command, Parts, Service, Shared};
 use crate::http::{self, HttpState};
 use crate::media::clock::{Skew, Wall};
-use crate::peer::crypto;
 use crate::peer::negotiate::Common;
+use crate::peer::{crypto, opened};
 use crate::quic::{Relay, RelayConfig, RelayError, Trust};
 use crate::service::SessionService;
 use crate::shard::{self, Crossings, Intake, Order, ShardHandle};
@@ -348,7 +348,13 @@ async fn start_shards(
         let cert = cert.clone();
         let make = move |candidates| sfu::Config {
             shard,
-            common: Common { cert, candidates, provider: crypto::provider(), take_keys: crypto::take_keys },
+            common: Common {
+                cert,
+                candidates,
+                provider: crypto::provider(),
+                take_keys: crypto::take_keys,
+                opened: opened::opened,
+            },
             silence: SILENCE,
             batch,
             viewer_cap,

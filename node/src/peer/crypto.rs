@@ -16,6 +16,7 @@ use str0m::crypto::dtls::{DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider,
 use str0m::crypto::{CryptoError, CryptoProvider};
 
 use super::keys::Keys;
+use super::opened;
 
 /// Largest DTLS record written, in bytes: fits an IPv6 path of 1,280 with room for relays.
 const DTLS_MTU: usize = 1_150;
@@ -41,6 +42,7 @@ pub fn provider() -> Arc<CryptoProvider> {
         .get_or_init(|| {
             let mut provider = base().clone();
             provider.dtls_provider = &WATCHED;
+            provider.srtp_provider = opened::counting();
             Arc::new(provider)
         })
         .clone()

@@ -7,6 +7,7 @@ pub mod contain;
 pub mod crypto;
 pub mod keys;
 pub mod negotiate;
+pub mod opened;
 pub mod publisher;
 pub mod sdp;
 pub mod viewer;

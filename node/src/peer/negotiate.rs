@@ -35,6 +35,8 @@ pub struct Common {
     pub provider: Arc<CryptoProvider>,
     /// Takes the keys that came up while the last session was polled.
     pub take_keys: fn() -> Option<Keys>,
+    /// Counts the SRTP packets that sessions of this thread opened.
+    pub opened: fn() -> u64,
 }
 
 /// A session that has answered.

@@ -45,6 +45,10 @@ pub struct Counters {
     pub unknown_datagrams: u64,
     /// Datagrams that str0m refused.
     pub bad_datagrams: u64,
+    /// RTP of sessions that was dropped unopened: a header that cannot be read, an unknown SSRC or payload type, a
+    /// replay, a forged packet, one before the keys; and whatever RTP a viewer sends. Padding and retransmissions of
+    /// packets that came are authentic and not counted.
+    pub rejected_rtp: u64,
     /// RTP packets in the transmits of viewers' str0m. Always 0: viewers' media never goes that way.
     pub str0m_viewer_rtp: u64,
     /// Packets that could not be sealed.

@@ -283,7 +283,13 @@ impl Sfu {
         if let Role::Viewer(viewer) = &mut session.role {
             viewer.from = Some(from);
         }
+        let opened = (self.config.common.opened)();
         let fine = input_taken(&mut session.rtc, input);
+        // An RTP packet that a publisher's session takes in is opened, and viewers have none to send.
+        let wanted = matches!(session.role, Role::Publisher(_)) && (self.config.common.opened)() != opened;
+        if fine && !wanted && is_rtp(contents) {
+            self.counters.rejected_rtp = self.counters.rejected_rtp.saturating_add(1);
+        }
         if known != Some(at) {
             self.learn(at, from);
         }
@@ -426,6 +432,11 @@ fn input_taken(rtc: &mut Rtc, input: Input<'_>) -> bool {
             false
         }
     }
+}
+
+/// Shaped like RTP and not like RTCP (RFC 7983 section 7, RFC 5761 section 4).
+fn is_rtp(contents: &[u8]) -> bool {
+    matches!(contents, [128..=191, kind, ..] if !(192..=223).contains(kind))
 }
 
 /// The first two bits of a STUN message are zero and the magic cookie stands at 4 (RFC 8489 section 5).

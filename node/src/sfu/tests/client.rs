@@ -15,8 +15,9 @@ use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 use crate::agent::StreamKey;
 use crate::forward::train::{TrainLimits, Trains};
 use crate::media::clock::{Skew, Wall};
-use crate::peer::crypto;
+use crate::peer::keys::Keys;
 use crate::peer::negotiate::Common;
+use crate::peer::{crypto, opened};
 use crate::service::Direction;
 use crate::sfu::{Ask, Config, Sfu};
 
@@ -34,6 +35,11 @@ pub struct Client {
     pub answer: String,
     /// Media packets that get lost on their way here: every n-th.
     pub lose_every: Option<usize>,
+    /// What its DTLS agreed on.
+    pub keys: Option<Keys>,
+    /// The last RTP packets that it sent and got, as on the wire.
+    pub last_sent: Vec<u8>,
+    pub last_got: Vec<u8>,
     seen: usize,
     pub dropped: usize,
     pending: VecDeque<Vec<u8>>,
@@ -64,6 +70,7 @@ impl World {
                 candidates: vec![SERVER.parse().unwrap()],
                 provider: crypto::provider(),
                 take_keys: crypto::take_keys,
+                opened: opened::opened,
             },
             silence: Duration::from_secs(15),
             batch: Duration::ZERO,
@@ -88,7 +95,7 @@ impl World {
     pub fn join(&mut self, direction: Direction, kinds: &[MediaKind]) -> usize {
         let addr: SocketAddr = format!("127.0.0.1:{}", 20_000 + self.clients.len()).parse().unwrap();
         let mut rtc = RtcConfig::new()
-            .set_crypto_provider(std::sync::Arc::new(str0m_aws_lc_rs::default_provider()))
+            .set_crypto_provider(crypto::provider())
             .set_rtp_mode(true)
             .clear_codecs()
             .enable_opus(true, false)
@@ -123,6 +130,9 @@ impl World {
             keyframes_asked: 0,
             answer,
             lose_every: None,
+            keys: None,
+            last_sent: Vec::new(),
+            last_got: Vec::new(),
             seen: 0,
             dropped: 0,
             pending: VecDeque::new(),
@@ -153,6 +163,9 @@ impl World {
                 moved |= !out.is_empty();
                 let addr = self.clients[at].addr;
                 for contents in out {
+                    if is_rtp(&contents) {
+                        self.clients[at].last_sent.clone_from(&contents);
+                    }
                     self.sfu.handle_datagram(self.now, addr, &contents);
                 }
             }
@@ -242,8 +255,12 @@ pub fn payload(kind: MediaKind, seq: u64, key: bool) -> Vec<u8> {
     bytes
 }
 
+fn is_rtp(contents: &[u8]) -> bool {
+    contents[0] & 0xc0 == 0x80 && !(192..=223).contains(&contents[1])
+}
+
 impl Client {
-    fn tx(&mut self, kind: MediaKind) -> (Pt, Ssrc) {
+    pub fn tx(&mut self, kind: MediaKind) -> (Pt, Ssrc) {
         let mid = self.mids.iter().find(|(k, _)| *k == kind).unwrap().1;
         let codec =
             if kind == MediaKind::Video { str0m::format::Codec::H264 } else { str0m::format::Codec::Opus };
@@ -260,8 +277,8 @@ impl Client {
     }
 
     pub fn receive(&mut self, now: Instant, contents: &[u8]) {
-        let is_rtp = contents[0] & 0xc0 == 0x80 && !(192..=223).contains(&contents[1]);
-        if is_rtp {
+        if is_rtp(contents) {
+            self.last_got = contents.to_vec();
             self.seen += 1;
             if self.lose_every.is_some_and(|n| self.seen.is_multiple_of(n)) {
                 self.dropped += 1;
@@ -285,7 +302,7 @@ impl Client {
         out.append(&mut self.pending);
         loop {
             match self.rtc.poll_output().unwrap() {
-                Output::Timeout(_) => return,
+                Output::Timeout(_) => break,
                 Output::Transmit(t) => out.push_back(t.contents.to_vec()),
                 Output::Event(Event::Connected) => self.connected = true,
                 Output::Event(Event::Closed) => self.closed = true,
@@ -294,6 +311,8 @@ impl Client {
                 Output::Event(_) => {}
             }
         }
+        // Left by this client's DTLS on this thread; the shard must not take them for its own.
+        self.keys = crypto::take_keys().or(self.keys.take());
     }
 
     /// Asks for a keyframe as a decoder that lost its picture.
