@@ -9,7 +9,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntGauge};
 
 use crate::control::Shared;
-use crate::quic::Relay;
+use crate::quic::{LinkTotals, Relay};
 use crate::sfu::Counters;
 use crate::shard::{Counted, ShardHandle};
 
@@ -68,6 +68,23 @@ const KEPT: [Of<Counted>; 6] = [
     ("socket_dropped", "Trains given up because a socket stayed full, since the start", |c| c.socket_dropped),
 ];
 
+const CARRIED: [Of<LinkTotals>; 8] = [
+    ("relay_sent_packets_total", "Media packets sent by relay links", |t| t.packets),
+    ("relay_sent_datagrams_total", "Datagrams of media sent by relay links", |t| t.datagrams),
+    (
+        "relay_sent_bytes_total",
+        "Bytes of media datagrams sent by relay links, without QUIC, UDP and IP",
+        |t| t.bytes,
+    ),
+    ("relay_dropped_packets_total", "Media packets dropped because a relay link was too slow", |t| t.dropped),
+    ("relay_lost_packets_total", "QUIC packets of relay links that did not arrive", |t| t.lost),
+    ("relay_received_packets_total", "Media packets received by relay links", |t| t.received),
+    ("relay_received_bytes_total", "Payload bytes of media received by relay links", |t| t.received_bytes),
+    ("relay_refused_packets_total", "Media packets of relay links that a shard had no place for", |t| {
+        t.refused
+    }),
+];
+
 fn count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
 }
@@ -115,6 +132,10 @@ impl Collector for NodeCollector {
         }
         let links = self.relay.links();
         families.extend(gauge("relay_links", "Live relay links", count(links.len())));
+        let carried = self.relay.totals();
+        for (name, help, of) in CARRIED {
+            families.extend(counter(name, help, of(&carried)));
+        }
         let shared = &self.shared;
         let sessions = u64::from(shared.sessions.load(Ordering::Acquire));
         families.extend(gauge("reserved_sessions", "Sessions and reservations", sessions));

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::config::RelayConfig;
 use super::event::RelayEvent;
 use super::handle::{Link, LinkHandle};
-use super::types::{Directory, Ended, LinkId, MediaSink};
+use super::types::{Directory, Ended, LinkId, LinkTotals, MediaSink};
 use crate::link::pairs::{Admission, Pairs};
 
 /// Links of one node; more are refused. A tree has far fewer neighbours.
@@ -37,6 +37,10 @@ pub(super) struct Core {
 struct State {
     pairs: Pairs,
     links: HashMap<u32, Arc<Link>>,
+    /// Links that another has replaced and that are not over yet.
+    leaving: Vec<Arc<Link>>,
+    /// What links that are over have carried.
+    over: LinkTotals,
     wanted: HashMap<NodeId, Wanted>,
     next_ticket: u64,
     closed: bool,
@@ -57,6 +61,8 @@ impl Core {
         let state = State {
             pairs: Pairs::new(config.node.clone()),
             links: HashMap::new(),
+            leaving: Vec::new(),
+            over: LinkTotals::default(),
             wanted: HashMap::new(),
             next_ticket: 0,
             closed: false,
@@ -120,6 +126,7 @@ impl Core {
                 }
                 Admission::Stays { replaces } => {
                     let replaced: Vec<_> = replaces.iter().filter_map(|n| state.links.remove(n)).collect();
+                    state.leaving.extend(replaced.iter().cloned());
                     state.links.insert(link.id.0, link.clone());
                     replaced
                 }
@@ -141,6 +148,8 @@ impl Core {
             let mut state = self.state();
             state.pairs.remove(link.id.0);
             state.links.remove(&link.id.0);
+            state.leaving.retain(|other| other.id != link.id);
+            state.over = state.over.and(&link.info());
         }
         let (peer, incarnation) = (link.peer.clone(), link.incarnation);
         let _ = self.events.send(RelayEvent::Down { link: link.id, peer, incarnation, reason }).await;
@@ -150,6 +159,12 @@ impl Core {
 
     pub fn links(&self) -> Vec<Arc<Link>> {
         self.state().links.values().cloned().collect()
+    }
+
+    /// What all links have carried, those that are over too.
+    pub fn totals(&self) -> LinkTotals {
+        let state = self.state();
+        state.links.values().chain(&state.leaving).fold(state.over, |totals, link| totals.and(&link.info()))
     }
 
     pub fn is_linked(&self, node: &NodeId, incarnation: Incarnation) -> bool {

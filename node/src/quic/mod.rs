@@ -29,4 +29,4 @@ pub use config::{CongestionControl, RelayConfig, RelayError, Trust};
 pub use event::RelayEvent;
 pub use handle::{LinkHandle, MediaOut};
 pub use relay::Relay;
-pub use types::{Directory, Ended, LinkId, LinkInfo, MediaIn, MediaSink, Peer};
+pub use types::{Directory, Ended, LinkId, LinkInfo, LinkTotals, MediaIn, MediaSink, Peer};

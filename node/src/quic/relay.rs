@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::config::{RelayConfig, RelayError};
 use super::core::Core;
 use super::event::RelayEvent;
-use super::types::{Directory, Ended, LinkInfo, MediaSink, Peer};
+use super::types::{Directory, Ended, LinkInfo, LinkTotals, MediaSink, Peer};
 use super::{accept, dial, tls};
 
 /// Events that wait for the node; when it is full, links stop reading their control streams.
@@ -78,6 +78,11 @@ impl Relay {
     /// Live links.
     pub fn links(&self) -> Vec<LinkInfo> {
         self.core.links().iter().map(|link| link.info()).collect()
+    }
+
+    /// What all links have carried since the start.
+    pub fn totals(&self) -> LinkTotals {
+        self.core.totals()
     }
 
     /// Connections that did not become links, refused by either end.

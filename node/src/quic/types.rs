@@ -123,6 +123,44 @@ impl MediaSink for mpsc::Sender<MediaIn> {
     }
 }
 
+/// What all links of a node together have carried since it started, those that are over included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LinkTotals {
+    /// Media packets sent.
+    pub packets: u64,
+    /// Datagrams sent: more than packets where packets were split.
+    pub datagrams: u64,
+    /// Bytes of these datagrams, without what QUIC, UDP and IP add.
+    pub bytes: u64,
+    /// Media packets dropped because a link was too slow.
+    pub dropped: u64,
+    /// QUIC packets that were sent and did not arrive.
+    pub lost: u64,
+    /// Media packets received.
+    pub received: u64,
+    /// Bytes of their payload.
+    pub received_bytes: u64,
+    /// Media packets received for which the shard had no place.
+    pub refused: u64,
+}
+
+impl LinkTotals {
+    /// With one link more.
+    #[must_use]
+    pub fn and(self, link: &LinkInfo) -> Self {
+        Self {
+            packets: self.packets.saturating_add(link.packets),
+            datagrams: self.datagrams.saturating_add(link.sent),
+            bytes: self.bytes.saturating_add(link.sent_bytes),
+            dropped: self.dropped.saturating_add(link.dropped),
+            lost: self.lost.saturating_add(link.lost),
+            received: self.received.saturating_add(link.received),
+            received_bytes: self.received_bytes.saturating_add(link.received_bytes),
+            refused: self.refused.saturating_add(link.refused),
+        }
+    }
+}
+
 /// A live link, looked at.
 #[derive(Debug, Clone)]
 pub struct LinkInfo {
