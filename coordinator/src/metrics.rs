@@ -100,7 +100,7 @@ impl Metrics {
             )?,
             listeners_refused: counter(
                 "event_listeners_refused_total",
-                "Listeners refused because of the limit",
+                "Listeners refused because of the limit, or because too many came to a room at once",
             )?,
             chat: IntCounterVec::new(chat, &["outcome"])?,
             store_up: gauge("store_up", "1 while the store answers")?,

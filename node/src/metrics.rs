@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use freshet_edge::metrics::Metrics;
+use freshet_relay_proto::link::LinkCounters;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntGauge};
@@ -85,6 +86,23 @@ const CARRIED: [Of<LinkTotals>; 8] = [
     }),
 ];
 
+const LINKS: [Of<LinkCounters>; 6] = [
+    ("relay_malformed_datagrams_total", "Datagrams of links that could not be read", |c| c.malformed),
+    ("relay_early_datagrams_total", "Datagrams that came before the connection was a link", |c| c.early),
+    ("relay_unknown_frames_total", "Frames of links of a type that this version does not know", |c| {
+        c.unknown_frames
+    }),
+    ("relay_expired_packets_total", "Packets of links given up because a part did not come in time", |c| {
+        c.parts.expired
+    }),
+    ("relay_evicted_packets_total", "Packets of links given up because too many waited for parts", |c| {
+        c.parts.evicted
+    }),
+    ("relay_refused_parts_total", "Parts of packets that did not fit the others, or came twice", |c| {
+        c.parts.refused
+    }),
+];
+
 fn count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
 }
@@ -136,7 +154,21 @@ impl Collector for NodeCollector {
         for (name, help, of) in CARRIED {
             families.extend(counter(name, help, of(&carried)));
         }
+        let of_links = self.relay.counted();
+        for (name, help, of) in LINKS {
+            families.extend(counter(name, help, of(&of_links)));
+        }
+        let (refused, away) = (self.relay.refused(), self.relay.turned_away());
+        families.extend(counter("relay_refusals_total", "Connections refused, by either end", refused));
+        let help = "Connections turned away because too many others were not checked yet";
+        families.extend(counter("relay_turned_away_total", help, away));
         let shared = &self.shared;
+        let (loops, stale) = &shared.refused_announcements;
+        let (loops, stale) = (loops.load(Ordering::Acquire), stale.load(Ordering::Acquire));
+        let help = "Announcements refused because this node was in their path";
+        families.extend(counter("relay_looped_announcements_total", help, loops));
+        let help = "Announcements refused because a newer publish of the stream is known";
+        families.extend(counter("relay_stale_announcements_total", help, stale));
         let sessions = u64::from(shared.sessions.load(Ordering::Acquire));
         families.extend(gauge("reserved_sessions", "Sessions and reservations", sessions));
         families.extend(gauge("session_limit", "Sessions that this node accepts", u64::from(shared.limit)));

@@ -67,11 +67,11 @@ impl Hubs {
 
     /// Listens to a room.
     pub fn listen(self: &Arc<Self>, room: &RoomId, last_id: Option<u64>) -> Result<EventStream, TooMany> {
-        let refused = |_| {
+        let refused = || {
             self.state.metrics.listeners_refused.inc();
             TooMany
         };
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(refused)?;
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| refused())?;
         let (tx, stream) = sse::channel(LISTENER_QUEUE, sse::KEEP_ALIVE);
         let resume = last_id.map_or(Resume::Start, Resume::After);
         let mut listener = Listener { tx, resume, asked: false, after: None, _place: place };
@@ -79,7 +79,7 @@ impl Hubs {
         if let Some(hub) = rooms.get(room) {
             match hub.try_send(listener) {
                 Ok(()) => return Ok(stream),
-                Err(mpsc::error::TrySendError::Full(_)) => return Err(TooMany),
+                Err(mpsc::error::TrySendError::Full(_)) => return Err(refused()),
                 Err(mpsc::error::TrySendError::Closed(back)) => listener = back,
             }
         }
@@ -366,3 +366,6 @@ fn send(listener: &Listener, name: &str, id: Option<u64>, data: &impl Serialize)
     let event = Event::json(name, id, data).unwrap_or_else(|_| Event::text(name, id, "{}"));
     listener.tx.try_send(event)
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,8 @@ pub struct Shared {
     pub sessions: AtomicU32,
     /// Joins accepted since the start.
     pub joins: AtomicU64,
+    /// Announcements of streams refused because of a loop, and because of an older generation.
+    pub refused_announcements: (AtomicU64, AtomicU64),
     /// The limit that the node enforces.
     pub limit: u32,
     /// No new sessions.
@@ -43,6 +45,7 @@ impl Shared {
             incarnation,
             sessions: AtomicU32::new(0),
             joins: AtomicU64::new(0),
+            refused_announcements: Default::default(),
             limit,
             draining: AtomicBool::new(false),
             registered: AtomicBool::new(false),

@@ -445,7 +445,11 @@ impl Task {
                 live.insert(room, streams);
             }
         }
-        self.parts.shared.set_live(live);
+        let shared = &self.parts.shared;
+        shared.set_live(live);
+        let (loops, stale) = self.agent.refused();
+        shared.refused_announcements.0.store(loops, Ordering::Release);
+        shared.refused_announcements.1.store(stale, Ordering::Release);
     }
 }
 

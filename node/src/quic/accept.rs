@@ -11,23 +11,24 @@ use super::core::Core;
 use super::greet;
 use super::types::Ended;
 
-/// Connections whose TLS handshake is not done; more are turned away.
-const HANDSHAKES_MAX: usize = 256;
 /// From so many on, a client must show that it is at its address before anything is kept for it.
-const HANDSHAKES_EASY: usize = 32;
+const EASY: usize = 32;
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// Takes connections until the endpoint closes.
+/// Takes connections until the endpoint closes. Each holds a place until the node knows who it is or has refused it, so
+/// that strangers together hold so much memory, and ask the registry so often, and no more.
 pub(super) async fn run(endpoint: Endpoint, core: Arc<Core>) {
-    let places = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let greetings = core.config.greetings;
+    let places = Arc::new(Semaphore::new(greetings));
     while let Some(incoming) = endpoint.accept().await {
-        let busy = HANDSHAKES_MAX.saturating_sub(places.available_permits());
-        if busy >= HANDSHAKES_EASY && incoming.may_retry() && !incoming.remote_address_validated() {
+        let busy = greetings.saturating_sub(places.available_permits());
+        if busy >= EASY && incoming.may_retry() && !incoming.remote_address_validated() {
             let _ = incoming.retry();
             continue;
         }
         let Ok(place) = places.clone().try_acquire_owned() else {
+            core.turned_away();
             incoming.refuse();
             continue;
         };
@@ -35,9 +36,8 @@ pub(super) async fn run(endpoint: Endpoint, core: Arc<Core>) {
         tokio::spawn(async move {
             let address = incoming.remote_address();
             let made = tokio::time::timeout(HANDSHAKE, incoming).await;
-            drop(place);
             match made {
-                Ok(Ok(connection)) => drop(greet::accepted(&core, connection).await),
+                Ok(Ok(connection)) => drop(greet::accepted(&core, connection, place).await),
                 Ok(Err(error)) => {
                     let ended = Ended::from(error);
                     let code = ended.code.map_or("none", CloseCode::as_str);

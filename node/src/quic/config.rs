@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use freshet_cluster::{Incarnation, NodeId};
 use freshet_relay_proto::{MIN_VERSION, VERSION};
 
+/// Connections that may be in greeting, unless told otherwise.
+const GREETINGS: usize = 256;
+
 /// Whom a relay believes.
 #[derive(Debug, Clone, Default)]
 pub enum Trust {
@@ -51,6 +54,8 @@ pub struct RelayConfig {
     pub congestion: CongestionControl,
     /// Version of the protocol that is spoken, and the oldest that is understood.
     pub versions: (u32, u32),
+    /// Connections whose other end has not been checked yet; more are turned away.
+    pub greetings: usize,
 }
 
 impl RelayConfig {
@@ -63,6 +68,7 @@ impl RelayConfig {
             trust: Trust::default(),
             congestion: CongestionControl::default(),
             versions: (VERSION, MIN_VERSION),
+            greetings: GREETINGS,
         }
     }
 }

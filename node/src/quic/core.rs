@@ -10,6 +10,7 @@ use freshet_relay_proto::code::CloseCode;
 use tokio::sync::{mpsc, watch};
 
 use super::config::RelayConfig;
+use super::counted::Counted;
 use super::event::RelayEvent;
 use super::handle::{Link, LinkHandle};
 use super::types::{Directory, Ended, LinkId, LinkTotals, MediaSink};
@@ -28,6 +29,9 @@ pub(super) struct Core {
     /// Connections refused, by either end, and the last of them.
     pub refused: AtomicU64,
     pub last_refusal: Mutex<Option<Ended>>,
+    /// Connections turned away before TLS, because too many were not checked yet.
+    pub turned_away: AtomicU64,
+    pub counted: Counted,
     /// Counts changes of links and wants, for those who wait for one.
     changed: watch::Sender<u64>,
     next_link: AtomicU32,
@@ -74,6 +78,8 @@ impl Core {
             media_in,
             refused: AtomicU64::new(0),
             last_refusal: Mutex::new(None),
+            turned_away: AtomicU64::new(0),
+            counted: Counted::default(),
             changed: watch::channel(0).0,
             next_link: AtomicU32::new(1),
             state: Mutex::new(state),
@@ -92,6 +98,11 @@ impl Core {
     pub fn refused(&self, ended: &Ended) {
         *self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended.clone());
         self.refused.fetch_add(1, Ordering::Release);
+    }
+
+    /// There was no place for a connection.
+    pub fn turned_away(&self) {
+        self.turned_away.fetch_add(1, Ordering::Release);
     }
 
     /// Counts a handshake that TLS refused; one that broke for another reason is no refusal.

@@ -1,5 +1,7 @@
 //! From a connection to a link: Hello, and whether the other end is who it says.
 
+use std::convert::Infallible;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,6 +9,7 @@ use freshet_relay_proto::code::CloseCode;
 use freshet_relay_proto::control::Hello;
 use freshet_relay_proto::link::{Event, HELLO_MAX, LinkConfig, LinkSession, Role};
 use quinn::{Connection, RecvStream, SendStream};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::config::Trust;
 use super::core::Core;
@@ -29,7 +32,7 @@ struct Greeting {
 pub(super) async fn dialled(core: &Arc<Core>, connection: Connection, peer: &Peer) -> Ended {
     // Before anything is said: who is at this address?
     if let Err(ended) = check_certificate(core, &connection, &peer.cert_sha256) {
-        return refuse(core, &connection, peer.node.as_str(), ended);
+        return refuse(core, &connection, &peer.node, ended);
     }
     match greet(core, &connection, Role::Dialer).await {
         Ok((greeting, hello)) => {
@@ -43,22 +46,44 @@ pub(super) async fn dialled(core: &Arc<Core>, connection: Connection, peer: &Pee
             };
             match checked {
                 Ok(()) => admit(core, connection, greeting, hello, true).await,
-                Err(ended) => refuse(core, &connection, peer.node.as_str(), ended),
+                Err(ended) => refuse(core, &connection, &peer.node, ended),
             }
         }
-        Err(ended) => refuse(core, &connection, peer.node.as_str(), ended),
+        Err(ended) => refuse(core, &connection, &peer.node, ended),
     }
 }
 
-/// Serves a connection that another node dialled, until it ends.
-pub(super) async fn accepted(core: &Arc<Core>, connection: Connection) -> Ended {
-    match greet(core, &connection, Role::Acceptor).await {
-        Ok((greeting, hello)) => match check(core, &connection, &hello).await {
-            Ok(()) => admit(core, connection, greeting, hello, false).await,
-            Err(ended) => refuse(core, &connection, hello.node.as_str(), ended),
-        },
-        Err(ended) => refuse(core, &connection, "?", ended),
+/// Serves a connection that another node dialled, until it ends. It keeps its place among those that are not known yet
+/// until it has been checked.
+pub(super) async fn accepted(core: &Arc<Core>, connection: Connection, place: OwnedSemaphorePermit) -> Ended {
+    let checked = async {
+        let (greeting, hello) =
+            greet(core, &connection, Role::Acceptor).await.map_err(|ended| ("?".to_owned(), ended))?;
+        match check(core, &connection, &hello).await {
+            Ok(()) => Ok((greeting, hello)),
+            Err(ended) => Err((hello.node.to_string(), ended)),
+        }
+    };
+    let checked = tokio::select! {
+        checked = checked => checked,
+        never = discard(core, &connection) => match never {},
+    };
+    match checked {
+        Ok((greeting, hello)) => {
+            drop(place);
+            admit(core, connection, greeting, hello, false).await
+        }
+        Err((node, ended)) => refuse(core, &connection, &node, ended),
     }
+}
+
+/// Takes datagrams out of QUIC's buffer and drops them: a node sends none before the acceptor's Hello.
+async fn discard(core: &Core, connection: &Connection) -> Infallible {
+    while connection.read_datagram().await.is_ok() {
+        core.counted.early();
+    }
+    // Whoever waits for Hello hears of the end too.
+    std::future::pending().await
 }
 
 /// Waits for the other end's Hello.
@@ -135,7 +160,7 @@ async fn admit(
     let id = core.next_link();
     let (link, inbox) = Link::new(id, hello.node, hello.incarnation, dialled, connection);
     if let Err(ended) = core.admit(&link).await {
-        return refuse(core, &link.connection, link.peer.as_str(), ended);
+        return refuse(core, &link.connection, &link.peer, ended);
     }
     session.confirm(Instant::now());
     let ended = serve::run(core, &link, inbox, session, send, recv).await;
@@ -145,14 +170,14 @@ async fn admit(
 }
 
 /// Closes a connection that does not become a link, and says so.
-fn refuse(core: &Core, connection: &Connection, node: &str, ended: Ended) -> Ended {
+fn refuse(core: &Core, connection: &Connection, node: &dyn Display, ended: Ended) -> Ended {
     core.refused(&ended);
     let address = connection.remote_address();
     let code = ended.code.map_or("none", CloseCode::as_str);
     if ended.code == Some(CloseCode::Superseded) {
-        tracing::debug!(node, %address, code, by_peer = ended.by_peer, detail = ended.detail, "relay link not needed");
+        tracing::debug!(%node, %address, code, by_peer = ended.by_peer, detail = ended.detail, "relay link not needed");
     } else {
-        tracing::warn!(node, %address, code, by_peer = ended.by_peer, detail = ended.detail, "relay link refused");
+        tracing::warn!(%node, %address, code, by_peer = ended.by_peer, detail = ended.detail, "relay link refused");
     }
     close(connection, &ended);
     ended

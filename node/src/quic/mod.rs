@@ -14,6 +14,7 @@ mod accept;
 mod config;
 mod controller;
 mod core;
+mod counted;
 mod dial;
 mod event;
 mod greet;

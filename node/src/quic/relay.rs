@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use freshet_cluster::{Incarnation, NodeId};
 use freshet_relay_proto::code::CloseCode;
+use freshet_relay_proto::link::LinkCounters;
 use quinn::{Endpoint, EndpointConfig, TokioRuntime};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
@@ -93,6 +94,16 @@ impl Relay {
     /// Why the last of them did not.
     pub fn last_refusal(&self) -> Option<Ended> {
         self.core.last_refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Connections turned away before TLS, because too many others had not been checked yet.
+    pub fn turned_away(&self) -> u64 {
+        self.core.turned_away.load(Ordering::Acquire)
+    }
+
+    /// What all links counted together since the start, about a second ago.
+    pub fn counted(&self) -> LinkCounters {
+        self.core.counted.get()
     }
 
     /// Closes all links, frames that wait first, and takes none any more.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes};
 use freshet_relay_proto::code::CloseCode;
 use freshet_relay_proto::control::Control;
-use freshet_relay_proto::link::{Event, LinkSession};
+use freshet_relay_proto::link::{Event, LinkCounters, LinkSession};
 use futures::FutureExt;
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
 
@@ -22,7 +22,7 @@ use crate::link::neighbour::Neighbour;
 pub(super) const CHUNK: usize = 64 * 1024;
 /// Datagrams, packets and frames taken in one turn, so that none keeps the others waiting.
 const PER_TURN: usize = 128;
-/// How often a forgotten link looks whether anybody needs it.
+/// How often a link tells what it counted, and a forgotten one looks whether anybody needs it.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a link that goes gives its last frames to leave.
 const FAREWELL: Duration = Duration::from_millis(20);
@@ -36,7 +36,7 @@ pub(super) async fn run(
     send: SendStream,
     recv: RecvStream,
 ) -> Ended {
-    let task = Task {
+    let mut task = Task {
         core,
         link,
         session,
@@ -44,8 +44,11 @@ pub(super) async fn run(
         outgoing: Outgoing::new(),
         writing: Bytes::new(),
         waiting: None,
+        told: LinkCounters::default(),
     };
-    task.run(inbox, send, recv).await
+    let ended = task.run(inbox, send, recv).await;
+    task.tell_counts();
+    ended
 }
 
 struct Task<'a> {
@@ -58,10 +61,12 @@ struct Task<'a> {
     writing: Bytes,
     /// An event for which the node has no place yet. Until it has, no more of the control stream is read.
     waiting: Option<RelayEvent>,
+    /// What of the session's counts is in the relay's sum.
+    told: LinkCounters,
 }
 
 impl Task<'_> {
-    async fn run(mut self, mut inbox: Inbox, mut send: SendStream, mut recv: RecvStream) -> Ended {
+    async fn run(&mut self, mut inbox: Inbox, mut send: SendStream, mut recv: RecvStream) -> Ended {
         let connection = &self.link.connection;
         let mut frames = Vec::with_capacity(PER_TURN);
         let mut packets = Vec::with_capacity(PER_TURN);
@@ -130,6 +135,7 @@ impl Task<'_> {
                     self.session.handle_timeout(now);
                     if now >= look {
                         look = now + LOOK;
+                        self.tell_counts();
                         if self.is_forgotten() {
                             return Ended::new(CloseCode::GoingAway, "nobody needs the link");
                         }
@@ -142,6 +148,10 @@ impl Task<'_> {
     /// Only the end that dialled closes: the other may not know that it is needed.
     fn is_forgotten(&self) -> bool {
         self.link.dialled && self.link.forgotten.load(Ordering::Acquire) && !self.neighbour.is_needed()
+    }
+
+    fn tell_counts(&mut self) {
+        self.core.counted.add(&mut self.told, self.session.counters());
     }
 
     fn events(&mut self) -> Result<(), Ended> {
