@@ -80,6 +80,10 @@ async fn sixty_viewers_on_three_nodes_get_every_packet() {
     for port in &cluster.node_ports {
         let url = format!("http://127.0.0.1:{port}");
         assert_eq!(metric(&url, "freshet_node_str0m_viewer_rtp_total").await, Some(0.0));
+        support::names::check(&url, "node").await;
+    }
+    for coordinator in 0..2 {
+        support::names::check(&cluster.url(coordinator), "coordinator").await;
     }
     publisher.stop().await.unwrap();
     nothing_is_left(&cluster).await;

@@ -138,7 +138,13 @@ async fn a_track_crosses_once_to_each_shard_and_every_viewer_is_complete() {
         (left == 0.0).then_some(())
     })
     .await;
-    assert_eq!(metric(&base, "freshet_node_crossings_dropped").await, Some(0.0));
+    assert_eq!(metric(&base, "freshet_node_crossings_dropped_total").await, Some(0.0));
+    support::names::check(&base, "node").await;
+    // Twenty-four viewers on loopback reported for seconds: in microseconds the mean would be a thousand times this.
+    let told = metric(&base, "freshet_node_viewer_round_trips_total").await.unwrap();
+    let mean = metric(&base, "freshet_node_viewer_round_trip_seconds_total").await.unwrap() / told;
+    println!("{told} round trips of {mean} s");
+    assert!(mean < 1.0, "{told} round trips of {mean} s");
     node.stop().await;
 }
 

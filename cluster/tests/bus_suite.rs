@@ -8,7 +8,8 @@ use bytes::Bytes;
 use freshet_cluster::bus::memory::MemoryBus;
 use freshet_cluster::bus::nats::{NatsBus, NatsConfig};
 use freshet_cluster::bus::{
-    BusError, KEPT_PER_SUBJECT, Kept, Message, ReadFrom, SUBSCRIPTION_QUEUE, SharedBus, Tail,
+    BusError, DEDUP_WINDOW, KEPT_BYTES, KEPT_FOR, KEPT_PER_SUBJECT, KEPT_SUBJECTS, Kept, Message, ReadFrom,
+    SUBSCRIPTION_QUEUE, SharedBus, Tail,
 };
 use freshet_cluster::testing::NatsServer;
 use tokio::sync::mpsc::Receiver;
@@ -458,6 +459,47 @@ async fn plain_subscriptions_survive_an_outage(mut site: Site) {
     site.come_back();
     until_up(&one, true).await;
     listen(&one, &mut rx, "x.y").await;
+}
+
+/// Memory only: rooms are free to name, so the number of them is bounded. With NATS, age and bytes are.
+#[tokio::test]
+async fn the_room_that_was_silent_longest_is_forgotten_when_there_are_too_many() {
+    let bus: SharedBus = Arc::new(MemoryBus::new());
+    let room = |i: usize| format!("freshet.v1.room.r{i}.chat");
+    for i in 0..KEPT_SUBJECTS {
+        append(&bus, &room(i), "hello").await;
+    }
+    // The eldest speaks again, so the second is now the one that was silent longest.
+    append(&bus, &room(0), "again").await;
+    let kept = async |i: usize, n| told(&mut bus.tail(&room(i), ReadFrom::Start), n).await;
+    assert_eq!(kept(1, 2).await, ["hello", "CaughtUp"], "as many as that are kept");
+    append(&bus, &room(KEPT_SUBJECTS), "new").await;
+    assert_eq!(kept(1, 1).await, ["CaughtUp"], "it made place");
+    assert_eq!(kept(0, 3).await, ["hello", "again", "CaughtUp"]);
+    assert_eq!(kept(2, 2).await, ["hello", "CaughtUp"], "one is enough");
+    assert_eq!(kept(KEPT_SUBJECTS, 2).await, ["new", "CaughtUp"]);
+    // What was forgotten begins anew.
+    append(&bus, &room(1), "back").await;
+    assert_eq!(kept(1, 2).await, ["back", "CaughtUp"]);
+    assert_eq!(kept(2, 1).await, ["CaughtUp"]);
+}
+
+/// NATS only: what the server says of the stream that we make.
+#[tokio::test]
+async fn the_stream_is_bounded_by_age_and_bytes() {
+    let server = NatsServer::start();
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let (bus, _site) = Site::Nats(server).bus_and_keep().await;
+    bus.prepare().await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    let stream = jetstream.get_stream(freshet_cluster::bus::nats::CHAT_STREAM).await.unwrap();
+    let config = &stream.cached_info().config;
+    assert_eq!(config.subjects, [freshet_cluster::keys::ALL_CHAT]);
+    assert_eq!(config.max_age, KEPT_FOR);
+    assert_eq!(config.max_bytes, i64::try_from(KEPT_BYTES).unwrap());
+    assert_eq!(config.discard, async_nats::jetstream::stream::DiscardPolicy::Old);
+    assert_eq!(config.max_messages_per_subject, i64::try_from(KEPT_PER_SUBJECT).unwrap());
+    assert_eq!(config.duplicate_window, DEDUP_WINDOW);
 }
 
 /// NATS only: a stream that an operator has made with other limits is used as it is.

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use freshet_edge::metrics::Metrics;
 use freshet_relay_proto::link::LinkCounters;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounter, IntGauge};
+use prometheus::{Counter, IntCounter, IntGauge};
 
 use crate::control::Shared;
 use crate::quic::{LinkTotals, Relay};
@@ -17,7 +18,7 @@ use crate::shard::{Counted, ShardHandle};
 /// Name, help text and where it stands.
 type Of<T> = (&'static str, &'static str, fn(&T) -> u64);
 
-const COUNTERS: [Of<Counters>; 24] = [
+const COUNTERS: [Of<Counters>; 23] = [
     ("ingress_packets_total", "Packets of publishers and links that went into a ring", |c| c.ingress_packets),
     ("ingress_payload_bytes_total", "Payload bytes that went into a ring", |c| c.ingress_bytes),
     ("crossed_packets_total", "Packets that went from one shard to another", |c| c.crossed_packets),
@@ -36,9 +37,6 @@ const COUNTERS: [Of<Counters>; 24] = [
         c.viewer_lost_packets
     }),
     ("viewer_round_trips_total", "Round trips to viewers that reports told", |c| c.round_trips),
-    ("viewer_round_trip_microseconds_total", "Sum of the round trips to viewers that reports told", |c| {
-        c.round_trip_micros
-    }),
     ("keyframe_requests_total", "Keyframes asked of publishers and links", |c| c.keyframe_requests),
     ("keyframe_wishes_total", "Keyframes that viewers asked for", |c| c.keyframe_wishes),
     ("duplicate_packets_total", "Packets that were in the ring already", |c| c.duplicate_packets),
@@ -58,15 +56,24 @@ const COUNTERS: [Of<Counters>; 24] = [
     ("seal_failures_total", "Packets that could not be sealed", |c| c.seal_failures),
 ];
 
-const KEPT: [Of<Counted>; 6] = [
+/// Counted in microseconds, exported in seconds.
+const MICROS: [Of<Counters>; 1] =
+    [("viewer_round_trip_seconds_total", "Sum of the round trips to viewers that reports told", |c| {
+        c.round_trip_micros
+    })];
+
+const DROPPED: [Of<Counted>; 2] = [
+    ("crossings_dropped_total", "Packets lost between shards because one did not keep up", |c| {
+        c.crossings_dropped
+    }),
+    ("socket_dropped_total", "Trains given up because a socket stayed full", |c| c.socket_dropped),
+];
+
+const KEPT: [Of<Counted>; 4] = [
     ("sessions", "Sessions on shards now", |c| count(c.kept.0)),
     ("lanes", "Encodings with a ring now", |c| count(c.kept.1)),
     ("streams", "Streams known to shards now", |c| count(c.kept.2)),
     ("viewers", "Viewers now", |c| count(c.kept.3)),
-    ("crossings_dropped", "Packets lost between shards because one did not keep up, since the start", |c| {
-        c.crossings_dropped
-    }),
-    ("socket_dropped", "Trains given up because a socket stayed full, since the start", |c| c.socket_dropped),
 ];
 
 const CARRIED: [Of<LinkTotals>; 8] = [
@@ -123,6 +130,15 @@ fn counter(name: &str, help: &str, value: u64) -> Vec<MetricFamily> {
     .unwrap_or_default()
 }
 
+fn seconds(name: &str, help: &str, micros: u64) -> Vec<MetricFamily> {
+    let made = Counter::new(format!("freshet_node_{name}"), help);
+    made.map(|c| {
+        c.inc_by(Duration::from_micros(micros).as_secs_f64());
+        c.collect()
+    })
+    .unwrap_or_default()
+}
+
 fn gauge(name: &str, help: &str, value: u64) -> Vec<MetricFamily> {
     let made = IntGauge::new(format!("freshet_node_{name}"), help);
     made.map(|g| {
@@ -142,6 +158,14 @@ impl Collector for NodeCollector {
         let mut families = Vec::new();
         for (name, help, of) in COUNTERS {
             let sum = counted.iter().fold(0_u64, |sum, c| sum.saturating_add(of(&c.counters)));
+            families.extend(counter(name, help, sum));
+        }
+        for (name, help, of) in MICROS {
+            let sum = counted.iter().fold(0_u64, |sum, c| sum.saturating_add(of(&c.counters)));
+            families.extend(seconds(name, help, sum));
+        }
+        for (name, help, of) in DROPPED {
+            let sum = counted.iter().fold(0_u64, |sum, c| sum.saturating_add(of(c)));
             families.extend(counter(name, help, sum));
         }
         for (name, help, of) in KEPT {

@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod dev;
+pub mod names;
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;

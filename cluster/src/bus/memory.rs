@@ -1,6 +1,6 @@
 //! A bus in this process, for `freshet dev` and for tests: the same promises as NATS, kept until the process ends.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::reader::Reader;
 use super::{
-    Bus, BusError, DEDUP_WINDOW, KEPT_PER_SUBJECT, Kept, Message, ReadFrom, Receipt, SUBSCRIPTION_QUEUE,
-    Tail, first_sequence, is_kept, matches,
+    Bus, BusError, DEDUP_WINDOW, KEPT_PER_SUBJECT, KEPT_SUBJECTS, Kept, Message, ReadFrom, Receipt,
+    SUBSCRIPTION_QUEUE, Tail, first_sequence, is_kept, matches,
 };
 
 /// A handle on a bus in memory; clones share it.
@@ -39,6 +39,8 @@ struct State {
     first: u64,
     last: u64,
     kept: HashMap<String, VecDeque<Kept>>,
+    /// The kept subjects by the sequence of their newest message.
+    by_newest: BTreeMap<u64, String>,
     ids: HashMap<String, u64>,
     ids_by_age: VecDeque<(Instant, String)>,
     subscribers: Vec<(String, mpsc::Sender<Message>)>,
@@ -60,6 +62,7 @@ impl MemoryBus {
             first,
             last: first.saturating_sub(1),
             kept: HashMap::new(),
+            by_newest: BTreeMap::new(),
             ids: HashMap::new(),
             ids_by_age: VecDeque::new(),
             subscribers: Vec::new(),
@@ -91,6 +94,7 @@ impl MemoryBus {
         state.first = first_sequence(SystemTime::now()).max(state.last.saturating_add(1));
         state.last = state.first.saturating_sub(1);
         state.kept.clear();
+        state.by_newest.clear();
         state.ids.clear();
         state.ids_by_age.clear();
         drop(state);
@@ -139,6 +143,24 @@ impl State {
             self.ids.remove(&id);
         }
     }
+
+    fn keep(&mut self, message: Kept) {
+        let (seq, subject) = (message.seq, message.subject.clone());
+        let kept = self.kept.entry(subject.clone()).or_default();
+        if let Some(before) = kept.back() {
+            self.by_newest.remove(&before.seq);
+        }
+        self.by_newest.insert(seq, subject);
+        kept.push_back(message);
+        if u64::try_from(kept.len()).unwrap_or(u64::MAX) > KEPT_PER_SUBJECT {
+            kept.pop_front();
+        }
+        if self.kept.len() > KEPT_SUBJECTS
+            && let Some((_, silent)) = self.by_newest.pop_first()
+        {
+            self.kept.remove(&silent);
+        }
+    }
 }
 
 #[async_trait]
@@ -170,11 +192,7 @@ impl Bus for MemoryBus {
         let seq = state.last;
         state.ids.insert(id.to_owned(), seq);
         state.ids_by_age.push_back((now, id.to_owned()));
-        let kept = state.kept.entry(subject.to_owned()).or_default();
-        kept.push_back(Kept { seq, subject: subject.to_owned(), payload: payload.clone() });
-        if u64::try_from(kept.len()).unwrap_or(u64::MAX) > KEPT_PER_SUBJECT {
-            kept.pop_front();
-        }
+        state.keep(Kept { seq, subject: subject.to_owned(), payload: payload.clone() });
         self.inner.fan_out(state, subject, &payload);
         drop(guard);
         self.inner.wake();

@@ -9,6 +9,7 @@ pub mod nats;
 mod reader;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -85,10 +86,16 @@ pub enum BusError {
     Refused(String),
 }
 
-/// How long a message id is remembered: 10 minutes.
-pub const DEDUP_WINDOW: std::time::Duration = std::time::Duration::from_secs(600);
+/// How long a message id is remembered: 12 minutes, longer than anybody may retry.
+pub const DEDUP_WINDOW: Duration = Duration::from_secs(720);
 /// Messages kept per subject.
 pub const KEPT_PER_SUBJECT: u64 = 100;
+/// A stored message is forgotten after a week. In memory it is not: that history ends with its process.
+pub const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+/// What the history of all subjects may take on disk; then the oldest messages go.
+pub const KEPT_BYTES: u64 = 1 << 30;
+/// Subjects that a history in memory keeps; then the one goes that was written to least recently.
+pub const KEPT_SUBJECTS: usize = 10_000;
 /// Capacity of a subscription's channel. Overflow drops the newest plain message and counts it: heartbeats and
 /// presence repeat. Kept messages wait instead.
 pub const SUBSCRIPTION_QUEUE: usize = 4096;

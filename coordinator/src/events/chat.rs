@@ -1,8 +1,11 @@
 //! What makes a chat message: checked once, before the bus is touched.
 
+use std::time::Duration;
+
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use freshet_cluster::bus::DEDUP_WINDOW;
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Identity, RoomId};
 use serde::{Deserialize, Serialize};
@@ -13,7 +16,16 @@ pub const TEXT_MAX: usize = 500;
 /// Longest client's message id, in characters.
 pub const ID_MAX: usize = 64;
 /// A first try this much in the future is a wrong clock that would outlive the bus's memory of ids.
-const AHEAD_MAX_MS: u64 = 60_000;
+const AHEAD_MAX: Duration = Duration::from_secs(60);
+/// So long after the first try a retry is taken.
+const RETRY_MAX: Duration = Duration::from_secs(600);
+/// The bus has stored a message in this time, or the sender is told to try again under the same id.
+pub(super) const STORE_TIMEOUT: Duration = Duration::from_secs(5);
+// The bus must still know the id of a first try when the last retry gets to it, however the client's clock goes.
+const _: () = assert!(
+    RETRY_MAX.as_millis() + AHEAD_MAX.as_millis() + STORE_TIMEOUT.as_millis() <= DEDUP_WINDOW.as_millis(),
+    "a retry could be stored twice"
+);
 
 /// What a client posts.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -85,12 +97,15 @@ pub fn check(post: &ChatPost, now: UnixMillis) -> Result<(), PostError> {
     }
     let Some(at) = post.at_ms else { return Ok(()) };
     let ahead = at.saturating_sub(now.0);
-    if ahead > AHEAD_MAX_MS {
+    if ahead > millis(AHEAD_MAX) {
         return Err(PostError::Future(ahead));
     }
     let age = now.0.saturating_sub(at);
-    let window = u64::try_from(freshet_cluster::bus::DEDUP_WINDOW.as_millis()).unwrap_or(u64::MAX);
-    if age >= window { Err(PostError::TooOld(age)) } else { Ok(()) }
+    if age >= millis(RETRY_MAX) { Err(PostError::TooOld(age)) } else { Ok(()) }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The id under which the bus stores a message: of room, identity and the client's id, so that nobody can swallow

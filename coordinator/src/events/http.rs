@@ -19,13 +19,11 @@ use freshet_edge::scope::Params;
 use freshet_edge::{Access, Problem, body};
 use http::{HeaderMap, HeaderName, Request, StatusCode};
 
-use super::chat::{self, ChatPost, ChatReceipt, PostError};
+use super::chat::{self, ChatPost, ChatReceipt, PostError, STORE_TIMEOUT};
 use crate::app::App;
 
 /// Where a listener wants to go on (HTML standard, section 9.2).
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// The bus has stored a message in this time, or the sender is told to try again under the same id.
-const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Post a chat message.
 ///

@@ -7,7 +7,7 @@ use async_nats::jetstream::stream::{
 use tokio::time::timeout;
 
 use super::connection::{CALL_LIMIT, NatsBus};
-use crate::bus::{BusError, DEDUP_WINDOW, KEPT_PER_SUBJECT, first_sequence};
+use crate::bus::{BusError, DEDUP_WINDOW, KEPT_BYTES, KEPT_FOR, KEPT_PER_SUBJECT, first_sequence};
 use crate::keys;
 
 /// The JetStream stream that keeps the chat of all rooms. Other kept subjects get streams of their own, since their
@@ -40,7 +40,9 @@ impl NatsBus {
             retention: RetentionPolicy::Limits,
             num_replicas: self.replicas,
             max_messages: -1,
-            max_bytes: -1,
+            // JetStream sets this aside, and refuses the stream when its own limit leaves less.
+            max_bytes: i64::try_from(KEPT_BYTES).unwrap_or(i64::MAX),
+            max_age: KEPT_FOR,
             max_consumers: -1,
             ..Config::default()
         }
@@ -53,12 +55,16 @@ impl NatsBus {
             .map_err(|_| BusError::Unavailable("JetStream did not answer in time".into()))?
             .map_err(|e| BusError::Unavailable(format!("JetStream stream {CHAT_STREAM}: {e}")))?;
         let config = &info.config;
-        let per_subject = i64::try_from(KEPT_PER_SUBJECT).unwrap_or(i64::MAX);
-        if config.max_messages_per_subject != per_subject || config.duplicate_window != DEDUP_WINDOW {
+        let ours = self.wanted(keys::ALL_CHAT);
+        let limits =
+            |c: &Config| (c.max_messages_per_subject, c.duplicate_window, c.max_age, c.max_bytes, c.discard);
+        if limits(config) != limits(&ours) {
             tracing::warn!(
                 stream = CHAT_STREAM,
                 max_msgs_per_subject = config.max_messages_per_subject,
                 duplicate_window_s = config.duplicate_window.as_secs(),
+                max_age_s = config.max_age.as_secs(),
+                max_bytes = config.max_bytes,
                 "JetStream stream exists with limits other than ours; it is left as it is"
             );
         }
