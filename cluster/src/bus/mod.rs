@@ -93,7 +93,7 @@ pub const KEPT_PER_SUBJECT: u64 = 100;
 /// A stored message is forgotten after a week. In memory it is not: that history ends with its process.
 pub const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 /// What the history of all subjects may take on disk; then the oldest messages go.
-pub const KEPT_BYTES: u64 = 1 << 30;
+pub const KEPT_BYTES: u64 = 256 << 20;
 /// Subjects that a history in memory keeps; then the one goes that was written to least recently.
 pub const KEPT_SUBJECTS: usize = 10_000;
 /// Capacity of a subscription's channel. Overflow drops the newest plain message and counts it: heartbeats and
