@@ -13,6 +13,7 @@ use crate::forward::train::Trains;
 use crate::media::clock::{ReportPoint, Skew, ViewClock};
 use crate::media::packet::{CaptureMicros, Packet};
 use crate::media::rewrite::{Outgoing, Rewriter, SourceEpoch, SourceStart};
+use crate::media::wrap::low_32;
 
 /// Packets of an SSRC that carry the MID extension: enough for a client that does not read `a=ssrc` lines to map it
 /// (RFC 9143 section 15).
@@ -343,10 +344,4 @@ impl Outlet {
         sealed.truncate(len);
         Some(sealed)
     }
-}
-
-/// Counters in reports wrap at 32 bits.
-fn low_32(value: u64) -> u32 {
-    let [.., a, b, c, d] = value.to_be_bytes();
-    u32::from_be_bytes([a, b, c, d])
 }

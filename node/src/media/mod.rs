@@ -8,3 +8,4 @@ pub mod keyframe;
 pub mod packet;
 pub mod rewrite;
 pub mod ring;
+pub mod wrap;

@@ -11,6 +11,7 @@ use crate::agent::StreamKey;
 use crate::media::clock::{NtpTime, PublisherClock, TrackClock};
 use crate::media::codec::{self, CodecName};
 use crate::media::packet::{CaptureMicros, Extensions, Packet};
+use crate::media::wrap::low_32;
 
 /// One m-line that sends.
 struct Track {
@@ -122,11 +123,6 @@ impl Publisher {
         };
         Some(Incoming { track: track.info.id, packet })
     }
-}
-
-fn low_32(value: u64) -> u32 {
-    let [.., a, b, c, d] = value.to_be_bytes();
-    u32::from_be_bytes([a, b, c, d])
 }
 
 fn extensions(values: &ExtensionValues) -> Extensions {

@@ -2,6 +2,7 @@
 
 use super::{BYE, SDES, SENDER_REPORT};
 use crate::media::clock::NtpTime;
+use crate::media::wrap::low_32;
 
 const VERSION: u8 = 0x80;
 const CNAME: u8 = 1;
@@ -27,7 +28,8 @@ pub struct SenderReport {
 /// Returns the length; none when it does not fit or the CNAME is longer than 255 bytes.
 pub fn write_sender_report(report: &SenderReport, cname: &str, out: &mut [u8]) -> Option<usize> {
     let (head, rest) = out.split_first_chunk_mut::<SENDER_REPORT_LEN>()?;
-    let words = [report.ssrc, high(report.ntp), low(report.ntp), report.rtp, report.packets, report.octets];
+    let words =
+        [report.ssrc, high(report.ntp), low_32(report.ntp.0), report.rtp, report.packets, report.octets];
     let header = [VERSION, SENDER_REPORT, 0, 6];
     for (byte, from) in
         head.iter_mut().zip(header.into_iter().chain(words.into_iter().flat_map(u32::to_be_bytes)))
@@ -57,10 +59,5 @@ pub fn write_bye(ssrc: u32, out: &mut [u8]) -> Option<usize> {
 
 fn high(ntp: NtpTime) -> u32 {
     let [a, b, c, d, ..] = ntp.0.to_be_bytes();
-    u32::from_be_bytes([a, b, c, d])
-}
-
-fn low(ntp: NtpTime) -> u32 {
-    let [.., a, b, c, d] = ntp.0.to_be_bytes();
     u32::from_be_bytes([a, b, c, d])
 }
