@@ -271,6 +271,14 @@ hex_id!(
     "session id"
 );
 
+impl SessionId {
+    /// What logs say of it: enough to follow one session, and too little to speak for it. Without tokens the whole id
+    /// is the credential of its session.
+    pub fn short(self) -> String {
+        self.to_string().chars().take(8).collect()
+    }
+}
+
 macro_rules! counter {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

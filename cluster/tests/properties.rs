@@ -108,6 +108,8 @@ proptest! {
     fn ids_come_back_from_their_text(bits: u64, wide: u128, text in name()) {
         prop_assert_eq!(Incarnation::from_bits(bits).to_string().parse(), Ok(Incarnation::from_bits(bits)));
         prop_assert_eq!(SessionId::from_bits(wide).to_string().parse(), Ok(SessionId::from_bits(wide)));
+        let short = SessionId::from_bits(wide).short();
+        prop_assert!(short.len() == 8 && SessionId::from_bits(wide).to_string().starts_with(&short));
         let room: RoomId = text.parse().unwrap();
         let json = serde_json::to_string(&room).unwrap();
         prop_assert_eq!(serde_json::from_str::<RoomId>(&json).unwrap(), room);

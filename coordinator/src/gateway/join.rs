@@ -127,6 +127,11 @@ impl Gateway {
             let detail = "nobody publishes here yet: ask again later, or with ?wait=1 to get a session whose media follows";
             return Err(Problem::conflict("no-publisher", detail).retry_after(spread()));
         }
+        // Before a room is planned for it. The node reads the rest.
+        if !body.starts_with(b"v=0") {
+            let detail = "the body is not SDP: it does not begin with v=0";
+            return Err(Problem::bad_request(detail).reason("bad-sdp"));
+        }
         let path =
             parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string);
         let whole = Whole { method: parts.method, path, headers: parts.headers, body };

@@ -37,7 +37,7 @@ impl Gateway {
             Ok(answer) => Ok(call::pass_on(answer)),
             Err(error) => {
                 self.state.core().handle_unreachable(&name.node, name.incarnation, Instant::now());
-                tracing::warn!(node = name.node.as_str(), session = %name.session, %error, "session out of reach");
+                tracing::warn!(node = name.node.as_str(), session = name.session.short(), %error, "session out of reach");
                 let status = match error {
                     CallError::Late(_) => StatusCode::GATEWAY_TIMEOUT,
                     CallError::Unreachable(_) | CallError::Unusable(_) => StatusCode::BAD_GATEWAY,

@@ -224,3 +224,15 @@ async fn a_draining_coordinator_takes_no_joins_but_serves_what_is_there() {
     let delete = ask(Method::DELETE, &world.url(0, session.header("location")), &[], "").await;
     assert_eq!(delete.status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_no_sdp_plans_no_room() {
+    let world = World::open(1).await;
+    let node = world.node("a", Behaviour::Accept).await;
+    for path in ["/whip/junk", "/whep/junk?wait=1"] {
+        let sdp = [("content-type", "application/sdp")];
+        let answer = ask(Method::POST, &world.url(0, path), &sdp, "garbage").await;
+        assert_eq!((answer.status, answer.reason().as_str()), (400, "bad-sdp"), "{path}");
+    }
+    assert!(node.seen().is_empty() && world.plan("junk").await.is_none());
+}

@@ -162,7 +162,7 @@ impl SessionService for Service {
             };
             self.claim(shard, session, claim).await?;
         }
-        tracing::info!(%session, room = %ask.room, direction = ?ask.direction, client = ?ask.client, "session created");
+        tracing::info!(session = session.short(), room = %ask.room, direction = ?ask.direction, client = ?ask.client, "session created");
         Ok(Created { session, answer, etag })
     }
 

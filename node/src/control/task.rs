@@ -208,7 +208,7 @@ impl Task {
             sfu::Event::Interest(key, lane, on) => self.board.handle_interest(shard, &key, lane, on),
             sfu::Event::KeyframeWanted(key, lane) => self.board.handle_keyframe_wanted(shard, &key, lane),
             sfu::Event::Ended { session, room, published, reason } => {
-                tracing::info!(%session, %room, reason = reason.as_str(), "session ended");
+                tracing::info!(session = session.short(), %room, reason = reason.as_str(), "session ended");
                 self.parts.shared.bury(Instant::now(), session, reason);
                 self.parts.shared.release(session);
                 // A session that ended before it heard of its claim does not name it.

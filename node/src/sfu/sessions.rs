@@ -344,7 +344,7 @@ impl Sfu {
                 Some(Ok(Output::Event(event))) => self.str0m_event(now, at, event),
                 failed => {
                     let error = failed.and_then(Result::err).map(|e| e.to_string());
-                    tracing::debug!(session = %session.id, ?error, "session failed");
+                    tracing::debug!(session = session.id.short(), ?error, "session failed");
                     session.rtc.disconnect();
                     self.finish_if_dead(now, at);
                     return;
@@ -408,7 +408,7 @@ impl Sfu {
             }
             session.due = None;
             if now.saturating_duration_since(session.heard) >= self.config.silence {
-                tracing::info!(session = %session.id, room = %session.room, "nothing heard: session ends");
+                tracing::info!(session = session.id.short(), room = %session.room, "nothing heard: session ends");
                 let id = session.id;
                 self.end(now, id, EndReason::IceTimeout);
                 continue;
