@@ -19,7 +19,7 @@ run: ## install what is missing, build in release, start `freshet dev` and print
 test: ## install what the tests need and run all of them: format, lints, Rust, web, browser, chart, fuzz
 	@scripts/test.sh $(ARGS)
 
-bench: ## measure the egress against its floor, and print the ratio (ARGS go to cargo bench)
+bench: ## measure the media plane against what it must cost, and print the ratios (ARGS go to cargo bench)
 	@scripts/bench.sh $(ARGS)
 
 fuzz: ## fuzz each target of the relay's protocol (SECONDS=60 each)

@@ -3,7 +3,7 @@
 use std::mem::zeroed;
 
 /// CPU time of this thread in nanoseconds.
-pub fn thread_cpu() -> u64 {
+fn thread_cpu() -> u64 {
     // SAFETY: `time` is a valid place for the result.
     let time = unsafe {
         let mut time: libc::timespec = zeroed();
@@ -11,6 +11,24 @@ pub fn thread_cpu() -> u64 {
         time
     };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Adds up CPU time of this thread while it does what is measured.
+#[derive(Debug, Default)]
+pub struct Meter(u64);
+
+impl Meter {
+    /// Does it on the clock.
+    pub fn time<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let start = thread_cpu();
+        let done = work();
+        self.0 += thread_cpu() - start;
+        done
+    }
+
+    pub fn micros(&self) -> f64 {
+        self.0 as f64 / 1e3
+    }
 }
 
 /// Keeps this thread on one core, where there is more than one.

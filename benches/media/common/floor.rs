@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
-use super::trace::Trace;
+use super::trace::Sample;
 
 /// Messages of one call.
 const BATCH: usize = 64;
@@ -52,50 +52,54 @@ impl Floor {
         }
     }
 
-    /// Sends the trace to every viewer and tells `sent` after each moment how many packets that were.
-    pub fn send(&mut self, trace: &Trace, mut sent: impl FnMut(usize)) {
+    /// Sends a moment to every viewer, and returns how many packets that were.
+    pub fn send(&mut self, moment: &[Sample]) -> usize {
+        // A train ends with its first shorter packet, so sound behind picture is a train of its own.
+        let sounds = moment.iter().position(|packet| !packet.video).unwrap_or(moment.len());
+        let (picture, sound) = moment.split_at(sounds);
+        self.trains(picture);
+        self.trains(sound);
+        moment.len() * self.viewers.len()
+    }
+
+    fn trains(&mut self, moment: &[Sample]) {
+        if moment.is_empty() {
+            return;
+        }
         let Self { socket, viewers, arena, headers, vectors, controls } = self;
-        for moment in &trace.moments {
-            for viewers in viewers.chunks_mut(BATCH) {
-                let parts = headers.iter_mut().zip(vectors.iter_mut()).zip(controls.iter_mut());
-                for ((viewer, place), ((header, vector), control)) in
-                    viewers.iter_mut().zip(arena.chunks_exact_mut(TRAIN)).zip(parts)
-                {
-                    let mut len = 0;
-                    for packet in moment {
-                        let pt = if packet.video { 102 } else { 111 };
-                        len += viewer.seal(
-                            &mut place[len..],
-                            pt,
-                            packet.marker,
-                            packet.timestamp,
-                            &packet.payload,
-                        );
-                    }
-                    *vector = libc::iovec { iov_base: place.as_mut_ptr().cast(), iov_len: len };
-                    let message = &mut header.msg_hdr;
-                    message.msg_name = (&raw mut viewer.address).cast();
-                    message.msg_namelen = size_of::<libc::sockaddr_in>() as u32;
-                    message.msg_iov = vector;
-                    message.msg_iovlen = 1;
-                    let segment = (HEADER + moment[0].payload.len() + TAG) as u16;
-                    cut(message, control, if moment.len() > 1 { Some(segment) } else { None });
+        for viewers in viewers.chunks_mut(BATCH) {
+            let parts = headers.iter_mut().zip(vectors.iter_mut()).zip(controls.iter_mut());
+            for ((viewer, place), ((header, vector), control)) in
+                viewers.iter_mut().zip(arena.chunks_exact_mut(TRAIN)).zip(parts)
+            {
+                let mut len = 0;
+                for packet in moment {
+                    len += viewer.seal(&mut place[len..], packet);
                 }
-                flush(socket, &mut headers[..viewers.len()]);
+                *vector = libc::iovec { iov_base: place.as_mut_ptr().cast(), iov_len: len };
+                let message = &mut header.msg_hdr;
+                message.msg_name = (&raw mut viewer.address).cast();
+                message.msg_namelen = size_of::<libc::sockaddr_in>() as u32;
+                message.msg_iov = vector;
+                message.msg_iovlen = 1;
+                let segment = (HEADER + moment[0].payload.len() + TAG) as u16;
+                cut(message, control, if moment.len() > 1 { Some(segment) } else { None });
             }
-            sent(moment.len() * viewers.len());
+            flush(socket, &mut headers[..viewers.len()]);
         }
     }
 }
 
 impl Viewer {
-    fn seal(&mut self, out: &mut [u8], pt: u8, marker: bool, timestamp: u32, payload: &[u8]) -> usize {
+    fn seal(&mut self, out: &mut [u8], packet: &Sample) -> usize {
         let (header, rest) = out.split_at_mut(HEADER);
+        let pt = if packet.video { 102 } else { 111 };
+        let payload = &packet.payload[..];
         let seq = self.seq as u16;
         header[0] = 0x80;
-        header[1] = pt | u8::from(marker) << 7;
+        header[1] = pt | u8::from(packet.marker) << 7;
         header[2..4].copy_from_slice(&seq.to_be_bytes());
-        header[4..8].copy_from_slice(&timestamp.to_be_bytes());
+        header[4..8].copy_from_slice(&packet.timestamp.to_be_bytes());
         header[8..12].copy_from_slice(&self.ssrc.to_be_bytes());
         let mut nonce = [3u8; 12];
         nonce[2..6].copy_from_slice(&self.ssrc.to_be_bytes());

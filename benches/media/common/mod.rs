@@ -1,0 +1,23 @@
+//! What the benches share: the floor, sinks, the stream that is sent, a shard with clients, clocks and tables.
+
+pub mod allocations;
+pub mod client;
+pub mod floor;
+pub mod measure;
+pub mod report;
+pub mod sinks;
+pub mod stage;
+pub mod trace;
+
+/// What one run is asked for.
+pub struct Settings {
+    /// Sizes and repetitions that only show that it works.
+    pub quick: bool,
+}
+
+impl Settings {
+    /// The full size, or the one of a quick run.
+    pub fn size<T>(&self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+}

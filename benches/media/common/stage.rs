@@ -1,0 +1,356 @@
+//! A real shard machine with clients that did real ICE and DTLS, and a real socket.
+//!
+//! Time is the stage's own and passes as fast as work is done. Everything that the shard does is on the clock: packets
+//! in, timers, what clients say each second (STUN, receiver reports), sender reports, sealing and sending. What
+//! clients do themselves is off it. The stream comes by a link, so that the publisher's unsealing is not in the price.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use freshet_cluster::unit::UnixMillis;
+use freshet_cluster::{Generation, SessionId};
+use freshet_node::agent::{Lane, Link, StreamKey};
+use freshet_node::forward::train::{TrainLimits, Trains};
+use freshet_node::media::clock::{Skew, Wall};
+use freshet_node::media::packet::{CaptureMicros, Extensions, Packet};
+use freshet_node::peer::negotiate::Common;
+use freshet_node::peer::{crypto, opened};
+use freshet_node::session::Direction;
+use freshet_node::sfu::{Ask, Config, Datagram, Hop, Incoming, Sfu};
+use freshet_node::socket::{SendBatch, Socket, SocketOptions};
+use freshet_relay_proto::track::{CodecInfo, MediaKind, TrackInfo};
+
+use super::allocations;
+use super::client::Client;
+use super::measure::Meter;
+use super::sinks::Sinks;
+use super::trace::{Sample, Trace};
+
+pub const SERVER: &str = "127.0.0.1:5000";
+/// How often clients are given time.
+const CLIENTS_EVERY: Duration = Duration::from_secs(1);
+const WALL: Duration = Duration::from_secs(1_800_000_000);
+
+/// How packets leave.
+struct Out {
+    socket: Socket,
+    batch: SendBatch,
+    trains: Trains,
+    sent: (usize, usize),
+}
+
+impl Out {
+    /// Hands all trains to the kernel; loopback always has room in the end.
+    fn depart(socket: &Socket, batch: &mut SendBatch, trains: &mut Trains, counts: &mut (usize, usize)) {
+        while !trains.pending().is_empty() {
+            let sent = socket.try_send(batch, trains.arena(), trains.pending());
+            assert_eq!(sent.refused, 0, "{sent:?}");
+            counts.0 += sent.trains;
+            counts.1 += sent.packets;
+            trains.advance(sent.trains);
+        }
+    }
+
+    fn datagram(&mut self, datagram: &Datagram) {
+        self.trains.begin(datagram.to, None);
+        if self.trains.slot(datagram.contents.len()).is_none() {
+            self.trains.end();
+            Self::depart(&self.socket, &mut self.batch, &mut self.trains, &mut self.sent);
+            self.trains.begin(datagram.to, None);
+        }
+        let slot = self.trains.slot(datagram.contents.len()).unwrap();
+        slot.copy_from_slice(&datagram.contents);
+        self.trains.commit(datagram.contents.len());
+        self.trains.end();
+    }
+}
+
+pub struct Stage {
+    pub sfu: Sfu,
+    pub now: Instant,
+    start: Instant,
+    rooms: usize,
+    clients: Vec<Client>,
+    by_address: HashMap<SocketAddr, usize>,
+    clients_due: Instant,
+    /// For clients, whenever they are given time.
+    mail: Vec<Datagram>,
+    out: Out,
+    /// Datagrams of str0m do not go to the socket: what they are compared to has none either.
+    mute: bool,
+    told: usize,
+    played: u32,
+    indices: (u64, u64),
+    /// Allocations inside flushes.
+    pub flush_allocations: usize,
+    next: u128,
+}
+
+impl Stage {
+    pub async fn new(rooms: usize, batch: Duration) -> Self {
+        let socket = Socket::bind("127.0.0.1:0".parse().unwrap(), &SocketOptions::default()).unwrap();
+        socket.writable().await.unwrap();
+        let now = Instant::now();
+        let config = Config {
+            shard: 0,
+            common: Common {
+                cert: crypto::certificate().unwrap(),
+                candidates: vec![SERVER.parse().unwrap()],
+                provider: crypto::provider(),
+                take_keys: crypto::take_keys,
+                opened: opened::opened,
+            },
+            silence: Duration::from_secs(15),
+            batch,
+            viewer_cap: None,
+            fresh_keyframe: Duration::from_millis(1_000),
+            report_skew: Skew::default(),
+            wall: Wall::new(now, WALL),
+        };
+        let trains = Trains::new(TrainLimits::default());
+        let mut stage = Self {
+            sfu: Sfu::new(config, [7; 32]),
+            now,
+            start: now,
+            rooms,
+            clients: Vec::new(),
+            by_address: HashMap::new(),
+            clients_due: now,
+            mail: Vec::new(),
+            out: Out { socket, batch: SendBatch::new(), trains, sent: (0, 0) },
+            mute: false,
+            told: 0,
+            played: 0,
+            indices: (1, 1),
+            flush_allocations: 0,
+            next: 1,
+        };
+        for room in 0..rooms {
+            stage.sfu.handle_incoming_up(now, incoming(room));
+        }
+        stage
+    }
+
+    /// Makes a session for a client that has offered, on the clock, and gives it the answer.
+    pub fn create(&mut self, direction: Direction, room: usize, offer: String, meter: &mut Meter) -> String {
+        let session = SessionId::from_bits(self.next);
+        self.next += 1;
+        let ask = Ask {
+            session,
+            direction,
+            room: format!("room-{room}").parse().unwrap(),
+            pinned: None,
+            identity: "me".parse().unwrap(),
+            offer,
+        };
+        let Self { sfu, now, .. } = self;
+        meter.time(|| sfu.create(*now, ask)).unwrap().0
+    }
+
+    /// Viewers join, all at once, and connect. Returns the microseconds that answering their offers took.
+    pub fn join(&mut self, addresses: &[SocketAddr], meter: &mut Meter) -> f64 {
+        let before = meter.micros();
+        let first = self.clients.len();
+        for address in addresses {
+            let at = self.clients.len();
+            let (mut client, offer) = Client::new(self.now, *address, str0m::media::Direction::RecvOnly);
+            let answer = self.create(Direction::View, at % self.rooms, offer, meter);
+            client.accept(&answer);
+            self.clients.push(client);
+            self.by_address.insert(*address, at);
+        }
+        let answering = meter.micros() - before;
+        for _ in 0..300 {
+            self.now += Duration::from_millis(10);
+            self.clients_due = self.now;
+            while self.exchange(meter) > 0 {}
+            if self.clients[first..].iter().all(|client| client.connected) {
+                return answering;
+            }
+        }
+        panic!("not all clients connect");
+    }
+
+    /// From now on nothing of str0m's goes to the socket.
+    pub fn mute(&mut self) {
+        self.mute = true;
+    }
+
+    /// Clients leave without a word.
+    pub fn drop_clients(&mut self) {
+        self.clients = Vec::new();
+        self.by_address = HashMap::new();
+        self.mail = Vec::new();
+    }
+
+    /// Mail to clients, time for clients, and what they say to the shard. Returns how many datagrams those were.
+    fn exchange(&mut self, meter: &mut Meter) -> usize {
+        for datagram in std::mem::take(&mut self.mail) {
+            if let Some(at) = self.by_address.get(&datagram.to) {
+                self.clients[*at].receive(self.now, &datagram.contents);
+            }
+        }
+        let mut said = Vec::new();
+        for client in &mut self.clients {
+            let from = client.address();
+            said.extend(client.pass(self.now).into_iter().map(|contents| (from, contents)));
+        }
+        self.clients_due = self.now + CLIENTS_EVERY;
+        self.turn(meter, &said, |_, _| {});
+        said.len()
+    }
+
+    /// One turn of the shard: datagrams, packets, time, then all that leaves.
+    fn turn(
+        &mut self,
+        meter: &mut Meter,
+        said: &[(SocketAddr, Vec<u8>)],
+        media: impl FnOnce(&mut Sfu, Instant),
+    ) {
+        let Self { sfu, now, mail, out, flush_allocations, mute, .. } = self;
+        let now = *now;
+        meter.time(|| {
+            for (from, contents) in said {
+                sfu.handle_datagram(now, *from, contents);
+            }
+            media(sfu, now);
+            if sfu.poll_timeout().is_some_and(|due| due <= now) {
+                sfu.handle_timeout(now);
+            }
+            while let Some(datagram) = sfu.poll_datagram() {
+                if !*mute {
+                    out.datagram(&datagram);
+                }
+                mail.push(datagram);
+            }
+            let before = allocations::made();
+            let Out { socket, batch, trains, sent } = out;
+            sfu.flush(now, trains, &mut |trains| Out::depart(socket, batch, trains, sent));
+            trains.end();
+            Out::depart(socket, batch, trains, sent);
+            *flush_allocations += allocations::made() - before;
+            while sfu.poll_event().is_some() {}
+            sfu.drain_hop_packets();
+        });
+    }
+
+    /// Lets time pass to `end`, with every timer on its way.
+    pub fn run_until(&mut self, end: Instant, meter: &mut Meter) {
+        loop {
+            let timer = self.sfu.poll_timeout().unwrap_or(end);
+            let due = if self.clients.is_empty() { timer } else { timer.min(self.clients_due) };
+            if due > end {
+                break;
+            }
+            self.now = self.now.max(due);
+            if self.clients_due <= self.now && !self.clients.is_empty() {
+                self.exchange(meter);
+            } else {
+                self.turn(meter, &[], |_, _| {});
+            }
+            if due == end {
+                break;
+            }
+        }
+        self.now = end;
+    }
+
+    /// Plays the trace once in every room. After each moment the sinks catch up, off the clock.
+    pub fn play(&mut self, trace: &Trace, sinks: &Sinks, meter: &mut Meter) {
+        let (begin, base) = (self.now, self.played);
+        for moment in &trace.moments {
+            self.run_until(begin + moment.at, meter);
+            let arrived = self.now;
+            let capture = CaptureMicros(0).later(WALL + arrived.duration_since(self.start));
+            let packets: Vec<(Lane, Arc<Packet>)> = moment
+                .packets
+                .iter()
+                .map(|sample| {
+                    let index = if sample.video { &mut self.indices.0 } else { &mut self.indices.1 };
+                    *index += 1;
+                    let lane: Lane = (u8::from(sample.video), 0);
+                    (lane, Arc::new(packet(sample, *index, base, arrived, capture)))
+                })
+                .collect();
+            let rooms = self.rooms;
+            self.turn(meter, &[], |sfu, now| {
+                for room in 0..rooms {
+                    for (lane, packet) in &packets {
+                        sfu.handle_hop_packet(now, Hop::Link(Link(0)), room as u32, *lane, packet.clone());
+                    }
+                }
+            });
+            self.read(sinks);
+        }
+        self.run_until(begin + trace.length, meter);
+        self.read(sinks);
+        self.played = base.wrapping_add(trace.length.as_secs() as u32 * 90_000);
+    }
+
+    fn read(&mut self, sinks: &Sinks) {
+        sinks.expect(self.out.sent.1 - self.told);
+        self.told = self.out.sent.1;
+    }
+
+    /// What was sent so far does not concern the sinks that come: nobody read it yet.
+    pub fn forget_sent(&mut self, sinks: &Sinks) {
+        self.read(sinks);
+        self.out.sent.0 = 0;
+    }
+
+    /// Media packets of viewers so far.
+    pub fn media(&self) -> u64 {
+        self.sfu.counters().egress_packets
+    }
+
+    /// Trains so far.
+    pub fn trains(&self) -> usize {
+        self.out.sent.0
+    }
+}
+
+/// The stream of a room.
+pub fn key(room: usize) -> StreamKey {
+    StreamKey {
+        room: format!("room-{room}").parse().unwrap(),
+        stream: "main".parse().unwrap(),
+        generation: Generation(1),
+    }
+}
+
+fn incoming(room: usize) -> Incoming {
+    let codec = |name: &str, clock_rate, channels, fmtp: &str| CodecInfo {
+        name: name.into(),
+        clock_rate,
+        channels,
+        fmtp: fmtp.into(),
+    };
+    let track = |id, kind, codec| TrackInfo { id, kind, codecs: vec![codec], layers: vec![] };
+    let h264 = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f";
+    Incoming {
+        key: key(room),
+        started_at: UnixMillis(1),
+        tracks: vec![
+            track(0, MediaKind::Audio, codec("opus", 48_000, 2, "minptime=10;useinbandfec=1")),
+            track(1, MediaKind::Video, codec("H264", 90_000, 1, h264)),
+        ],
+        hop: Hop::Link(Link(0)),
+        alias: room as u32,
+    }
+}
+
+fn packet(sample: &Sample, index: u64, base: u32, arrived: Instant, capture: CaptureMicros) -> Packet {
+    Packet {
+        index,
+        timestamp: base.wrapping_add(sample.timestamp),
+        marker: sample.marker,
+        keyframe: sample.keyframe,
+        codec: 0,
+        capture,
+        arrived,
+        exts: Extensions::default(),
+        payload: sample.payload.clone(),
+    }
+}

@@ -1,0 +1,196 @@
+//! What a viewer costs before and beside its packets: joining, memory, idling.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use freshet_node::peer::crypto;
+use str0m::config::{DtlsCert, DtlsVersion};
+use str0m::net::{Protocol, Receive};
+use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig};
+
+use super::READER_CORE;
+use super::common::measure::{Meter, Samples};
+use super::common::report::{Row, Target};
+use super::common::sinks::{Reading, Sinks};
+use super::common::stage::{SERVER, Stage};
+use super::common::{Settings, allocations};
+
+fn addresses(count: usize) -> Vec<SocketAddr> {
+    (0..count).map(|nth| SocketAddr::from(([127, 0, (nth >> 8) as u8, nth as u8], 20_000))).collect()
+}
+
+/// CPU of the server from the offer to the connected viewer, against bare ICE and DTLS.
+pub async fn join(settings: &Settings) -> Vec<Row> {
+    let (viewers, repetitions) = (settings.size(100, 5), settings.size(9, 1));
+    let (mut ours, mut reference) = (Samples::default(), Samples::default());
+    let (mut answers, mut handshakes) = (Samples::default(), Samples::default());
+    for turn in 0..=repetitions {
+        let mut bare = Meter::default();
+        (0..viewers).for_each(|_| handshake(&mut bare));
+        let mut full = Meter::default();
+        let mut stage = Stage::new(1, Duration::ZERO).await;
+        stage.mute();
+        let answering = stage.join(&addresses(viewers), &mut full);
+        if turn > 0 {
+            answers.push(answering / viewers as f64);
+            handshakes.push((full.micros() - answering) / viewers as f64);
+            reference.push(bare.micros() / viewers as f64);
+            ours.push(full.micros() / viewers as f64);
+        }
+    }
+    let unit = "µs of CPU a join";
+    let row = |name: &str, ours, reference, target, note: &str| Row {
+        name: name.to_owned(),
+        unit,
+        ours,
+        reference,
+        target,
+        note: note.to_owned(),
+    };
+    let bare = "bare: str0m's ICE and DTLS by its direct API, without SDP, tracks and socket";
+    vec![
+        row("join of a viewer", ours, Some(reference.clone()), Target::Ratio(2.0), bare),
+        row("join, the answer to the offer", answers, None, Target::None, "SDP, and the session made"),
+        row("join, from the answer to connected", handshakes, Some(reference), Target::None, bare),
+    ]
+}
+
+/// One end of a bare connection.
+struct End {
+    rtc: Rtc,
+    address: SocketAddr,
+    connected: bool,
+}
+
+impl End {
+    fn new(now: Instant, address: SocketAddr, lite: bool, creds: IceCreds, cert: Option<DtlsCert>) -> Self {
+        let provider = if lite { crypto::provider() } else { Arc::new(str0m_aws_lc_rs::default_provider()) };
+        let mut config = RtcConfig::new()
+            .set_crypto_provider(provider)
+            .set_ice_lite(lite)
+            .set_dtls_version(DtlsVersion::Dtls12)
+            .set_stats_interval(None)
+            .set_local_ice_credentials(creds)
+            .clear_codecs();
+        if let Some(cert) = cert {
+            config = config.set_dtls_cert(cert);
+        }
+        let mut rtc = config.build(now);
+        rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
+        Self { rtc, address, connected: false }
+    }
+
+    fn meet(&mut self, other: (SocketAddr, IceCreds, str0m::crypto::Fingerprint), server: bool) {
+        let mut api = self.rtc.direct_api();
+        api.set_ice_controlling(!server);
+        api.set_remote_ice_credentials(other.1);
+        api.set_remote_fingerprint(other.2);
+        api.start_dtls(!server).unwrap();
+        self.rtc.add_remote_candidate(Candidate::host(other.0, "udp").unwrap());
+    }
+
+    fn step(&mut self, now: Instant, from: SocketAddr, wire: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let mut out = Vec::new();
+        for contents in wire {
+            let receive = Receive {
+                proto: Protocol::Udp,
+                source: from,
+                destination: self.address,
+                contents: contents.as_slice().try_into().unwrap(),
+            };
+            self.rtc.handle_input(Input::Receive(now, receive)).unwrap();
+            self.poll(&mut out);
+        }
+        self.rtc.handle_input(Input::Timeout(now)).unwrap();
+        self.poll(&mut out);
+        out
+    }
+
+    fn poll(&mut self, out: &mut Vec<Vec<u8>>) {
+        loop {
+            match self.rtc.poll_output().unwrap() {
+                Output::Timeout(_) => return,
+                Output::Transmit(transmit) => out.push(transmit.contents.to_vec()),
+                Output::Event(Event::Connected) => self.connected = true,
+                Output::Event(_) => {}
+            }
+        }
+    }
+}
+
+thread_local! {
+    static CERT: DtlsCert = crypto::certificate().unwrap();
+}
+
+/// A bare handshake; the server's side is on the clock.
+fn handshake(meter: &mut Meter) {
+    let mut now = Instant::now();
+    let server_at: SocketAddr = SERVER.parse().unwrap();
+    let client_at: SocketAddr = "127.0.0.1:20000".parse().unwrap();
+    let (mine, theirs) = (IceCreds::new(), IceCreds::new());
+    let cert = CERT.with(Clone::clone);
+    let mut client = End::new(now, client_at, false, theirs.clone(), None);
+    let of_client = client.rtc.direct_api().local_dtls_fingerprint().clone();
+    let mut server = meter.time(|| {
+        let mut server = End::new(now, server_at, true, mine.clone(), Some(cert));
+        server.meet((client_at, theirs, of_client), true);
+        server
+    });
+    let of_server = server.rtc.direct_api().local_dtls_fingerprint().clone();
+    client.meet((server_at, mine, of_server), false);
+    let mut to_client = Vec::new();
+    for _ in 0..1_000 {
+        let to_server = client.step(now, server_at, &to_client);
+        to_client = meter.time(|| server.step(now, client_at, &to_server));
+        if client.connected && server.connected {
+            return;
+        }
+        if to_client.is_empty() {
+            now += Duration::from_millis(10);
+        }
+    }
+    panic!("the bare handshake never ends");
+}
+
+/// Heap of a connected viewer.
+pub async fn memory(settings: &Settings) -> Vec<Row> {
+    let viewers = settings.size(1_000, 20);
+    let mut stage = Stage::new(1, Duration::ZERO).await;
+    stage.mute();
+    // Growth of shared lists and caches of the process is not the viewers'.
+    stage.join(&addresses(1), &mut Meter::default());
+    let before = allocations::live();
+    let others: Vec<SocketAddr> = addresses(viewers + 1).split_off(1);
+    stage.join(&others, &mut Meter::default());
+    let now = stage.now;
+    stage.run_until(now + Duration::from_secs(2), &mut Meter::default());
+    assert_eq!(stage.sfu.kept().0, viewers + 1);
+    stage.drop_clients();
+    let mut ours = Samples::default();
+    ours.push((allocations::live() - before) as f64 / 1e3 / viewers as f64);
+    let (name, target) = (format!("heap of a viewer, over {viewers}"), Target::Most(96.0));
+    let note = "connected, one stream of sound and picture".to_owned();
+    vec![Row { name, unit: "kB", ours, reference: None, target, note }]
+}
+
+/// CPU of viewers to whom nothing is sent.
+pub async fn idle(settings: &Settings) -> Vec<Row> {
+    let (viewers, repetitions) = (settings.size(1_000, 20), settings.size(5, 1));
+    const SECONDS: u64 = 10;
+    let mut stage = Stage::new(1, Duration::ZERO).await;
+    let sinks = Sinks::new(viewers, Reading::Unread, READER_CORE);
+    stage.join(&sinks.addresses(), &mut Meter::default());
+    let mut ours = Samples::default();
+    for turn in 0..=repetitions {
+        let (mut meter, end) = (Meter::default(), stage.now + Duration::from_secs(SECONDS));
+        stage.run_until(end, &mut meter);
+        if turn > 0 {
+            ours.push(meter.micros() / 1e6 / SECONDS as f64 * 100.0);
+        }
+    }
+    assert_eq!(stage.sfu.kept().0, viewers, "all stay connected");
+    let (name, target) = (format!("{viewers} viewers of a paused stream"), Target::Most(3.0));
+    let note = "timers, STUN, reports and their sending; receiving system calls are not in it".to_owned();
+    vec![Row { name, unit: "% of a core", ours, reference: None, target, note }]
+}
