@@ -28,31 +28,35 @@ trait Taker {
     fn packets(&self) -> u64;
 }
 
-struct Ours(Sfu);
+struct Ours {
+    sfu: Sfu,
+    from: SocketAddr,
+}
 
 impl Taker for Ours {
     fn take(&mut self, now: Instant, datagrams: &[Vec<u8>]) -> Vec<Vec<u8>> {
-        let from: SocketAddr = CLIENT.parse().unwrap();
         for contents in datagrams {
-            self.0.handle_datagram(now, from, contents);
+            self.sfu.handle_datagram(now, self.from, contents);
         }
-        if self.0.poll_timeout().is_some_and(|due| due <= now) {
-            self.0.handle_timeout(now);
+        if self.sfu.poll_timeout().is_some_and(|due| due <= now) {
+            self.sfu.handle_timeout(now);
         }
         let mut out = Vec::new();
-        while let Some(datagram) = self.0.poll_datagram() {
+        while let Some(datagram) = self.sfu.poll_datagram() {
             out.push(datagram.contents);
         }
         out
     }
 
     fn packets(&self) -> u64 {
-        self.0.counters().ingress_packets
+        self.sfu.counters().ingress_packets
     }
 }
 
 struct Bare {
     rtc: Rtc,
+    from: SocketAddr,
+    to: SocketAddr,
     due: Instant,
     packets: u64,
 }
@@ -79,8 +83,8 @@ impl Taker for Bare {
         for contents in datagrams {
             let receive = Receive {
                 proto: Protocol::Udp,
-                source: CLIENT.parse().unwrap(),
-                destination: SERVER.parse().unwrap(),
+                source: self.from,
+                destination: self.to,
                 contents: contents.as_slice().try_into().unwrap(),
             };
             self.rtc.handle_input(Input::Receive(now, receive)).unwrap();
@@ -160,7 +164,7 @@ async fn ours() -> Flow<Ours> {
     client.accept(&stage.create(Direction::Publish, 0, offer, &mut Meter::default()));
     let now = stage.now;
     stage.sfu.handle_claimed(now, SessionId::from_bits(1), super::common::stage::key(0), UnixMillis(1));
-    Flow::connect(client, Ours(stage.sfu), now)
+    Flow::connect(client, Ours { sfu: stage.sfu, from: CLIENT.parse().unwrap() }, now)
 }
 
 fn bare() -> Flow<Bare> {
@@ -180,7 +184,11 @@ fn bare() -> Flow<Bare> {
     rtc.add_local_candidate(Candidate::host(SERVER.parse().unwrap(), "udp").unwrap());
     let answer = rtc.sdp_api().accept_offer(SdpOffer::from_sdp_string(&offer).unwrap()).unwrap();
     client.accept(&answer.to_sdp_string());
-    Flow::connect(client, Bare { rtc, due: now, packets: 0 }, now)
+    Flow::connect(
+        client,
+        Bare { rtc, from: CLIENT.parse().unwrap(), to: SERVER.parse().unwrap(), due: now, packets: 0 },
+        now,
+    )
 }
 
 /// From the datagram to the ring, against from the datagram to the packet.
