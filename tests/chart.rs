@@ -47,6 +47,9 @@ fn every_flag_of_the_operators_page_is_a_setting() {
         "jetstream",
         "store_dir",
         "data-dir",
+        "dupe-window",
+        "max-age",
+        "max-bytes",
         "locked",
         "release",
     ];

@@ -211,8 +211,9 @@ impl Cluster {
             let wanted = self.nodes.iter().flatten().count();
             eventually(Duration::from_secs(30), &format!("coordinator {n} sees {wanted} nodes"), || async {
                 let nodes = get_json(&format!("{}/v1/nodes", self.url(n)), Some(&operator)).await?;
-                let alive = nodes["nodes"].as_array()?.iter().filter(|n| n["state"] == "alive").count();
-                (alive >= wanted).then_some(())
+                // One that was never heard is placed on last.
+                let alive = |n: &&serde_json::Value| n["state"] == "alive" && n["heard"] == true;
+                (nodes["nodes"].as_array()?.iter().filter(alive).count() >= wanted).then_some(())
             })
             .await;
         }

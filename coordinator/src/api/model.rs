@@ -88,7 +88,10 @@ pub struct NodeInfo {
     pub registered: bool,
     /// When this incarnation started, in milliseconds since 1970.
     pub started_at_ms: u64,
-    /// How long ago its last heartbeat arrived, in milliseconds.
+    /// A heartbeat of this incarnation has arrived. Until one has, nobody knows how full the node is, and sessions go to
+    /// others first.
+    pub heard: bool,
+    /// How long ago its last heartbeat, or else its registration, arrived, in milliseconds.
     pub heard_ms_ago: u64,
     /// Sessions at the last heartbeat.
     pub sessions: u32,

@@ -186,6 +186,7 @@ fn node_info(view: &View, id: &NodeId, node: &NodeView, now: Instant) -> NodeInf
         state: view.liveness(id, record.incarnation, now).as_str().to_owned(),
         registered: node.registered,
         started_at_ms: record.started_at.0,
+        heard: load.is_some(),
         heard_ms_ago: u64::try_from(heard).unwrap_or(u64::MAX),
         sessions: load.map_or(0, |load| load.sessions),
         pending: node.ledger.pending(),
