@@ -93,12 +93,13 @@ const CARRIED: [Of<LinkTotals>; 8] = [
     }),
 ];
 
-const LINKS: [Of<LinkCounters>; 6] = [
+const LINKS: [Of<LinkCounters>; 7] = [
     ("relay_malformed_datagrams_total", "Datagrams of links that could not be read", |c| c.malformed),
     ("relay_early_datagrams_total", "Datagrams that came before the connection was a link", |c| c.early),
     ("relay_unknown_frames_total", "Frames of links of a type that this version does not know", |c| {
         c.unknown_frames
     }),
+    ("relay_joined_packets_total", "Packets of links that came in parts and were joined", |c| c.parts.joined),
     ("relay_expired_packets_total", "Packets of links given up because a part did not come in time", |c| {
         c.parts.expired
     }),

@@ -12,7 +12,7 @@ use freshet_relay_proto::track::{CODECS_MAX, CodecInfo};
 use str0m::change::SdpOffer;
 use str0m::config::{DtlsCert, DtlsVersion};
 use str0m::crypto::CryptoProvider;
-use str0m::format::{Codec, FormatParams};
+use str0m::format::{Codec, CodecConfig, FormatParams};
 use str0m::media::Frequency;
 use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
@@ -160,6 +160,8 @@ fn config(common: &Common, offer: &sdp::Session, direction: Direction, creds: Ic
         .clear_codecs();
     let mut extensions = ExtensionMap::empty();
     let mut taken: Vec<u8> = Vec::new();
+    // Sound is answered with NACK only where it is put in here: str0m gives it to pictures.
+    let mut repaired: Vec<u8> = Vec::new();
     for media in offer.media.iter().filter(|m| useful(m, direction)) {
         for (id, uri) in &media.extensions {
             if let Some(ext) = extension(uri, direction)
@@ -176,8 +178,17 @@ fn config(common: &Common, offer: &sdp::Session, direction: Direction, creds: Ic
             let channels = (codec.channels > 1).then_some(codec.channels);
             let rtx = codec.rtx.map(Into::into);
             config.codec_config().add_config(codec.pt.into(), rtx, kind, rate, channels, format(codec));
+            // A viewer is sent again what it asks for, with RTX or without; a publisher is asked where it has RTX.
+            if codec.nack && (direction == Direction::View || codec.rtx.is_some()) {
+                repaired.push(codec.pt);
+            }
         }
     }
+    let mut payloads = config.codec_config().params().to_vec();
+    for payload in payloads.iter_mut().filter(|p| repaired.contains(&p.pt())) {
+        payload.set_fb_nack(true);
+    }
+    *config.codec_config() = CodecConfig::new_from_payload_params(payloads);
     config.set_extension_map(extensions)
 }
 
