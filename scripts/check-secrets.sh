@@ -13,6 +13,7 @@ patterns=(
     '[Ff]reshet-[Cc]all"?[:=] *"?[A-Za-z0-9_-]{16,}'
     'ice-pwd["]?[:=] *"?[A-Za-z0-9+/]{16,}'
     'ice_pwd["]?[:=] *"?[A-Za-z0-9+/]{16,}'
+    'pass(word)?["]?[:=] *"[A-Za-z0-9+/]{16,}'
     '-----BEGIN [A-Z ]*PRIVATE KEY-----'
 )
 
@@ -28,6 +29,7 @@ self_test() {
         'freshet-call: eyJ2IjoxfQabcdefgh.c2ln'
         'a=ice-pwd:0123456789abcdefghijklmn'
         '{"ice_pwd": "0123456789abcdefghijklmn"}'
+        'IceCreds { ufrag: "abcd", pass: "0123456789abcdefghijklmn" }'
         '-----BEGIN EC PRIVATE KEY-----'
         'key k1:sesame-open-now'
         'a secret gate-of-the-hill alone'

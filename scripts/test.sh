@@ -68,6 +68,8 @@ step_secrets() {
         echo "the whole-cluster tests left no logs, or no secrets to look for, in $FRESHET_TEST_LOGS"
         return 1
     fi
+    # What the steps themselves print is a log too: a failed assertion may show an answer.
+    mapfile -t -O "${#logs[@]}" logs < <(find "$TARGET/test-steps" -name '*.log' ! -name secrets.log)
     scripts/check-secrets.sh --known "$FRESHET_TEST_LOGS/secrets.txt" "${logs[@]}"
 }
 

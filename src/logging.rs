@@ -2,8 +2,13 @@
 
 use std::io::IsTerminal;
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::fmt::layer;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::registry;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogFormat, Origin};
 
@@ -12,16 +17,19 @@ pub fn start(format: LogFormat, level: &str, origin: &Origin) -> anyhow::Result<
     let rust_log = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
     let filter = match rust_log {
         Some(text) if *origin == Origin::Default => EnvFilter::try_new(text)?,
-        _ => EnvFilter::try_new(level)?,
+        // What happens to NATS, our own lines tell; a level that names async_nats still shows its lines.
+        _ => EnvFilter::try_new(format!("async_nats=warn,{level}"))?,
     };
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_span_events(FmtSpan::NONE)
-        .with_ansi(std::io::stderr().is_terminal());
+    let filter = filter.and(filter_fn(keeps_secrets));
+    let lines = layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let started = match format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => registry().with(lines.with_filter(filter)).try_init(),
+        LogFormat::Json => registry().with(lines.json().flatten_event(true).with_filter(filter)).try_init(),
     };
     started.map_err(|e| anyhow::anyhow!("logging cannot start: {e}"))
+}
+
+/// Not so of the ICE agent's traces, which print passwords: no level brings them out.
+fn keeps_secrets(about: &Metadata<'_>) -> bool {
+    *about.level() != Level::TRACE || about.target().split("::").next() != Some("is")
 }

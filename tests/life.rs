@@ -69,6 +69,18 @@ impl Process {
         }
     }
 
+    /// Waits until a GET is answered so; it stands in the log why it is not.
+    fn answers(&mut self, address: &str, path: &str, status: u16) {
+        let begun = Instant::now();
+        while get(address, path).0 != status {
+            let ended = self.child.try_wait().unwrap();
+            let (name, log) = (&self.name, self.log());
+            assert!(ended.is_none(), "{name} ended instead of answering {status} to {path}:\n{log}");
+            assert!(begun.elapsed() < SOON, "{name} does not answer {status} to {path}; its log:\n{log}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
@@ -201,7 +213,7 @@ fn a_node_registers_drains_and_gives_up_its_lease() {
 
     let mut node = Process::start("node", &args);
     until("registering", registered);
-    until("being ready", || get(&http, "/readyz").0 == 200);
+    node.answers(&http, "/readyz", 200);
     // Without sessions a drain is over at once, whatever its time-out.
     node.signal("-TERM");
     assert_eq!(node.ends_within(LAST_STEP).code(), Some(0), "{}", node.log());
@@ -237,11 +249,11 @@ fn a_node_with_a_session_drains_until_a_second_signal_or_ctrl_c() {
         ("node-int", None, "-INT"),
     ] {
         let mut node = Process::start(name, &args);
-        until("being ready", || get(&http, "/readyz").0 == 200);
+        node.answers(&http, "/readyz", 200);
         let viewer = runtime.block_on(viewer(&http));
         if let Some(first) = first {
             node.signal(first);
-            until("draining", || get(&http, "/readyz").0 == 503);
+            node.answers(&http, "/readyz", 503);
             std::thread::sleep(Duration::from_millis(1500));
             assert!(node.child.try_wait().unwrap().is_none(), "a session keeps it for 60 s: {}", node.log());
             assert_eq!(get(&http, "/healthz").0, 200);
@@ -265,8 +277,8 @@ fn a_node_takes_as_many_as_it_may_though_all_come_at_once_and_says_why_not_more(
     let base = ["node", "--id", "n1", "--listen", &http, "--relay", "127.0.0.1:0", "--udp-port", "0"];
     let more = ["--ip", "127.0.0.1", "--open", "--etcd", &etcd_url, "--nats", &nats_url];
     let args: Vec<&str> = base.into_iter().chain(more).chain(["--max-sessions", &max]).collect();
-    let node = Process::start("node-limit", &args);
-    until("being ready", || get(&http, "/readyz").0 == 200);
+    let mut node = Process::start("node-limit", &args);
+    node.answers(&http, "/readyz", 200);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let joins: Vec<_> = (0..4 * MAX)
         .map(|n| {
@@ -302,17 +314,17 @@ fn a_coordinator_that_is_ready_takes_joins_and_chat_at_once() {
     let node: Vec<&str> = node.into_iter().chain(shared).collect();
     let coordinator: Vec<&str> = ["coordinator", "--listen", &http].into_iter().chain(shared).collect();
     // Once before its node, with an empty etcd and NATS, and once after it.
-    let _first = Process::start("ready-first", &coordinator);
-    until("answering", || get(&http, "/healthz").0 == 200);
+    let mut first = Process::start("ready-first", &coordinator);
+    first.answers(&http, "/healthz", 200);
     let (status, body) = get(&http, "/readyz");
     assert_eq!(status, 503, "{body}");
     let _node = Process::start("ready-node", &node);
-    until("being ready", || get(&http, "/readyz").0 == 200);
+    first.answers(&http, "/readyz", 200);
     works_at_once(&http);
-    drop(_first);
+    drop(first);
     for again in 0..3 {
-        let _later = Process::start(&format!("ready-later-{again}"), &coordinator);
-        until("being ready", || get(&http, "/readyz").0 == 200);
+        let mut later = Process::start(&format!("ready-later-{again}"), &coordinator);
+        later.answers(&http, "/readyz", 200);
         let (status, body) = ask(&http, "POST", "/whep/r1?wait=1", "application/sdp", "nonsense");
         assert!(status == 400 && body.contains("bad-sdp"), "{status} {body}");
         let message = format!(r#"{{"id":"again-{again}","text":"hello"}}"#);
@@ -340,9 +352,9 @@ fn a_coordinator_drains_until_a_second_signal() {
         "1h",
     ];
     let mut coordinator = Process::start("coordinator", &args);
-    until("being ready", || get(&http, "/readyz").0 == 200);
+    coordinator.answers(&http, "/readyz", 200);
     coordinator.signal("-TERM");
-    until("draining", || get(&http, "/readyz").0 == 503);
+    coordinator.answers(&http, "/readyz", 503);
     assert_eq!(get(&http, "/healthz").0, 200, "it goes on to serve");
     assert!(coordinator.child.try_wait().unwrap().is_none());
     coordinator.signal("-TERM");
@@ -367,7 +379,7 @@ fn a_cluster_starts_without_its_store_and_bus() {
         "0s",
     ];
     let mut coordinator = Process::start("coordinator-alone", &args);
-    until("answering", || get(&http, "/healthz").0 == 200);
+    coordinator.answers(&http, "/healthz", 200);
     let (status, body) = get(&http, "/readyz");
     assert!(status == 503 && body.contains("etcd"), "it knows no cluster yet, and says why: {status} {body}");
     coordinator.signal("-TERM");

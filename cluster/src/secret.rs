@@ -47,9 +47,25 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// URLs as one text for messages, without a name and password that stand in them.
+pub fn addresses(urls: &[String]) -> String {
+    let bare = |url: &String| match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        (None, Some((_, host))) => host.to_owned(),
+        (_, None) => url.clone(),
+    };
+    urls.iter().map(bare).collect::<Vec<_>>().join(",")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_told_without_the_password_in_them() {
+        let urls = ["nats://a:4222", "nats://me:hun@ter@b:4222", "me:hunter@c:4222"].map(str::to_owned);
+        assert_eq!(addresses(&urls), "nats://a:4222,nats://b:4222,c:4222");
+    }
 
     #[test]
     fn a_secret_is_never_printed() {

@@ -206,7 +206,7 @@ impl Node {
         let service: Arc<dyn SessionService> = Arc::new(service);
         let state = surface(&config, &shared, &shards, &relay, service.clone())?;
         let http = serve_http(listener, state);
-        tracing::info!(node = %config.id, %incarnation, %http_addr, "node started");
+        tracing::info!(node = config.id.as_str(), %incarnation, %http_addr, "node started");
         let tasks = vec![agent, beat];
         Ok(Self { shared, shards, relay, registrar, commands, service, http_addr, http: Some(http), tasks })
     }
@@ -283,7 +283,7 @@ impl Node {
         for task in self.tasks {
             task.abort();
         }
-        tracing::info!(node = %self.shared.node, "node stopped");
+        tracing::info!(node = self.shared.node.as_str(), "node stopped");
     }
 }
 

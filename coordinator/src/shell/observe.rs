@@ -195,8 +195,10 @@ fn store_is(state: &State, up: bool) {
         core.handle_store(up);
         was
     };
-    if was != up {
-        tracing::warn!(up, "store");
+    match up {
+        _ if was == up => {}
+        true => tracing::info!("the store answers"),
+        false => tracing::warn!("the store does not answer: what is known stays true, trying on"),
     }
 }
 

@@ -339,7 +339,7 @@ impl Task {
         if let Some(revision) = revision
             && let Err(error) = self.store.delete(&name, Expect::At(revision)).await
         {
-            tracing::debug!(%error, room = %key.room, stream = %key.stream, "the stream's key stays until its lease ends");
+            tracing::debug!(%error, room = key.room.as_str(), stream = key.stream.as_str(), "the stream's key stays until its lease ends");
         }
     }
 }

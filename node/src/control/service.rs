@@ -162,7 +162,7 @@ impl SessionService for Service {
             };
             self.claim(shard, session, claim).await?;
         }
-        tracing::info!(session = session.short(), room = %ask.room, direction = ?ask.direction, client = ?ask.client, "session created");
+        tracing::info!(session = session.short(), room = ask.room.as_str(), direction = ?ask.direction, client = ?ask.client, "session created");
         Ok(Created { session, answer, etag })
     }
 
@@ -188,6 +188,9 @@ impl SessionService for Service {
     }
 
     async fn end(&self, session: SessionId, who: Option<&Identity>) -> Result<(), SessionError> {
-        self.ask(session, |reply| Order::EndBy(session, who.cloned(), reply)).await
+        self.ask(session, |reply| Order::EndBy(session, who.cloned(), reply)).await?;
+        // Whoever asks for a place after this answer finds it free; the shard's word of the end comes later.
+        self.shared.release(session);
+        Ok(())
     }
 }

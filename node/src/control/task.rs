@@ -208,7 +208,12 @@ impl Task {
             sfu::Event::Interest(key, lane, on) => self.board.handle_interest(shard, &key, lane, on),
             sfu::Event::KeyframeWanted(key, lane) => self.board.handle_keyframe_wanted(shard, &key, lane),
             sfu::Event::Ended { session, room, published, reason } => {
-                tracing::info!(session = session.short(), %room, reason = reason.as_str(), "session ended");
+                tracing::info!(
+                    session = session.short(),
+                    room = room.as_str(),
+                    reason = reason.as_str(),
+                    "session ended"
+                );
                 self.parts.shared.bury(Instant::now(), session, reason);
                 self.parts.shared.release(session);
                 // A session that ended before it heard of its claim does not name it.
@@ -260,7 +265,7 @@ impl Task {
             RelayEvent::Up(handle) => {
                 let link = Link(handle.id().0);
                 let (peer, incarnation) = (handle.peer().clone(), handle.incarnation());
-                tracing::info!(%peer, "relay link up");
+                tracing::info!(peer = peer.as_str(), "relay link up");
                 for shard in &self.parts.shards {
                     shard.tell(Tell::LinkUp(link, handle.media())).await;
                 }
@@ -269,7 +274,7 @@ impl Task {
             }
             RelayEvent::Control { link, frame } => self.agent.handle_frame(Link(link.0), frame),
             RelayEvent::Down { link, peer, reason, .. } => {
-                tracing::info!(%peer, %reason, "relay link down");
+                tracing::info!(peer = peer.as_str(), %reason, "relay link down");
                 let link = Link(link.0);
                 self.handles.remove(&link);
                 self.agent.handle_link_down(Instant::now(), link);
@@ -282,7 +287,7 @@ impl Task {
         match notice {
             Notice::Registered => {
                 self.parts.shared.registered.store(true, Ordering::Release);
-                tracing::info!(node = %self.parts.shared.node, "registered");
+                tracing::info!(node = self.parts.shared.node.as_str(), "registered");
             }
             Notice::Lost(key, _) => {
                 self.agent.handle_generation(&key.room, &key.stream, key.generation.next());
@@ -427,7 +432,7 @@ impl Task {
                     _ => tokio::time::sleep(Duration::from_millis(500)).await,
                 }
             }
-            tracing::warn!(%node, "not dialled: the registry does not know this start of it");
+            tracing::warn!(node = node.as_str(), "not dialled: the registry does not know this start of it");
         });
     }
 

@@ -50,9 +50,9 @@ pub(super) async fn keep(endpoint: Endpoint, core: Arc<Core>, mut peer: Peer, ti
                 let (node, address) = (&peer.node, peer.relay);
                 if told.is_none_or(|at| before.saturating_duration_since(at) >= TELL_EVERY) {
                     told = Some(before);
-                    tracing::warn!(%node, %address, %error, "relay not reached, trying on");
+                    tracing::warn!(node = node.as_str(), %address, %error, "relay not reached, trying on");
                 } else {
-                    tracing::debug!(%node, %address, %error, "relay not reached");
+                    tracing::debug!(node = node.as_str(), %address, %error, "relay not reached");
                 }
                 error
             }

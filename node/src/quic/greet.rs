@@ -1,7 +1,6 @@
 //! From a connection to a link: Hello, and whether the other end is who it says.
 
 use std::convert::Infallible;
-use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,7 +31,7 @@ struct Greeting {
 pub(super) async fn dialled(core: &Arc<Core>, connection: Connection, peer: &Peer) -> Ended {
     // Before anything is said: who is at this address?
     if let Err(ended) = check_certificate(core, &connection, &peer.cert_sha256) {
-        return refuse(core, &connection, &peer.node, ended);
+        return refuse(core, &connection, peer.node.as_str(), ended);
     }
     match greet(core, &connection, Role::Dialer).await {
         Ok((greeting, hello)) => {
@@ -46,10 +45,10 @@ pub(super) async fn dialled(core: &Arc<Core>, connection: Connection, peer: &Pee
             };
             match checked {
                 Ok(()) => admit(core, connection, greeting, hello, true).await,
-                Err(ended) => refuse(core, &connection, &peer.node, ended),
+                Err(ended) => refuse(core, &connection, peer.node.as_str(), ended),
             }
         }
-        Err(ended) => refuse(core, &connection, &peer.node, ended),
+        Err(ended) => refuse(core, &connection, peer.node.as_str(), ended),
     }
 }
 
@@ -61,7 +60,7 @@ pub(super) async fn accepted(core: &Arc<Core>, connection: Connection, place: Ow
             greet(core, &connection, Role::Acceptor).await.map_err(|ended| ("?".to_owned(), ended))?;
         match check(core, &connection, &hello).await {
             Ok(()) => Ok((greeting, hello)),
-            Err(ended) => Err((hello.node.to_string(), ended)),
+            Err(ended) => Err((hello.node.as_str().to_owned(), ended)),
         }
     };
     let checked = tokio::select! {
@@ -160,7 +159,7 @@ async fn admit(
     let id = core.next_link();
     let (link, inbox) = Link::new(id, hello.node, hello.incarnation, dialled, connection);
     if let Err(ended) = core.admit(&link).await {
-        return refuse(core, &link.connection, &link.peer, ended);
+        return refuse(core, &link.connection, link.peer.as_str(), ended);
     }
     session.confirm(Instant::now());
     let ended = serve::run(core, &link, inbox, session, send, recv).await;
@@ -170,14 +169,14 @@ async fn admit(
 }
 
 /// Closes a connection that does not become a link, and says so.
-fn refuse(core: &Core, connection: &Connection, node: &dyn Display, ended: Ended) -> Ended {
+fn refuse(core: &Core, connection: &Connection, node: &str, ended: Ended) -> Ended {
     core.refused(&ended);
     let address = connection.remote_address();
     let code = ended.code.map_or("none", CloseCode::as_str);
     if ended.code == Some(CloseCode::Superseded) {
-        tracing::debug!(%node, %address, code, by_peer = ended.by_peer, detail = ended.detail, "relay link not needed");
+        tracing::debug!(node, %address, code, by_peer = ended.by_peer, detail = ended.detail, "relay link not needed");
     } else {
-        tracing::warn!(%node, %address, code, by_peer = ended.by_peer, detail = ended.detail, "relay link refused");
+        tracing::warn!(node, %address, code, by_peer = ended.by_peer, detail = ended.detail, "relay link refused");
     }
     close(connection, &ended);
     ended

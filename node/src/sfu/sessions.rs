@@ -408,7 +408,11 @@ impl Sfu {
             }
             session.due = None;
             if now.saturating_duration_since(session.heard) >= self.config.silence {
-                tracing::info!(session = session.id.short(), room = %session.room, "nothing heard: session ends");
+                tracing::info!(
+                    session = session.id.short(),
+                    room = session.room.as_str(),
+                    "nothing heard: session ends"
+                );
                 let id = session.id;
                 self.end(now, id, EndReason::IceTimeout);
                 continue;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::bus::{BusError, Receipt, SUBSCRIPTION_QUEUE};
-use crate::secret::Secret;
+use crate::secret::{Secret, addresses};
 
 /// Time limit of one call to JetStream.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(3);
@@ -67,6 +67,8 @@ impl NatsBus {
             let text = "no NATS server is configured: name at least one, as in nats://127.0.0.1:4222";
             return Err(BusError::Refused(text.into()));
         }
+        let away = AtomicBool::new(false);
+        let named = addresses(&config.servers);
         let (up, link) = watch::channel(false);
         let mut options = ConnectOptions::new()
             .name("freshet")
@@ -85,15 +87,27 @@ impl NatsBus {
                 step.mul_f64(rand::random_range(0.5..=1.0))
             })
             .event_callback(move |event| {
+                // An outage is told once, with the first reason, not at every try.
+                let told = match &event {
+                    Event::Connected => away.swap(false, Ordering::Relaxed),
+                    Event::Disconnected | Event::ClientError(_) => away.swap(true, Ordering::Relaxed),
+                    _ => false,
+                };
                 match &event {
                     Event::Connected => up.send_replace(true),
                     Event::Disconnected | Event::Closed => up.send_replace(false),
                     _ => false,
                 };
                 match event {
-                    Event::Connected => tracing::info!("NATS is connected"),
-                    Event::Disconnected => tracing::warn!("NATS is away"),
-                    other => tracing::warn!(event = %other, "NATS"),
+                    Event::Connected => tracing::info!(servers = named, "NATS is connected"),
+                    Event::Disconnected | Event::ClientError(_) if told => {
+                        tracing::debug!(servers = named, event = %event, "NATS is still away");
+                    }
+                    Event::Disconnected | Event::ClientError(_) => {
+                        tracing::warn!(servers = named, event = %event, "NATS is away, trying on");
+                    }
+                    Event::Closed => tracing::debug!("the connection to NATS is closed"),
+                    other => tracing::warn!(servers = named, event = %other, "NATS"),
                 }
                 std::future::ready(())
             });

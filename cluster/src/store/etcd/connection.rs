@@ -134,10 +134,12 @@ impl Inner {
                 other => other,
             }
         };
-        match tokio::time::timeout(CALL_LIMIT, both).await {
+        let result = tokio::time::timeout(CALL_LIMIT, both).await;
+        let result = match result {
             Ok(result) => result,
             Err(_) => Err(Failure::Away(format!("no answer within {} s", CALL_LIMIT.as_secs()))),
-        }
+        };
+        result.map_err(|failure| failure.at(&self.endpoints))
     }
 
     /// A transaction of one comparison (or none), one operation, and an alternative; returns whether the

@@ -2,6 +2,7 @@
 
 use etcd_client::Error;
 
+use crate::secret::addresses;
 use crate::store::{LeaseId, StoreError};
 
 /// Why a call failed, before the caller's own knowledge is added.
@@ -67,6 +68,14 @@ impl Failure {
             (Self::Lease(text) | Self::Token(text) | Self::Refused(text), _) => {
                 StoreError::Refused(format!("etcd: {text}"))
             }
+        }
+    }
+
+    /// The same, with where etcd was looked for.
+    pub(super) fn at(self, endpoints: &[String]) -> Self {
+        match self {
+            Self::Away(text) => Self::Away(format!("{text} (at {})", addresses(endpoints))),
+            other => other,
         }
     }
 
