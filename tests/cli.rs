@@ -164,7 +164,7 @@ fn relay_certificates_are_three_readable_files_or_none() {
         let error = run(&["config", "node"], &chosen);
         let missing =
             (0..3).filter(|bit| given & (1 << bit) == 0).map(|bit| files[bit][0].trim_start_matches('-'));
-        let missing = format!("{} is missing", missing.collect::<Vec<_>>().join(" and "));
+        let missing = format!("without {}:", missing.collect::<Vec<_>>().join(" and "));
         assert!(error.contains(&missing) && error.contains("all three"), "{chosen:?}: {error}");
     }
     for bad in 0..3 {

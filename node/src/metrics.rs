@@ -18,7 +18,7 @@ use crate::shard::{Counted, ShardHandle};
 /// Name, help text and where it stands.
 type Of<T> = (&'static str, &'static str, fn(&T) -> u64);
 
-const COUNTERS: [Of<Counters>; 23] = [
+const COUNTERS: [Of<Counters>; 24] = [
     ("ingress_packets_total", "Packets of publishers and links that went into a ring", |c| c.ingress_packets),
     ("ingress_payload_bytes_total", "Payload bytes that went into a ring", |c| c.ingress_bytes),
     ("crossed_packets_total", "Packets that went from one shard to another", |c| c.crossed_packets),
@@ -52,6 +52,9 @@ const COUNTERS: [Of<Counters>; 23] = [
         "RTP that was unreadable, unknown, replayed, forged or from a viewer",
         |c| c.rejected_rtp,
     ),
+    ("unknown_extensions_total", "Header extensions of publishers that were not negotiated", |c| {
+        c.unknown_extensions
+    }),
     ("str0m_viewer_rtp_total", "RTP of viewers on the wrong road: always 0", |c| c.str0m_viewer_rtp),
     ("seal_failures_total", "Packets that could not be sealed", |c| c.seal_failures),
 ];

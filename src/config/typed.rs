@@ -364,7 +364,7 @@ fn relay_files(reader: &Reader<'_>) -> Result<Option<Box<RelayFiles>>, ConfigErr
             let missing: Vec<_> =
                 KEYS.iter().zip(&given).filter(|(_, path)| path.is_none()).map(|(key, _)| *key).collect();
             Err(ConfigError::Contradiction(format!(
-                "{} belong together and {} is missing: give all three, or none for certificates that nodes make \
+                "{} belong together, without {}: give all three, or none for certificates that nodes make \
                  themselves",
                 KEYS.join(", "),
                 missing.join(" and "),

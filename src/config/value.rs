@@ -54,7 +54,9 @@ pub fn bitrate(text: &str) -> Result<Bitrate, String> {
 /// Reads the base of URLs: http or https, a host, perhaps a path; no query. Comes back without a slash at the end.
 pub fn base_url(text: &str) -> Result<String, String> {
     let wrong = |why: &str| {
-        Err(format!("{text:?} is not a base URL ({why}): write it as in https://live.example.org/cast"))
+        let example =
+            if text.contains("://") { "https://live.example.org/cast" } else { &format!("http://{text}") };
+        Err(format!("{text:?} is not a base URL ({why}): write it as in {example}"))
     };
     let Ok(uri) = text.parse::<http::Uri>() else { return wrong("it does not parse") };
     if !matches!(uri.scheme_str(), Some("http" | "https")) {

@@ -5,6 +5,7 @@
 
 pub mod contain;
 pub mod crypto;
+pub mod extensions;
 pub mod keys;
 pub mod negotiate;
 pub mod opened;

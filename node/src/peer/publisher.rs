@@ -6,7 +6,7 @@ use bytes::Bytes;
 use freshet_relay_proto::track::{CODECS_MAX, MediaKind, TrackInfo};
 use str0m::rtp::{ExtensionValues, RtpPacket};
 
-use super::{negotiate, sdp};
+use super::{extensions, negotiate, sdp};
 use crate::agent::StreamKey;
 use crate::media::clock::{NtpTime, PublisherClock, TrackClock};
 use crate::media::codec::{self, CodecName};
@@ -35,6 +35,8 @@ pub struct Publisher {
     pub connected: bool,
     tracks: Vec<Track>,
     clock: PublisherClock,
+    /// Ids of header extensions that the answer has.
+    extensions: Vec<u8>,
 }
 
 /// A packet for the ring.
@@ -69,12 +71,21 @@ impl Publisher {
                 report: None,
             });
         }
-        Self { key: None, connected: false, tracks, clock: PublisherClock::new() }
+        let ids = answer.media.iter().flat_map(|media| media.extensions.iter().map(|(id, _)| *id));
+        let mut extensions: Vec<u8> = ids.collect();
+        extensions.sort_unstable();
+        extensions.dedup();
+        Self { key: None, connected: false, tracks, clock: PublisherClock::new(), extensions }
     }
 
     /// What is announced.
     pub fn tracks(&self) -> Vec<TrackInfo> {
         self.tracks.iter().map(|t| t.info.clone()).collect()
+    }
+
+    /// How many header extensions of a packet were not negotiated.
+    pub fn unknown_extensions(&self, packet: &[u8]) -> u32 {
+        extensions::unknown(packet, &self.extensions)
     }
 
     /// The SSRC of a track, once something has come.
@@ -118,14 +129,14 @@ impl Publisher {
             codec: u8::try_from(at).ok()?,
             capture,
             arrived: now,
-            exts: extensions(&rtp.header.ext_vals),
+            exts: forwarded(&rtp.header.ext_vals),
             payload: Bytes::from_owner(rtp.payload),
         };
         Some(Incoming { track: track.info.id, packet })
     }
 }
 
-fn extensions(values: &ExtensionValues) -> Extensions {
+fn forwarded(values: &ExtensionValues) -> Extensions {
     let level = values
         .audio_level
         .map(|level| (level.unsigned_abs().min(127), values.voice_activity.unwrap_or(false)));

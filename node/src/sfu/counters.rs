@@ -49,6 +49,8 @@ pub struct Counters {
     /// replay, a forged packet, one before the keys; and whatever RTP a viewer sends. Padding and retransmissions of
     /// packets that came are authentic and not counted.
     pub rejected_rtp: u64,
+    /// Header extensions of publishers that were not negotiated: ignored (RFC 8285 section 4.1), never forwarded.
+    pub unknown_extensions: u64,
     /// RTP packets in the transmits of viewers' str0m. Always 0: viewers' media never goes that way.
     pub str0m_viewer_rtp: u64,
     /// Packets that could not be sealed.

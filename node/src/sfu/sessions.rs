@@ -290,6 +290,10 @@ impl Sfu {
         if fine && !wanted && is_rtp(contents) {
             self.counters.rejected_rtp = self.counters.rejected_rtp.saturating_add(1);
         }
+        if wanted && let Role::Publisher(publisher) = &session.role {
+            let strange = u64::from(publisher.unknown_extensions(contents));
+            self.counters.unknown_extensions = self.counters.unknown_extensions.saturating_add(strange);
+        }
         if known != Some(at) {
             self.learn(at, from);
         }

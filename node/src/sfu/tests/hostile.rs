@@ -81,6 +81,7 @@ fn media_reports_and_keyframes_are_not_rejected() {
     world.clients[VIEWER].ask_keyframe();
     world.pass(Duration::from_secs(6));
     assert_eq!(counts(&world), (0, 160, 0));
+    assert_eq!(world.sfu.counters().unknown_extensions, 0);
 }
 
 #[test]
@@ -131,7 +132,7 @@ fn rtp_of_a_viewer_is_counted_and_dropped() {
 
 /// RFC 8285 section 4.1: what is not negotiated is ignored, not a reason to refuse the media.
 #[test]
-fn an_unknown_extension_under_the_right_keys_goes_no_further() {
+fn an_unknown_extension_under_the_right_keys_is_counted_and_goes_no_further() {
     let mut world = running();
     assert!(!world.clients[VIEWER].answer.contains(&format!("a=extmap:{STRANGE} ")));
     let (pt, ssrc) = world.clients[0].tx(Video);
@@ -142,6 +143,7 @@ fn an_unknown_extension_under_the_right_keys_goes_no_further() {
     world.sfu.handle_datagram(world.now, addr, &packet);
     world.settle();
     assert_eq!(counts(&world), (before.0, before.1 + 1, before.2));
+    assert_eq!(world.sfu.counters().unknown_extensions, 1);
     let viewer = &world.clients[VIEWER];
     assert_eq!(viewer.got.last().unwrap().payload[..], payload(Video, 220, false)[..]);
     let raw = &viewer.last_got;
