@@ -10,6 +10,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use freshet_cluster::keys;
@@ -19,7 +20,7 @@ use freshet_cluster::store::etcd::{EtcdConfig, EtcdStore};
 use freshet_cluster::unit::Bitrate;
 use freshet_cluster::version::decode;
 use freshet_loadtest::client::{Publisher, PublisherConfig, SessionState, Viewer};
-use support::{Cluster, Plan, eventually, metric, publish, request, served_by, token, view};
+use support::{Cluster, Listener, Plan, eventually, metric, publish, request, served_by, token, view};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -265,49 +266,129 @@ fn plan_of(tree: &serde_json::Value) -> (u64, Vec<[serde_json::Value; 3]>) {
     (tree["epoch"].as_u64().unwrap(), members.iter().map(member).collect())
 }
 
+/// Everything of which a cluster says how much there is, by process, and the keys in its store.
+#[derive(Debug, Clone, PartialEq)]
+struct Kept {
+    gauges: BTreeMap<String, f64>,
+    keys: Vec<String>,
+}
+
+impl Kept {
+    async fn of(cluster: &Cluster) -> Option<Self> {
+        let mut gauges = BTreeMap::new();
+        let nodes = cluster.node_ports.iter().map(|port| format!("http://127.0.0.1:{port}"));
+        let coordinators = (0..cluster.plan.coordinators).map(|n| cluster.url(n));
+        for (n, url) in nodes.chain(coordinators).enumerate() {
+            let of_one = support::gauges(&url).await?;
+            gauges.extend(of_one.into_iter().map(|(name, value)| (format!("{n} {name}"), value)));
+        }
+        Some(Self { gauges, keys: cluster.stored(keys::ROOT).await })
+    }
+
+    fn sum(&self, name: &str) -> f64 {
+        let of_it: Vec<f64> =
+            self.gauges.iter().filter(|(n, _)| n.ends_with(name)).map(|(_, v)| *v).collect();
+        assert!(!of_it.is_empty(), "there is no gauge {name}");
+        of_it.iter().sum()
+    }
+
+    /// What there is more of than there was.
+    fn beyond(&self, before: &Self) -> Vec<String> {
+        let was = |name: &str| before.gauges.get(name).copied().unwrap_or_default();
+        let more = self.gauges.iter().filter(|(name, value)| **value > was(name));
+        let more = more.map(|(name, value)| format!("{name}: {value}, was {}", was(name)));
+        more.chain(self.keys.iter().filter(|key| !before.keys.contains(key)).cloned()).collect()
+    }
+}
+
+/// Ten viewers come and see media, and listeners with them; when all of it is counted they leave, in each way there is.
+async fn come_and_go(cluster: &Cluster, room: &str, silent: bool, counted: impl Fn(&Kept) -> bool) {
+    let watch = token(room, "audience", "subscribe");
+    let mut viewers = Vec::new();
+    let mut listeners = Vec::new();
+    for n in 0..10 {
+        viewers.push(view(&cluster.url(n % 2), room, &watch, |c| c.retry_for = SOON).await);
+        if n < 4 {
+            listeners.push(Listener::open(&cluster.url(n % 2), room, &watch).await);
+        }
+    }
+    for viewer in &viewers {
+        assert!(viewer.wait_for_media(SOON).await, "{}", cluster.tails());
+    }
+    // Shards tell what they have four times a second.
+    eventually(SOON, "all that is there is counted", || async { Kept::of(cluster).await.filter(&counted) })
+        .await;
+    for (n, viewer) in viewers.into_iter().enumerate() {
+        match n {
+            0 if silent => drop(viewer),
+            n if n % 2 == 0 => drop(viewer.close().await),
+            _ => drop(viewer.stop().await.unwrap()),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_joins_and_leaves_leave_nothing() {
     let plan = Plan { nodes: 2, coordinators: 2, max_sessions: 8 };
     let cluster = Cluster::start_with("leaves", plan, &["--room-linger", "2s"]).await;
-    let (host, watch) = (token("show", "host", "publish"), token("show", "audience", "subscribe"));
-    let publisher = publish(&cluster.url(0), "show", &host, light).await;
-    for round in 0..5 {
-        let mut viewers = Vec::new();
-        for n in 0..10 {
-            viewers.push(view(&cluster.url(n % 2), "show", &watch, |c| c.retry_for = SOON).await);
-        }
-        let last = viewers.last().unwrap();
-        assert!(last.wait_for_media(SOON).await, "round {round}: {}", cluster.tails());
-        for (n, viewer) in viewers.into_iter().enumerate() {
-            // By DELETE and by DTLS alone; in the last round one goes without a word.
-            match n {
-                0 if round == 4 => drop(viewer),
-                n if n % 2 == 0 => drop(viewer.close().await),
-                _ => drop(viewer.stop().await.unwrap()),
-            }
-        }
-    }
-    assert!(!cluster.stored(keys::ROOMS).await.is_empty(), "the room is in the store");
-    publisher.stop().await.unwrap();
-    for port in &cluster.node_ports {
-        let url = format!("http://127.0.0.1:{port}");
-        for name in ["sessions", "lanes", "streams", "viewers", "reserved_sessions"] {
-            let what = format!("{name} is 0 on {url}");
-            eventually(Duration::from_secs(40), &what, || async {
-                let value = metric(&url, &format!("freshet_node_{name}")).await?;
-                (value == 0.0).then_some(())
-            })
-            .await;
-        }
-    }
-    eventually(Duration::from_secs(40), "no key of a room is left", || async {
-        cluster.stored(keys::ROOMS).await.is_empty().then_some(())
-    })
-    .await;
-    for coordinator in 0..2 {
-        eventually(SOON, "no coordinator remembers the room", || async {
-            cluster.tree(coordinator, "show").await.is_none().then_some(())
+    // What a process makes once and keeps is made by a room of its own.
+    let warm = publish(&cluster.url(0), "warm", &token("warm", "host", "publish"), light).await;
+    come_and_go(&cluster, "warm", false, |_| true).await;
+    warm.stop().await.unwrap();
+    const GONE: [&str; 10] = [
+        "node_sessions",
+        "node_reserved_sessions",
+        "node_viewers",
+        "node_lanes",
+        "node_streams",
+        "node_announced_streams",
+        "node_subscriptions",
+        "node_shard_subscriptions",
+        "node_rooms",
+        "coordinator_rooms",
+    ];
+    let nothing = |kept: &Kept| {
+        let rooms = kept.keys.iter().any(|key| key.starts_with(keys::ROOMS));
+        !rooms && GONE.iter().all(|name| kept.sum(name) == 0.0) && kept.sum("event_listeners") == 0.0
+    };
+    // The calmest look counts: a connection that is about to close is a task too.
+    let mut before: Option<Kept> = None;
+    for _ in 0..16 {
+        let kept = eventually(Duration::from_secs(60), "the first room is gone", || async {
+            Kept::of(&cluster).await.filter(&nothing)
         })
         .await;
+        if before.as_ref().is_none_or(|b| kept.sum("_tasks") < b.sum("_tasks")) {
+            before = Some(kept);
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let before = before.unwrap();
+
+    let publisher = publish(&cluster.url(0), "show", &token("show", "host", "publish"), light).await;
+    let counted = |kept: &Kept| {
+        let some = |name: &&str| kept.sum(name) > 0.0;
+        let (more_tasks, more_keys) =
+            (kept.sum("_tasks") > before.sum("_tasks"), kept.keys.len() > before.keys.len());
+        GONE.iter().chain(&["event_listeners", "relay_links"]).all(some) && more_tasks && more_keys
+    };
+    for round in 0..5 {
+        // In the last round one goes without a word.
+        come_and_go(&cluster, "show", round == 4, counted).await;
+    }
+    publisher.stop().await.unwrap();
+    let until = std::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        let after = Kept::of(&cluster).await.expect("metrics are shown");
+        let beyond = after.beyond(&before);
+        if beyond.is_empty() && nothing(&after) {
+            println!("{} tasks before, {} after", before.sum("_tasks"), after.sum("_tasks"));
+            break;
+        }
+        assert!(std::time::Instant::now() < until, "this is left: {beyond:#?}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    for coordinator in 0..2 {
+        assert_eq!(cluster.tree(coordinator, "show").await, None, "no coordinator remembers the room");
     }
 }

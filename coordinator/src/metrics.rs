@@ -66,6 +66,7 @@ impl Metrics {
         let gauge = |thing: &str, help: &str| IntGauge::new(name(thing), help);
         let registered = Registered::new();
         let http = HttpMetrics::new(&registered, "coordinator")?;
+        registered.add_tasks("coordinator")?;
         let joins = Opts::new(name("joins_total"), "WHIP and WHEP requests by kind and outcome");
         let seconds =
             HistogramOpts::new(name("join_duration_seconds"), "Time from a join's request to its answer")

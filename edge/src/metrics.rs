@@ -4,7 +4,8 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use prometheus::core::Collector;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
@@ -32,6 +33,14 @@ impl Metrics {
         }
     }
 
+    /// Adds `freshet_{role}_tasks`: how many tasks are alive on the runtime that answers the scrape. One that goes on
+    /// rising tells of something that is never ended.
+    pub fn add_tasks(&self, role: &str) -> Result<(), prometheus::Error> {
+        let help = "Tasks alive in this process, those of shards left out";
+        self.add(Tasks(IntGauge::new(format!("freshet_{role}_tasks"), help)?));
+        Ok(())
+    }
+
     /// `GET /metrics`: the text format 0.0.4.
     pub fn response(&self) -> Response {
         match TextEncoder::new().encode_to_string(&self.0.gather()) {
@@ -44,6 +53,22 @@ impl Metrics {
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
             }
         }
+    }
+}
+
+/// Looks at the runtime when it is asked.
+struct Tasks(IntGauge);
+
+impl Collector for Tasks {
+    fn desc(&self) -> Vec<&Desc> {
+        self.0.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            self.0.set(i64::try_from(runtime.metrics().num_alive_tasks()).unwrap_or(i64::MAX));
+        }
+        self.0.collect()
     }
 }
 
@@ -113,6 +138,25 @@ pub async fn count(State(metrics): State<HttpMetrics>, request: Request, next: N
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn tasks_are_counted_when_they_are_asked_for() {
+        let metrics = Metrics::new();
+        metrics.add_tasks("node").unwrap();
+        let shown = || {
+            let text = TextEncoder::new().encode_to_string(&metrics.registry().gather()).unwrap();
+            let line = text.lines().find_map(|line| line.strip_prefix("freshet_node_tasks ")).unwrap();
+            line.parse::<i64>().unwrap()
+        };
+        let before = shown();
+        let tasks: Vec<_> = (0..3).map(|_| tokio::spawn(std::future::pending::<()>())).collect();
+        assert_eq!(shown(), before + 3);
+        for task in tasks {
+            task.abort();
+            assert!(task.await.is_err());
+        }
+        assert_eq!(shown(), before);
+    }
 
     #[tokio::test]
     async fn metrics_are_shown_as_text() {

@@ -200,6 +200,15 @@ impl Collector for NodeCollector {
         let sessions = u64::from(shared.sessions.load(Ordering::Acquire));
         families.extend(gauge("reserved_sessions", "Sessions and reservations", sessions));
         families.extend(gauge("session_limit", "Sessions that this node accepts", u64::from(shared.limit)));
+        let kept = &shared.kept;
+        for (name, help, kept) in [
+            ("rooms", "Rooms whose plan is known here", &kept.rooms),
+            ("announced_streams", "Publishes known here, of this node and of others", &kept.streams),
+            ("subscriptions", "Encodings that viewers here or links are subscribed to", &kept.subscriptions),
+            ("shard_subscriptions", "The same for each shard that has viewers of one", &kept.of_shards),
+        ] {
+            families.extend(gauge(name, help, kept.load(Ordering::Acquire)));
+        }
         let joins = shared.joins.load(Ordering::Acquire);
         families.extend(counter("joins_total", "Sessions accepted since the start", joins));
         let draining = u64::from(shared.draining.load(Ordering::Acquire));

@@ -296,6 +296,7 @@ fn surface(
 ) -> Result<HttpState, prometheus::Error> {
     let metrics = Metrics::new();
     metrics::register(&metrics, shards.to_vec(), shared.clone(), relay.clone());
+    metrics.add_tasks("node")?;
     let http_metrics = HttpMetrics::new(&metrics, "node")?;
     let state = shared.clone();
     let ready = Readiness::new(move || {

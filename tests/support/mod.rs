@@ -5,6 +5,7 @@
 pub mod dev;
 pub mod names;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -363,6 +364,20 @@ pub async fn metric(url: &str, name: &str) -> Option<f64> {
     let answer = request("GET", &format!("{url}/metrics"), None, &[], "").await?;
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// All gauges of a role, labels with their names.
+pub async fn gauges(url: &str) -> Option<BTreeMap<String, f64>> {
+    let answer = request("GET", &format!("{url}/metrics"), None, &[], "").await?;
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    let kinds = text.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split_once(' '));
+    let gauges: BTreeSet<&str> = kinds.filter(|(_, kind)| *kind == "gauge").map(|(name, _)| name).collect();
+    let values = text.lines().filter_map(|line| {
+        let (name, value) = line.rsplit_once(' ')?;
+        let of = name.split('{').next()?;
+        gauges.contains(of).then_some((name.to_owned(), value.parse().ok()?))
+    });
+    Some(values.collect())
 }
 
 /// What a session's URL says about where it is served.

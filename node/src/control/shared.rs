@@ -13,6 +13,19 @@ const TOMBSTONE: Duration = Duration::from_secs(60);
 /// Tombstones kept; older ones go first.
 const TOMBSTONES_MAX: usize = 10_000;
 
+/// What agent and switchboard keep now.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Plans.
+    pub rooms: AtomicU64,
+    /// Publishes.
+    pub streams: AtomicU64,
+    /// Encodings that viewers here or links want.
+    pub subscriptions: AtomicU64,
+    /// The same for each shard that wants one.
+    pub of_shards: AtomicU64,
+}
+
 /// What tasks of one node share.
 pub struct Shared {
     /// Who this is.
@@ -25,6 +38,8 @@ pub struct Shared {
     pub joins: AtomicU64,
     /// Announcements of streams refused because of a loop, and because of an older generation.
     pub refused_announcements: (AtomicU64, AtomicU64),
+    /// What agent and switchboard keep.
+    pub kept: Kept,
     /// The limit that the node enforces.
     pub limit: u32,
     /// No new sessions.
@@ -46,6 +61,7 @@ impl Shared {
             sessions: AtomicU32::new(0),
             joins: AtomicU64::new(0),
             refused_announcements: Default::default(),
+            kept: Kept::default(),
             limit,
             draining: AtomicBool::new(false),
             registered: AtomicBool::new(false),

@@ -455,6 +455,16 @@ impl Task {
         let (loops, stale) = self.agent.refused();
         shared.refused_announcements.0.store(loops, Ordering::Release);
         shared.refused_announcements.1.store(stale, Ordering::Release);
+        let (rooms, streams, subscriptions, _) = self.agent.kept();
+        let kept = &shared.kept;
+        for (kept, count) in [
+            (&kept.rooms, rooms),
+            (&kept.streams, streams),
+            (&kept.subscriptions, subscriptions),
+            (&kept.of_shards, self.board.wants()),
+        ] {
+            kept.store(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Release);
+        }
     }
 }
 

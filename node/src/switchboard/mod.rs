@@ -93,6 +93,11 @@ impl Switchboard {
         self.streams.is_empty()
     }
 
+    /// Lanes that shards want, counted once for each shard.
+    pub fn wants(&self) -> usize {
+        self.streams.values().flat_map(|known| known.wants.values()).map(BTreeSet::len).sum()
+    }
+
     /// Which shard takes which stream of which link.
     pub fn routes(&self) -> impl Iterator<Item = ((Link, u32), u16)> {
         self.streams.values().filter_map(|known| known.by.map(|by| (by, known.home)))
