@@ -263,6 +263,27 @@ fn secrets_are_masked_wherever_they_come_from() {
     // Nor does an error show one.
     let wrong = shell.fails(1, &["config", "--api-key", SECRET], &[]);
     assert!(wrong.contains("ID:SECRET") && !wrong.contains(SECRET), "{wrong}");
+    let keys = ["etcd", "nats", "public-url", "http-advertise", "api-key", "cluster-secret", "turn-secret"];
+    let shapes = [
+        format!("http://joe:{SECRET}@127.0.0.1:2379"),
+        format!("joe:{SECRET}@127.0.0.1:2379"),
+        format!("gopher://joe:{SECRET}@h?q#f"),
+    ];
+    for (key, shape) in keys.iter().flat_map(|key| shapes.iter().map(move |shape| (key, shape))) {
+        let name = format!("FRESHET_{}", key.replace('-', "_").to_uppercase());
+        let file = shell.file("wrong.toml", &format!("{key} = '{shape}'\n"));
+        for (args, env) in [
+            (vec![format!("--{key}"), shape.clone()], vec![]),
+            (vec![], vec![(name.as_str(), shape.as_str())]),
+            (vec!["--config".to_owned(), file], vec![]),
+        ] {
+            let args: Vec<&str> =
+                ["config", "node"].into_iter().chain(args.iter().map(String::as_str)).collect();
+            let output = shell.run(&args, &env);
+            let all = text(&output.stdout) + &text(&output.stderr);
+            assert!(!all.contains(SECRET), "{args:?} {env:?}: {all}");
+        }
+    }
 }
 
 #[test]

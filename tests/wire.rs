@@ -262,6 +262,19 @@ async fn refused_offers(base: &str, tokens: &Tokens) {
         assert!(names("offered").contains("pcmu"), "{problem}");
         assert!(names("served").contains("opus"), "{problem}");
     }
+    // A host's tracks are taken whole or not at all (RFC 9725 sections 4.4.2 and 4.4.3).
+    let offer = publish_offer();
+    let whip = |what| case(what, "POST", "/whip/show", &tokens.host, 422).with(SDP);
+    let video = offer.find("m=video").unwrap();
+    let second = format!("{offer}{}", offer[video..].replace("a=mid:1", "a=mid:2"));
+    let second = second.replace("BUNDLE 0 1", "BUNDLE 0 1 2");
+    whip("two pictures").body(&second).because("unprocessable-offer").run(base).await;
+    let strange = ["VP8", "VP9", "H264", "AV1"]
+        .iter()
+        .fold(offer.clone(), |text, codec| text.replace(&format!(" {codec}/90000"), " H265/90000"));
+    let answer = whip("a picture of a codec that is not served").body(&strange).because("no-common-codec");
+    let problem = answer.run(base).await.json();
+    assert!(problem["offered"].to_string().contains("H265"), "{problem}");
     let empty =
         case("nobody publishes", "POST", "/whep/show", &tokens.viewer, 409).with(SDP).body(&view_offer());
     let answer = empty.because("no-publisher").run(base).await;

@@ -212,12 +212,19 @@ const REFUSALS_MAX: usize = 64;
 
 /// Tells one client too many. Reading what it asks comes first: closing on unread bytes would take the answer back.
 async fn refuse(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
-    const ANSWER: &[u8] =
-        b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nAccess-Control-Allow-Origin: *\r\n\
-Content-Length: 0\r\nConnection: close\r\n\r\n";
+    const PROBLEM: &str = concat!(
+        r#"{"type":"/problems/too-many-connections","title":"Service Unavailable","status":503,"#,
+        r#""reason":"too-many-connections","#,
+        r#""detail":"this server holds as many connections as it may: ask again after Retry-After"}"#,
+    );
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nAccess-Control-Allow-Origin: *\r\n\
+         Content-Type: application/problem+json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{PROBLEM}",
+        PROBLEM.len()
+    );
     let mut asked = [0; 4096];
     let _asked = timeout(Duration::from_millis(100), stream.read(&mut asked)).await;
-    let _told = timeout(Duration::from_millis(100), stream.write_all(ANSWER)).await;
+    let _told = timeout(Duration::from_millis(100), stream.write_all(answer.as_bytes())).await;
 }
 
 /// One more in a gauge, for as long as it lives.

@@ -29,13 +29,14 @@ impl Reader<'_> {
 
     /// A wrong value as an error.
     pub fn wrong(&self, key: &'static str, text: &str, reason: impl Display) -> ConfigError {
-        let origin = self.layers.get(key).map(|g| g.origin.to_string()).unwrap_or_default();
-        ConfigError::Value {
-            key,
-            shown: format!("{:?}", print::masked(key, text)),
-            origin,
-            reason: reason.to_string(),
+        let shown = print::masked(key, text);
+        // Parsers quote what they were given; of a secret only the masked form leaves.
+        let mut reason = reason.to_string();
+        if shown != text && !text.is_empty() {
+            reason = reason.replace(text, &shown);
         }
+        let origin = self.layers.get(key).map(|g| g.origin.to_string()).unwrap_or_default();
+        ConfigError::Value { key, shown: format!("{shown:?}"), origin, reason }
     }
 
     /// One value by a parser of its own; `None` when it is not set.

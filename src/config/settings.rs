@@ -167,7 +167,8 @@ pub const SETTINGS: &[Setting] = &[
         ALL,
         HTTP,
         "What clients see in front of a proxy, path prefix included; session URLs then begin with it",
-    ),
+    )
+    .hides(Mask::UrlPassword),
     one(
         "http-advertise",
         "URL",
@@ -175,7 +176,8 @@ pub const SETTINGS: &[Setting] = &[
         HTTP,
         "How coordinators reach this node, as in http://10.0.0.7:8080. Default: the address of --listen, or the \
          first --ip when that is 0.0.0.0",
-    ),
+    )
+    .hides(Mask::UrlPassword),
     one("open", "true|false", ALL, ACCESS, "Take everyone, without tokens. The default of dev without API keys")
         .switch()
         .defaults("true", "false", "false"),

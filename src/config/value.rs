@@ -54,9 +54,10 @@ pub fn bitrate(text: &str) -> Result<Bitrate, String> {
 /// Reads the base of URLs: http or https, a host, perhaps a path; no query. Comes back without a slash at the end.
 pub fn base_url(text: &str) -> Result<String, String> {
     let wrong = |why: &str| {
-        let example =
-            if text.contains("://") { "https://live.example.org/cast" } else { &format!("http://{text}") };
-        Err(format!("{text:?} is not a base URL ({why}): write it as in {example}"))
+        // The text itself is left out: a password may stand in it.
+        Err(format!(
+            "not a base URL, {why}: write it as in https://live.example.org/cast or http://127.0.0.1:2379"
+        ))
     };
     let Ok(uri) = text.parse::<http::Uri>() else { return wrong("it does not parse") };
     if !matches!(uri.scheme_str(), Some("http" | "https")) {
@@ -66,7 +67,9 @@ pub fn base_url(text: &str) -> Result<String, String> {
         return wrong("it has a query or a fragment");
     }
     match uri.authority() {
-        Some(authority) if authority.as_str().contains('@') => wrong("it has a user name"),
+        Some(authority) if authority.as_str().contains('@') => {
+            wrong("it has a user name, and names and passwords have settings of their own")
+        }
         Some(_) => Ok(text.trim_end_matches('/').to_owned()),
         None => wrong("it has no host"),
     }

@@ -144,6 +144,30 @@ fn check(offer: &sdp::Session, direction: Direction) -> Result<(), CreateError> 
         let served = SERVED.iter().map(|s| (*s).to_owned()).collect();
         return Err(CreateError::NoCommonCodec { offered, served });
     }
+    match direction {
+        Direction::Publish => check_whole(offer),
+        Direction::View => Ok(()),
+    }
+}
+
+/// What a host sends is taken whole or not at all, and at most one track of each kind (RFC 9725 sections 4.4.2 and
+/// 4.4.3): a host whose picture was left out of the answer would not know.
+fn check_whole(offer: &sdp::Session) -> Result<(), CreateError> {
+    let mut kinds = Vec::new();
+    for media in offer.media.iter().filter(|m| useful(m, Direction::Publish)) {
+        if kinds.contains(&media.kind) {
+            let text = "it sends more than one track of a kind: send one audio and one video track at most, and other \
+                        pictures as streams of their own";
+            return Err(CreateError::Unprocessable(text.into()));
+        }
+        kinds.push(media.kind);
+        if !media.codecs.iter().any(is_served) {
+            let mut offered: Vec<String> = media.codecs.iter().map(|c| c.name.clone()).collect();
+            offered.dedup();
+            let served = SERVED.iter().map(|s| (*s).to_owned()).collect();
+            return Err(CreateError::NoCommonCodec { offered, served });
+        }
+    }
     Ok(())
 }
 
