@@ -240,14 +240,16 @@ fn a_node_with_a_session_drains_until_a_second_signal_or_ctrl_c() {
     let (etcd_url, nats_url) = (etcd.url(), nats.url());
     let base = ["node", "--id", "n1", "--listen", &http, "--relay", "127.0.0.1:0", "--udp-port", "0"];
     let more = ["--ip", "127.0.0.1", "--open", "--etcd", &etcd_url, "--nats", &nats_url];
-    let drain = ["--drain-timeout", "60s"];
-    let args: Vec<&str> = base.into_iter().chain(more).chain(drain).collect();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    for (name, first, second) in [
-        ("node-term-term", Some("-TERM"), "-TERM"),
-        ("node-term-int", Some("-TERM"), "-INT"),
-        ("node-int", None, "-INT"),
+    let offer = include_str!("data/offer-view.sdp").replace('\n', "\r\n");
+    for (name, drain, first, second) in [
+        ("node-term-term", "60s", Some("-TERM"), Some("-TERM")),
+        ("node-term-int", "60s", Some("-TERM"), Some("-INT")),
+        ("node-int", "60s", None, Some("-INT")),
+        ("node-term", "3s", Some("-TERM"), None),
     ] {
+        let drain = ["--drain-timeout", drain];
+        let args: Vec<&str> = base.into_iter().chain(more).chain(drain).collect();
         let mut node = Process::start(name, &args);
         node.answers(&http, "/readyz", 200);
         let viewer = runtime.block_on(viewer(&http));
@@ -257,12 +259,19 @@ fn a_node_with_a_session_drains_until_a_second_signal_or_ctrl_c() {
             std::thread::sleep(Duration::from_millis(1500));
             assert!(node.child.try_wait().unwrap().is_none(), "a session keeps it for 60 s: {}", node.log());
             assert_eq!(get(&http, "/healthz").0, 200);
+            let (status, body) = ask(&http, "POST", "/whep/r1?wait=1", "application/sdp", &offer);
+            assert!(status == 503 && body.contains("draining"), "no new sessions: {status} {body}");
+            let ended = runtime.block_on(viewer.ended(Duration::ZERO));
+            assert!(ended.is_none(), "those who are there stay: {ended:?}");
         }
-        node.signal(second);
+        // Without a second signal the time-out takes its place.
+        second.iter().for_each(|second| node.signal(second));
         assert_eq!(node.ends_within(LAST_STEP).code(), Some(0), "{}", node.log());
         let log = node.log();
         assert!(log.contains("stopped") && !log.contains("took too long"), "{log}");
-        drop(viewer);
+        let told = runtime.block_on(viewer.ended(Duration::from_secs(2)));
+        let told = told.map(|reason| reason.to_string());
+        assert_eq!(told.as_deref(), Some("closed by the server"), "{name}: sessions are told: {log}");
     }
 }
 

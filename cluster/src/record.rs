@@ -4,7 +4,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Generation, Identity, Incarnation, NodeId, RoomId, SessionId, StreamId};
 use crate::unit::{Bitrate, UnixMillis};
-use crate::version::Unknown;
+use crate::version::{MIN_VERSION, Unknown, VERSION};
+
+/// `/freshet/v1/mark`: the store's birthmark, which whoever comes first writes and nobody changes. It is compared as it
+/// stands, byte by byte.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Version of the writer.
+    pub v: u32,
+    /// Oldest reader that understands it.
+    pub min_v: u32,
+    /// A random number, 16 hexadecimal digits.
+    pub mark: String,
+    /// Fields of a newer version.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+impl Mark {
+    /// A new one.
+    pub fn random() -> Self {
+        let mark = format!("{:016x}", rand::random::<u64>());
+        Self { v: VERSION, min_v: MIN_VERSION, mark, unknown: Unknown::new() }
+    }
+}
 
 /// What a node may carry. Placement takes it as advice; the node enforces it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

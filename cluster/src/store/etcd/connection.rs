@@ -14,8 +14,10 @@ use tokio::sync::Mutex;
 
 use super::error::{Failure, classify};
 use crate::keys;
+use crate::record::Mark;
 use crate::secret::Secret;
 use crate::store::{Entry, LeaseId, Listing, Revision, StoreError};
+use crate::version::encode;
 
 /// Time limit of one call, connecting included.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(3);
@@ -166,7 +168,7 @@ impl Inner {
 
     /// The store's birthmark and revision, read from a quorum; writes the mark when there is none.
     pub(super) async fn contact(&self) -> Result<(String, Revision), Failure> {
-        let fresh = format!("{:016x}", rand::random::<u64>());
+        let fresh = String::from_utf8_lossy(&encode(&Mark::random())).into_owned();
         let absent = Compare::create_revision(keys::MARK, CompareOp::Equal, 0);
         let write = TxnOp::put(keys::MARK, fresh.as_str(), None);
         let read = TxnOp::get(keys::MARK, None);
