@@ -1,8 +1,9 @@
 //! Sessions around str0m: ICE, DTLS, SDP and RTCP intake.
 //!
-//! A publisher's media ends here and goes to the ring. A viewer's media never passes here: str0m's send streams are
-//! removed when the answer is made, and `forward::egress` seals packets under the keys that [`crypto`] saw.
+//! A publisher's media ends here and goes to the ring. A viewer's media never passes here: its str0m has no send streams,
+//! and `forward::egress` seals packets under the keys that [`crypto`] saw.
 
+pub mod answers;
 pub mod contain;
 pub mod crypto;
 pub mod extensions;
@@ -11,4 +12,6 @@ pub mod negotiate;
 pub mod opened;
 pub mod publisher;
 pub mod sdp;
+pub mod shape;
+pub mod template;
 pub mod viewer;

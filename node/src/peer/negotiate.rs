@@ -137,7 +137,7 @@ fn check(offer: &sdp::Session, direction: Direction) -> Result<(), CreateError> 
         };
         return Err(CreateError::Unprocessable(wanted.into()));
     }
-    let codecs = || offer.media.iter().filter(|m| useful(m, direction)).flat_map(|m| &m.codecs);
+    let codecs = || offer.media.iter().filter(|m| useful(m, direction)).flat_map(|m| m.codecs.iter());
     if !codecs().any(is_served) {
         let mut offered: Vec<String> = codecs().map(|c| c.name.clone()).collect();
         offered.dedup();
@@ -171,7 +171,12 @@ fn check_whole(offer: &sdp::Session) -> Result<(), CreateError> {
     Ok(())
 }
 
-fn config(common: &Common, offer: &sdp::Session, direction: Direction, creds: IceCreds) -> RtcConfig {
+pub(super) fn config(
+    common: &Common,
+    offer: &sdp::Session,
+    direction: Direction,
+    creds: IceCreds,
+) -> RtcConfig {
     let mut config = RtcConfig::new()
         .set_crypto_provider(common.provider.clone())
         .set_rtp_mode(true)
@@ -216,19 +221,18 @@ fn config(common: &Common, offer: &sdp::Session, direction: Direction, creds: Ic
     config.set_extension_map(extensions)
 }
 
-/// Answers an offer.
+/// Answers an offer that went through [`sdp::without_simulcast`].
 ///
 /// `creds` are the local ICE credentials; the user name names the shard, so that the socket layer finds the session
 /// by it. `label` becomes media stream id and CNAME of all that is sent.
 pub fn accept(
     common: &Common,
     direction: Direction,
-    offer: &str,
+    offer: String,
     creds: IceCreds,
     label: &str,
     now: Instant,
 ) -> Result<Negotiated, CreateError> {
-    let offer = sdp::without_simulcast(offer);
     let read = sdp::read(&offer).map_err(|e| CreateError::BadOffer(e.to_string()))?;
     check(&read, direction)?;
     // All that str0m touches is made in here and dropped with a panic of it.

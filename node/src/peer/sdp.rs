@@ -4,6 +4,8 @@
 //! makes str0m answer *every* codec of the offer that is forwarded, and finds the payload types, SSRCs and extension
 //! ids of the answer for `forward::egress`. Unknown lines are skipped; bounds hold for any input.
 
+use std::sync::Arc;
+
 use freshet_relay_proto::track::MediaKind;
 
 /// Longest SDP that is read, in bytes.
@@ -72,7 +74,7 @@ pub struct Media {
     /// Direction.
     pub flow: Flow,
     /// Codecs in order of preference, retransmission and redundancy formats left out.
-    pub codecs: Vec<Codec>,
+    pub codecs: Arc<[Codec]>,
     /// `a=extmap`: id and URI.
     pub extensions: Vec<(u8, String)>,
     /// The first `a=ssrc`.
@@ -129,7 +131,7 @@ struct Formats {
 }
 
 impl Formats {
-    fn finish(&mut self) -> Vec<Codec> {
+    fn finish(&mut self) -> Arc<[Codec]> {
         let fmtp = |pt: u8| self.fmtps.iter().find(|(p, _)| *p == pt).map_or("", |(_, f)| f.as_str());
         let is_rtx = |name: &str| name.eq_ignore_ascii_case("rtx");
         let mut codecs = Vec::new();
@@ -156,7 +158,7 @@ impl Formats {
             });
         }
         *self = Self::default();
-        codecs
+        codecs.into()
     }
 }
 
@@ -178,7 +180,7 @@ fn media_line(value: &str, line: usize) -> Result<(Media, Vec<u8>), SdpError> {
         mid: None,
         rejected: port == 0,
         flow: Flow::SendRecv,
-        codecs: Vec::new(),
+        codecs: Arc::default(),
         extensions: Vec::new(),
         ssrc: None,
         rtx_ssrc: None,

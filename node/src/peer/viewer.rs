@@ -1,10 +1,11 @@
 //! A viewer: what its session negotiated, and what it is being sent.
 //!
-//! The session's str0m has no send streams: they are removed as soon as the answer is made, with their SSRCs kept for
-//! `forward::egress`. A slot is one recvonly m-line of the client; lanes are put into slots and taken out again
+//! The session's str0m has no send streams: those that an answer makes are removed at once, and `forward::egress` sends
+//! with the SSRCs of the first. A slot is one recvonly m-line of the client; lanes are put into slots and taken out again
 //! without renegotiation.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use freshet_cluster::StreamId;
@@ -52,7 +53,7 @@ pub struct Slot {
     pub report_due: Option<Instant>,
     /// Losses that the viewer has reported.
     pub losses: Losses,
-    codecs: Vec<sdp::Codec>,
+    codecs: Arc<[sdp::Codec]>,
 }
 
 impl Slot {
@@ -60,6 +61,13 @@ impl Slot {
     pub fn formats(&self, codecs: &[CodecInfo]) -> Vec<Option<Format>> {
         let format = |c: &sdp::Codec| Format { pt: c.pt, rtx: c.rtx, clock_rate: c.clock_rate };
         codecs.iter().map(|wanted| negotiate::pick(&self.codecs, wanted).map(format)).collect()
+    }
+}
+
+/// Takes the media that an answer promises away from str0m, so that nothing but ICE, DTLS and RTCP intake is left to it.
+pub fn silence_str0m(rtc: &mut Rtc, answer: &sdp::Session) {
+    for ssrc in answer.media.iter().filter_map(|media| media.ssrc) {
+        rtc.direct_api().remove_stream_tx(ssrc.into());
     }
 }
 
@@ -121,7 +129,7 @@ impl Viewer {
                 codecs: media.codecs.clone(),
             });
         }
-        let mut viewer = Self {
+        let viewer = Self {
             pinned,
             watching: None,
             slots,
@@ -134,15 +142,8 @@ impl Viewer {
             reception: Reception::default(),
             round: 0,
         };
-        viewer.silence_str0m(rtc);
+        silence_str0m(rtc, answer);
         viewer
-    }
-
-    /// Takes all media away from str0m, so that nothing but ICE, DTLS and RTCP intake is left to it.
-    pub fn silence_str0m(&mut self, rtc: &mut Rtc) {
-        for slot in &self.slots {
-            rtc.direct_api().remove_stream_tx(slot.outlet.ssrc().into());
-        }
     }
 
     /// DTLS has agreed on keys.

@@ -15,11 +15,13 @@ use super::session::{Session, Timers};
 use super::table::Table;
 use super::types::{Config, Datagram, Event, Hop, HopPacket, Incoming, Repeat};
 use crate::agent::{Lane as LaneId, StreamKey};
+use crate::peer::answers::Answers;
 
 /// The machine.
 pub struct Sfu {
     pub(super) config: Config,
     pub(super) rng: StdRng,
+    pub(super) answers: Answers,
     pub(super) sessions: Table<Session>,
     pub(super) by_id: HashMap<SessionId, usize>,
     pub(super) by_addr: HashMap<SocketAddr, usize>,
@@ -54,6 +56,7 @@ impl Sfu {
         Self {
             config,
             rng: StdRng::from_seed(seed),
+            answers: Answers::default(),
             sessions: Table::default(),
             by_id: HashMap::new(),
             by_addr: HashMap::new(),

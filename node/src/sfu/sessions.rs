@@ -15,10 +15,10 @@ use super::machine::Sfu;
 use super::session::{Role, Session};
 use super::types::{Ask, Datagram, Event};
 use crate::peer::contain::contained;
-use crate::peer::negotiate::{self, Negotiated};
+use crate::peer::negotiate::Negotiated;
 use crate::peer::publisher::Publisher;
 use crate::peer::sdp;
-use crate::peer::viewer::Viewer;
+use crate::peer::viewer::{Viewer, silence_str0m};
 use crate::session::{CreateError, Direction, Fragment, IfMatch, Patched, SessionError, SessionInfo};
 
 /// Addresses by which one session is found at most; older ones are forgotten first.
@@ -41,8 +41,9 @@ impl Sfu {
         let creds = self.credentials();
         let ufrag = creds.ufrag.clone();
         let label: String = (&mut self.rng).sample_iter(Alphanumeric).take(16).map(char::from).collect();
+        let Self { answers, config, rng, .. } = self;
         let Negotiated { rtc, answer, session, offer } =
-            negotiate::accept(&self.config.common, ask.direction, &ask.offer, creds, &label, now)?;
+            answers.accept(&config.common, ask.direction, &ask.offer, creds, (&label, rng), now)?;
         let mut rtc = rtc;
         let role = match ask.direction {
             Direction::Publish => Role::Publisher(Box::new(Publisher::new(&session))),
@@ -167,13 +168,13 @@ impl Sfu {
             contained(|| session.rtc.sdp_api().accept_offer(parsed)).ok_or(SessionError::Internal)?;
         let answer = answer.map_err(|e| bad(e.to_string()))?.to_sdp_string();
         let read = sdp::read(&answer).map_err(|_| SessionError::Internal)?;
+        if let Role::Viewer(_) = &session.role {
+            silence_str0m(&mut session.rtc, &read);
+        }
         let (Some(new_ufrag), Some(new_pwd)) = (read.ufrag, read.pwd) else {
             return Err(SessionError::Internal);
         };
         session.offer = offer;
-        if let Role::Viewer(viewer) = &mut session.role {
-            viewer.silence_str0m(&mut session.rtc);
-        }
         let old = std::mem::replace(&mut session.ufrag, new_ufrag.clone());
         self.by_ufrag.remove(&old);
         self.by_ufrag.insert(new_ufrag.clone(), at);

@@ -6,6 +6,7 @@ use str0m::media::MediaKind::{Audio, Video};
 
 use super::client::{World, payload};
 use crate::service::Direction::{Publish, View};
+use crate::session::{Fragment, IfMatch, Patched};
 use crate::sfu::Event;
 
 fn published() -> World {
@@ -200,4 +201,39 @@ fn hostile_datagrams_are_counted_and_dropped() {
     assert!(world.sfu.counters().unknown_datagrams > 0);
     world.frame(0, Video, 100, 3, 0, true);
     assert_eq!(world.sfu.counters().ingress_packets, 3, "the session goes on");
+}
+
+#[test]
+fn viewers_of_one_make_are_negotiated_once() {
+    let mut world = published();
+    let viewers: Vec<usize> = (0..5).map(|_| world.join(View, &[Audio, Video])).collect();
+    assert_eq!(world.sfu.answers.shapes(), 1);
+    let other = world.join(View, &[Video]);
+    assert_eq!(world.sfu.answers.shapes(), 2);
+    world.pass(Duration::from_millis(200));
+    assert!(viewers.iter().chain([&other]).all(|viewer| world.clients[*viewer].connected));
+}
+
+#[test]
+fn no_restart_of_ice_gives_a_viewers_media_back_to_str0m() {
+    let mut world = published();
+    let viewer = world.join(View, &[Audio, Video]);
+    world.pass(Duration::from_millis(100));
+    let (id, mids) = (world.clients[viewer].session, world.clients[viewer].mids.clone());
+    let fragment = Fragment {
+        ufrag: Some("anewone".into()),
+        pwd: Some("aNewPasswordOfTheClient1".into()),
+        ..Fragment::default()
+    };
+    let patched = world.sfu.patch(world.now, id, None, &IfMatch::Any, &fragment).unwrap();
+    let Patched::Restarted { fragment, etag } = patched else { panic!("{patched:?}") };
+    assert!(fragment.contains(&format!("a=ice-ufrag:{etag}\r\n")), "{fragment}");
+    assert!(fragment.contains("m=audio ") && fragment.contains(&format!("a=mid:{}\r\n", mids[0].1)));
+    assert!(fragment.contains("a=candidate:"), "{fragment}");
+    let at = world.sfu.by_id[&id];
+    let session = world.sfu.sessions.get_mut(at).unwrap();
+    for (_, mid) in mids {
+        assert!(session.rtc.media(mid).is_some(), "the whole offer was negotiated");
+        assert!(session.rtc.direct_api().stream_tx_by_mid(mid, None).is_none());
+    }
 }
