@@ -57,7 +57,7 @@ async fn each_refusal_is_one_line_that_says_who_where_why_and_with_what() {
         let line = lines.first().expect("a line of each end");
         let fields = &line["fields"];
         assert_eq!(line["level"], "WARN");
-        assert_eq!(fields["node"], node.to_string());
+        assert_eq!(fields["node"], node.as_str());
         assert_eq!(fields["address"], address.to_string());
         assert_eq!(fields["code"], "stranger");
         let detail = fields["detail"].as_str().unwrap();
