@@ -6,12 +6,13 @@ use freshet_edge::metrics::{HttpMetrics, Metrics as Registered};
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 /// Refusal reasons that get a label of their own; a node of another version may send others.
-const REASONS: [&str; 9] = [
+const REASONS: [&str; 10] = [
     "over-capacity",
     "draining",
     "wrong-incarnation",
     "stale-plan",
     "lease-lost",
+    "replaced",
     "store-away",
     "late",
     "unreachable",

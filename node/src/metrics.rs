@@ -213,8 +213,12 @@ impl Collector for NodeCollector {
         families.extend(counter("joins_total", "Sessions accepted since the start", joins));
         let draining = u64::from(shared.draining.load(Ordering::Acquire));
         families.extend(gauge("draining", "1 while the node takes no new sessions", draining));
-        let registered = u64::from(shared.registered.load(Ordering::Acquire));
-        families.extend(gauge("registered", "1 once the node's record stands in the store", registered));
+        let registered = u64::from(shared.standing(|standing| standing.is_registered()));
+        families.extend(gauge(
+            "registered",
+            "1 while the node's record stands in the store, as far as it knows",
+            registered,
+        ));
         families
     }
 }

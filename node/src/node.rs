@@ -26,7 +26,8 @@ use tokio::task::JoinHandle;
 
 use crate::control::directory::Registry;
 use crate::control::heartbeat::Heartbeat;
-use crate::control::registrar::{Introduction, Registrar};
+use crate::control::introduction::Introduction;
+use crate::control::registrar::Registrar;
 use crate::control::{Command, Parts, Service, Shared};
 use crate::http::{self, HttpState};
 use crate::media::clock::{Skew, Wall};
@@ -179,7 +180,7 @@ impl Node {
             capacity,
         };
         let (notices_out, notices) = mpsc::channel(64);
-        let registrar = Registrar::spawn(store.clone(), introduction.record(), notices_out);
+        let registrar = Registrar::spawn(store.clone(), introduction.record(), shared.clone(), notices_out);
         let parts = Parts {
             shared: shared.clone(),
             store,
@@ -256,7 +257,7 @@ impl Node {
     /// Takes no new sessions from now on, and says so in the registry.
     pub async fn drain(&self) {
         self.shared.draining.store(true, Ordering::Release);
-        self.registrar.draining().await;
+        self.registrar.draining();
     }
 
     /// Sessions now, reservations included.
@@ -303,11 +304,7 @@ fn surface(
         if state.draining.load(Ordering::Acquire) {
             return Err("this node is draining".to_owned());
         }
-        if state.registered.load(Ordering::Acquire) {
-            Ok(())
-        } else {
-            Err("this node is not registered yet: is the store reachable?".to_owned())
-        }
+        state.standing(|standing| standing.missing()).map_or(Ok(()), Err)
     });
     Ok(HttpState {
         service,

@@ -62,6 +62,13 @@ pub enum CreateError {
     /// The node drains. Another node may serve. → 503, `reason: draining`
     #[error("this node is draining")]
     Draining,
+    /// The store answers and has no record of this node, and the room is new here. Another node may serve.
+    /// → 503, `reason: lease-lost`
+    #[error("this node's record in the store is gone: it takes no new rooms until it stands there again")]
+    LeaseLost,
+    /// Another start of this node is registered under its id. Another node may serve. → 503, `reason: replaced`
+    #[error("another start of this node has taken its place")]
+    Replaced,
     /// Nobody publishes what was asked for. → 409 with `Retry-After`, `reason: no-publisher`
     #[error("nobody publishes in this room now")]
     NoPublisher {

@@ -3,11 +3,14 @@
 //! One task owns the agent and waits for nothing but its own inputs. Writes to the store go through [`registrar`],
 //! which brings the store to what the node wants it to say, however long the store is away. Media never waits here.
 
+mod desk;
 pub mod directory;
 pub mod heartbeat;
+pub mod introduction;
 pub mod registrar;
 pub mod service;
 mod shared;
+pub mod standing;
 mod task;
 
 pub use service::Service;

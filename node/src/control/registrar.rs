@@ -3,17 +3,20 @@
 //! took over is not.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use freshet_cluster::record::{Capacity, NodeRecord, StreamRecord};
+use freshet_cluster::record::{NodeRecord, StreamRecord};
 use freshet_cluster::room::EndReason;
 use freshet_cluster::store::{Expect, LeaseId, Revision, SharedStore, StoreError};
 use freshet_cluster::unit::UnixMillis;
-use freshet_cluster::version::{MIN_VERSION, Unknown, VERSION, ValueError, decode, encode};
-use freshet_cluster::{Generation, Identity, Incarnation, NodeId, RoomId, SessionId, StreamId, keys};
+use freshet_cluster::version::{MIN_VERSION, VERSION, ValueError, decode, encode};
+use freshet_cluster::{Generation, Identity, RoomId, SessionId, StreamId, keys};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::desk::Desk;
+use super::shared::Shared;
 use crate::agent::StreamKey;
 
 /// How long the node's keys outlive it.
@@ -22,7 +25,7 @@ pub const LEASE: Duration = Duration::from_secs(10);
 const RENEW: Duration = Duration::from_secs(3);
 /// Compare-and-swap attempts for one claim.
 const CLAIM_TRIES: usize = 8;
-/// Requests waiting; more wait with their senders.
+/// Claims waiting; more wait with their senders.
 const QUEUE: usize = 256;
 
 /// A claim on a stream.
@@ -61,35 +64,36 @@ pub struct Claimed {
 
 enum Ask {
     Claim(Claim, oneshot::Sender<Result<Claimed, ClaimError>>),
-    Live(StreamKey),
-    Release(StreamKey),
-    Draining,
-    Renew,
     Close(oneshot::Sender<()>),
 }
 
 /// What the registrar says to the control task.
 #[derive(Debug)]
 pub enum Notice {
-    /// The node's record stands in the store.
-    Registered,
     /// A stream of ours is claimed by a higher generation.
     Lost(StreamKey, EndReason),
 }
 
-/// Talks to the registrar task.
+/// Talks to the registrar task. Only those who want an answer wait for it.
 #[derive(Clone)]
 pub struct Registrar {
     asks: mpsc::Sender<Ask>,
+    desk: Desk,
 }
 
 impl Registrar {
     /// Starts the task.
-    pub fn spawn(store: SharedStore, record: NodeRecord, notices: mpsc::Sender<Notice>) -> Self {
+    pub fn spawn(
+        store: SharedStore,
+        record: NodeRecord,
+        shared: Arc<Shared>,
+        notices: mpsc::Sender<Notice>,
+    ) -> Self {
         let (asks, inbox) = mpsc::channel(QUEUE);
-        let task = Task { store, record, lease: None, streams: BTreeMap::new(), registered: false, notices };
-        tokio::spawn(task.run(inbox));
-        Self { asks }
+        let desk = Desk::default();
+        let task = Task { store, record, shared, lease: None, streams: BTreeMap::new(), notices };
+        tokio::spawn(task.run(inbox, desk.clone()));
+        Self { asks, desk }
     }
 
     /// Claims a stream.
@@ -100,31 +104,34 @@ impl Registrar {
     }
 
     /// The stream's media may flow.
-    pub async fn live(&self, key: StreamKey) {
-        let _ = self.asks.send(Ask::Live(key)).await;
+    pub fn live(&self, key: StreamKey) {
+        self.desk.live(key);
     }
 
     /// The stream has ended here.
-    pub async fn release(&self, key: StreamKey) {
-        let _ = self.asks.send(Ask::Release(key)).await;
+    pub fn release(&self, key: StreamKey) {
+        self.desk.release(key);
     }
 
     /// The node takes no new sessions.
-    pub async fn draining(&self) {
-        let _ = self.asks.send(Ask::Draining).await;
+    pub fn draining(&self) {
+        self.desk.leave(|wishes| wishes.draining = true);
     }
 
-    /// The store is back or has lost its past: look whether everything stands.
-    pub async fn renew(&self) {
-        let _ = self.asks.send(Ask::Renew).await;
+    /// The store is back or has lost its past, or somebody wrote our key: look whether everything stands.
+    pub fn renew(&self) {
+        self.desk.leave(|wishes| wishes.renew = true);
     }
 
     /// Revokes the lease. Returns when the store has it or after 2 seconds.
     pub async fn close(&self) {
         let (reply, answer) = oneshot::channel();
-        if self.asks.send(Ask::Close(reply)).await.is_ok() {
-            let _ = tokio::time::timeout(Duration::from_secs(2), answer).await;
-        }
+        let closed = async {
+            if self.asks.send(Ask::Close(reply)).await.is_ok() {
+                let _ = answer.await;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(2), closed).await;
     }
 }
 
@@ -136,45 +143,51 @@ struct Owned {
 struct Task {
     store: SharedStore,
     record: NodeRecord,
+    shared: Arc<Shared>,
     lease: Option<LeaseId>,
-    registered: bool,
     streams: BTreeMap<(RoomId, StreamId), Owned>,
     notices: mpsc::Sender<Notice>,
 }
 
 impl Task {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Ask>) {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Ask>, desk: Desk) {
         let mut due = Instant::now();
         loop {
-            let ask = tokio::select! {
-                ask = inbox.recv() => ask,
-                () = tokio::time::sleep_until(due) => Some(Ask::Renew),
-            };
-            match ask {
-                None => return,
-                Some(Ask::Claim(claim, reply)) => {
-                    let _ = reply.send(self.claim(claim).await);
+            tokio::select! {
+                ask = inbox.recv() => match ask {
+                    None => return,
+                    Some(Ask::Claim(claim, reply)) => {
+                        let _ = reply.send(self.claim(claim).await);
+                    }
+                    Some(Ask::Close(reply)) => {
+                        if let Some(lease) = self.lease.take() {
+                            let _ = self.store.revoke(lease).await;
+                        }
+                        let _ = reply.send(());
+                        return;
+                    }
+                },
+                wishes = desk.take() => {
+                    for key in &wishes.live {
+                        self.live(key).await;
+                    }
+                    for key in &wishes.released {
+                        self.release(key).await;
+                    }
+                    if wishes.draining {
+                        // What stands in the store differs now, so the renewal writes it.
+                        self.record.draining = true;
+                    }
+                    if wishes.draining || wishes.renew {
+                        due = Instant::now();
+                    }
                 }
-                Some(Ask::Live(key)) => self.live(&key).await,
-                Some(Ask::Release(key)) => self.release(&key).await,
-                Some(Ask::Draining) => {
-                    // What stands in the store differs now, so the next renewal writes it.
-                    self.record.draining = true;
-                    due = Instant::now();
-                }
-                Some(Ask::Renew) => {
+                () = tokio::time::sleep_until(due) => {
                     due = Instant::now() + RENEW;
                     if let Err(error) = self.renew().await {
                         tracing::warn!(%error, "registration is not up to date, trying again");
                         due = Instant::now() + Duration::from_secs(1);
                     }
-                }
-                Some(Ask::Close(reply)) => {
-                    if let Some(lease) = self.lease.take() {
-                        let _ = self.store.revoke(lease).await;
-                    }
-                    let _ = reply.send(());
-                    return;
                 }
             }
         }
@@ -182,6 +195,21 @@ impl Task {
 
     /// Keeps the lease alive and writes what is missing.
     async fn renew(&mut self) -> Result<(), StoreError> {
+        let lease = match self.register().await {
+            Ok(lease) => lease,
+            Err(error) => {
+                self.shared.standing(|standing| match error {
+                    StoreError::Unavailable(_) => standing.handle_away(),
+                    _ => standing.handle_lost(std::time::Instant::now()),
+                });
+                return Err(error);
+            }
+        };
+        self.rewrite_streams(lease).await
+    }
+
+    /// The lease, and under it the node's record, unless another start of the node stands there.
+    async fn register(&mut self) -> Result<LeaseId, StoreError> {
         let lease = match self.lease {
             Some(lease) => match self.store.keep_alive(lease).await {
                 Ok(()) => lease,
@@ -192,27 +220,32 @@ impl Task {
         };
         let key = keys::node(&self.record.id);
         let standing = self.store.get(&key).await?;
-        let same = standing.as_ref().is_some_and(|e| {
-            e.lease == Some(lease)
-                && decode::<NodeRecord>("node record", &e.value).is_ok_and(|r| r == self.record)
-        });
-        if !same || !self.registered {
+        let found = standing.as_ref().and_then(|e| decode::<NodeRecord>("node record", &e.value).ok());
+        if let Some(other) = found.as_ref().filter(|r| r.incarnation != self.record.incarnation)
+            && !self.shared.standing(|standing| standing.may_replace())
+        {
+            if self.shared.standing(|standing| standing.handle_replaced(other.incarnation)) {
+                let (node, by) = (self.record.id.as_str(), other.incarnation);
+                tracing::error!(node, %by, at = other.http, "another start of this node is registered: this one takes no new sessions. Stop it, or give it an id of its own");
+            }
+            return Ok(lease);
+        }
+        let same = standing.as_ref().is_some_and(|e| e.lease == Some(lease));
+        if !same || found.as_ref() != Some(&self.record) {
             // A new incarnation replaces the old one's key at once; compare-and-swap keeps two starts from
             // overwriting each other unseen.
             let expect = standing.map_or(Expect::Absent, |e| Expect::At(e.revision));
             self.store.put(&key, encode(&self.record), expect, Some(lease)).await?;
-            if !self.registered {
-                self.registered = true;
-                let _ = self.notices.send(Notice::Registered).await;
-            }
         }
-        self.rewrite_streams(lease).await
+        if self.shared.standing(|standing| standing.handle_registered()) {
+            tracing::info!(node = self.record.id.as_str(), "registered");
+        }
+        Ok(lease)
     }
 
     async fn new_lease(&mut self) -> Result<LeaseId, StoreError> {
         let lease = self.store.grant(LEASE).await?;
         self.lease = Some(lease);
-        self.registered = false;
         for owned in self.streams.values_mut() {
             owned.revision = None;
         }
@@ -340,49 +373,6 @@ impl Task {
             && let Err(error) = self.store.delete(&name, Expect::At(revision)).await
         {
             tracing::debug!(%error, room = key.room.as_str(), stream = key.stream.as_str(), "the stream's key stays until its lease ends");
-        }
-    }
-}
-
-/// What a node says of itself when it starts.
-#[derive(Debug, Clone)]
-pub struct Introduction {
-    /// Its configured name.
-    pub id: NodeId,
-    /// Which start of it this is.
-    pub incarnation: Incarnation,
-    /// Where it is; `""` when not configured.
-    pub region: String,
-    /// Where in the region; `""` when not configured.
-    pub zone: String,
-    /// The URL by which coordinators reach it.
-    pub http: String,
-    /// The address by which other nodes reach it.
-    pub relay: String,
-    /// The fingerprint of its certificate there.
-    pub relay_cert_sha256: String,
-    /// What it takes.
-    pub capacity: Capacity,
-}
-
-impl Introduction {
-    /// The record that it is registered by.
-    pub fn record(self) -> NodeRecord {
-        let Self { id, incarnation, region, zone, http, relay, relay_cert_sha256, capacity } = self;
-        NodeRecord {
-            v: VERSION,
-            min_v: MIN_VERSION,
-            id,
-            incarnation,
-            region,
-            zone,
-            http,
-            relay,
-            relay_cert_sha256,
-            started_at: UnixMillis::now(),
-            draining: false,
-            capacity,
-            unknown: Unknown::new(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use freshet_cluster::room::EndReason;
@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::registrar::{Claim, ClaimError, Registrar};
 use super::shared::Shared;
+use super::standing::Unfit;
 use super::task::Command;
 use crate::agent::StreamKey;
 use crate::service::{
@@ -60,11 +61,21 @@ impl Service {
         Self { shared, shards, registrar, commands }
     }
 
-    fn reserve(&self, session: SessionId, watches: Option<RoomId>) -> Result<Reservation<'_>, CreateError> {
+    fn reserve(
+        &self,
+        session: SessionId,
+        room: &RoomId,
+        watches: bool,
+    ) -> Result<Reservation<'_>, CreateError> {
+        match self.shared.unfit(Instant::now(), room) {
+            Some(Unfit::Replaced) => return Err(CreateError::Replaced),
+            Some(Unfit::LeaseLost) => return Err(CreateError::LeaseLost),
+            None => {}
+        }
         if self.shared.draining.load(Ordering::Acquire) {
             return Err(CreateError::Draining);
         }
-        if !self.shared.reserve(session, watches) {
+        if !self.shared.reserve(session, watches.then(|| room.clone())) {
             return Err(CreateError::OverCapacity { limit: self.shared.limit });
         }
         Ok(Reservation { shared: &self.shared, session, kept: false })
@@ -123,7 +134,7 @@ impl SessionService for Service {
     async fn create(&self, ask: CreateSession) -> Result<Created, CreateError> {
         let view = ask.direction == Direction::View;
         let session = SessionId::from_bits(rand::rng().random());
-        let mut reservation = self.reserve(session, view.then(|| ask.room.clone()))?;
+        let mut reservation = self.reserve(session, &ask.room, view)?;
         // A call that carries a plan was placed by a coordinator, which knows better than this node, that may have
         // entered the room's tree just now, whether somebody publishes.
         let placed = ask.plan.is_some();

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use freshet_cluster::room::EndReason;
 use freshet_cluster::{Incarnation, NodeId, RoomId, SessionId, StreamId};
 
+use super::standing::{Standing, Unfit};
+
 /// How long the reason of an ended session is known.
 const TOMBSTONE: Duration = Duration::from_secs(60);
 /// Tombstones kept; older ones go first.
@@ -44,8 +46,7 @@ pub struct Shared {
     pub limit: u32,
     /// No new sessions.
     pub draining: AtomicBool,
-    /// The node's record stands in the store.
-    pub registered: AtomicBool,
+    standing: Mutex<Standing>,
     live: RwLock<HashMap<RoomId, Vec<StreamId>>>,
     ended: Mutex<BTreeMap<(Instant, SessionId), EndReason>>,
     /// Sessions that hold a place, and what viewers among them watch.
@@ -64,11 +65,27 @@ impl Shared {
             kept: Kept::default(),
             limit,
             draining: AtomicBool::new(false),
-            registered: AtomicBool::new(false),
+            standing: Mutex::default(),
             live: RwLock::default(),
             ended: Mutex::default(),
             held: Mutex::default(),
         }
+    }
+
+    /// The node's own place in the registry.
+    pub fn standing<T>(&self, f: impl FnOnce(&mut Standing) -> T) -> T {
+        f(&mut self.standing.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Why the node takes no new session of a room because of its own place in the registry.
+    pub(super) fn unfit(&self, now: Instant, room: &RoomId) -> Option<Unfit> {
+        let carried = || {
+            let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            held.values().flatten().any(|watched| watched == room)
+        };
+        let standing = self.standing(|standing| *standing);
+        standing.unfit(now, false)?;
+        standing.unfit(now, self.is_live(room, None) || carried())
     }
 
     /// Whether a stream, or any stream of a room, is live here.
@@ -137,6 +154,26 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_that_lost_its_record_goes_on_with_the_rooms_that_it_carries() {
+        use super::super::standing::LOST_MAX;
+        let shared = Shared::new("n".parse().unwrap(), Incarnation::from_bits(1), 9);
+        let [watched, live, new]: [RoomId; 3] = ["watched", "live", "new"].map(|room| room.parse().unwrap());
+        assert!(shared.reserve(SessionId::from_bits(1), Some(watched.clone())));
+        shared.set_live(HashMap::from([(live.clone(), vec!["s".parse().unwrap()])]));
+        let now = Instant::now();
+        shared.standing(|standing| {
+            standing.handle_registered();
+            standing.handle_lost(now);
+        });
+        assert_eq!(shared.unfit(now, &new), None);
+        let late = now + LOST_MAX;
+        assert_eq!(shared.unfit(late, &new), Some(Unfit::LeaseLost));
+        assert_eq!((shared.unfit(late, &watched), shared.unfit(late, &live)), (None, None));
+        shared.standing(|standing| standing.handle_replaced(Incarnation::from_bits(2)));
+        assert_eq!(shared.unfit(late, &live), Some(Unfit::Replaced));
+    }
 
     #[test]
     fn a_place_is_given_back_once() {

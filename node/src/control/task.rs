@@ -153,7 +153,7 @@ impl Task {
             }
             Command::Claimed { key, session, .. } if self.parts.shared.ended(session).is_some() => {
                 // Its publisher went while the store was asked.
-                self.parts.registrar.release(key).await;
+                self.parts.registrar.release(key);
             }
             Command::Claimed { key, identity, session, started_at } => {
                 self.agent.handle_claimed(&key, identity.clone(), session, started_at);
@@ -201,7 +201,7 @@ impl Task {
                 if !origin.live {
                     origin.live = true;
                     let identity = origin.identity.clone();
-                    self.parts.registrar.live(key.clone()).await;
+                    self.parts.registrar.live(key.clone());
                     self.tell(&key, identity, StreamState::Started, None);
                 }
             }
@@ -230,7 +230,7 @@ impl Task {
     async fn unpublished(&mut self, key: StreamKey, reason: EndReason) {
         self.agent.handle_unpublished(&key, reason);
         if let Some(origin) = self.origins.remove(&key) {
-            self.parts.registrar.release(key.clone()).await;
+            self.parts.registrar.release(key.clone());
             if origin.live {
                 self.tell(&key, origin.identity, StreamState::Ended, Some(reason));
             }
@@ -285,10 +285,6 @@ impl Task {
 
     fn notice(&mut self, notice: Notice) {
         match notice {
-            Notice::Registered => {
-                self.parts.shared.registered.store(true, Ordering::Release);
-                tracing::info!(node = self.parts.shared.node.as_str(), "registered");
-            }
             Notice::Lost(key, _) => {
                 self.agent.handle_generation(&key.room, &key.stream, key.generation.next());
             }
@@ -304,10 +300,19 @@ impl Task {
                 if wiped {
                     tracing::warn!("the store lost its past: registering again");
                 }
-                self.parts.registrar.renew().await;
+                self.parts.registrar.renew();
             }
-            Follow::Put(entry) => self.node_entry(&entry),
-            Follow::Back => self.parts.registrar.renew().await,
+            Follow::Put(entry) => {
+                self.node_entry(&entry);
+                // Ours, written by ourselves or by another start of this node.
+                if entry.key == keys::node(&self.parts.shared.node) {
+                    self.parts.registrar.renew();
+                }
+            }
+            Follow::Back => self.parts.registrar.renew(),
+            Follow::Delete { key, .. } if key == keys::node(&self.parts.shared.node) => {
+                self.parts.registrar.renew();
+            }
             Follow::Delete { .. } | Follow::Away => {}
         }
     }
@@ -326,7 +331,7 @@ impl Task {
                     self.room_entry(entry);
                 }
                 if wiped {
-                    self.parts.registrar.renew().await;
+                    self.parts.registrar.renew();
                 }
             }
             Follow::Put(entry) => self.room_entry(&entry),

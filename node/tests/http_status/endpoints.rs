@@ -74,6 +74,8 @@ async fn a_refused_offer_has_its_own_status() {
         row("/whip/r1", "v=0\nstore", 503, Some("store-away")),
         row("/whip/r1", "v=0\nfull", 503, Some("over-capacity")),
         row("/whip/r1", "v=0\ndraining", 503, Some("draining")),
+        row("/whep/r1", "v=0\nlost", 503, Some("lease-lost")),
+        row("/whip/r1", "v=0\nreplaced", 503, Some("replaced")),
         row("/whip/r1", "v=0\nbroken", 500, None),
         row("/whip/r1", "v=0\npanic", 500, None),
     ];
@@ -99,7 +101,10 @@ async fn a_refused_offer_has_its_own_status() {
         };
         expect("www-authenticate", matches!(status, 401 | 403));
         expect("retry-after", status == 503 || reason == Some("no-publisher"));
-        expect("freshet-refused", matches!(reason, Some("over-capacity" | "draining")));
+        expect(
+            "freshet-refused",
+            matches!(reason, Some("over-capacity" | "draining" | "lease-lost" | "replaced")),
+        );
         expect("accept-post", status == 415);
     }
 }

@@ -55,6 +55,8 @@ impl SessionService for Fake {
         match ask.offer.lines().nth(1).unwrap_or_default() {
             "full" => return Err(CreateError::OverCapacity { limit: 7 }),
             "draining" => return Err(CreateError::Draining),
+            "lost" => return Err(CreateError::LeaseLost),
+            "replaced" => return Err(CreateError::Replaced),
             "nobody" if !ask.wait => {
                 return Err(CreateError::NoPublisher { retry_after: Duration::from_millis(2500) });
             }
