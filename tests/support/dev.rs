@@ -85,6 +85,16 @@ impl Dev {
         outcome.result
     }
 
+    /// Where it serves.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Ends at once, as a machine does that loses its power.
+    pub fn kill(mut self) {
+        self.process.kill();
+    }
+
     /// Ends in order: exit code 0 within 5 seconds.
     pub fn stop(mut self) {
         self.process.signal("-TERM");

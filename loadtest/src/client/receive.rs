@@ -52,8 +52,8 @@ impl Seen {
         }
     }
 
-    pub fn reports(&self, now: Instant) -> Vec<TrackReport> {
-        self.tracks.iter().map(|(_, meter)| meter.report(now)).collect()
+    pub fn reports(&self) -> Vec<TrackReport> {
+        self.tracks.iter().map(|(_, meter)| meter.report()).collect()
     }
 
     fn track(&mut self, mid: Mid) -> Option<&mut TrackMeter> {

@@ -26,6 +26,8 @@ pub struct TrackSent {
     pub bytes: u64,
     /// Index of the last packet.
     pub last_index: Option<u64>,
+    /// When the last packet was due to be captured.
+    pub last_due: Option<Instant>,
     /// Keyframes sent.
     pub keyframes: u64,
 }
@@ -184,6 +186,7 @@ impl Sender {
             track.packets += 1;
             track.bytes += num::len(packet.payload.len());
             track.last_index = Some(packet.stamp.sequence);
+            track.last_due = Some(packet.captured);
             track.keyframes += u64::from(packet.stamp.keyframe && packet.stamp.part == 0);
         }
         let sequence = line.first_sequence + packet.stamp.sequence;

@@ -102,13 +102,12 @@ impl Viewer {
     pub fn report(&self) -> ViewerReport {
         let marks = self.handle.marks();
         let seen = lock(&self.seen);
-        let now = Instant::now();
         ViewerReport {
             state: self.handle.state(),
             answered: Some(self.answered),
             ice: SessionHandle::since(self.joined, marks.ice),
             connected: SessionHandle::since(self.joined, marks.connected),
-            tracks: seen.reports(now),
+            tracks: seen.reports(),
             injected_loss: seen.injected_loss,
             injected_rtx_loss: seen.injected_rtx_loss,
             unmapped: seen.unmapped,

@@ -93,8 +93,8 @@ pub struct TrackReport {
     pub first_keyframe: Option<Duration>,
     /// Longest time between two packets.
     pub longest_gap: Duration,
-    /// Since the last packet.
-    pub since_last: Option<Duration>,
+    /// When the last packet came.
+    pub last_packet: Option<Instant>,
     /// From scheduled capture to arrival, retransmissions included; only packets captured since the session was
     /// connected.
     pub latency: Histogram,
@@ -108,6 +108,12 @@ impl TrackReport {
     /// Packets that never came though `last_sent` was sent: gaps, and what is behind the last that came.
     pub fn missing_up_to(&self, last_sent: u64) -> u64 {
         self.missing + self.last_index.map_or(0, |last| last_sent.saturating_sub(last))
+    }
+
+    /// The longest gap, counting the silence from the last packet that came to `due`, when the last one should have.
+    pub fn longest_gap_until(&self, due: Instant) -> Duration {
+        let silence = self.last_packet.map(|last| due.saturating_duration_since(last));
+        self.longest_gap.max(silence.unwrap_or_default())
     }
 
     /// The share of packets, from the first that came to `last_sent`, that came in the end. 0 where none came.
@@ -300,7 +306,7 @@ impl TrackMeter {
     }
 
     /// What was seen so far.
-    pub fn report(&self, now: Instant) -> TrackReport {
+    pub fn report(&self) -> TrackReport {
         let segments: Vec<Segment> = self.past.iter().cloned().chain(self.segment()).collect();
         let missing = segments.iter().map(|segment| segment.missing).sum();
         let since_join = |at: Instant| at.saturating_duration_since(self.joined);
@@ -327,7 +333,7 @@ impl TrackMeter {
             first_packet: self.first_packet.map(since_join),
             first_keyframe: self.first_keyframe.map(since_join),
             longest_gap: self.longest_gap,
-            since_last: self.last_packet.map(|at| now.saturating_duration_since(at)),
+            last_packet: self.last_packet,
             latency: self.latency.clone(),
             history: self.history,
             segments,

@@ -43,7 +43,7 @@ impl Feed {
     }
 
     fn report(&self) -> TrackReport {
-        self.meter.report(self.start + Duration::from_secs(10))
+        self.meter.report()
     }
 }
 
@@ -63,6 +63,21 @@ fn an_undisturbed_track_loses_nothing() {
     assert_eq!(report.latency.max(), Some(Duration::from_millis(5)));
     assert_eq!(report.missing_up_to(212), 10);
     assert!((report.delivered(202) - 1.0).abs() < f64::EPSILON);
+}
+
+#[test]
+fn silence_to_the_end_is_a_gap_as_long_as_something_was_due() {
+    let mut feed = Feed::new();
+    for index in [0, 1, 21, 22] {
+        feed.packet(index, index, false);
+    }
+    let report = feed.report();
+    let until = |millis: u64| report.longest_gap_until(feed.start + Duration::from_millis(millis));
+    assert_eq!(report.longest_gap, Duration::from_millis(20));
+    assert_eq!(until(5), Duration::from_millis(20), "due before the last packet came");
+    assert_eq!(until(22 + 15), Duration::from_millis(20), "a longer one came before");
+    assert_eq!(until(22 + 700), Duration::from_millis(700));
+    assert_eq!(Feed::new().report().longest_gap_until(feed.start), Duration::ZERO, "nothing ever came");
 }
 
 #[test]

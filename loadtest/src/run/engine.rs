@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::host::{CpuMeter, open_file_limit, socket_drops};
 use super::report::{ClientReport, RunReport, TargetReport};
-use super::tally::{Tally, publishers};
+use super::tally::{Tally, Truth, publishers};
 use super::{Bound, RunError, RunPlan};
 use crate::client::{
     Loss, Publisher, PublisherConfig, PublisherStats, SessionState, Viewer, ViewerConfig, check_url,
@@ -117,9 +117,10 @@ impl Engine<'_> {
         let start = Instant::now();
         let slots = self.join(start);
         self.watch(start, &slots, progress)?;
+        let until = Instant::now();
         publishers.iter().for_each(Publisher::pause);
         std::thread::sleep(GRACE);
-        let report = self.report(start, &slots, &publishers, cpu, bounds);
+        let report = self.report((start, until), &slots, &publishers, cpu, bounds);
         self.farewell(&slots, publishers);
         let nobody = report.viewers.connected == 0;
         if nobody && !report.interrupted {
@@ -197,7 +198,7 @@ impl Engine<'_> {
             if reported.elapsed() < REPORT {
                 continue;
             }
-            let mut tally = Tally::default();
+            let (mut tally, unknown) = (Tally::default(), Truth::unknown());
             let mut now = Progress {
                 elapsed: start.elapsed(),
                 total,
@@ -213,7 +214,7 @@ impl Engine<'_> {
                 match &*lock(slot) {
                     Slot::Waiting => now.waiting += 1,
                     Slot::Failed(_) => now.failed += 1,
-                    Slot::Live(viewer) => tally.viewer(&viewer.report(), &HashMap::new()),
+                    Slot::Live(viewer) => tally.viewer(&viewer.report(), &unknown),
                 }
             }
             now.connected = tally.viewers.connected - tally.viewers.ended_early;
@@ -231,7 +232,7 @@ impl Engine<'_> {
 
     fn report(
         &self,
-        start: Instant,
+        (start, until): (Instant, Instant),
         slots: &Slots,
         sessions: &[Publisher],
         cpu: CpuMeter,
@@ -240,8 +241,12 @@ impl Engine<'_> {
         let elapsed = start.elapsed();
         let sent: HashMap<u64, PublisherStats> =
             sessions.iter().map(Publisher::stats).map(|stats| (stats.publisher, stats)).collect();
-        let ended =
-            sessions.iter().filter(|session| matches!(session.state(), SessionState::Ended(_))).count();
+        let ended: HashSet<u64> = sessions
+            .iter()
+            .filter(|session| matches!(session.state(), SessionState::Ended(_)))
+            .map(|session| session.stats().publisher)
+            .collect();
+        let truth = Truth { sent, ended, until };
         let mut tally = Tally::default();
         let mut ports = HashSet::new();
         for slot in slots.iter() {
@@ -250,7 +255,7 @@ impl Engine<'_> {
                 Slot::Failed(class) => tally.failed(class.clone()),
                 Slot::Live(viewer) => {
                     ports.insert(viewer.local_address().port());
-                    tally.viewer(&viewer.report(), &sent);
+                    tally.viewer(&viewer.report(), &truth);
                 }
             }
         }
@@ -264,7 +269,7 @@ impl Engine<'_> {
             },
             seconds: elapsed.as_secs_f64(),
             interrupted: self.stopped.load(Ordering::Relaxed),
-            publishers: publishers(self.plan.publishers, num::len(ended), &sent),
+            publishers: publishers(self.plan.publishers, &truth),
             viewers: finished.viewers,
             packets: finished.packets,
             latency_ms: finished.latency,

@@ -1,13 +1,41 @@
 //! From what each viewer and publisher saw to one report.
 
-use std::collections::HashMap;
-use std::time::Duration;
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use super::report::{JoinReport, PacketReport, Percentiles, PublishersReport, ViewersReport};
 use crate::client::{PublisherStats, SessionState, ViewerReport};
 use crate::measure::{Histogram, TrackReport};
 use crate::media::Kind;
 use crate::num;
+
+/// What publishers did, by their number.
+#[derive(Debug)]
+pub(super) struct Truth {
+    /// What they sent.
+    pub sent: HashMap<u64, PublisherStats>,
+    /// Those whose session ended before the run did: what they should have sent since is not in `sent`.
+    pub ended: HashSet<u64>,
+    /// Until then media was due.
+    pub until: Instant,
+}
+
+impl Truth {
+    /// Nothing is known of publishers, and media is due until now.
+    pub fn unknown() -> Self {
+        Self { sent: HashMap::new(), ended: HashSet::new(), until: Instant::now() }
+    }
+
+    /// The last packet that a track should have, and when it was due.
+    fn last(&self, track: &TrackReport) -> (Option<u64>, Instant) {
+        let Some(publisher) = track.segments.last().map(|segment| segment.publisher) else {
+            return (None, self.until);
+        };
+        let sent = self.sent.get(&publisher).map(|stats| stats.track(track.kind));
+        let due = sent.and_then(|sent| sent.last_due).filter(|_| !self.ended.contains(&publisher));
+        (sent.and_then(|sent| sent.last_index), due.unwrap_or(self.until))
+    }
+}
 
 /// Sums over viewers.
 #[derive(Debug, Default)]
@@ -31,8 +59,8 @@ impl Tally {
         *self.viewers.reasons.entry(class).or_default() += 1;
     }
 
-    /// A viewer that connected. `sent` is what publishers sent, by their number.
-    pub fn viewer(&mut self, report: &ViewerReport, sent: &HashMap<u64, PublisherStats>) {
+    /// A viewer that connected.
+    pub fn viewer(&mut self, report: &ViewerReport, truth: &Truth) {
         self.viewers.connected += 1;
         if let SessionState::Ended(reason) = &report.state {
             self.viewers.ended_early += 1;
@@ -50,16 +78,15 @@ impl Tally {
         ] {
             value.into_iter().for_each(|value| histogram.record(value));
         }
-        report.tracks.iter().for_each(|track| self.track(track, sent));
+        report.tracks.iter().for_each(|track| self.track(track, truth));
     }
 
-    fn track(&mut self, track: &TrackReport, sent: &HashMap<u64, PublisherStats>) {
+    fn track(&mut self, track: &TrackReport, truth: &Truth) {
         if track.received == 0 {
             return;
         }
         // What the publisher sent behind the last packet that came is lost too.
-        let publisher = track.segments.last().and_then(|segment| sent.get(&segment.publisher));
-        let last_sent = publisher.and_then(|stats| stats.track(track.kind).last_index);
+        let (last_sent, due) = truth.last(track);
         let lost = last_sent.map_or(track.missing, |last| track.missing_up_to(last));
         let packets = &mut self.packets;
         packets.received += track.received;
@@ -81,7 +108,7 @@ impl Tally {
         packets.rejected += track.rejected;
         self.bytes += track.bytes;
         self.latency.merge(&track.latency);
-        self.gap.record(track.longest_gap);
+        self.gap.record(track.longest_gap_until(due));
     }
 
     /// Percentages and rates; `elapsed` is the time over which packets came.
@@ -121,13 +148,10 @@ pub(super) struct Finished {
 }
 
 /// Sums over publishers.
-pub(super) fn publishers(
-    wanted: u32,
-    ended_early: u64,
-    sent: &HashMap<u64, PublisherStats>,
-) -> PublishersReport {
+pub(super) fn publishers(wanted: u32, truth: &Truth) -> PublishersReport {
+    let ended_early = num::len(truth.ended.len());
     let mut report = PublishersReport { wanted: wanted.into(), ended_early, ..PublishersReport::default() };
-    for stats in sent.values() {
+    for stats in truth.sent.values() {
         for track in [&stats.video, &stats.audio] {
             report.packets += track.packets;
             report.bytes += track.bytes;
@@ -138,3 +162,7 @@ pub(super) fn publishers(
     }
     report
 }
+
+#[cfg(test)]
+#[path = "tally_tests.rs"]
+mod tests;

@@ -1,0 +1,63 @@
+use super::*;
+use crate::client::TrackSent;
+use crate::measure::{Observed, TrackMeter};
+use crate::media::stamp::Stamp;
+
+/// A viewer that got 50 packets of sound, one each 20 ms, and then nothing.
+fn silenced(start: Instant) -> ViewerReport {
+    let mut meter = TrackMeter::new("0".into(), Kind::Audio, start);
+    for sequence in 0..50 {
+        let at = start + Duration::from_millis(20) * u32::try_from(sequence).unwrap();
+        let captured_us = 1_795_262_400_000_000 + sequence * 20_000;
+        let (publisher, frame, part) = (7, u32::try_from(sequence).unwrap(), 0);
+        let (keyframe, frame_end, video) = (false, true, false);
+        let stamp = Stamp { publisher, sequence, captured_us, frame, part, keyframe, frame_end, video };
+        meter.on_packet(&Observed {
+            at,
+            at_us: captured_us,
+            sequence,
+            via_rtx: false,
+            bytes: 100,
+            stamp: Ok(stamp),
+            keyframe,
+        });
+    }
+    ViewerReport {
+        state: SessionState::Connected,
+        answered: None,
+        ice: None,
+        connected: None,
+        tracks: vec![meter.report()],
+        injected_loss: 0,
+        injected_rtx_loss: 0,
+        unmapped: 0,
+        keyframe_requests: 0,
+    }
+}
+
+fn of(truth: &Truth, start: Instant) -> (u64, f64) {
+    let mut tally = Tally::default();
+    tally.viewer(&silenced(start), truth);
+    let finished = tally.finish(Duration::from_secs(5));
+    (finished.packets.lost, finished.longest_gap.unwrap().max.round())
+}
+
+#[test]
+fn silence_to_the_end_of_a_run_is_loss_and_a_gap() {
+    let start = Instant::now();
+    let at = |index: u32| start + Duration::from_millis(20) * index;
+    let sent = |last: u32| {
+        let audio =
+            TrackSent { last_index: Some(last.into()), last_due: Some(at(last)), ..Default::default() };
+        HashMap::from([(7, PublisherStats { publisher: 7, audio, ..Default::default() })])
+    };
+    let until = start + Duration::from_secs(5);
+    let whole = Truth { sent: sent(49), ended: HashSet::new(), until };
+    assert_eq!(of(&whole, start), (0, 20.0), "all that was sent came");
+    let cut = Truth { sent: sent(249), ended: HashSet::new(), until };
+    assert_eq!(of(&cut, start), (200, 4_000.0), "four seconds of it did not");
+    let ended = Truth { sent: sent(49), ended: HashSet::from([7]), until };
+    assert_eq!(of(&ended, start), (0, 4_020.0), "the publisher was gone too, and media was due");
+    let others = Truth { sent: HashMap::new(), ended: HashSet::new(), until };
+    assert_eq!(of(&others, start), (0, 4_020.0), "somebody else published");
+}

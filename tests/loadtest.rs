@@ -1,0 +1,139 @@
+//! The built load harness against the built server: figures, words, exit statuses, and a server that dies.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::SystemTime;
+
+use serde_json::Value;
+use support::dev::Dev;
+
+/// The harness beside the server. Cargo builds it with the workspace, but not for this test alone.
+fn harness() -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_freshet")).with_file_name("freshet-loadtest");
+    let build = "run `cargo test --workspace` or `cargo build -p freshet-loadtest` first";
+    let built = program.metadata().and_then(|of| of.modified());
+    let built = built.unwrap_or_else(|error| panic!("{}: {error}: {build}", program.display()));
+    let source = newest(&Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest/src"));
+    assert!(source <= built, "{} is older than its source: {build}", program.display());
+    program
+}
+
+fn newest(folder: &Path) -> SystemTime {
+    let entries = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let changed = |path: PathBuf| match path.is_dir() {
+        true => newest(&path),
+        false => path.metadata().unwrap().modified().unwrap(),
+    };
+    entries.map(changed).max().unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+fn command(dev: &Dev, arguments: &[&str]) -> Command {
+    let mut command = Command::new(harness());
+    let url = dev.url();
+    command.arg("run").args(["--whip", &format!("{url}/whip/show"), "--whep", &format!("{url}/whep/show")]);
+    command.args(["--bitrate", "300k", "--threads", "1"]).args(arguments).stdin(Stdio::null());
+    command
+}
+
+struct Said {
+    status: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn run(dev: &Dev, arguments: &[&str]) -> Said {
+    let output = command(dev, arguments).output().expect("the harness runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Said { status: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn number(report: &Value, path: &str) -> f64 {
+    report.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("{path} in {report:#}"))
+}
+
+/// A distribution with so many values, in order and not beyond anything that a working server shows.
+fn is_sane(report: &Value, path: &str, count: Option<f64>) {
+    let of = |name: &str| number(report, &format!("{path}/{name}"));
+    assert!(count.is_none_or(|count| count == of("count")) && of("count") > 0.0, "{path} in {report:#}");
+    let all = [0.0, of("p50"), of("p90"), of("p99"), of("p999"), of("max"), 10_000.0];
+    assert!(all.is_sorted() && of("max") > 0.0, "{path}: {all:?}");
+}
+
+/// One after the other: whatever runs beside a load test falsifies it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_harness_judges_a_cluster_in_one_process() {
+    let dev = Dev::start("loadtest", 3, 12).await;
+    thirty_viewers_get_all_of_it_by_json(&dev);
+    a_table_has_the_same_and_a_broken_bound_is_named(&dev);
+    a_server_that_dies_breaks_the_bound_on_gaps(dev);
+}
+
+fn thirty_viewers_get_all_of_it_by_json(dev: &Dev) {
+    let bounds = ["loss>0%", "p99>5s", "gap-max>5s", "failed>0", "silent>0", "ended>0", "mismatched>0"];
+    let mut arguments = vec!["--viewers", "30", "--ramp", "30/s", "--duration", "6s", "--json", "--quiet"];
+    arguments.extend(bounds.iter().flat_map(|bound| ["--fail-if", *bound]));
+    let said = run(dev, &arguments);
+    assert_eq!(said.status, Some(0), "{}{}", said.err, said.out);
+    assert_eq!(said.err, "", "--quiet is quiet");
+    let report: Value = serde_json::from_str(&said.out).unwrap();
+    let is = |path: &str, value: f64| assert_eq!(number(&report, path), value, "{path} in {report:#}");
+    is("/viewers/wanted", 30.0);
+    is("/viewers/connected", 30.0);
+    is("/packets/lost", 0.0);
+    is("/packets/loss_percent", 0.0);
+    is("/packets/mismatched", 0.0);
+    is("/packets/out_of_order", 0.0);
+    is("/packets/rejected", 0.0);
+    is("/packets/unstamped", 0.0);
+    // Sound alone makes 50 packets a second for each viewer, for at least 6 seconds.
+    assert!(number(&report, "/packets/received") >= 30.0 * 290.0, "{report:#}");
+    is("/packets/expected", number(&report, "/packets/received"));
+    assert!(number(&report, "/publishers/packets") > 290.0, "{report:#}");
+    is_sane(&report, "/latency_ms", None);
+    for phase in ["answered_ms", "ice_ms", "connected_ms", "first_packet_ms", "first_keyframe_ms"] {
+        is_sane(&report, &format!("/join/{phase}"), Some(30.0));
+    }
+    is_sane(&report, "/longest_gap_ms", Some(60.0));
+    let kept = report["bounds"].as_array().unwrap();
+    assert!(kept.len() == bounds.len() && kept.iter().all(|bound| bound["broken"] == false), "{report:#}");
+}
+
+fn a_table_has_the_same_and_a_broken_bound_is_named(dev: &Dev) {
+    let bounds = ["--fail-if", "first-packet-p99>0ms", "--fail-if", "failed>0"];
+    let said = run(dev, &[&["--viewers", "3", "--ramp", "storm", "--duration", "3s"][..], &bounds].concat());
+    assert_eq!(said.status, Some(1), "{}{}", said.err, said.out);
+    for row in ["received", "lost", "latency", "first packet after", "first keyframe after", "longest gap"] {
+        let line = said.out.lines().find(|line| line.starts_with(row));
+        let line = line.unwrap_or_else(|| panic!("{row} in {}", said.out));
+        assert!(line.chars().any(|c| c.is_ascii_digit()), "{line}");
+    }
+    assert!(said.out.contains("3 of 3 connected, 0 failed"), "{}", said.out);
+    assert!(said.err.lines().any(|line| line.contains("3 watching, 0 joining")), "{}", said.err);
+    assert!(said.err.contains("bound broken: first-packet-p99>0ms (it is "), "{}", said.err);
+    assert!(!said.err.contains("failed>0"), "a bound that is kept is not complained about: {}", said.err);
+}
+
+fn a_server_that_dies_breaks_the_bound_on_gaps(dev: Dev) {
+    let arguments =
+        ["--viewers", "3", "--ramp", "storm", "--duration", "8s", "--json", "--fail-if", "gap-max>2s"];
+    let mut command = command(&dev, &arguments);
+    let mut harness = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(harness.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let watching = lines.by_ref().any(|line| line.contains("3 watching, 0 joining"));
+    assert!(watching, "it said that all are there before it ended");
+    dev.kill();
+    let err = lines.collect::<Vec<_>>().join("\n");
+    let mut out = String::new();
+    harness.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    assert_eq!(harness.wait().unwrap().code(), Some(1), "{err}{out}");
+    assert!(err.contains("bound broken: gap-max>2s (it is "), "{err}");
+    let report: Value = serde_json::from_str(&out).unwrap();
+    let gap = number(&report, "/longest_gap_ms/p50");
+    assert!((2_000.0..10_000.0).contains(&gap), "every track was silent to the end: {report:#}");
+    assert!(number(&report, "/packets/lost") > 3.0 * 50.0, "what was sent then is missing: {report:#}");
+}
