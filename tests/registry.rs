@@ -19,7 +19,7 @@ use freshet_cluster::store::{
 };
 use freshet_cluster::unit::Bitrate;
 use freshet_cluster::version::{Unknown, decode};
-use freshet_cluster::{Epoch, Incarnation, NodeId, keys};
+use freshet_cluster::{Epoch, Incarnation, NodeId, RoomId, keys};
 use freshet_edge::Guard;
 use freshet_edge::ice::IceServers;
 use freshet_node::control::standing::{LOST_MAX, Unfit};
@@ -286,5 +286,32 @@ async fn an_agent_whose_store_never_answers_goes_on_deciding() {
         (snapshot.rooms.get(&room)?.epoch == Epoch(7)).then_some(())
     })
     .await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_newer_version_wrote_for_newer_readers_is_left_alone() {
+    let store = MemoryStore::new();
+    let newer = Bytes::from_static(br#"{"v":9,"min_v":9,"from_the_future":true}"#);
+    let room: RoomId = "r1".parse().unwrap();
+    let keys = [keys::node(&id()), keys::room_plan(&room), keys::stream(&room, &"main".parse().unwrap())];
+    let mut written = Vec::new();
+    for key in &keys {
+        written.push(store.put(key, newer.clone(), Expect::Absent, None).await.unwrap());
+    }
+    let node = start(Arc::new(store.clone())).await;
+    // The stream that is there is not taken over, and says why; others are taken.
+    assert_eq!(publish(&node, "r1", None).await.err(), Some(CreateError::StoreTooNew));
+    publish(&node, "r2", None).await.expect("another room's stream is its own");
+    // Long enough for two renewals.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert!(!is_registered(&node), "the place is taken by a start that it cannot read");
+    for (key, revision) in keys.iter().zip(written) {
+        let entry = store.get(key).await.unwrap().expect(key);
+        assert_eq!((entry.value, entry.revision), (newer.clone(), revision), "{key}");
+    }
+    // When the newer one has left, the place is free.
+    store.delete(&keys[0], Expect::Any).await.unwrap();
+    registered(&node).await;
     node.stop().await;
 }

@@ -22,9 +22,9 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// A new one.
-    pub fn random() -> Self {
-        let mark = format!("{:016x}", rand::random::<u64>());
+    /// A new one of a random number.
+    pub fn new(random: u64) -> Self {
+        let mark = format!("{random:016x}");
         Self { v: VERSION, min_v: MIN_VERSION, mark, unknown: Unknown::new() }
     }
 }

@@ -95,6 +95,11 @@ pub enum CreateError {
     /// The store does not answer, so the publish cannot be claimed. → 503 with `Retry-After`
     #[error("the cluster's store does not answer: try again")]
     StoreAway,
+    /// The stream's record is written by a newer version that older nodes must not replace. → 503 with `Retry-After`
+    #[error(
+        "this stream was last published by a newer version of Freshet than this node runs: upgrade the node"
+    )]
+    StoreTooNew,
     /// Something of ours broke; logged. → 500
     #[error("internal error")]
     Internal,

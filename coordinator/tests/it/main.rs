@@ -4,6 +4,7 @@
 mod api;
 mod chat;
 mod joins;
+mod newer;
 mod outages;
 mod ready;
 mod sessions;

@@ -220,7 +220,13 @@ impl Task {
         };
         let key = keys::node(&self.record.id);
         let standing = self.store.get(&key).await?;
-        let found = standing.as_ref().and_then(|e| decode::<NodeRecord>("node record", &e.value).ok());
+        let found = match standing.as_ref().map(|e| decode::<NodeRecord>("node record", &e.value)) {
+            // Older nodes must not touch it: this one has no place in the registry until the value is gone.
+            Some(Err(error @ ValueError::TooNew { .. })) => {
+                return Err(StoreError::Refused(format!("{key}: {error}")));
+            }
+            read => read.and_then(Result::ok),
+        };
         if let Some(other) = found.as_ref().filter(|r| r.incarnation != self.record.incarnation)
             && !self.shared.standing(|standing| standing.may_replace())
         {
@@ -268,7 +274,10 @@ impl Task {
                         owned.revision = Some(entry.revision);
                         continue;
                     }
-                    Err(ValueError::TooNew { .. }) => continue,
+                    Err(error @ ValueError::TooNew { .. }) => {
+                        tracing::warn!(key, %error, "value left alone");
+                        continue;
+                    }
                     _ => Expect::At(entry.revision),
                 },
             };
@@ -301,7 +310,10 @@ impl Task {
                 None => None,
                 Some(entry) => match decode::<StreamRecord>("stream record", &entry.value) {
                     Ok(found) => Some(found),
-                    Err(ValueError::TooNew { .. }) => return Err(ClaimError::TooNew),
+                    Err(error @ ValueError::TooNew { .. }) => {
+                        tracing::warn!(key, %error, "value left alone");
+                        return Err(ClaimError::TooNew);
+                    }
                     Err(_) => None,
                 },
             };

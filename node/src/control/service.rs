@@ -122,7 +122,8 @@ impl Service {
                 shard.tell(Tell::End(session, EndReason::Closed)).await;
                 Err(match error {
                     ClaimError::Live => CreateError::StreamLive,
-                    ClaimError::Away | ClaimError::TooNew => CreateError::StoreAway,
+                    ClaimError::Away => CreateError::StoreAway,
+                    ClaimError::TooNew => CreateError::StoreTooNew,
                 })
             }
         }

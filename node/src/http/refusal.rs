@@ -46,6 +46,7 @@ pub(super) fn not_created(error: CreateError) -> Problem {
         .member("offered", offered)
         .member("served", served),
         CreateError::StoreAway => Problem::unavailable("store-away", said, STORE),
+        CreateError::StoreTooNew => Problem::unavailable("store-too-new", said, STORE),
         CreateError::Internal => Problem::internal(),
     }
 }

@@ -168,7 +168,7 @@ impl Inner {
 
     /// The store's birthmark and revision, read from a quorum; writes the mark when there is none.
     pub(super) async fn contact(&self) -> Result<(String, Revision), Failure> {
-        let fresh = String::from_utf8_lossy(&encode(&Mark::random())).into_owned();
+        let fresh = String::from_utf8_lossy(&encode(&Mark::new(rand::random()))).into_owned();
         let absent = Compare::create_revision(keys::MARK, CompareOp::Equal, 0);
         let write = TxnOp::put(keys::MARK, fresh.as_str(), None);
         let read = TxnOp::get(keys::MARK, None);
