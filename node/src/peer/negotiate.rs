@@ -237,7 +237,8 @@ pub fn accept(
     check(&read, direction)?;
     // All that str0m touches is made in here and dropped with a panic of it.
     let answered = contained(|| {
-        let parsed = SdpOffer::from_sdp_string(&offer).map_err(|e| CreateError::BadOffer(e.to_string()))?;
+        let parsed =
+            SdpOffer::from_sdp_string(&offer).map_err(|e| CreateError::BadOffer(told(&e.to_string())))?;
         let mut rtc = config(common, &read, direction, creds).build(now);
         for addr in &common.candidates {
             let candidate = Candidate::host(*addr, "udp").map_err(|_| CreateError::Internal)?;
@@ -254,6 +255,13 @@ pub fn accept(
         return Err(CreateError::Unprocessable("no m-line of it could be accepted".into()));
     }
     Ok(Negotiated { rtc, answer, session, offer })
+}
+
+/// What a parser says, without its place: that is an address in our memory.
+pub fn told(error: &str) -> String {
+    let lines = error.lines().filter(|line| !line.contains("PointerOffset"));
+    let text = lines.map(str::trim).collect::<Vec<_>>().join(", ");
+    if text.is_empty() { "it cannot be read as RFC 8866 asks".to_owned() } else { text }
 }
 
 /// The codec as it is announced to other nodes.

@@ -15,7 +15,7 @@ use super::machine::Sfu;
 use super::session::{Role, Session};
 use super::types::{Ask, Datagram, Event};
 use crate::peer::contain::contained;
-use crate::peer::negotiate::Negotiated;
+use crate::peer::negotiate::{self, Negotiated};
 use crate::peer::publisher::Publisher;
 use crate::peer::sdp;
 use crate::peer::viewer::{Viewer, silence_str0m};
@@ -163,7 +163,8 @@ impl Sfu {
         }
         let session = self.sessions.get_mut(at).ok_or(SessionError::NotFound { reason: None })?;
         let offer = sdp::with_credentials(&session.offer, ufrag, pwd);
-        let parsed = str0m::change::SdpOffer::from_sdp_string(&offer).map_err(|e| bad(e.to_string()))?;
+        let parsed = str0m::change::SdpOffer::from_sdp_string(&offer)
+            .map_err(|e| bad(negotiate::told(&e.to_string())))?;
         let answer =
             contained(|| session.rtc.sdp_api().accept_offer(parsed)).ok_or(SessionError::Internal)?;
         let answer = answer.map_err(|e| bad(e.to_string()))?.to_sdp_string();
