@@ -23,3 +23,11 @@ async fn one_node_is_enough_and_every_page_looks_right() {
     dev.script("pages.mjs");
     dev.stop();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_finds_its_way_through_what_people_live_through() {
+    // Three places: host, viewer and a second page that takes over, or host and two viewers.
+    let dev = Dev::start("pages-recovery", 1, 3).await;
+    dev.script("recovery.mjs");
+    dev.stop();
+}

@@ -97,3 +97,16 @@ export async function run(name, test, limitMs = 120_000) {
 export function must(condition, text) {
   if (!condition) throw new Error(text);
 }
+
+/** Runs in the page: a picture of the test pattern should not be of its white frame. */
+export async function afterFlash() {
+  const pen = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
+  const bright = () => {
+    pen.drawImage(document.querySelector('video'), 0, 0, 1, 1);
+    return pen.getImageData(0, 0, 1, 1).data[0] > 180;
+  };
+  const end = performance.now() + 3_000;
+  for (const wanted of [true, false]) {
+    while (bright() !== wanted && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

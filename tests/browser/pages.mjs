@@ -1,14 +1,12 @@
 // Looks at the pages: screenshots at a phone's and a desk's width, light and dark, and what can be
-// checked of their making: no complaints, no sideways scrolling, a name for every control, and a
-// keyboard that reaches them.
+// checked of their making: no complaints, no sideways scrolling (nor with text of twice the size), a
+// name of its own for every control, a keyboard that reaches them, a player that a phone held sideways
+// shows whole, and words where a token is needed.
 //
 //   FRESHET_WATCH_URL=http://… FRESHET_SHOTS=folder node pages.mjs
-//
-// Without FRESHET_WATCH_URL the mock server stands in.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { launch, must, run, serverUrl, sleep, until, watchErrors } from './browser.mjs';
-import { startMock, startSfu } from './mock-server.mjs';
+import { afterFlash, launch, must, run, serverUrl, sleep, until, watchErrors } from './browser.mjs';
 
 const WIDTHS = [
   { width: 360, height: 740 },
@@ -21,7 +19,7 @@ await run(
   async (result) => {
     const shots = process.env.FRESHET_SHOTS;
     if (shots) mkdirSync(shots, { recursive: true });
-    const base = process.env.FRESHET_WATCH_URL ? serverUrl('FRESHET_WATCH_URL') : `${await mock()}/`;
+    const base = serverUrl('FRESHET_WATCH_URL');
     const room = `harbour-${Date.now().toString(36)}`;
     const errors = [];
     result.pages = [];
@@ -49,20 +47,31 @@ await run(
           const label = `${name}-${viewport.width}-${colorScheme}`;
           if (shots && name === 'watch') await page.evaluate(afterFlash);
           if (shots) await page.screenshot({ path: join(shots, `${label}.png`), fullPage: viewport.width < 600 });
-          const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-          must(wide <= 0, `${label}: ${wide} px stick out to the side`);
-          const nameless = await namelessControls(page);
-          must(nameless.length === 0, `${label}: controls without a name: ${nameless.join(', ')}`);
+          await noneSticksOut(page, label);
+          await namesOfTheirOwn(page, label);
           const faint = await page.evaluate(faintText);
           must(faint.length === 0, `${label}: text that is hard to read: ${faint.join('; ')}`);
           const reached = await tabThrough(page);
           const missed = reach.filter((wanted) => !reached.some((found) => found.includes(wanted)));
           must(missed.length === 0, `${label}: the keyboard does not reach ${missed.join(', ')} (it reaches ${reached.join(' | ')})`);
+          if (viewport.width < 600 && colorScheme === 'light') {
+            await page.evaluate(() => document.documentElement.style.setProperty('font-size', '200%'));
+            await sleep(200);
+            if (shots) await page.screenshot({ path: join(shots, `${label}-large.png`), fullPage: true });
+            await noneSticksOut(page, `${label} with text of 200 %`);
+            const cut = await page.evaluate(() => {
+              const title = document.querySelector('.veil:not([hidden]) .veil-title')?.getBoundingClientRect();
+              return title === undefined ? 0 : document.querySelector('.player').getBoundingClientRect().top - title.top;
+            });
+            must(cut <= 0, `${label} with text of 200 %: ${Math.round(cut)} px of the player's words are cut off`);
+          }
           result.pages.push({ label, controls: reached.length });
         }
         await close();
       }
     }
+    await sideways(base, room, errors, shots);
+    await withoutToken(base, shots);
     result.errors = errors.filter((line) => !/409/.test(line));
     must(result.errors.length === 0, `the pages complained: ${result.errors.join('; ')}`);
   },
@@ -84,24 +93,65 @@ function visits(room) {
   ];
 }
 
-/** Runs in the page: a picture of the test pattern should not be of its white frame. */
-async function afterFlash() {
-  const pen = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
-  const bright = () => {
-    pen.drawImage(document.querySelector('video'), 0, 0, 1, 1);
-    return pen.getImageData(0, 0, 1, 1).data[0] > 180;
-  };
-  const end = performance.now() + 3_000;
-  for (const wanted of [true, false]) {
-    while (bright() !== wanted && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+async function noneSticksOut(page, label) {
+  const { wide, widest } = await page.evaluate(() => {
+    const { scrollWidth, clientWidth } = document.documentElement;
+    const out = [...document.querySelectorAll('main *, header *')].filter((each) => each.getBoundingClientRect().right > clientWidth + 1);
+    return { wide: scrollWidth - clientWidth, widest: out.slice(0, 6).map((each) => `${each.tagName}.${each.getAttribute('class') ?? ''}`) };
+  });
+  must(wide <= 0, `${label}: ${wide} px stick out to the side: ${widest.join(', ')}`);
 }
 
-async function namelessControls(page) {
+async function namesOfTheirOwn(page, label) {
   const session = await page.context().newCDPSession(page);
   const { nodes } = await session.send('Accessibility.getFullAXTree');
   await session.detach();
-  return nodes.filter(({ ignored, role, name }) => !ignored && CONTROLS.includes(role?.value) && !name?.value?.trim()).map(({ role }) => role.value);
+  const controls = nodes.filter(({ ignored, role }) => !ignored && CONTROLS.includes(role?.value)).map(({ role, name }) => ({ role: role.value, name: name?.value?.trim() ?? '' }));
+  const nameless = controls.filter(({ name }) => name === '').map(({ role }) => role);
+  must(nameless.length === 0, `${label}: controls without a name: ${nameless.join(', ')}`);
+  const buttons = controls.filter(({ role }) => role === 'button').map(({ name }) => name);
+  const twice = buttons.filter((name, at) => buttons.indexOf(name) !== at);
+  must(twice.length === 0, `${label}: two buttons have one name: ${twice.join(', ')}`);
+}
+
+/** A phone held sideways sees the whole player with its controls, without scrolling. */
+async function sideways(base, room, errors, shots) {
+  const viewport = { width: 640, height: 360 };
+  const { browser, close } = await launch({ context: { viewport } });
+  const page = await browser.newPage();
+  watchErrors(page, 'sideways', errors);
+  for (const { name, path, ready } of visits(room).filter((visit) => visit.name === 'watch' || visit.name === 'studio')) {
+    await page.goto(new URL(path, base).href);
+    await until(`${name} is ready`, () => page.evaluate(ready, room));
+    await sleep(600);
+    if (shots) await page.screenshot({ path: join(shots, `${name}-640x360.png`) });
+    await noneSticksOut(page, `${name} held sideways`);
+    const hidden = await page.evaluate(
+      ({ width, height }) =>
+        [...document.querySelectorAll('.player, .player .control, .player .volume')]
+          .map((each) => ({ name: each.getAttribute('aria-label') ?? each.className, box: each.getBoundingClientRect() }))
+          .filter(({ box }) => box.top < 0 || box.left < 0 || box.bottom > height || box.right > width)
+          .map(({ name, box }) => `${name} (down to ${Math.round(box.bottom)})`),
+      viewport,
+    );
+    must(hidden.length === 0, `${name} held sideways, ${viewport.width}×${viewport.height}: not whole in sight: ${hidden.join(', ')}`);
+  }
+  await close();
+}
+
+/** What a server that wants tokens answers, and what people then read. */
+async function withoutToken(base, shots) {
+  const { browser, close } = await launch({ context: { viewport: WIDTHS[0] } });
+  const page = await browser.newPage();
+  await page.route('**/v1/config', (route) => route.fulfill({ json: { open: false, ice_servers: [] } }));
+  await page.route('**/v1/rooms', (route) => route.fulfill({ status: 401, contentType: 'application/problem+json', body: '{"title":"Unauthorized","detail":"send Authorization: Bearer"}' }));
+  await page.goto(base);
+  await until('home says that a token is needed', async () => /token is needed/.test((await page.locator('.rooms-summary').textContent()) ?? ''));
+  await page.goto(new URL('studio?source=camera', base).href);
+  await until('the studio says that viewers need a token', async () => (await page.locator('#share-hint').isVisible()) && /token/.test((await page.locator('#share-hint').textContent()) ?? ''));
+  if (shots) await page.screenshot({ path: join(shots, 'studio-360-token.png'), fullPage: true });
+  await noneSticksOut(page, 'the studio with a hint of tokens');
+  await close();
 }
 
 /** Runs in the page: text whose contrast is below what WCAG asks for, where its ground is a plain colour. */
@@ -144,34 +194,32 @@ function faintText() {
   return [...found];
 }
 
-/** The names of what Tab reaches, in order, until it comes round; each must be visibly focused. */
+/** The names of what Tab reaches, in order, until it comes round; each must be visibly focused, and in sight. */
 async function tabThrough(page) {
   const names = [];
   await page.evaluate(() => document.activeElement?.blur());
   for (let at = 0; at < 60; at += 1) {
     await page.keyboard.press('Tab');
-    const { name, ring } = await page.evaluate(() => {
+    const { name, ring, covered } = await page.evaluate(() => {
       const element = document.activeElement;
-      if (element === null || element === document.body) return { name: null, ring: true };
+      if (element === null || element === document.body) return { name: null, ring: true, covered: 0 };
       // A hidden radio shows its focus on its label.
       const shown = element.matches('[type=radio]') ? element.nextElementSibling : element;
       const style = getComputedStyle(shown);
       const own = element.getAttribute('aria-label') ?? element.labels?.[0]?.textContent ?? element.textContent ?? '';
-      return { name: own.trim() || element.id || element.tagName, ring: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0 };
+      const bar = document.querySelector('.go-bar');
+      // The bar lies over what stands before it.
+      const over = bar !== null && !bar.contains(element) && getComputedStyle(bar).position === 'sticky' && Boolean(bar.compareDocumentPosition(element) & Node.DOCUMENT_POSITION_PRECEDING);
+      const edge = over ? bar.getBoundingClientRect().top : innerHeight;
+      // Browsers bring the line of the caret into sight, and leave a field's rim where it is.
+      const { top, bottom, height } = shown.getBoundingClientRect();
+      const covered = Math.max(bottom - edge, -top) / height;
+      return { covered, name: own.trim() || element.id || element.tagName, ring: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0 };
     });
     if (name === null) break;
     must(ring, `"${name}" has the focus, and nothing shows it`);
+    must(covered < 0.4, `"${name}" has the focus, and ${Math.round(100 * covered)} % of it are out of sight`);
     names.push(name);
   }
   return names;
-}
-
-async function mock() {
-  const { browser } = await launch();
-  const rooms = [
-    ['sunday-session', 37, 74],
-    ['late-night-vinyl', 1284, 190],
-    ['board-demo', 1, 0],
-  ].map(([room, viewers, minutes]) => ({ room, viewers, minutes }));
-  return (await startMock({ sfu: await startSfu(browser), rooms, prefix: '/some/where' })).url;
 }

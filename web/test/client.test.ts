@@ -193,13 +193,16 @@ describe('a refused join', () => {
     expect(net.last()).toMatchObject({ reason: 'refused', problem: { status } });
   });
 
-  it('with 503 comes back after Retry-After, not before', async () => {
-    const net = viewer({ POST: [problem(503, 'over-capacity', { 'retry-after': '4' }), created()] });
+  it.each([
+    ['over-capacity', 'waiting'],
+    ['draining', 'reconnecting'],
+  ])('with 503 for %s comes back after Retry-After, not before, and calls it %s', async (reason, state) => {
+    const net = viewer({ POST: [problem(503, reason, { 'retry-after': '4' }), created()] });
     client.start();
     await tick(3_999);
     expect(net.of('POST')).toHaveLength(1);
     await tick(10);
-    expect(net.states).toEqual(['connecting', 'reconnecting', 'reconnecting', 'live']);
+    expect(net.states).toEqual(['connecting', state, state, 'live']);
   });
 
   it('with 409 waits for the host, and Retry-After decides where no room does', async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { HttpProblem } from '../src/client/http';
-import { bitrate, clock, explain, share, since, viewers } from '../src/ui/words';
+import { bitrate, clock, explain, explainList, share, since, viewers } from '../src/ui/words';
 
 describe('words', () => {
   it('say numbers shortly', () => {
@@ -20,5 +20,14 @@ describe('words', () => {
 
   it('keep talk of tokens from people', () => {
     for (const status of [401, 403]) expect(explain(new HttpProblem(status, 't', 'send Authorization: Bearer')).detail).not.toContain('Bearer');
+  });
+
+  it('say of a list that is closed that a token is needed, not that it is away', () => {
+    for (const status of [401, 403]) {
+      const text = explainList(new HttpProblem(status, 't', 'send Authorization: Bearer'));
+      expect(text).toContain('token is needed');
+      expect(text).not.toMatch(/away|Bearer/);
+    }
+    expect(explainList(new HttpProblem(0, 't', ''))).toContain('is away');
   });
 });

@@ -12,7 +12,7 @@ export type ClientState =
   /** The first session is on its way. */
   | 'connecting'
   | 'live'
-  /** Nobody publishes yet (WHEP). */
+  /** Nobody publishes yet (WHEP), or every place is taken (`problem.full`). */
   | 'waiting'
   /** There was a session, or an attempt failed in passing; the next one is on its way. */
   | 'reconnecting'
@@ -141,7 +141,7 @@ export abstract class MediaClient<Options extends ClientOptions = ClientOptions>
     let before = false;
     let problem: HttpProblem | null = null;
     while (!signal.aborted) {
-      this.#set(before || problem !== null ? 'reconnecting' : 'connecting', problem);
+      this.#set(before || problem !== null ? again(problem) : 'connecting', problem);
       const pc = new RTCPeerConnection({ iceServers: this.options.iceServers ?? [], bundlePolicy: 'max-bundle' });
       try {
         this.prepare(pc);
@@ -170,7 +170,7 @@ export abstract class MediaClient<Options extends ClientOptions = ClientOptions>
           before = false;
           continue;
         }
-        this.#set('reconnecting', problem);
+        this.#set(again(problem), problem);
       }
       await delay(this.#backoff.next(problem?.retryAfterMs ?? 0), signal);
     }
@@ -262,6 +262,11 @@ export abstract class MediaClient<Options extends ClientOptions = ClientOptions>
       look();
     });
   }
+}
+
+/** What trying again is called. */
+function again(problem: HttpProblem | null): ClientState {
+  return problem?.full === true ? 'waiting' : 'reconnecting';
 }
 
 function transportsOf(pc: RTCPeerConnection): RTCDtlsTransport[] {

@@ -34,6 +34,11 @@ export class HttpProblem extends Error {
   get passing(): boolean {
     return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500;
   }
+
+  /** Whether every place of the cluster is taken: nothing is broken, and there may be one soon. */
+  get full(): boolean {
+    return this.status === 503 && this.reason === 'over-capacity';
+  }
 }
 
 const TITLES: Record<number, string> = {

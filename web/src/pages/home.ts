@@ -69,7 +69,7 @@ export function home({ shell, cleanup }: PageContext): void {
       } catch (error) {
         if (cleanup.signal.aborted) return;
         const problem = error instanceof HttpProblem ? error : new HttpProblem(0, 'The list of rooms did not arrive', 'This page goes on trying.');
-        setText(summary, `The list of rooms is away. ${problem.status === 0 ? 'This page goes on trying.' : words.explain(problem).detail}`);
+        setText(summary, words.explainList(problem));
         pause = backoff.next(problem.retryAfterMs ?? 0);
       }
       await delay(pause, cleanup.signal);

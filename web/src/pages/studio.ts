@@ -18,6 +18,8 @@ import { expose, type PageContext } from './page';
 
 const MAX_VIDEO_BITRATE = 2_500_000;
 const MAX_AUDIO_BITRATE = 96_000;
+/** The link that is copied carries no token: nobody gives their own away by accident. */
+const TOKEN_HINT = 'Viewers need an access token: this link alone does not let them in. Give each of them one, added to the link as #token=…';
 
 export function studio({ shell, cleanup, query }: PageContext): void {
   document.title = 'Studio · Freshet';
@@ -149,7 +151,7 @@ export function studio({ shell, cleanup, query }: PageContext): void {
     if (!busy) figures.clear();
     shell.root.dataset['live'] = String(status.state === 'live');
     if (status.state === 'ended' && status.reason !== 'stopped') tell(endWords(status));
-    else if (status.state === 'reconnecting' && status.problem !== null) tell(sentence(words.explain(status.problem)));
+    else if ((status.state === 'reconnecting' || status.state === 'waiting') && status.problem !== null) tell(sentence(words.explain(status.problem)));
     else if (status.state === 'live') tell(source?.note ?? '');
   }
 
@@ -158,7 +160,7 @@ export function studio({ shell, cleanup, query }: PageContext): void {
     if (liveSince > 0) setText(timer, words.clock(Date.now() - liveSince));
     const pc = client?.pc;
     if (!pc || client?.status.state !== 'live') return;
-    void reader.read(pc, 'outbound').then((now) => figures.show(now), () => undefined);
+    void reader.read(pc, 'outbound').then((now) => figures.show(now, (source?.media.getVideoTracks().length ?? 0) > 0), () => undefined);
   });
 
   if (navigator.mediaDevices) cleanup.on(navigator.mediaDevices, 'devicechange', () => void setup.refresh());
@@ -190,6 +192,7 @@ export function studio({ shell, cleanup, query }: PageContext): void {
     () => stateWords(client?.status ?? { state: 'idle', reason: null, problem: null }, starting, source !== null).text,
   );
 
+  void loadConfig().then(({ open }) => share.explain(open ? '' : TOKEN_HINT));
   enterRoom(setup.room);
   preview.show(null);
   preview.say('Nothing to see yet', 'Look at yourself first, or go live at once.', open);
@@ -206,6 +209,7 @@ function stateWords({ state, reason }: Status, starting: boolean, ready: boolean
     case 'connecting':
       return { text: 'Connecting', tone: 'busy' };
     case 'waiting':
+      return { text: 'Waiting for a place', tone: 'busy' };
     case 'reconnecting':
       return { text: 'Reconnecting', tone: 'busy' };
     case 'ended':

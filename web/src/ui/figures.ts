@@ -26,7 +26,8 @@ export class FiguresPanel {
     this.element = h('dl', { class: 'figures-panel', 'aria-label': 'Connection', hidden: true }, ...rows);
   }
 
-  show(figures: Figures): void {
+  /** `picture`: whether one is sent at all; browsers go on counting the frames of one that is not. */
+  show(figures: Figures, picture: boolean): void {
     this.element.hidden = false;
     const { bitrate, loss, rtt, fps, size } = this.#rows;
     setText(bitrate.value, words.bitrate(figures.bitrate));
@@ -35,10 +36,12 @@ export class FiguresPanel {
     loss.spark?.push(figures.loss);
     setText(rtt.value, figures.rttMs === null ? '–' : `${Math.round(figures.rttMs)} ms`);
     if (figures.rttMs !== null) rtt.spark?.push(figures.rttMs);
-    setText(fps.value, figures.fps === null ? 'no picture' : `${Math.round(figures.fps)} fps`);
-    if (figures.fps !== null) fps.spark?.push(figures.fps);
+    const rate = picture ? (figures.fps ?? 0) : null;
+    setText(fps.value, rate === null ? 'no picture' : `${Math.round(rate)} fps`);
+    if (rate === null) fps.spark?.clear();
+    else fps.spark?.push(rate);
     const codec = figures.videoCodec === null ? '' : ` ${figures.videoCodec}`;
-    setText(size.value, figures.width > 0 ? `${figures.width}×${figures.height}${codec}` : 'sound only');
+    setText(size.value, !picture ? 'sound only' : figures.width > 0 ? `${figures.width}×${figures.height}${codec}` : '–');
   }
 
   clear(): void {

@@ -30,6 +30,7 @@ export class Player {
     this.video = h('video', { class: 'player-video', playsinline: true, autoplay: true, 'aria-label': `Live picture of room ${room}` });
     this.#bars = Array.from({ length: BARS }, () => h('span', {}));
     const voice = h('div', { class: 'player-voice', 'aria-hidden': 'true' }, water(room, 'voice-water'), h('div', { class: 'voice-bars' }, ...this.#bars));
+    const tag = h('p', { class: 'voice-tag' }, icon('mic'), 'Sound only');
     this.#unmute = h('button', { type: 'button', class: 'button primary big-sound', hidden: true, onclick: () => this.#turnOn() }, icon('muted'), 'Turn sound on');
     this.#play = h('button', { type: 'button', class: 'button primary big-sound', hidden: true, onclick: () => this.#turnOn() }, icon('play'), 'Play');
     this.#title = h('p', { class: 'veil-title' });
@@ -48,6 +49,7 @@ export class Player {
       { class: 'player', role: 'group', 'aria-label': 'Player' },
       voice,
       this.video,
+      tag,
       this.#veil,
       this.#unmute,
       this.#play,
@@ -140,7 +142,7 @@ export class Player {
 
   #showSound(): void {
     const silent = this.video.muted || this.video.volume === 0;
-    label(this.#mute, silent ? 'muted' : 'sound', silent ? 'Turn sound on' : 'Mute');
+    label(this.#mute, silent ? 'muted' : 'sound', silent ? 'Unmute' : 'Mute');
     this.#volume.value = String(silent ? 0 : Math.round(this.video.volume * 100));
     this.#unmute.hidden = !(this.#autoMuted && this.video.muted && this.video.srcObject !== null && this.#play.hidden);
   }

@@ -5,9 +5,11 @@ import { icon } from './icons';
 export class Share {
   readonly element: HTMLElement;
   readonly #link: HTMLInputElement;
+  readonly #hint: HTMLElement;
 
   constructor(url: string) {
-    this.#link = h('input', { id: 'share', readonly: true, value: url });
+    this.#link = h('input', { id: 'share', readonly: true, value: url, 'aria-describedby': 'share-hint' });
+    this.#hint = h('p', { class: 'field-hint', id: 'share-hint', hidden: true });
     this.#link.addEventListener('focus', () => this.#link.select());
     const said = h('span', { class: 'visually-hidden', role: 'status' });
     const label = h('span', {}, 'Copy');
@@ -25,11 +27,17 @@ export class Share {
         back = setTimeout(() => show('', false), 2_500);
       });
     });
-    this.element = h('div', { class: 'field share' }, h('label', { for: 'share' }, 'Link to share'), h('div', { class: 'with-button' }, this.#link, button), said);
+    this.element = h('div', { class: 'field share' }, h('label', { for: 'share' }, 'Link to share'), h('div', { class: 'with-button' }, this.#link, button), this.#hint, said);
   }
 
   set(url: string): void {
     this.#link.value = url;
+  }
+
+  /** Says what else a viewer needs; nothing where the link is enough. */
+  explain(text: string): void {
+    setText(this.#hint, text);
+    this.#hint.hidden = text === '';
   }
 
   /** Where the clipboard is closed to the page, the link is marked for the person to copy. */

@@ -34,15 +34,22 @@ export function since(ms: number): string {
 
 /** A refusal in words: what happened, and what to do. */
 export function explain(problem: HttpProblem): { title: string; detail: string } {
-  const { status, reason } = problem;
+  const { status } = problem;
   const detail = problem.message === problem.title ? '' : problem.message;
   // What the server says of tokens is for whoever calls it by hand; people have links.
   if (status === 401) return { title: 'This room wants an access link', detail: 'Ask the host for a link with access, or for a new one if yours is old, and open it here.' };
   if (status === 403) return { title: 'Your link does not open this', detail: 'It is for another room, or does not allow this. Ask the host for one that does.' };
   if (status === 422) return { title: 'No format in common', detail: detail || 'Your browser and this stream share no codec. A current Chrome, Edge, Firefox or Safari should work.' };
   if (status === 429) return { title: 'A little too fast', detail: detail || 'Wait a moment; this goes on by itself.' };
-  if (status === 503 && reason === 'over-capacity') return { title: 'All places are taken', detail: detail || 'This page tries again by itself as soon as there is room.' };
+  // What the server says of its nodes is for whoever runs it.
+  if (problem.full) return { title: 'All places are taken', detail: 'This page keeps trying, and goes on by itself as soon as there is room.' };
   return { title: problem.title, detail };
+}
+
+/** Why home shows no list of rooms. */
+export function explainList(problem: HttpProblem): string {
+  if (problem.status === 401 || problem.status === 403) return 'An access token is needed to see what is live. Ask whoever runs this server for a link with access; a link to a room opens that room.';
+  return `The list of rooms is away. ${problem.status === 0 ? 'This page goes on trying.' : explain(problem).detail}`;
 }
 
 /** Why a camera, microphone or screen did not open. */
