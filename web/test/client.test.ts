@@ -297,6 +297,20 @@ describe('a lost connection', () => {
     expect(net.of('POST')).toHaveLength(1);
   });
 
+  it.each([
+    ['refused', problem(404)],
+    ['accepted, and leads nowhere', () => new Response('a=ice-ufrag:new\r\na=ice-pwd:newnewnewnewnewnewnewnew\r\n', { status: 200 })],
+  ])('is final too when the takeover comes between the question and an ICE restart that is %s', async (_how, restart) => {
+    const net = viewer({ POST: [created()], GET: [empty(204), problem(404, 'taken-over')], PATCH: [restart], DELETE: [empty(200)] });
+    client.start();
+    await tick();
+    autoConnect = false;
+    FakePeer.all[0]?.become('failed');
+    await tick(60_000);
+    expect(net.last()).toMatchObject({ state: 'ended', reason: 'taken-over' });
+    expect(net.of('POST')).toHaveLength(1);
+  });
+
   it('waits for the network before it decides anything', async () => {
     const answers: Record<string, (() => Response)[]> = { POST: [created()] };
     const net = viewer(answers);

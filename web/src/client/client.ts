@@ -5,7 +5,7 @@
  */
 import { Backoff, delay, type BackoffOptions } from './backoff';
 import { HttpProblem, type HttpContext } from './http';
-import { MediaSession } from './session';
+import { MediaSession, type Probe } from './session';
 
 export type ClientState =
   | 'idle'
@@ -180,8 +180,7 @@ export abstract class MediaClient<Options extends ClientOptions = ClientOptions>
   async #attend(session: MediaSession, signal: AbortSignal, onLive: () => void): Promise<Ending> {
     const { pc } = session;
     if (!(await waitForState(pc, 'connected', CONNECT_MS, signal))) {
-      await session.close();
-      return { final: false, problem: NO_PATH };
+      return this.#giveUp(session, NO_PATH, signal);
     }
     if (!signal.aborted) this.connected(pc);
     for (;;) {
@@ -204,19 +203,12 @@ export abstract class MediaClient<Options extends ClientOptions = ClientOptions>
     for (;;) {
       try {
         const probe = await session.probe(signal);
-        if (!probe.alive) {
-          session.abandon();
-          const problem = new HttpProblem(404, 'The session is over', probe.detail, probe.reason);
-          if (probe.reason === 'taken-over') return { final: true, reason: 'taken-over', problem };
-          return { final: false, problem };
-        }
+        if (!probe.alive) return over(session, probe);
         if (isHealthy(pc)) return null;
         this.#set('reconnecting');
         await session.restart(signal);
         if (await waitForState(pc, 'connected', RESTART_MS, signal)) return null;
-        if (signal.aborted) return { final: false, problem: null };
-        await session.close();
-        return { final: false, problem: NO_PATH };
+        return await this.#giveUp(session, NO_PATH, signal);
       } catch (error) {
         if (signal.aborted) return { final: false, problem: null };
         if (isHealthy(pc)) return null;
@@ -225,13 +217,24 @@ export abstract class MediaClient<Options extends ClientOptions = ClientOptions>
         // Without the network there is nobody to ask and nothing to open: ask again. Any other
         // refusal leaves a fresh session as the way out.
         if (problem.status !== 0 || pc.connectionState === 'closed') {
-          await session.close();
-          return { final: false, problem };
+          return this.#giveUp(session, problem, signal);
         }
         await delay(patience.next(), signal);
         if (isHealthy(pc)) return null;
       }
     }
+  }
+
+  /**
+   * Lets a session go that could not be repaired. It may have been taken over since it was asked after, and
+   * whoever was replaced must not fight back: it is asked after once more.
+   */
+  async #giveUp(session: MediaSession, problem: HttpProblem, signal: AbortSignal): Promise<Ending> {
+    if (signal.aborted) return { final: false, problem: null };
+    const last = await session.probe(signal).catch(() => null);
+    if (last !== null && !last.alive) return over(session, last);
+    await session.close();
+    return { final: false, problem };
   }
 
   /** Resolves when the connection looks lost, or when somebody calls `check`. */
@@ -262,6 +265,13 @@ export abstract class MediaClient<Options extends ClientOptions = ClientOptions>
       look();
     });
   }
+}
+
+/** What the end of a session means for the wish. */
+function over(session: MediaSession, { reason, detail }: Extract<Probe, { alive: false }>): Ending {
+  session.abandon();
+  const problem = new HttpProblem(404, 'The session is over', detail, reason);
+  return reason === 'taken-over' ? { final: true, reason, problem } : { final: false, problem };
 }
 
 /** What trying again is called. */
