@@ -198,6 +198,40 @@ fn the_highest_generation_wins_and_the_old_publisher_is_told() {
 }
 
 #[test]
+fn a_generation_that_is_older_than_the_one_here_is_refused_with_a_code_of_its_own() {
+    let mut world = World::new(2);
+    world.plan(&plan(1, &[(0, None), (1, Some(0))]));
+    // Both publish before they hear of each other.
+    world.publish(0, 8);
+    world.publish(1, 7);
+    world.take(0);
+    let link = world.connect(1, 0);
+    let refusals = |outputs: &[Output]| -> Vec<RefuseCode> {
+        let code = |output: &Output| match output {
+            Output::Send(_, Control::Refuse { code, .. }) => Some(*code),
+            _ => None,
+        };
+        outputs.iter().filter_map(code).collect()
+    };
+    assert_eq!(refusals(&world.take(0)), [RefuseCode::StaleGeneration]);
+    assert_eq!(world.agents[0].refused().1, 1);
+    let told = world.take(1);
+    assert!(told.contains(&Output::End(SessionId::from_bits(7), EndReason::TakenOver)), "{told:?}");
+    world.agents[1].handle_unpublished(&key(7), EndReason::TakenOver);
+    world.settle();
+    // Viewers there are served from the newer one.
+    world.agents[1].handle_interest(&key(8), (0, 0), true);
+    world.settle();
+    let forwards = world.take(0);
+    assert!(
+        forwards
+            .iter()
+            .any(|o| matches!(o, Output::Forward { link: to, key: k, .. } if *to == link && *k == key(8))),
+        "{forwards:?}"
+    );
+}
+
+#[test]
 fn an_announcement_that_comes_back_is_refused() {
     let mut world = World::new(3);
     // A plan that is no tree would be refused, so the circle is made of two plans that never met.

@@ -292,3 +292,51 @@ pub fn pick<'a>(codecs: &'a [sdp::Codec], wanted: &CodecInfo) -> Option<&'a sdp:
 fn mode(fmtp: &str) -> &str {
     sdp::param(fmtp, "packetization-mode").unwrap_or("0")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn video(fmtp: &[(&str, u8, &str)]) -> Vec<sdp::Codec> {
+        let codec = |(name, pt, fmtp): &(&str, u8, &str)| sdp::Codec {
+            pt: *pt,
+            rtx: None,
+            name: (*name).to_owned(),
+            clock_rate: 90_000,
+            channels: 1,
+            fmtp: (*fmtp).to_owned(),
+            nack: true,
+        };
+        fmtp.iter().map(codec).collect()
+    }
+
+    fn picked(codecs: &[sdp::Codec], name: &str, fmtp: &str) -> Option<u8> {
+        let wanted =
+            CodecInfo { name: name.to_owned(), clock_rate: 90_000, channels: 1, fmtp: fmtp.to_owned() };
+        pick(codecs, &wanted).map(|codec| codec.pt)
+    }
+
+    #[test]
+    fn h264_is_matched_by_packetization_mode_and_not_by_profile_or_level() {
+        const BASE: &str = "profile-level-id=42001f;packetization-mode=1";
+        const HIGH: &str = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=640c34";
+        const SINGLE: &str = "profile-level-id=42001f;packetization-mode=0";
+        let codecs = video(&[("H264", 96, SINGLE), ("H264", 98, BASE)]);
+        assert_eq!(picked(&codecs, "h264", HIGH), Some(98), "another profile and level");
+        assert_eq!(picked(&codecs, "H264", SINGLE), Some(96));
+        assert_eq!(picked(&codecs, "H264", "profile-level-id=640c34"), Some(96), "no mode is mode 0");
+        assert_eq!(picked(&video(&[("H264", 96, SINGLE)]), "H264", HIGH), None, "fragments need mode 1");
+        let both =
+            video(&[("H264", 98, BASE), ("H264", 100, "packetization-mode=1;profile-level-id=640C34")]);
+        assert_eq!(picked(&both, "H264", HIGH), Some(100), "the same profile is better");
+    }
+
+    #[test]
+    fn vp9_prefers_its_profile_and_names_ignore_case() {
+        let codecs = video(&[("VP9", 96, "profile-id=0"), ("VP9", 98, "profile-id=2"), ("VP8", 100, "")]);
+        assert_eq!(picked(&codecs, "vp9", "profile-id=2"), Some(98));
+        assert_eq!(picked(&codecs, "VP9", "profile-id=1"), Some(96), "any that may decode it");
+        assert_eq!(picked(&codecs, "vp8", ""), Some(100));
+        assert_eq!(picked(&codecs, "AV1", ""), None);
+    }
+}

@@ -1,6 +1,8 @@
 //! A shard and stock str0m clients, without sockets: what goes in and what comes out, in virtual time.
 
 mod client;
+mod codecs;
 mod hostile;
 mod pacing;
 mod scenarios;
+mod wishes;

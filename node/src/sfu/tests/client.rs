@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Generation, SessionId};
 use str0m::change::SdpAnswer;
+use str0m::format::Codec;
 use str0m::media::{Direction as Flow, KeyframeRequestKind, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpPacket, RtpWrite, Ssrc};
@@ -101,6 +102,8 @@ impl World {
             .enable_opus(true, false)
             .enable_h264(true)
             .enable_vp8(true)
+            .enable_vp9(true)
+            .enable_av1(true)
             .build(self.now);
         rtc.add_local_candidate(Candidate::host(addr, "udp").unwrap());
         let flow = if direction == Direction::Publish { Flow::SendOnly } else { Flow::RecvOnly };
@@ -227,6 +230,16 @@ impl World {
         self.settle();
     }
 
+    /// Sends a frame of one packet of video in a codec.
+    pub fn send(&mut self, client: usize, codec: Codec, seq: u64, ts: u32, payload: Vec<u8>) {
+        let now = self.now;
+        let client = &mut self.clients[client];
+        let (pt, ssrc) = client.tx_of(MediaKind::Video, codec);
+        let write = RtpWrite::new(pt, seq.into(), ts, now, payload).marker(true).nackable(true);
+        client.rtc.direct_api().stream_tx(&ssrc).unwrap().write_rtp(write);
+        self.settle();
+    }
+
     /// Sends one frame of `packets` packets of the first m-line of a kind.
     pub fn frame(&mut self, client: usize, kind: MediaKind, first: u64, packets: u64, ts: u32, key: bool) {
         let now = self.now;
@@ -261,9 +274,11 @@ fn is_rtp(contents: &[u8]) -> bool {
 
 impl Client {
     pub fn tx(&mut self, kind: MediaKind) -> (Pt, Ssrc) {
+        self.tx_of(kind, if kind == MediaKind::Video { Codec::H264 } else { Codec::Opus })
+    }
+
+    pub fn tx_of(&mut self, kind: MediaKind, codec: Codec) -> (Pt, Ssrc) {
         let mid = self.mids.iter().find(|(k, _)| *k == kind).unwrap().1;
-        let codec =
-            if kind == MediaKind::Video { str0m::format::Codec::H264 } else { str0m::format::Codec::Opus };
         let pt = self.rtc.media(mid).unwrap().remote_pts().iter().copied();
         let params: Vec<Pt> = pt.collect();
         let pt = self
@@ -317,8 +332,13 @@ impl Client {
 
     /// Asks for a keyframe as a decoder that lost its picture.
     pub fn ask_keyframe(&mut self) {
+        self.ask_keyframe_by(KeyframeRequestKind::Pli);
+    }
+
+    /// The same by PLI or FIR.
+    pub fn ask_keyframe_by(&mut self, kind: KeyframeRequestKind) {
         let mid = self.mids.iter().find(|(k, _)| *k == MediaKind::Video).unwrap().1;
         let mut api = self.rtc.direct_api();
-        api.stream_rx_by_mid(mid, None).unwrap().request_keyframe(KeyframeRequestKind::Pli);
+        api.stream_rx_by_mid(mid, None).unwrap().request_keyframe(kind);
     }
 }

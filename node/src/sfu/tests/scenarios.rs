@@ -159,9 +159,17 @@ fn nothing_is_left_of_fifty_joins_and_leaves() {
 fn a_silent_session_ends_after_its_time() {
     let mut world = published();
     world.clients.clear();
-    world.now += Duration::from_secs(16);
+    world.now += Duration::from_millis(14_500);
+    world.sfu.handle_timeout(world.now);
+    assert_eq!(world.sfu.kept().0, 1, "it may come back");
+    world.now += Duration::from_millis(1_500);
     world.sfu.handle_timeout(world.now);
     assert_eq!(world.sfu.kept().0, 0);
+    let ended = std::iter::from_fn(|| world.sfu.poll_event()).find_map(|event| match event {
+        Event::Ended { reason, .. } => Some(reason),
+        _ => None,
+    });
+    assert_eq!(ended, Some(freshet_cluster::room::EndReason::IceTimeout));
 }
 
 #[test]

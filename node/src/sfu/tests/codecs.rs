@@ -1,0 +1,85 @@
+//! Every codec that is forwarded, one publish after another, to a viewer that keeps its session.
+
+use std::time::Duration;
+
+use freshet_cluster::room::EndReason;
+use str0m::format::Codec;
+use str0m::media::MediaKind::{Audio, Video};
+
+use super::client::World;
+use crate::service::Direction::{Publish, View};
+
+/// A codec, the first bytes of a keyframe's packet, and those of another frame's.
+const CODECS: [(Codec, &[u8], &[u8]); 5] = [
+    (Codec::Vp8, &[0x10, 0x50], &[0x10, 0x51]),
+    (Codec::H264, &[0x65, 0x88], &[0x41, 0x9a]),
+    (Codec::Vp9, &[0x08, 0x00], &[0x48, 0x00]),
+    (Codec::Av1, &[0x18, 0x0a, 0x0b], &[0x10, 0x32, 0x0b]),
+    (Codec::Vp8, &[0x10, 0x50], &[0x10, 0x51]),
+];
+
+fn payload(start: &[u8], seq: u64) -> Vec<u8> {
+    let mut bytes = start.to_vec();
+    bytes.extend((0..700_u64).map(|n| (n ^ seq) as u8));
+    bytes
+}
+
+#[test]
+fn a_republish_in_another_codec_reaches_the_same_viewer_whole() {
+    let mut world = World::new();
+    let viewer = world.join(View, &[Audio, Video]);
+    let answer = world.clients[viewer].answer.clone();
+    for (generation, (codec, key, other)) in CODECS.into_iter().enumerate() {
+        let publisher = world.join(Publish, &[Audio, Video]);
+        world.claim(publisher, 1 + generation as u64);
+        world.pass(Duration::from_millis(200));
+        let before = world.clients[viewer].got.len();
+        let mut sent = Vec::new();
+        for frame in 0..20_u64 {
+            let bytes = payload(if frame == 0 { key } else { other }, frame);
+            let ts = 90_000 * generation as u32 + 3_000 * frame as u32;
+            world.send(publisher, codec, 1_000 + frame, ts, bytes.clone());
+            sent.push(bytes);
+            world.pass(Duration::from_millis(30));
+        }
+        let client = &world.clients[viewer];
+        let got: Vec<_> = client.got[before..].iter().filter(|p| p.payload.len() > 200).collect();
+        let payloads: Vec<&[u8]> = got.iter().map(|p| &p.payload[..]).collect();
+        assert_eq!(payloads, sent, "{codec:?}");
+        for packet in got {
+            let pt = packet.header.payload_type;
+            let known = client.rtc.codec_config().find(|params| params.pt() == pt).expect("its own number");
+            assert_eq!(known.spec().codec, codec);
+        }
+        let session = world.clients[publisher].session;
+        assert!(world.sfu.end(world.now, session, EndReason::Closed));
+        world.pass(Duration::from_millis(300));
+    }
+    assert_eq!(world.clients[viewer].answer, answer, "one session for all of them");
+    assert!(!world.clients[viewer].closed);
+}
+
+/// The payload types of an answer's `a=rtpmap` lines of a codec.
+fn numbers<'a>(answer: &'a str, codec: &str) -> Vec<&'a str> {
+    let maps = answer.lines().filter_map(|line| line.strip_prefix("a=rtpmap:"));
+    maps.filter_map(|line| line.split_once(' '))
+        .filter(|(_, name)| *name == codec)
+        .map(|(pt, _)| pt)
+        .collect()
+}
+
+#[test]
+fn an_answer_keeps_every_codec_of_the_offer_with_its_retransmissions() {
+    let mut world = World::new();
+    let viewer = world.join(View, &[Audio, Video]);
+    let answer = &world.clients[viewer].answer;
+    let rtx = numbers(answer, "rtx/90000");
+    for codec in ["H264/90000", "VP8/90000", "VP9/90000", "AV1/90000"] {
+        let all = numbers(answer, codec);
+        assert!(!all.is_empty(), "{codec} in {answer}");
+        for pt in all {
+            let again = rtx.iter().filter(|rtx| answer.contains(&format!("a=fmtp:{rtx} apt={pt}\r\n")));
+            assert_eq!(again.count(), 1, "retransmissions of {codec} {pt} in {answer}");
+        }
+    }
+}
