@@ -77,8 +77,12 @@ async fn however_a_publisher_leaves_the_room_is_told_why_and_viewers_stay_for_th
         }
         let left = Instant::now();
         match leave {
-            Leave::Delete => drop(publisher.stop().await.unwrap()),
-            Leave::DtlsClose => drop(publisher.close().await),
+            Leave::Delete => {
+                publisher.stop().await.unwrap();
+            }
+            Leave::DtlsClose => {
+                publisher.close().await;
+            }
             Leave::Vanish => drop(publisher),
         }
         let told = eventually(SILENT.end + Duration::from_secs(5), "the room is told", || async {
