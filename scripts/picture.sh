@@ -28,5 +28,5 @@ for node in $(grep -o 'http_addr=[0-9.:]*' "$shots/dev.log" | cut -d= -f2); do
 done
 ((crossed > 500)) || die "picture.sh: $crossed packets crossed between nodes: the viewer was where the host was"
 mkdir -p docs/images
-cp "$shots/watch-1920-dark.png" docs/images/watch.png
+cp "$shots/watch-1920-light.png" docs/images/watch.png
 echo "docs/images/watch.png is new"
