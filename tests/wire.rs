@@ -22,6 +22,11 @@ fn view_offer() -> String {
     include_str!("data/offer-view.sdp").replace('\n', "\r\n")
 }
 
+/// The offer for an endpoint.
+fn offer_of(path: &str) -> String {
+    if path.starts_with("/whip") { publish_offer() } else { view_offer() }
+}
+
 /// The offer with one of its two media sections alone.
 fn only(offer: &str, kind: &str) -> String {
     let mut parts = offer.split("m=");
@@ -232,6 +237,20 @@ async fn endpoints(base: &str, tokens: &Tokens) {
             bad_id.because("bad-id").run(base).await;
         }
     }
+    for bad in ["st.ream", "caf%C3%A9", &"s".repeat(65)] {
+        for (path, token) in [("/whip", &tokens.host), ("/whep", &tokens.viewer)] {
+            let bad_id = case("a bad stream id", "POST", &format!("{path}/show/{bad}"), token, 400).with(SDP);
+            bad_id.body(&offer_of(path)).because("bad-id").run(base).await;
+        }
+    }
+    for (path, token, flow, other) in [
+        ("/whip/show", &tokens.host, "a=sendonly", "a=recvonly"),
+        ("/whep/show?wait=1", &tokens.viewer, "a=recvonly", "a=sendonly"),
+    ] {
+        let turned = offer_of(path).replace(flow, other);
+        let turned = case("an offer the wrong way round", "POST", path, token, 422).with(SDP).body(&turned);
+        turned.because("unprocessable-offer").run(base).await;
+    }
     let stolen = case("a stream of somebody else", "POST", "/whip/show/theirs", &tokens.host, 403);
     stolen.with(SDP).body(&offer).because("not-allowed").run(base).await;
 }
@@ -348,6 +367,10 @@ async fn sessions(one: &str, two: &str, tokens: &Tokens) {
         }
         let elsewhere = session.replace("/node-1/", "/node-9/");
         case("an unknown node", "DELETE", &elsewhere, token, 404).run(two).await;
+        for bad in ["stale", "\"a\" \"b\"", "w/\"a\""] {
+            let bad = trickle("a tag of no known form", 400).with(("if-match", bad));
+            bad.run(two).await;
+        }
         case("the end", "DELETE", &session, token, 200).run(two).await;
         case("after the end", "DELETE", &session, token, 404).because("closed").run(one).await;
         trickle("after the end", 404).with(("if-match", &newer)).because("closed").run(one).await;
