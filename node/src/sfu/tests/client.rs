@@ -94,17 +94,28 @@ impl World {
 
     /// A client that publishes or views; returns its place.
     pub fn join(&mut self, direction: Direction, kinds: &[MediaKind]) -> usize {
+        let usual = |config: RtcConfig| {
+            config
+                .enable_opus(true, false)
+                .enable_h264(true)
+                .enable_vp8(true)
+                .enable_vp9(true)
+                .enable_av1(true)
+        };
+        self.join_with(direction, kinds, usual)
+    }
+
+    /// The same with codecs of its own.
+    pub fn join_with(
+        &mut self,
+        direction: Direction,
+        kinds: &[MediaKind],
+        codecs: impl FnOnce(RtcConfig) -> RtcConfig,
+    ) -> usize {
         let addr: SocketAddr = format!("127.0.0.1:{}", 20_000 + self.clients.len()).parse().unwrap();
-        let mut rtc = RtcConfig::new()
-            .set_crypto_provider(crypto::provider())
-            .set_rtp_mode(true)
-            .clear_codecs()
-            .enable_opus(true, false)
-            .enable_h264(true)
-            .enable_vp8(true)
-            .enable_vp9(true)
-            .enable_av1(true)
-            .build(self.now);
+        let config =
+            RtcConfig::new().set_crypto_provider(crypto::provider()).set_rtp_mode(true).clear_codecs();
+        let mut rtc = codecs(config).build(self.now);
         rtc.add_local_candidate(Candidate::host(addr, "udp").unwrap());
         let flow = if direction == Direction::Publish { Flow::SendOnly } else { Flow::RecvOnly };
         let mut api = rtc.sdp_api();

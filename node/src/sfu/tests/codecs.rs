@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use freshet_cluster::room::EndReason;
-use str0m::format::Codec;
+use str0m::RtcConfig;
+use str0m::format::{Codec, FormatParams};
+use str0m::media::Frequency;
 use str0m::media::MediaKind::{Audio, Video};
 
 use super::client::World;
@@ -18,6 +20,20 @@ const CODECS: [(Codec, &[u8], &[u8]); 5] = [
     (Codec::Vp8, &[0x10, 0x50], &[0x10, 0x51]),
 ];
 
+/// The same codecs as everybody's, under other payload types.
+fn numbered_otherwise(mut config: RtcConfig) -> RtcConfig {
+    let codecs = config.codec_config();
+    let rate = Frequency::NINETY_KHZ;
+    for (pt, codec) in [(40_u8, Codec::Av1), (42, Codec::Vp9), (44, Codec::Vp8)] {
+        let again = Some((pt + 1).into());
+        codecs.add_config(pt.into(), again, codec, rate, None, FormatParams::default());
+    }
+    // Of no profile that the publisher has, one in each packetization mode.
+    codecs.add_h264(46.into(), Some(47.into()), false, 0x58_00_1f);
+    codecs.add_h264(48.into(), Some(49.into()), true, 0x58_00_1f);
+    config.enable_opus(true, false)
+}
+
 fn payload(start: &[u8], seq: u64) -> Vec<u8> {
     let mut bytes = start.to_vec();
     bytes.extend((0..700_u64).map(|n| (n ^ seq) as u8));
@@ -27,7 +43,7 @@ fn payload(start: &[u8], seq: u64) -> Vec<u8> {
 #[test]
 fn a_republish_in_another_codec_reaches_the_same_viewer_whole() {
     let mut world = World::new();
-    let viewer = world.join(View, &[Audio, Video]);
+    let viewer = world.join_with(View, &[Audio, Video], numbered_otherwise);
     let answer = world.clients[viewer].answer.clone();
     for (generation, (codec, key, other)) in CODECS.into_iter().enumerate() {
         let publisher = world.join(Publish, &[Audio, Video]);
@@ -42,6 +58,7 @@ fn a_republish_in_another_codec_reaches_the_same_viewer_whole() {
             sent.push(bytes);
             world.pass(Duration::from_millis(30));
         }
+        let theirs = world.clients[publisher].tx_of(Video, codec).0;
         let client = &world.clients[viewer];
         let got: Vec<_> = client.got[before..].iter().filter(|p| p.payload.len() > 200).collect();
         let payloads: Vec<&[u8]> = got.iter().map(|p| &p.payload[..]).collect();
@@ -50,6 +67,15 @@ fn a_republish_in_another_codec_reaches_the_same_viewer_whole() {
             let pt = packet.header.payload_type;
             let known = client.rtc.codec_config().find(|params| params.pt() == pt).expect("its own number");
             assert_eq!(known.spec().codec, codec);
+            if codec == Codec::H264 {
+                let mode = |client: &super::client::Client, pt| {
+                    let params = client.rtc.codec_config().find(|params| params.pt() == pt).unwrap();
+                    params.spec().format.packetization_mode
+                };
+                let sent = mode(&world.clients[publisher], theirs);
+                assert_eq!(mode(client, pt), sent, "matched by packetization mode");
+            }
+            assert_ne!(pt, theirs, "the publisher's numbers never reach a viewer");
         }
         let session = world.clients[publisher].session;
         assert!(world.sfu.end(world.now, session, EndReason::Closed));
@@ -57,6 +83,13 @@ fn a_republish_in_another_codec_reaches_the_same_viewer_whole() {
     }
     assert_eq!(world.clients[viewer].answer, answer, "one session for all of them");
     assert!(!world.clients[viewer].closed);
+}
+
+/// Of a publisher's answer and a viewer's alike.
+fn answers() -> Vec<String> {
+    let mut world = World::new();
+    let both = [world.join(Publish, &[Audio, Video]), world.join(View, &[Audio, Video])];
+    both.iter().map(|client| world.clients[*client].answer.clone()).collect()
 }
 
 /// The payload types of an answer's `a=rtpmap` lines of a codec.
@@ -70,16 +103,15 @@ fn numbers<'a>(answer: &'a str, codec: &str) -> Vec<&'a str> {
 
 #[test]
 fn an_answer_keeps_every_codec_of_the_offer_with_its_retransmissions() {
-    let mut world = World::new();
-    let viewer = world.join(View, &[Audio, Video]);
-    let answer = &world.clients[viewer].answer;
-    let rtx = numbers(answer, "rtx/90000");
-    for codec in ["H264/90000", "VP8/90000", "VP9/90000", "AV1/90000"] {
-        let all = numbers(answer, codec);
-        assert!(!all.is_empty(), "{codec} in {answer}");
-        for pt in all {
-            let again = rtx.iter().filter(|rtx| answer.contains(&format!("a=fmtp:{rtx} apt={pt}\r\n")));
-            assert_eq!(again.count(), 1, "retransmissions of {codec} {pt} in {answer}");
+    for answer in answers() {
+        let rtx = numbers(&answer, "rtx/90000");
+        for codec in ["H264/90000", "VP8/90000", "VP9/90000", "AV1/90000"] {
+            let all = numbers(&answer, codec);
+            assert!(!all.is_empty(), "{codec} in {answer}");
+            for pt in all {
+                let again = rtx.iter().filter(|rtx| answer.contains(&format!("a=fmtp:{rtx} apt={pt}\r\n")));
+                assert_eq!(again.count(), 1, "retransmissions of {codec} {pt} in {answer}");
+            }
         }
     }
 }

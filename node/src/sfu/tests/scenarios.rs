@@ -78,21 +78,6 @@ fn what_a_viewer_loses_is_sent_again_from_the_ring() {
 }
 
 #[test]
-fn a_thousand_wishes_for_a_keyframe_reach_the_publisher_as_one() {
-    let mut world = published();
-    let viewers: Vec<usize> = (0..20).map(|_| world.join(View, &[Video])).collect();
-    world.pass(Duration::from_millis(100));
-    let before = world.clients[0].keyframes_asked;
-    world.frame(0, Video, 100, 3, 0, true);
-    for viewer in &viewers {
-        world.clients[*viewer].ask_keyframe();
-    }
-    world.pass(Duration::from_millis(100));
-    assert!(world.sfu.counters().keyframe_wishes >= 20);
-    assert!(world.clients[0].keyframes_asked - before <= 1, "asked {}", world.clients[0].keyframes_asked);
-}
-
-#[test]
 fn a_joiner_is_served_from_a_fresh_keyframe_in_the_ring() {
     let mut world = published();
     world.frame(0, Video, 100, 5, 0, true);
