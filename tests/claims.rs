@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,46 +11,17 @@ use freshet_cluster::bus::memory::MemoryBus;
 use freshet_cluster::keys;
 use freshet_cluster::store::Store as _;
 use freshet_cluster::store::memory::MemoryStore;
-use freshet_cluster::unit::Bitrate;
-use freshet_edge::Guard;
-use freshet_edge::ice::IceServers;
+use freshet_node::Node;
 use freshet_node::session::{CreateSession, Direction};
-use freshet_node::{Node, NodeConfig};
 use support::eventually;
+use support::node::config;
 
 const OFFER: &str = include_str!("data/offer-publish.sdp");
-
-fn config() -> NodeConfig {
-    let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let any = SocketAddr::new(local, 0);
-    NodeConfig {
-        id: "claims".parse().unwrap(),
-        region: String::new(),
-        zone: String::new(),
-        udp: any,
-        shards: 2,
-        batch: Duration::from_millis(5),
-        viewer_cap: None,
-        advertise: vec![local],
-        relay: any,
-        relay_advertise: None,
-        relay_trust: Default::default(),
-        listen: any,
-        http_advertise: None,
-        guard: Guard::open(),
-        cluster_secret: None,
-        public_url: None,
-        ice: IceServers { plain: Vec::new(), turn: None },
-        max_sessions: 100,
-        max_egress: Bitrate::from_kbps(1_000_000),
-        report_skew_us: 0,
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publisher_that_goes_at_once_leaves_no_stream() {
     let store = Arc::new(MemoryStore::new());
-    let node = Node::start(config(), store.clone(), Arc::new(MemoryBus::new())).await.unwrap();
+    let node = Node::start(config("claims", 2), store.clone(), Arc::new(MemoryBus::new())).await.unwrap();
     let service = node.service();
     for n in 0..50_u32 {
         let ask = CreateSession {

@@ -8,9 +8,9 @@ mod support;
 use std::time::{Duration, Instant};
 
 use freshet_cluster::unit::Bitrate;
-use freshet_loadtest::client::{Publisher, SessionState, Viewer};
+use freshet_loadtest::client::{Publisher, SessionState};
 use serde_json::Value;
-use support::{Cluster, Listener, Plan, eventually, publish, request, served_by, token, view};
+use support::{Cluster, Listener, Plan, eventually, publish, received_from, request, served_by, token, view};
 
 const ROOM: &str = "stage";
 const SOON: Duration = Duration::from_secs(15);
@@ -34,13 +34,6 @@ fn ended(heard: &str) -> Vec<(u64, String)> {
         .filter(|event| event["state"] == "ended")
         .map(|event| (event["generation"].as_u64().unwrap(), event["reason"].as_str().unwrap().to_owned()))
         .collect()
-}
-
-/// Packets of video that a viewer got of a publisher.
-fn received_from(viewer: &Viewer, publisher: u64) -> u64 {
-    let report = viewer.report();
-    let segments = &report.video().unwrap().segments;
-    segments.iter().filter(|s| s.publisher == publisher).map(|s| s.received).sum()
 }
 
 async fn host(cluster: &Cluster) -> Publisher {

@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -17,15 +16,13 @@ use freshet_cluster::store::memory::MemoryStore;
 use freshet_cluster::store::{
     Entry, Expect, Follow, LeaseId, Listing, Revision, SharedStore, Store, StoreError,
 };
-use freshet_cluster::unit::Bitrate;
 use freshet_cluster::version::{Unknown, decode};
 use freshet_cluster::{Epoch, Incarnation, NodeId, RoomId, keys};
-use freshet_edge::Guard;
-use freshet_edge::ice::IceServers;
+use freshet_node::Node;
 use freshet_node::control::standing::{LOST_MAX, Unfit};
 use freshet_node::session::{CreateError, CreateSession, Created, Direction};
-use freshet_node::{Node, NodeConfig};
 use support::eventually;
+use support::node::config;
 use tokio::sync::mpsc;
 
 const OFFER: &str = include_str!("data/offer-publish.sdp");
@@ -38,31 +35,7 @@ fn id() -> NodeId {
 }
 
 async fn start(store: SharedStore) -> Node {
-    let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let any = SocketAddr::new(local, 0);
-    let config = NodeConfig {
-        id: id(),
-        region: String::new(),
-        zone: String::new(),
-        udp: any,
-        shards: 1,
-        batch: Duration::from_millis(5),
-        viewer_cap: None,
-        advertise: vec![local],
-        relay: any,
-        relay_advertise: None,
-        relay_trust: Default::default(),
-        listen: any,
-        http_advertise: None,
-        guard: Guard::open(),
-        cluster_secret: None,
-        public_url: None,
-        ice: IceServers { plain: Vec::new(), turn: None },
-        max_sessions: 100,
-        max_egress: Bitrate::from_kbps(1_000_000),
-        report_skew_us: 0,
-    };
-    Node::start(config, store, Arc::new(MemoryBus::new())).await.unwrap()
+    Node::start(config(id().as_str(), 1), store, Arc::new(MemoryBus::new())).await.unwrap()
 }
 
 async fn publish(node: &Node, room: &str, plan: Option<RoomPlan>) -> Result<Created, CreateError> {

@@ -12,7 +12,6 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,12 +19,10 @@ use freshet_cluster::bus::memory::MemoryBus;
 use freshet_cluster::store::memory::MemoryStore;
 use freshet_cluster::testing::free_ports;
 use freshet_cluster::unit::Bitrate;
-use freshet_edge::Guard;
-use freshet_edge::ice::IceServers;
 use freshet_loadtest::client::{Publisher, PublisherConfig, Viewer, ViewerConfig};
 use freshet_loadtest::media::Kind;
-use freshet_node::quic::Trust;
-use freshet_node::{Node, NodeConfig};
+use freshet_node::Node;
+use support::node::config;
 use support::{Process, eventually, metric, request};
 
 const SHARDS: u16 = 4;
@@ -75,36 +72,12 @@ async fn all_complete(publisher: Publisher, viewers: Vec<Viewer>) {
     publisher.stop().await.unwrap();
 }
 
-fn config() -> NodeConfig {
-    let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let any = SocketAddr::new(local, 0);
-    NodeConfig {
-        id: "shards".parse().unwrap(),
-        region: String::new(),
-        zone: String::new(),
-        udp: any,
-        shards: SHARDS,
-        batch: Duration::from_millis(5),
-        viewer_cap: None,
-        advertise: vec![local],
-        relay: any,
-        relay_trust: Trust::Registry,
-        relay_advertise: None,
-        listen: any,
-        http_advertise: None,
-        guard: Guard::open(),
-        cluster_secret: None,
-        public_url: None,
-        ice: IceServers { plain: Vec::new(), turn: None },
-        max_sessions: 100,
-        max_egress: Bitrate::from_kbps(1_000_000),
-        report_skew_us: 0,
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_track_crosses_once_to_each_shard_and_every_viewer_is_complete() {
-    let node = Node::start(config(), Arc::new(MemoryStore::new()), Arc::new(MemoryBus::new())).await.unwrap();
+    let node =
+        Node::start(config("shards", SHARDS), Arc::new(MemoryStore::new()), Arc::new(MemoryBus::new()))
+            .await
+            .unwrap();
     let base = format!("http://{}", node.http_addr());
     let publisher = publish(&base, "show").await;
     eventually(Duration::from_secs(10), "the stream is live", || async {

@@ -19,8 +19,10 @@ use freshet_cluster::store::Store as _;
 use freshet_cluster::store::etcd::{EtcdConfig, EtcdStore};
 use freshet_cluster::unit::Bitrate;
 use freshet_cluster::version::decode;
-use freshet_loadtest::client::{Publisher, PublisherConfig, SessionState, Viewer};
-use support::{Cluster, Listener, Plan, eventually, metric, publish, request, served_by, token, view};
+use freshet_loadtest::client::{Publisher, PublisherConfig, SessionState};
+use support::{
+    Cluster, Listener, Plan, eventually, metric, publish, received_from, request, served_by, token, view,
+};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -33,13 +35,6 @@ fn whip(cluster: &Cluster, coordinator: usize, room: &str, token: &str) -> Publi
     config.token = Some(token.to_owned());
     light(&mut config);
     config
-}
-
-/// Packets of video that a viewer got from a publisher.
-fn received_from(viewer: &Viewer, publisher: u64) -> u64 {
-    let report = viewer.report();
-    let segments = &report.video().unwrap().segments;
-    segments.iter().filter(|s| s.publisher == publisher).map(|s| s.received).sum()
 }
 
 /// Its session is over because somebody else publishes the stream.

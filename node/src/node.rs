@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use freshet_cluster::bus::SharedBus;
-use freshet_cluster::record::Capacity;
+use freshet_cluster::record::{Capacity, NodeRecord};
 use freshet_cluster::room::EndReason;
 use freshet_cluster::secret::Secret;
 use freshet_cluster::store::SharedStore;
-use freshet_cluster::unit::Bitrate;
-use freshet_cluster::version::Unknown;
+use freshet_cluster::unit::{Bitrate, UnixMillis};
+use freshet_cluster::version::{MIN_VERSION, Unknown, VERSION};
 use freshet_cluster::{Incarnation, NodeId};
 use freshet_edge::Guard;
 use freshet_edge::call::Verifier;
@@ -26,7 +26,6 @@ use tokio::task::JoinHandle;
 
 use crate::control::directory::Registry;
 use crate::control::heartbeat::Heartbeat;
-use crate::control::introduction::Introduction;
 use crate::control::registrar::Registrar;
 use crate::control::{Command, Parts, Service, Shared};
 use crate::http::{self, HttpState};
@@ -169,7 +168,9 @@ impl Node {
             egress_pps: config.max_egress.bps() / 8 / 1_000,
             unknown: Unknown::new(),
         };
-        let introduction = Introduction {
+        let record = NodeRecord {
+            v: VERSION,
+            min_v: MIN_VERSION,
             id: config.id.clone(),
             incarnation,
             region: config.region.clone(),
@@ -177,10 +178,13 @@ impl Node {
             http: config.http_advertise.clone().unwrap_or_else(|| format!("http://{http_addr}")),
             relay: relay_at,
             relay_cert_sha256: relay.cert_sha256().to_owned(),
+            started_at: UnixMillis::now(),
+            draining: false,
             capacity,
+            unknown: Unknown::new(),
         };
         let (notices_out, notices) = mpsc::channel(64);
-        let registrar = Registrar::spawn(store.clone(), introduction.record(), shared.clone(), notices_out);
+        let registrar = Registrar::spawn(store.clone(), record, shared.clone(), notices_out);
         let parts = Parts {
             shared: shared.clone(),
             store,

@@ -4,6 +4,7 @@
 
 pub mod dev;
 pub mod names;
+pub mod node;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -357,6 +358,13 @@ pub async fn view(base: &str, room: &str, token: &str, edit: impl FnOnce(&mut Vi
     config.retry_for = Duration::from_secs(15);
     edit(&mut config);
     Viewer::connect(config).await.expect("a viewer joins")
+}
+
+/// Packets of video that a viewer got from a publisher.
+pub fn received_from(viewer: &Viewer, publisher: u64) -> u64 {
+    let report = viewer.report();
+    let segments = &report.video().unwrap().segments;
+    segments.iter().filter(|s| s.publisher == publisher).map(|s| s.received).sum()
 }
 
 /// The value of a metric of a node.

@@ -6,7 +6,6 @@
 mod desk;
 pub mod directory;
 pub mod heartbeat;
-pub mod introduction;
 pub mod registrar;
 pub mod service;
 mod shared;

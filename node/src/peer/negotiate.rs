@@ -139,15 +139,18 @@ fn check(offer: &sdp::Session, direction: Direction) -> Result<(), CreateError> 
     }
     let codecs = || offer.media.iter().filter(|m| useful(m, direction)).flat_map(|m| m.codecs.iter());
     if !codecs().any(is_served) {
-        let mut offered: Vec<String> = codecs().map(|c| c.name.clone()).collect();
-        offered.dedup();
-        let served = SERVED.iter().map(|s| (*s).to_owned()).collect();
-        return Err(CreateError::NoCommonCodec { offered, served });
+        return Err(no_common_codec(codecs()));
     }
     match direction {
         Direction::Publish => check_whole(offer),
         Direction::View => Ok(()),
     }
+}
+
+fn no_common_codec<'a>(offered: impl Iterator<Item = &'a sdp::Codec>) -> CreateError {
+    let mut offered: Vec<String> = offered.map(|codec| codec.name.clone()).collect();
+    offered.dedup();
+    CreateError::NoCommonCodec { offered, served: SERVED.iter().map(|name| (*name).to_owned()).collect() }
 }
 
 /// What a host sends is taken whole or not at all, and at most one track of each kind (RFC 9725 sections 4.4.2 and
@@ -162,10 +165,7 @@ fn check_whole(offer: &sdp::Session) -> Result<(), CreateError> {
         }
         kinds.push(media.kind);
         if !media.codecs.iter().any(is_served) {
-            let mut offered: Vec<String> = media.codecs.iter().map(|c| c.name.clone()).collect();
-            offered.dedup();
-            let served = SERVED.iter().map(|s| (*s).to_owned()).collect();
-            return Err(CreateError::NoCommonCodec { offered, served });
+            return Err(no_common_codec(media.codecs.iter()));
         }
     }
     Ok(())

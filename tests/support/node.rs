@@ -1,0 +1,37 @@
+//! A node in the test's own process.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use freshet_cluster::unit::Bitrate;
+use freshet_edge::Guard;
+use freshet_edge::ice::IceServers;
+use freshet_node::NodeConfig;
+
+/// An open node on free ports of loopback.
+pub fn config(id: &str, shards: u16) -> NodeConfig {
+    let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let any = SocketAddr::new(local, 0);
+    NodeConfig {
+        id: id.parse().unwrap(),
+        region: String::new(),
+        zone: String::new(),
+        udp: any,
+        shards,
+        batch: Duration::from_millis(5),
+        viewer_cap: None,
+        advertise: vec![local],
+        relay: any,
+        relay_advertise: None,
+        relay_trust: Default::default(),
+        listen: any,
+        http_advertise: None,
+        guard: Guard::open(),
+        cluster_secret: None,
+        public_url: None,
+        ice: IceServers { plain: Vec::new(), turn: None },
+        max_sessions: 100,
+        max_egress: Bitrate::from_kbps(1_000_000),
+        report_skew_us: 0,
+    }
+}
