@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use freshet_cluster::{Identity, SessionId};
 
 pub use crate::session::{
-    CreateError, CreateSession, Created, Direction, Fragment, IfMatch, Patched, SessionError, SessionInfo,
+    Choice, CreateError, CreateSession, Created, Direction, Fragment, IfMatch, LayerView, Line, Patched,
+    SessionError, SessionInfo, Viewing,
 };
 
 /// What the node does for its HTTP surface. Every call ends within 5 seconds.

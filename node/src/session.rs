@@ -6,6 +6,7 @@ use std::time::Duration;
 use freshet_cluster::plan::RoomPlan;
 use freshet_cluster::room::EndReason;
 use freshet_cluster::{Identity, RoomId, SessionId, StreamId};
+use freshet_relay_proto::track::MediaKind;
 
 /// Which way media flows in a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -162,6 +163,12 @@ pub enum SessionError {
     /// The fragment does not fit the session. → 422
     #[error("the fragment cannot be applied: {0}")]
     Unprocessable(String),
+    /// The session publishes: it has no events and no layers. → 404
+    #[error("the session publishes: only one that watches has events and layers")]
+    NotAViewer,
+    /// What was picked is not there. → 422
+    #[error("the layer cannot be picked: {0}")]
+    NoSuchLayer(String),
     /// Something of ours broke; logged. → 500
     #[error("internal error")]
     Internal,
@@ -176,4 +183,57 @@ pub struct SessionInfo {
     pub room: RoomId,
     /// The ICE session's entity tag, without quotes.
     pub etag: String,
+}
+
+/// Which encoding of a simulcast track a viewer wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// Whichever the node finds best.
+    Automatic,
+    /// This one, whatever the node would find best.
+    Encoding {
+        /// Its RID.
+        id: String,
+    },
+}
+
+/// What a viewer's session shows, and could show.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Viewing {
+    /// There is a stream that it watches.
+    pub active: bool,
+    /// Its m-lines, in the order of the SDP; refused ones are left out.
+    pub lines: Vec<Line>,
+}
+
+impl Viewing {
+    /// The m-line of video with this mid; without one the first.
+    pub fn video(&self, mid: Option<&str>) -> Option<&Line> {
+        let mut video = self.lines.iter().filter(|line| line.kind == MediaKind::Video);
+        video.find(|line| mid.is_none_or(|mid| line.mid == mid))
+    }
+}
+
+/// One m-line of a viewer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Its place in the SDP, from 0.
+    pub index: usize,
+    /// Its `a=mid`.
+    pub mid: String,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// The encodings of the track in it, best first; none where the track has one encoding without a RID.
+    pub layers: Vec<LayerView>,
+}
+
+/// One encoding of a track.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerView {
+    /// Its RID.
+    pub id: String,
+    /// Bits a second that come in now; 0 while it is not sent.
+    pub bitrate: u64,
+    /// The viewer is sent this one.
+    pub current: bool,
 }

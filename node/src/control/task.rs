@@ -207,6 +207,8 @@ impl Task {
             }
             sfu::Event::Interest(key, lane, on) => self.board.handle_interest(shard, &key, lane, on),
             sfu::Event::KeyframeWanted(key, lane) => self.board.handle_keyframe_wanted(shard, &key, lane),
+            // The shard itself tells those who listen.
+            sfu::Event::Viewing(_) => {}
             sfu::Event::Ended { session, room, published, reason } => {
                 tracing::info!(
                     session = session.short(),

@@ -71,6 +71,8 @@ pub(super) fn not_done(error: SessionError) -> Problem {
         }
         SessionError::TagMismatch { .. } => tag_mismatch(),
         SessionError::Unprocessable(_) => Problem::unprocessable(said).reason("unprocessable-fragment"),
+        SessionError::NotAViewer => Problem::not_found(said).reason("not-a-viewer"),
+        SessionError::NoSuchLayer(_) => Problem::unprocessable(said).reason("no-such-layer"),
         SessionError::Internal => Problem::internal(),
     }
 }

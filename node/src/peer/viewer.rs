@@ -45,6 +45,10 @@ pub struct Attached {
 pub struct Slot {
     /// Audio or video.
     pub kind: MediaKind,
+    /// Its place in the SDP, from 0.
+    pub line: usize,
+    /// Its `a=mid`.
+    pub mid: Box<str>,
     /// SSRCs, rewriting and reports.
     pub outlet: Outlet,
     /// What it carries.
@@ -95,6 +99,8 @@ pub struct Viewer {
     pub reception: Reception,
     /// The flush that visited it last.
     pub round: u64,
+    /// Somebody wants to know what it is shown.
+    pub listened: bool,
 }
 
 impl Viewer {
@@ -109,7 +115,7 @@ impl Viewer {
     ) -> Self {
         let mut slots = Vec::new();
         let mut random = random.into_iter();
-        for media in &answer.media {
+        for (line, media) in answer.media.iter().enumerate() {
             let sends = matches!(media.flow, sdp::Flow::SendOnly | sdp::Flow::SendRecv);
             let (Some(kind), Some(mid), Some(ssrc), true) = (media.kind, &media.mid, media.ssrc, sends)
             else {
@@ -122,6 +128,8 @@ impl Viewer {
             let outlet = Outlet::new(ssrc, media.rtx_ssrc, mid, &media.extensions, seeds);
             slots.push(Slot {
                 kind,
+                line,
+                mid: mid.as_str().into(),
                 outlet,
                 attached: None,
                 report_due: None,
@@ -141,6 +149,7 @@ impl Viewer {
             pacer: Pacer::new(cap),
             reception: Reception::default(),
             round: 0,
+            listened: false,
         };
         silence_str0m(rtc, answer);
         viewer

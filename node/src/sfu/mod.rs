@@ -18,6 +18,7 @@ mod table;
 mod tests;
 mod types;
 mod viewers;
+mod viewing;
 
 pub use counters::Counters;
 pub use machine::Sfu;

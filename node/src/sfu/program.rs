@@ -98,6 +98,7 @@ impl Sfu {
     /// Takes a stream's lanes away; viewers keep their sessions and their slots.
     fn clear_stream(&mut self, room: &RoomId, stream: &StreamId) {
         let Some(old) = self.rooms.get_mut(room).and_then(|r| r.streams.remove(stream)) else { return };
+        let mut left = Vec::new();
         for (id, at) in old.lanes {
             if let Source::Remote(hop, alias) = old.source {
                 self.by_hop.remove(&(hop, alias, id));
@@ -107,11 +108,17 @@ impl Sfu {
             for (session, slot) in lane.viewers {
                 if let Some(Role::Viewer(viewer)) = self.sessions.get_mut(session).map(|s| &mut s.role) {
                     viewer.watching = None;
+                    if viewer.listened {
+                        left.push(session);
+                    }
                     if let Some(slot) = viewer.slots.get_mut(slot) {
                         slot.attached = None;
                     }
                 }
             }
+        }
+        for session in left {
+            self.viewing_changed(session);
         }
     }
 
@@ -172,6 +179,7 @@ impl Sfu {
         for kind in [MediaKind::Video, MediaKind::Audio] {
             self.attach_kind(now, at, kind, &lanes, &tracks);
         }
+        self.viewing_changed(at);
     }
 
     /// Fills the slots of one kind with the tracks of that kind, in order.
@@ -219,7 +227,7 @@ impl Sfu {
 
     pub(super) fn detach_all(&mut self, _now: Instant, at: usize) {
         let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
-        viewer.watching = None;
+        let watched = viewer.watching.take().is_some();
         let attached: Vec<(usize, usize)> = viewer
             .slots
             .iter_mut()
@@ -228,6 +236,9 @@ impl Sfu {
             .collect();
         for (n, lane) in attached {
             self.leave_lane(lane, at, n);
+        }
+        if watched {
+            self.viewing_changed(at);
         }
     }
 }

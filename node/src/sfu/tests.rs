@@ -5,4 +5,5 @@ mod codecs;
 mod hostile;
 mod pacing;
 mod scenarios;
+mod viewing;
 mod wishes;

@@ -90,6 +90,8 @@ pub enum Event {
     Interest(StreamKey, LaneId, bool),
     /// A keyframe of a stream that comes by a link is wanted.
     KeyframeWanted(StreamKey, LaneId),
+    /// What [`Sfu::viewing`](super::Sfu::viewing) says of a session that is listened to may have changed.
+    Viewing(SessionId),
     /// A session is over.
     Ended {
         /// Which.

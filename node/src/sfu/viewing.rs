@@ -1,0 +1,76 @@
+//! What a viewer is shown, for those who listen, and which layer it picks.
+
+use std::time::Instant;
+
+use freshet_cluster::{Identity, SessionId};
+
+use super::machine::Sfu;
+use super::session::Role;
+use super::types::Event;
+use crate::peer::viewer::{Slot, Viewer};
+use crate::session::{Choice, Line, SessionError, Viewing};
+
+impl Sfu {
+    /// Whether changes of what a session shows are said as [`Event::Viewing`] from now on.
+    pub fn listen(&mut self, id: SessionId, on: bool) {
+        let session = self.by_id.get(&id).and_then(|at| self.sessions.get_mut(*at));
+        if let Some(Role::Viewer(viewer)) = session.map(|s| &mut s.role) {
+            viewer.listened = on;
+        }
+    }
+
+    /// What a session shows and could show; none for one that is not there or publishes.
+    pub fn viewing(&self, id: SessionId) -> Option<Viewing> {
+        let session = self.by_id.get(&id).and_then(|at| self.sessions.get(*at))?;
+        match &session.role {
+            Role::Viewer(viewer) if session.closing.is_none() => Some(shown(viewer)),
+            _ => None,
+        }
+    }
+
+    /// What a viewer shows may have changed.
+    pub(super) fn viewing_changed(&mut self, at: usize) {
+        let Some(session) = self.sessions.get(at) else { return };
+        if let Role::Viewer(viewer) = &session.role
+            && viewer.listened
+        {
+            self.events.push_back(Event::Viewing(session.id));
+        }
+    }
+
+    /// Picks an encoding for a viewer's m-line, or leaves the choice to the node again; without `mid` the first video
+    /// line is meant.
+    pub fn choose_layer(
+        &mut self,
+        _now: Instant,
+        id: SessionId,
+        who: Option<&Identity>,
+        mid: Option<&str>,
+        choice: Choice,
+    ) -> Result<(), SessionError> {
+        self.look(id, who)?;
+        let viewing = self.viewing(id).ok_or(SessionError::NotAViewer)?;
+        let line = viewing.video(mid).ok_or_else(|| match mid {
+            Some(mid) => SessionError::NoSuchLayer(format!("no m-line of video has the mid {mid:?}")),
+            None => SessionError::NoSuchLayer("the session has no video".to_owned()),
+        })?;
+        match choice {
+            Choice::Encoding { id } if line.layers.iter().all(|layer| layer.id != id) => {
+                let known: Vec<&str> = line.layers.iter().map(|layer| layer.id.as_str()).collect();
+                let known = if known.is_empty() { "no layers".to_owned() } else { known.join(", ") };
+                Err(SessionError::NoSuchLayer(format!("the track has {known}, not {id:?}")))
+            }
+            Choice::Automatic | Choice::Encoding { .. } => Ok(()),
+        }
+    }
+}
+
+fn shown(viewer: &Viewer) -> Viewing {
+    let line = |slot: &Slot| Line {
+        index: slot.line,
+        mid: slot.mid.to_string(),
+        kind: slot.kind,
+        layers: Vec::new(),
+    };
+    Viewing { active: viewer.watching.is_some(), lines: viewer.slots.iter().map(line).collect() }
+}
