@@ -18,7 +18,7 @@ use crate::shard::{Counted, ShardHandle};
 /// Name, help text and where it stands.
 type Of<T> = (&'static str, &'static str, fn(&T) -> u64);
 
-const COUNTERS: [Of<Counters>; 24] = [
+const COUNTERS: [Of<Counters>; 25] = [
     ("ingress_packets_total", "Packets of publishers and links that went into a ring", |c| c.ingress_packets),
     ("ingress_payload_bytes_total", "Payload bytes that went into a ring", |c| c.ingress_bytes),
     ("crossed_packets_total", "Packets that went from one shard to another", |c| c.crossed_packets),
@@ -37,6 +37,9 @@ const COUNTERS: [Of<Counters>; 24] = [
         c.viewer_lost_packets
     }),
     ("viewer_round_trips_total", "Round trips to viewers that reports told", |c| c.round_trips),
+    ("layer_switches_total", "Viewers' tracks that went over to another simulcast layer", |c| {
+        c.layer_switches
+    }),
     ("keyframe_requests_total", "Keyframes asked of publishers and links", |c| c.keyframe_requests),
     ("keyframe_wishes_total", "Keyframes that viewers asked for", |c| c.keyframe_wishes),
     ("duplicate_packets_total", "Packets that were in the ring already", |c| c.duplicate_packets),

@@ -18,6 +18,8 @@ use crate::wire::{Reader, Writer};
 pub const PATH_MAX: usize = 16;
 /// Most ranges in one Nack.
 pub const RANGES_MAX: usize = 64;
+/// Most layers in one Layers.
+pub const RATES_MAX: usize = 128;
 /// Most packets in one range of a Nack.
 pub const RANGE_LEN_MAX: u32 = 1_024;
 
@@ -77,6 +79,17 @@ pub struct Stats {
     pub received: u64,
     /// Packets dropped before they were sent, by policy.
     pub dropped: u64,
+}
+
+/// How fast a layer is sent by its publisher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LayerRate {
+    /// Track.
+    pub track: u8,
+    /// Layer.
+    pub layer: u8,
+    /// Kilobits a second; 0 while the publisher does not send it.
+    pub kbps: u32,
 }
 
 /// A frame.
@@ -173,6 +186,13 @@ pub enum Control {
     },
     /// What the sender has counted.
     Stats(Stats),
+    /// Which layers of a stream's tracks the publisher sends, and how fast. All of them, or all that has changed.
+    Layers {
+        /// The sender's alias of the stream.
+        alias: u32,
+        /// At most 128.
+        rates: Vec<LayerRate>,
+    },
 }
 
 mod kind {
@@ -190,6 +210,7 @@ mod kind {
     pub const PING: u64 = 0x0c;
     pub const PONG: u64 = 0x0d;
     pub const STATS: u64 = 0x0e;
+    pub const LAYERS: u64 = 0x0f;
 }
 
 impl Announce {
@@ -321,6 +342,16 @@ impl Control {
                 out.u64(stats.dropped);
                 kind::STATS
             }
+            Self::Layers { alias, rates } => {
+                out.varint32(*alias);
+                out.len("layers", rates.len(), RATES_MAX)?;
+                for rate in rates {
+                    out.u8(rate.track);
+                    out.u8(rate.layer);
+                    out.varint32(rate.kbps);
+                }
+                kind::LAYERS
+            }
         })
     }
 
@@ -377,6 +408,12 @@ impl Control {
                 received: input.u64("received")?,
                 dropped: input.u64("dropped")?,
             }),
+            kind::LAYERS => {
+                let alias = input.varint32("alias")?;
+                let count = input.len("layers", RATES_MAX)?;
+                let rates = (0..count).map(|_| read_rate(input)).collect::<Result<_, _>>()?;
+                Self::Layers { alias, rates }
+            }
             _ => return Ok(None),
         }))
     }
@@ -392,6 +429,11 @@ fn read_lane(input: &mut Reader<'_>) -> Result<(u32, u8, u8), DecodeError> {
     let alias = input.varint32("alias")?;
     let [track, layer] = input.array("track and layer")?;
     Ok((alias, track, layer))
+}
+
+fn read_rate(input: &mut Reader<'_>) -> Result<LayerRate, DecodeError> {
+    let [track, layer] = input.array("track and layer")?;
+    Ok(LayerRate { track, layer, kbps: input.varint32("rate")? })
 }
 
 fn read_range(input: &mut Reader<'_>) -> Result<IndexRange, DecodeError> {

@@ -49,6 +49,15 @@ impl Agent {
                     self.out.push_back(Output::Keyframe(stream.key(&id), (track, layer)));
                 }
             }
+            Control::Layers { alias, rates } => {
+                let of = self.peers.get(&link).and_then(|peer| peer.aliases.get(&alias)).cloned();
+                let Some((room, stream, _)) = of else { return };
+                let id = (room, stream);
+                let by_it = |s: &Stream| s.source == Source::Remote { link, alias };
+                if self.streams.get(&id).is_some_and(by_it) {
+                    self.note_rates(&id, &rates);
+                }
+            }
             // The other end knows the stream that we asked for no more: it has said so, or says so by a withdrawal. The
             // alias is its own, and may be another stream's of ours.
             Control::Refuse { code: RefuseCode::UnknownAlias, .. } => {}
@@ -143,7 +152,13 @@ impl Agent {
         stream.told.clear();
         let lanes: Vec<_> = stream.wants.keys().copied().collect();
         let up = stream.remote(&id, link, announce.alias);
-        self.out.push_back(Output::Up(up));
+        let rates: Vec<_> = stream.known_rates().collect();
+        if !rates.is_empty() {
+            let key = stream.key(&id);
+            self.out.extend([Output::Up(up), Output::Layers(key, rates)]);
+        } else {
+            self.out.push_back(Output::Up(up));
+        }
         for (track, layer) in lanes {
             let frame = Control::Subscribe { alias: announce.alias, track, layer, from: None };
             self.out.push_back(Output::Send(link, frame));
@@ -170,6 +185,7 @@ impl Agent {
             origin_incarnation: announce.origin_incarnation,
             path: announce.path,
             tracks: announce.tracks,
+            rates: BTreeMap::new(),
             source: Source::Remote { link, alias: announce.alias },
             alias,
             live: true,

@@ -17,7 +17,7 @@ use freshet_cluster::plan::RoomPlan;
 use freshet_cluster::room::EndReason;
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Generation, Identity, Incarnation, NodeId, RoomId, SessionId, StreamId};
-use freshet_relay_proto::control::Control;
+use freshet_relay_proto::control::{Control, LayerRate};
 use freshet_relay_proto::track::TrackInfo;
 
 /// How long a stream without any link is kept before it counts as ended.
@@ -52,6 +52,8 @@ pub enum Output {
     Send(Link, Control),
     /// Viewers here may watch a stream that comes by a link, or comes by another link now.
     Up(RemoteStream),
+    /// How fast the layers of a stream that comes by a link are sent.
+    Layers(StreamKey, Vec<LayerRate>),
     /// A stream that came by a link has ended.
     Down(StreamKey, EndReason),
     /// Send packets of a lane to a link, from this index on if the ring still has it.
@@ -100,7 +102,7 @@ pub struct RemoteStream {
 }
 
 /// Where a stream comes from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Source {
     Local { session: SessionId },
     Remote { link: Link, alias: u32 },
@@ -117,6 +119,8 @@ struct Stream {
     /// Nodes from the origin to the one before us.
     path: Vec<NodeId>,
     tracks: Vec<TrackInfo>,
+    /// What is known of the rates of layers, kilobits a second.
+    rates: BTreeMap<Lane, u32>,
     source: Source,
     /// Our own name of it on all our links; a new one for each generation.
     alias: u32,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use freshet_cluster::room::EndReason;
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Generation, Identity, RoomId, SessionId, StreamId};
-use freshet_relay_proto::control::{Announce, Control};
+use freshet_relay_proto::control::{Announce, Control, LayerRate, RATES_MAX};
 use freshet_relay_proto::track::TrackInfo;
 
 use super::{Agent, Lane, Link, Output, Source, Stream, StreamKey};
@@ -29,6 +29,7 @@ impl Agent {
             origin_incarnation: self.incarnation,
             path: Vec::new(),
             tracks: Vec::new(),
+            rates: BTreeMap::new(),
             source: Source::Local { session },
             alias,
             live: false,
@@ -48,6 +49,34 @@ impl Agent {
         stream.tracks = tracks;
         stream.told.clear();
         self.announce(&id);
+    }
+
+    /// A publisher here sends its layers at these rates.
+    pub fn handle_layers(&mut self, key: &StreamKey, rates: &[LayerRate]) {
+        let id = (key.room.clone(), key.stream.clone());
+        if self.streams.get(&id).is_some_and(|s| s.generation == key.generation) {
+            self.note_rates(&id, rates);
+        }
+    }
+
+    /// Keeps what is known of rates, and passes it on to everyone who was told of the stream.
+    pub(super) fn note_rates(&mut self, id: &(RoomId, StreamId), rates: &[LayerRate]) {
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        let layers = |track: u8| stream.tracks.iter().find(|t| t.id == track).map_or(0, |t| t.layers.len());
+        let known = |rate: &&LayerRate| usize::from(rate.layer) < layers(rate.track);
+        let rates: Vec<LayerRate> = rates.iter().filter(known).copied().collect();
+        if rates.is_empty() {
+            return;
+        }
+        stream.rates.extend(rates.iter().map(|rate| ((rate.track, rate.layer), rate.kbps)));
+        for link in &stream.told {
+            let frame = Control::Layers { alias: stream.alias, rates: rates.clone() };
+            self.out.push_back(Output::Send(*link, frame));
+        }
+        if matches!(stream.source, Source::Remote { .. }) {
+            let key = stream.key(id);
+            self.out.push_back(Output::Layers(key, rates));
+        }
     }
 
     /// A publisher here is gone.
@@ -175,6 +204,10 @@ impl Agent {
                 tracks: stream.tracks.clone(),
             };
             self.out.push_back(Output::Send(*link, Control::Announce(announce)));
+            let rates: Vec<LayerRate> = stream.known_rates().take(RATES_MAX).collect();
+            if !rates.is_empty() {
+                self.out.push_back(Output::Send(*link, Control::Layers { alias: stream.alias, rates }));
+            }
         }
     }
 
@@ -209,6 +242,14 @@ impl Agent {
 }
 
 impl Stream {
+    pub(super) fn known_rates(&self) -> impl Iterator<Item = LayerRate> {
+        self.rates.iter().map(|((track, layer), kbps)| LayerRate {
+            track: *track,
+            layer: *layer,
+            kbps: *kbps,
+        })
+    }
+
     pub(super) fn key(&self, id: &(RoomId, StreamId)) -> StreamKey {
         StreamKey { room: id.0.clone(), stream: id.1.clone(), generation: self.generation }
     }

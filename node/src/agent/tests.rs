@@ -9,7 +9,7 @@ use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::version::Unknown;
 use freshet_cluster::{Epoch, Generation, Incarnation, NodeId, RoomId, SessionId};
 use freshet_relay_proto::code::RefuseCode;
-use freshet_relay_proto::control::Control;
+use freshet_relay_proto::control::{Control, LayerRate};
 use freshet_relay_proto::track::{MediaKind, TrackInfo};
 
 use super::{Agent, Link, ORPHAN_MAX, Output, StreamKey};
@@ -364,4 +364,47 @@ fn a_plan_that_is_gone_goes_with_the_last_stream_of_its_room() {
     let now = world.now;
     world.agents[1].handle_timeout(now);
     assert_eq!((world.agents[1].kept().0, world.agents[1].kept().1), (0, 0));
+}
+
+/// What an agent told its own shards of layers: place and rate.
+fn told(world: &World, at: usize) -> Vec<Vec<(u8, u32)>> {
+    let of = |output: &Output| match output {
+        Output::Layers(_, rates) => Some(rates.iter().map(|rate| (rate.layer, rate.kbps)).collect()),
+        _ => None,
+    };
+    world.log[at].iter().filter_map(of).collect()
+}
+
+#[test]
+fn rates_of_layers_go_down_the_tree_and_reach_those_who_come_later() {
+    let mut world = World::new(3);
+    world.connect(0, 1);
+    world.plan(&plan(1, &[(0, None), (1, Some(0))]));
+    world.publish(0, 1);
+    let layers = ["q", "h"].map(str::to_owned).to_vec();
+    let tracks = vec![TrackInfo { id: 0, kind: MediaKind::Video, codecs: Vec::new(), layers }];
+    world.agents[0].handle_live(&key(1), tracks);
+    let rate = |layer, kbps| LayerRate { track: 0, layer, kbps };
+    world.agents[0].handle_layers(
+        &key(1),
+        &[rate(0, 150), rate(1, 900), rate(2, 5), LayerRate { track: 9, ..rate(0, 1) }],
+    );
+    world.settle();
+    assert_eq!(told(&world, 0), [[]; 0], "its own shards know it from each other");
+    assert_eq!(told(&world, 1), [[(0, 150), (1, 900)]], "and of no layer that was not announced");
+
+    world.agents[0].handle_layers(&key(1), &[rate(1, 0)]);
+    world.settle();
+    assert_eq!(told(&world, 1)[1..], [[(1, 0)]]);
+    let link = world.connect(1, 2);
+    world.plan(&plan(2, &[(0, None), (1, Some(0)), (2, Some(1))]));
+    assert_eq!(told(&world, 2), [[(0, 150), (1, 0)]], "what is known, behind the announcement");
+
+    // Only who announced the stream speaks of it.
+    world.agents[1].handle_frame(link, Control::Layers { alias: 1, rates: vec![rate(0, 7)] });
+    world.settle();
+    assert_eq!(told(&world, 1).len(), 2);
+    world.agents[0].handle_layers(&key(0), &[rate(0, 3)]);
+    world.settle();
+    assert_eq!(told(&world, 1).len(), 2, "an older publish");
 }

@@ -205,6 +205,10 @@ impl Task {
                     self.tell(&key, identity, StreamState::Started, None);
                 }
             }
+            sfu::Event::Layers(key, rates) => {
+                self.board.handle_layers(Some(shard), &key, &rates);
+                self.agent.handle_layers(&key, &rates);
+            }
             sfu::Event::Interest(key, lane, on) => self.board.handle_interest(shard, &key, lane, on),
             sfu::Event::KeyframeWanted(key, lane) => self.board.handle_keyframe_wanted(shard, &key, lane),
             // The shard itself tells those who listen.
@@ -395,6 +399,7 @@ impl Task {
                 self.board.handle_up(stream);
                 self.parts.intake.route(self.board.routes().collect());
             }
+            Output::Layers(key, rates) => self.board.handle_layers(None, &key, &rates),
             Output::Down(key, _) => {
                 self.board.handle_down(&key);
                 self.parts.intake.route(self.board.routes().collect());
@@ -412,6 +417,7 @@ impl Task {
         use switchboard::Output;
         let (shard, tell) = match output {
             Output::Up(shard, incoming) => (shard, Tell::Up(incoming)),
+            Output::Layers(shard, key, rates) => (shard, Tell::Layers(key, rates)),
             Output::Down(shard, key) => (shard, Tell::Down(key)),
             Output::Forward(shard, Forward { key, lane, hop, alias, from }) => {
                 (shard, Tell::Forward { key, lane, hop, alias, from })

@@ -26,6 +26,8 @@ const ROUND_TRIP: Duration = Duration::from_millis(35);
 const AGAIN_KEPT: u16 = 512;
 /// Retransmissions are at most a fifth of what was sent, plus this many bytes to begin with.
 const AGAIN_BURST: u64 = 128 * 1024;
+/// Captures of two layers at a change lie nearer than this, in microseconds, or the clocks are not believed.
+const CAPTURE_GAP: u64 = 2_000_000;
 /// Longest compound report, sealed: SR, SDES with a CNAME of 255 bytes, index and tag.
 const REPORT_MAX: usize = 28 + 272 + RTCP_OVERHEAD;
 
@@ -78,6 +80,8 @@ impl Road<'_> {
 pub struct Request {
     /// The sequence number that the viewer misses.
     pub seq: u16,
+    /// The source that had it ([`Outlet::find`]).
+    pub source: SourceEpoch,
     /// When it asks.
     pub now: Instant,
     /// The round trip to it, where it is known.
@@ -129,6 +133,8 @@ pub struct Outlet {
     mid_until: u64,
     rewriter: Rewriter,
     source: Option<SourceEpoch>,
+    /// The next source is a layer of the same track as the last.
+    by_capture: bool,
     newest: Option<ReportPoint>,
     packets: u64,
     bytes: u64,
@@ -158,6 +164,7 @@ impl Outlet {
             mid_until: u64::from(first & 0x7fff).max(1).saturating_add(MID_PACKETS),
             rewriter: Rewriter::new(first, seeds.1),
             source: None,
+            by_capture: false,
             newest: None,
             packets: 0,
             bytes: 0,
@@ -186,6 +193,14 @@ impl Outlet {
     /// The next packet is of another source: numbers go on where they stand.
     pub fn switch_source(&mut self) {
         self.source = None;
+        self.by_capture = false;
+    }
+
+    /// The next packet is of another layer of the same track: numbers go on where they stand, and time by what passed
+    /// between the captures. Returns the source that has ended.
+    pub fn switch_layer(&mut self) -> Option<SourceEpoch> {
+        self.by_capture = true;
+        self.source.take()
     }
 
     /// Rewrites and seals one packet into the train. Returns its length, `None` when it has no place on this SSRC.
@@ -200,11 +215,12 @@ impl Outlet {
         let source = match self.source {
             Some(source) => source,
             None => {
+                let by_capture = std::mem::take(&mut self.by_capture);
                 let start = SourceStart {
                     index: packet.index,
                     timestamp: packet.timestamp,
                     clock_rate: format.clock_rate,
-                    at: now,
+                    at: self.due(packet).filter(|_| by_capture).unwrap_or(now),
                 };
                 *self.source.insert(self.rewriter.begin(start))
             }
@@ -251,10 +267,22 @@ impl Outlet {
         sealer.srtp.seal_rtp(slot, header_len, &packet.payload, self.ssrc, out.roc(), out.seq16()).ok()
     }
 
-    /// The origin's index behind a sequence number in a NACK, while its source is still the present one.
-    pub fn index_of(&self, seq: u16) -> Option<u64> {
-        let (source, index) = self.rewriter.reverse(seq)?;
-        (Some(source) == self.source).then_some(index)
+    /// When a packet would have gone had it come from the same layer as the newest that went. Layers of one track have
+    /// one capture clock, which their own arrival and sending jitter do not touch. None when the clocks do not agree.
+    fn due(&self, packet: &Packet) -> Option<Instant> {
+        let micros = packet.capture.micros_since(self.newest?.capture);
+        let after = Duration::from_micros(u64::try_from(micros.max(0)).ok()?);
+        self.rewriter.newest_at()?.checked_add(after).filter(|_| micros.unsigned_abs() < CAPTURE_GAP)
+    }
+
+    /// The source, and the origin's index in it, behind a sequence number in a NACK.
+    pub fn find(&self, seq: u16) -> Option<(SourceEpoch, u64)> {
+        self.rewriter.reverse(seq)
+    }
+
+    /// The source that is being sent.
+    pub fn source(&self) -> Option<SourceEpoch> {
+        self.source
     }
 
     /// Seals a packet again: as RTX (RFC 4588) where negotiated, else as a plain repeat.
@@ -266,12 +294,11 @@ impl Outlet {
         request: Request,
         road: &mut Road<'_>,
     ) -> Again {
-        let Request { seq, now, round_trip } = request;
+        let Request { seq, source, now, round_trip } = request;
         let after = (round_trip.unwrap_or(ROUND_TRIP) * 3 / 4).clamp(AGAIN_AFTER.0, AGAIN_AFTER.1);
         if self.rtx_bytes > self.bytes / 5 + AGAIN_BURST || self.repeated.is_recent(seq, now, after) {
             return Again::TooSoon;
         }
-        let Some(source) = self.source else { return Again::Failed };
         let Ok(out) = self.rewriter.map(source, packet.index, packet.timestamp, now) else {
             return Again::Failed;
         };

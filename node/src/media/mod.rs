@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod codec;
 pub mod keyframe;
+pub mod layer;
 pub mod packet;
 pub mod rewrite;
 pub mod ring;

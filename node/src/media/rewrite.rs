@@ -165,6 +165,11 @@ impl Rewriter {
         self.newest.map(|newest| newest.outgoing)
     }
 
+    /// When it went.
+    pub fn newest_at(&self) -> Option<Instant> {
+        self.newest.map(|newest| newest.at)
+    }
+
     /// The name of a packet on the outgoing SSRC; the same for every call with the same packet.
     ///
     /// # Errors

@@ -51,7 +51,10 @@ impl Answers {
         (label, rng): (&str, &mut impl Rng),
         now: Instant,
     ) -> Result<Negotiated, CreateError> {
-        let offer = sdp::without_simulcast(offer);
+        // A viewer's offer has nothing to send; a publisher's layers are taken in where they can be.
+        let simulcast =
+            direction == Direction::Publish && sdp::read(offer).is_ok_and(|read| sdp::simulcast_fits(&read));
+        let offer = if simulcast { offer.to_owned() } else { sdp::without_simulcast(offer) };
         let shape = if direction == Direction::View { Shape::of(&offer) } else { None };
         let Some(Shape { key, own }) = shape else {
             return negotiate::accept(common, direction, offer, creds, label, now);

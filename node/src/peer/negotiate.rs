@@ -110,6 +110,8 @@ fn extension(uri: &str, direction: Direction) -> Option<Extension> {
         "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01" => {
             Some(Extension::TransportSequenceNumber)
         }
+        "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id" => Some(Extension::RtpStreamId),
+        "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id" => Some(Extension::RepairedRtpStreamId),
         _ => None,
     };
     both.or(inbound.filter(|_| direction == Direction::Publish))
@@ -221,7 +223,7 @@ pub(super) fn config(
     config.set_extension_map(extensions)
 }
 
-/// Answers an offer that went through [`sdp::without_simulcast`].
+/// Answers an offer whose simulcast fits ([`sdp::simulcast_fits`]) or has been left out ([`sdp::without_simulcast`]).
 ///
 /// `creds` are the local ICE credentials; the user name names the shard, so that the socket layer finds the session
 /// by it. `label` becomes media stream id and CNAME of all that is sent.

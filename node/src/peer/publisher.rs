@@ -3,13 +3,15 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use freshet_relay_proto::control::LayerRate;
 use freshet_relay_proto::track::{CODECS_MAX, MediaKind, TrackInfo};
 use str0m::rtp::{ExtensionValues, RtpPacket};
 
 use super::{extensions, negotiate, sdp};
-use crate::agent::StreamKey;
+use crate::agent::{Lane, StreamKey};
 use crate::media::clock::{NtpTime, PublisherClock, TrackClock};
 use crate::media::codec::{self, CodecName};
+use crate::media::layer::Pulse;
 use crate::media::packet::{CaptureMicros, Extensions, Packet};
 use crate::media::wrap::low_32;
 
@@ -19,12 +21,26 @@ struct Track {
     mid: String,
     /// Payload type and name of each codec, in the order of `info.codecs`.
     codecs: Vec<(u8, CodecName)>,
+    /// One for each name in `info.layers`, or one without a name.
+    layers: Vec<Layer>,
+    /// Measures the layers; none without simulcast.
+    pulse: Option<Pulse>,
+}
+
+/// One encoding of a track.
+struct Layer {
     ssrc: Option<u32>,
     clock: TrackClock,
-    /// Clock rate of the codec that the track clock runs at, in hertz.
+    /// Clock rate of the codec that the clock runs at, in hertz.
     rate: u32,
     /// NTP and RTP time of the newest sender report.
     report: Option<(NtpTime, u32)>,
+}
+
+impl Layer {
+    fn new(rate: u32) -> Self {
+        Self { ssrc: None, clock: TrackClock::new(rate), rate, report: None }
+    }
 }
 
 /// A publisher's session beside str0m.
@@ -43,6 +59,8 @@ pub struct Publisher {
 pub struct Incoming {
     /// Its track.
     pub track: u8,
+    /// Its simulcast layer, 0 where there is one encoding.
+    pub layer: u8,
     /// The packet.
     pub packet: Packet,
 }
@@ -56,19 +74,19 @@ impl Publisher {
             let (Some(kind), Some(mid), true) = (media.kind, &media.mid, receives) else { continue };
             let (Ok(id), Some(first)) = (u8::try_from(tracks.len()), media.codecs.first()) else { continue };
             let codecs = media.codecs.iter().take(CODECS_MAX);
+            let layers: Vec<String> = media.layers_received.iter().take(sdp::LAYERS_MAX).cloned().collect();
+            let encodings = layers.len().max(1);
             tracks.push(Track {
                 info: TrackInfo {
                     id,
                     kind,
                     codecs: codecs.clone().map(negotiate::announced).collect(),
-                    layers: Vec::new(),
+                    layers,
                 },
                 mid: mid.clone(),
                 codecs: codecs.map(|c| (c.pt, CodecName::from_name(&c.name))).collect(),
-                ssrc: None,
-                clock: TrackClock::new(first.clock_rate),
-                rate: first.clock_rate,
-                report: None,
+                layers: (0..encodings).map(|_| Layer::new(first.clock_rate)).collect(),
+                pulse: (encodings > 1).then(|| Pulse::new(encodings)),
             });
         }
         let ids = answer.media.iter().flat_map(|media| media.extensions.iter().map(|(id, _)| *id));
@@ -88,38 +106,68 @@ impl Publisher {
         extensions::unknown(packet, &self.extensions)
     }
 
-    /// The SSRC of a track, once something has come.
-    pub fn ssrc(&self, track: u8) -> Option<u32> {
-        self.tracks.iter().find(|t| t.info.id == track).and_then(|t| t.ssrc)
+    /// The SSRC of a layer of a track, once something has come.
+    pub fn ssrc(&self, (track, layer): Lane) -> Option<u32> {
+        let track = self.tracks.iter().find(|t| t.info.id == track)?;
+        track.layers.get(usize::from(layer))?.ssrc
     }
 
-    /// Turns what str0m received into a packet. `wall` is this node's clock at `now`. `None` for what cannot be
-    /// placed: an m-line or a payload type that was not negotiated.
-    pub fn take(&mut self, mid: &str, now: Instant, wall: CaptureMicros, rtp: RtpPacket) -> Option<Incoming> {
+    /// When [`Self::rates`] has something to do.
+    pub fn due(&self) -> Option<Instant> {
+        self.tracks.iter().filter_map(|t| t.pulse.as_ref()?.poll_timeout()).min()
+    }
+
+    /// The rates of layers of which something new is to be told.
+    pub fn rates(&mut self, now: Instant) -> Vec<LayerRate> {
+        let of_track = |track: &mut Track| {
+            let id = track.info.id;
+            let told = track.pulse.as_mut().map(|pulse| pulse.poll(now)).unwrap_or_default();
+            told.into_iter().map(move |(layer, kbps)| LayerRate { track: id, layer, kbps })
+        };
+        self.tracks.iter_mut().flat_map(of_track).collect()
+    }
+
+    /// Turns what str0m received into a packet. `rid` names its layer, `wall` is this node's clock at `now`. `None` for
+    /// what cannot be placed: an m-line, a layer or a payload type that was not negotiated.
+    pub fn take(
+        &mut self,
+        (mid, rid): (&str, Option<&str>),
+        now: Instant,
+        wall: CaptureMicros,
+        rtp: RtpPacket,
+    ) -> Option<Incoming> {
         let clock = &mut self.clock;
         let track = self.tracks.iter_mut().find(|t| t.mid == mid)?;
         let pt: u8 = *rtp.header.payload_type;
         let at = track.codecs.iter().position(|(p, _)| *p == pt)?;
         let (_, name) = track.codecs.get(at)?;
         let info = track.info.codecs.get(at)?;
-        if info.clock_rate != track.rate {
-            track.rate = info.clock_rate;
-            track.report = None;
-            track.clock = TrackClock::new(info.clock_rate);
+        let place = match (rid, track.info.layers.is_empty()) {
+            (_, true) => 0,
+            (Some(rid), false) => track.info.layers.iter().position(|layer| layer == rid)?,
+            (None, false) => return None,
+        };
+        let layer = track.layers.get_mut(place)?;
+        let place = u8::try_from(place).ok()?;
+        if info.clock_rate != layer.rate {
+            *layer = Layer::new(info.clock_rate);
         }
-        track.ssrc = Some(*rtp.header.ssrc);
+        layer.ssrc = Some(*rtp.header.ssrc);
         if let Some(info) = &rtp.last_sender_info {
             let since = info.ntp_time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
             let ntp = NtpTime::from_wall(CaptureMicros(0).later(since));
             let report = (ntp, low_32(info.rtp_time.numer()));
-            if track.report != Some(report) {
-                track.report = Some(report);
+            if layer.report != Some(report) {
+                layer.report = Some(report);
                 let verdict = clock.report(ntp, wall);
-                track.clock.report(clock, verdict, report.0, report.1);
+                layer.clock.report(clock, verdict, report.0, report.1);
             }
         }
+        if let Some(pulse) = &mut track.pulse {
+            pulse.note(now, place, rtp.payload.len());
+        }
         let timestamp = rtp.header.timestamp;
-        let capture = track.clock.capture(clock, timestamp, wall);
+        let capture = layer.clock.capture(clock, timestamp, wall);
         let keyframe = track.info.kind == MediaKind::Video && codec::is_keyframe(*name, &rtp.payload);
         let packet = Packet {
             index: *rtp.seq_no,
@@ -132,7 +180,7 @@ impl Publisher {
             exts: forwarded(&rtp.header.ext_vals),
             payload: Bytes::from_owner(rtp.payload),
         };
-        Some(Incoming { track: track.info.id, packet })
+        Some(Incoming { track: track.info.id, layer: place, packet })
     }
 }
 

@@ -12,6 +12,10 @@ use freshet_relay_proto::track::MediaKind;
 pub const SDP_MAX: usize = 64 * 1024;
 /// Most m-lines that are read.
 pub const MEDIA_MAX: usize = 32;
+/// Most simulcast layers of an m-line that are taken in.
+pub const LAYERS_MAX: usize = 4;
+/// Longest name of a layer that is taken in.
+const LAYER_NAME_MAX: usize = 8;
 /// Most codecs of an m-line that are read.
 const CODECS_MAX: usize = 64;
 
@@ -81,6 +85,10 @@ pub struct Media {
     pub ssrc: Option<u32>,
     /// The retransmission SSRC of the first `a=ssrc-group:FID`.
     pub rtx_ssrc: Option<u32>,
+    /// Names of the layers that `a=simulcast` sends (RFC 8853), of alternatives the first.
+    pub layers_sent: Vec<String>,
+    /// Names of the layers that it receives.
+    pub layers_received: Vec<String>,
 }
 
 /// What is read of a session description.
@@ -184,6 +192,8 @@ fn media_line(value: &str, line: usize) -> Result<(Media, Vec<u8>), SdpError> {
         extensions: Vec::new(),
         ssrc: None,
         rtx_ssrc: None,
+        layers_sent: Vec::new(),
+        layers_received: Vec::new(),
     };
     Ok((media, formats))
 }
@@ -228,6 +238,16 @@ fn attribute(media: &mut Media, formats: &mut Formats, value: &str) {
         }
         "ssrc" if media.ssrc.is_none() => {
             media.ssrc = value.split_ascii_whitespace().next().and_then(|s| s.parse().ok());
+        }
+        "simulcast" => {
+            let mut words = value.split_ascii_whitespace();
+            while let (Some(way), Some(layers)) = (words.next(), words.next()) {
+                match way {
+                    "send" => media.layers_sent = layer_names(layers),
+                    "recv" => media.layers_received = layer_names(layers),
+                    _ => {}
+                }
+            }
         }
         "ssrc-group" => {
             let mut words = value.split_ascii_whitespace();
@@ -287,6 +307,29 @@ pub fn read(text: &str) -> Result<Session, SdpError> {
         last.codecs = formats.finish();
     }
     Ok(session)
+}
+
+/// The first alternative of each layer of `a=simulcast`, without the mark of those that begin paused.
+fn layer_names(layers: &str) -> Vec<String> {
+    let names = layers.split(';').take(LAYERS_MAX.saturating_add(1));
+    names
+        .filter_map(|group| group.split(',').next())
+        .map(|name| name.trim_start_matches('~').to_owned())
+        .collect()
+}
+
+/// Simulcast that can be taken in as it is offered: at most [`LAYERS_MAX`] layers for each m-line, of different names that
+/// str0m can tell apart.
+pub fn simulcast_fits(offer: &Session) -> bool {
+    let fits = |layers: &Vec<String>| {
+        let plain = |name: &String| {
+            (1..=LAYER_NAME_MAX).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric())
+        };
+        let apart =
+            (1..).zip(layers).all(|(next, name)| !layers.iter().skip(next).any(|other| other == name));
+        layers.len() <= LAYERS_MAX && layers.iter().all(plain) && apart
+    };
+    offer.media.iter().all(|media| fits(&media.layers_sent))
 }
 
 /// Leaves out simulcast and restriction ids (RFC 8853, RFC 8851), so that a client sends one encoding.

@@ -20,6 +20,8 @@ use crate::forward::egress::{Format, Outlet, Sealer};
 use crate::forward::pace::Pacer;
 use crate::forward::reception::{Losses, Reception};
 use crate::forward::srtp::{Profile, SrtpSender};
+use crate::media::layer::Wish;
+use crate::media::rewrite::SourceEpoch;
 
 /// Slots of one viewer at most.
 pub const SLOTS_MAX: usize = 8;
@@ -39,6 +41,17 @@ pub struct Attached {
     pub next: u64,
     /// It began at a keyframe of the past and has not come to the present yet.
     pub catching_up: bool,
+    /// What was sent last ended a frame, or nothing has been sent.
+    pub between: bool,
+}
+
+/// A layer of the same track that a slot changes to at its next keyframe.
+#[derive(Debug, Clone)]
+pub struct Coming {
+    /// What the slot carries then; `next` is where its keyframe is looked for.
+    pub to: Attached,
+    /// Since when the keyframe is there.
+    pub ready: Option<Instant>,
 }
 
 /// One m-line that receives.
@@ -53,6 +66,12 @@ pub struct Slot {
     pub outlet: Outlet,
     /// What it carries.
     pub attached: Option<Attached>,
+    /// What it changes to.
+    pub coming: Option<Coming>,
+    /// What it carried before the last change of layer, for what is asked for again.
+    pub before: Option<(SourceEpoch, Attached)>,
+    /// Which layer its client wants.
+    pub wish: Wish,
     /// When the next sender report is due.
     pub report_due: Option<Instant>,
     /// Losses that the viewer has reported.
@@ -61,6 +80,22 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// Takes out all that it carries; returns the lanes that it was fed from.
+    pub fn clear(&mut self) -> impl Iterator<Item = usize> + use<> {
+        self.before = None;
+        let coming = self.coming.take().map(|coming| coming.to.lane);
+        self.attached.take().map(|attached| attached.lane).into_iter().chain(coming)
+    }
+
+    /// Begins with the next packet at the layer that was to come. Returns the lane that it leaves.
+    pub fn change(&mut self) -> Option<usize> {
+        let coming = self.coming.take()?;
+        let old = self.attached.replace(coming.to)?;
+        let lane = old.lane;
+        self.before = self.outlet.switch_layer().map(|epoch| (epoch, old));
+        Some(lane)
+    }
+
     /// Payload types for the codecs of a lane.
     pub fn formats(&self, codecs: &[CodecInfo]) -> Vec<Option<Format>> {
         let format = |c: &sdp::Codec| Format { pt: c.pt, rtx: c.rtx, clock_rate: c.clock_rate };
@@ -132,6 +167,9 @@ impl Viewer {
                 mid: mid.as_str().into(),
                 outlet,
                 attached: None,
+                coming: None,
+                before: None,
+                wish: Wish::default(),
                 report_due: None,
                 losses: Losses::default(),
                 codecs: media.codecs.clone(),

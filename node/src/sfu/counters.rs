@@ -33,6 +33,8 @@ pub struct Counters {
     pub keyframe_requests: u64,
     /// Keyframes that viewers asked for.
     pub keyframe_wishes: u64,
+    /// Slots that went over to another layer of their track.
+    pub layer_switches: u64,
     /// Packets that were in the ring already.
     pub duplicate_packets: u64,
     /// Packets older than what the ring keeps.

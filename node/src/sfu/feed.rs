@@ -162,8 +162,8 @@ impl Sfu {
         self.counters.keyframe_requests = self.counters.keyframe_requests.saturating_add(1);
         match lane.source {
             Source::Local(session) => {
-                let track = lane.id.0;
-                self.publisher_keyframe(now, session, track);
+                let id = lane.id;
+                self.publisher_keyframe(now, session, id);
             }
             Source::Remote(..) => self.events.push_back(Event::KeyframeWanted(lane.key.clone(), lane.id)),
         }

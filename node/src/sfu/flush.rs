@@ -17,10 +17,12 @@ use super::types::Repeat;
 use crate::forward::egress::{Again, Request, Road, Sealer};
 use crate::forward::pace::{BURST, Pacer, TICK};
 use crate::forward::train::Trains;
-use crate::peer::viewer::{Attached, Slot};
+use crate::peer::viewer::{Attached, Coming, Slot};
 
 /// What is sent later than this after it came has lagged.
 const LAG: Duration = Duration::from_millis(50);
+/// A frame of the layer that is left is not waited for longer.
+const FRAME_MAX: Duration = Duration::from_millis(100);
 /// Packets that wait to be sent again; more are not, and are asked for again.
 const REPEATS: usize = 65_536;
 
@@ -33,6 +35,8 @@ struct Served {
     overrun: u64,
     /// Something is left.
     left: bool,
+    /// The lane that the slot has left for another layer.
+    changed: Option<usize>,
 }
 
 impl Sfu {
@@ -108,11 +112,14 @@ impl Sfu {
         while let Some(lane) = self.overrun.pop() {
             self.want_keyframe(now, lane);
         }
+        while let Some((session, slot, lane)) = self.changed.pop() {
+            self.layer_changed(session, slot, lane);
+        }
     }
 
     /// Sends one viewer what waits for it, in one train as far as sizes allow.
     fn visit(&mut self, now: Instant, at: usize, trains: &mut Trains, depart: &mut dyn FnMut(&mut Trains)) {
-        let Self { sessions, lanes, counters, reports, behind, overrun, round, .. } = self;
+        let Self { sessions, lanes, counters, reports, behind, overrun, changed, round, .. } = self;
         let Some(Role::Viewer(viewer)) = sessions.get_mut(at).map(|session| &mut session.role) else {
             return;
         };
@@ -127,12 +134,14 @@ impl Sfu {
         let mut road = Road { trains, depart, to };
         let mut left = false;
         for kind in [MediaKind::Video, MediaKind::Audio] {
-            for slot in viewer.slots.iter_mut().filter(|slot| slot.kind == kind) {
+            let slots = viewer.slots.iter_mut().enumerate();
+            for (n, slot) in slots.filter(|(_, slot)| slot.kind == kind) {
                 let Some(lane) = slot.attached.as_ref().map(|attached| attached.lane) else { continue };
                 let served = serve(now, lanes, slot, sealer, &mut viewer.pacer, &mut road, counters);
                 counters.egress_packets = counters.egress_packets.saturating_add(served.packets);
                 counters.egress_bytes = counters.egress_bytes.saturating_add(served.bytes);
                 left |= served.left;
+                changed.extend(served.changed.map(|lane| (at, n, lane)));
                 if served.overrun > 0 {
                     counters.overrun_packets = counters.overrun_packets.saturating_add(served.overrun);
                     overrun.push(lane);
@@ -165,8 +174,8 @@ impl Sfu {
             let round_trip = viewer.reception.round_trip();
             for repeat in of_one {
                 let Some(slot) = viewer.slots.get_mut(repeat.slot) else { continue };
-                let request = Request { seq: repeat.seq, now, round_trip };
-                let again = again(lanes, slot, sealer, request, &mut road);
+                let asked = (repeat.seq, now, round_trip);
+                let again = again(lanes, slot, sealer, asked, &mut road);
                 let counter = match again {
                     None => &mut counters.rtx_missed,
                     Some(Again::Sent(len)) => {
@@ -194,7 +203,7 @@ impl Sfu {
     }
 }
 
-/// Sends what waits in one slot, as far as pacing allows.
+/// Sends what waits in one slot, and goes over to the layer that is to come between two frames.
 fn serve(
     now: Instant,
     lanes: &Table<Lane>,
@@ -204,8 +213,50 @@ fn serve(
     road: &mut Road<'_>,
     counters: &mut Counters,
 ) -> Served {
+    if let Some(coming) = &mut slot.coming {
+        look_for_keyframe(now, lanes, coming);
+    }
+    let served = send_waiting(now, lanes, slot, sealer, pacer, road, counters);
+    let ready = slot.coming.as_ref().and_then(|coming| coming.ready);
+    let between = slot.attached.as_ref().is_none_or(|attached| attached.between);
+    if !ready.is_some_and(|ready| between || now.saturating_duration_since(ready) >= FRAME_MAX) {
+        return served;
+    }
+    let changed = slot.change();
+    let more = send_waiting(now, lanes, slot, sealer, pacer, road, counters);
+    Served {
+        packets: served.packets.saturating_add(more.packets),
+        bytes: served.bytes.saturating_add(more.bytes),
+        overrun: served.overrun.saturating_add(more.overrun),
+        left: more.left,
+        changed,
+    }
+}
+
+/// Looks for the keyframe at which a slot changes to another layer.
+fn look_for_keyframe(now: Instant, lanes: &Table<Lane>, coming: &mut Coming) {
+    let Some(ring) = lanes.get(coming.to.lane).map(|lane| &lane.ring) else { return };
+    if coming.ready.is_none()
+        && let Some(start) = ring.keyframe_arrival().filter(|start| *start >= coming.to.next)
+    {
+        coming.to.next = start;
+        coming.ready = Some(now);
+    }
+}
+
+/// Sends what waits in one slot, as far as pacing allows; up to the end of a frame when another layer is ready.
+fn send_waiting(
+    now: Instant,
+    lanes: &Table<Lane>,
+    slot: &mut Slot,
+    sealer: &mut Sealer,
+    pacer: &mut Pacer,
+    road: &mut Road<'_>,
+    counters: &mut Counters,
+) -> Served {
     let mut served = Served::default();
-    let Slot { outlet, attached: Some(attached), .. } = slot else { return served };
+    let Slot { outlet, attached: Some(attached), coming, .. } = slot else { return served };
+    let leaves = coming.as_ref().is_some_and(|coming| coming.ready.is_some());
     let Some(lane) = lanes.get(attached.lane) else { return served };
     let end = lane.ring.next_arrival();
     served.overrun = lane.ring.first_arrival().saturating_sub(attached.next);
@@ -218,12 +269,16 @@ fn serve(
     let paced = lane.kind == MediaKind::Video;
     let allowed = if paced { pacer.allow(now, lane.meter.rate(), waiting) } else { u64::MAX };
     while attached.next < end && served.bytes < allowed && (!paced || served.packets < BURST) {
+        if leaves && attached.between {
+            break;
+        }
         let packet = lane.ring.arrived(attached.next);
         attached.next = attached.next.saturating_add(1);
         let Some(packet) = packet.filter(|packet| packet.keyframe || !attached.waiting) else { continue };
         attached.waiting = false;
         let Some(format) = format(attached, packet.codec) else { continue };
         if let Some(len) = outlet.send(sealer, format, packet, now, road) {
+            attached.between = packet.marker;
             served.packets = served.packets.saturating_add(1);
             served.bytes = served.bytes.saturating_add(len);
             if !attached.catching_up && now.saturating_duration_since(packet.arrived) > LAG {
@@ -242,13 +297,15 @@ fn again(
     lanes: &Table<Lane>,
     slot: &mut Slot,
     sealer: &mut Sealer,
-    request: Request,
+    (seq, now, round_trip): (u16, Instant, Option<Duration>),
     road: &mut Road<'_>,
 ) -> Option<Again> {
-    let attached = slot.attached.as_ref()?;
-    let index = slot.outlet.index_of(request.seq)?;
+    let (source, index) = slot.outlet.find(seq)?;
+    let of_before = slot.before.as_ref().filter(|(epoch, _)| *epoch == source).map(|(_, attached)| attached);
+    let attached = if slot.outlet.source() == Some(source) { slot.attached.as_ref()? } else { of_before? };
     let packet = lanes.get(attached.lane)?.ring.get(index)?;
     let format = format(attached, packet.codec)?;
+    let request = Request { seq, source, now, round_trip };
     Some(slot.outlet.again(sealer, format, packet, request, road))
 }
 

@@ -26,6 +26,9 @@ pub(super) struct Lane {
     pub hops: Vec<(Hop, u32)>,
     /// Its rate, for the pacing of all its viewers.
     pub meter: Meter,
+    /// Its rate as its publisher's node tells it, in kilobits a second; 0 while it is not sent, none where nothing has
+    /// been told.
+    pub told: Option<u32>,
     /// It stands in the list of what the next flush sends.
     pub ripe: bool,
     /// When it is ripe, while it waits for more.
@@ -46,6 +49,7 @@ impl Lane {
             gate_due: None,
             hops: Vec::new(),
             meter: Meter::default(),
+            told: None,
             ripe: false,
             due: None,
         }

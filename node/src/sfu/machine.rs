@@ -38,6 +38,8 @@ pub struct Sfu {
     pub(super) behind_due: Option<Instant>,
     /// Lanes of which a viewer missed packets because they fell out of the ring.
     pub(super) overrun: Vec<usize>,
+    /// Slots that went over to another layer, and the lanes that they left: session, slot, lane.
+    pub(super) changed: Vec<(usize, usize, usize)>,
     pub(super) repeats: Vec<Repeat>,
     /// Counts flushes, so that a viewer is visited once in each.
     pub(super) round: u64,
@@ -69,6 +71,7 @@ impl Sfu {
             behind: Vec::new(),
             behind_due: None,
             overrun: Vec::new(),
+            changed: Vec::new(),
             repeats: Vec::new(),
             round: 0,
             reports: Vec::new(),

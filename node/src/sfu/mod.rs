@@ -7,6 +7,7 @@ mod counters;
 mod feed;
 mod flush;
 mod lane;
+mod layers;
 mod machine;
 mod program;
 mod publishers;

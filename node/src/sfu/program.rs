@@ -79,13 +79,15 @@ impl Sfu {
         let key = stream.key.clone();
         self.clear_stream(&key.room, &key.stream);
         for track in &stream.tracks {
-            // One lane for a track: simulcast is negotiated down to one encoding.
-            let id: LaneId = (track.id, 0);
-            let lane = Lane::new(key.clone(), id, track.kind, track.codecs.clone(), stream.source);
-            let at = self.lanes.insert(lane);
-            stream.lanes.push((id, at));
-            if let Source::Remote(hop, alias) = stream.source {
-                self.by_hop.insert((hop, alias, id), at);
+            // One lane for each layer of a track, or one for the track.
+            for layer in (0..=u8::MAX).take(track.layers.len().max(1)) {
+                let id: LaneId = (track.id, layer);
+                let lane = Lane::new(key.clone(), id, track.kind, track.codecs.clone(), stream.source);
+                let at = self.lanes.insert(lane);
+                stream.lanes.push((id, at));
+                if let Source::Remote(hop, alias) = stream.source {
+                    self.by_hop.insert((hop, alias, id), at);
+                }
             }
         }
         let live = stream.live;
@@ -112,7 +114,7 @@ impl Sfu {
                         left.push(session);
                     }
                     if let Some(slot) = viewer.slots.get_mut(slot) {
-                        slot.attached = None;
+                        let _ = slot.clear().count();
                     }
                 }
             }
@@ -197,15 +199,14 @@ impl Sfu {
             .collect();
         let of_kind = tracks.iter().filter(|t| t.kind == kind);
         for (track, n) in of_kind.zip(slots) {
-            let Some((_, lane)) = lanes.iter().find(|((id, _), _)| *id == track.id) else { continue };
-            self.attach(now, at, n, *lane);
+            let of_track = lanes.iter().filter(|((id, _), _)| *id == track.id).map(|(_, lane)| *lane);
+            self.attach_track(now, at, n, &of_track.collect::<Vec<_>>());
         }
     }
 
-    fn attach(&mut self, now: Instant, at: usize, n: usize, lane_at: usize) {
+    pub(super) fn attach(&mut self, at: usize, n: usize, lane_at: usize) {
         let Some(lane) = self.lanes.get_mut(lane_at) else { return };
         let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
-        let connected = viewer.connected;
         let Some(slot) = viewer.slots.get_mut(n) else { return };
         let formats = slot.formats(&lane.codecs);
         if formats.iter().all(Option::is_none) {
@@ -214,14 +215,12 @@ impl Sfu {
         }
         let waiting = lane.kind == MediaKind::Video;
         let next = lane.ring.next_arrival();
-        slot.attached = Some(Attached { lane: lane_at, formats, waiting, next, catching_up: false });
+        slot.attached =
+            Some(Attached { lane: lane_at, formats, waiting, next, catching_up: false, between: true });
         slot.outlet.switch_source();
         lane.viewers.push((at, n));
         if lane.viewers.len() == 1 {
             self.events.push_back(Event::Interest(lane.key.clone(), lane.id, true));
-        }
-        if connected {
-            self.join_lane(now, lane_at, at, n);
         }
     }
 
@@ -232,7 +231,7 @@ impl Sfu {
             .slots
             .iter_mut()
             .enumerate()
-            .filter_map(|(n, slot)| slot.attached.take().map(|a| (n, a.lane)))
+            .flat_map(|(n, slot)| slot.clear().map(move |lane| (n, lane)))
             .collect();
         for (n, lane) in attached {
             self.leave_lane(lane, at, n);

@@ -385,9 +385,11 @@ impl Sfu {
         let Some(session) = self.sessions.get_mut(at) else { return };
         let silent = session.heard.checked_add(self.config.silence).unwrap_or(due);
         let mut due = due.min(silent);
-        if let Role::Viewer(viewer) = &session.role {
-            due = viewer.due().map_or(due, |d| d.min(due));
-        }
+        let own = match &session.role {
+            Role::Publisher(publisher) => publisher.due(),
+            Role::Viewer(viewer) => viewer.due(),
+        };
+        due = own.map_or(due, |own| own.min(due));
         if session.due.is_none_or(|d| due < d) {
             session.due = Some(due);
             self.timers.heap.push(Reverse((due, at, session.serial)));
@@ -427,6 +429,7 @@ impl Sfu {
                 session.rtc.disconnect();
             }
             self.viewer_tick(now, at);
+            self.publisher_tick(now, at);
             self.poll(now, at);
         }
         self.gates_timeout(now);

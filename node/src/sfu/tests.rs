@@ -3,6 +3,7 @@
 mod client;
 mod codecs;
 mod hostile;
+mod layers;
 mod pacing;
 mod scenarios;
 mod viewing;

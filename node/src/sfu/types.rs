@@ -7,6 +7,7 @@ use std::time::Duration;
 use freshet_cluster::room::EndReason;
 use freshet_cluster::unit::{Bitrate, UnixMillis};
 use freshet_cluster::{Identity, RoomId, SessionId, StreamId};
+use freshet_relay_proto::control::LayerRate;
 use freshet_relay_proto::track::{MediaKind, TrackInfo};
 
 use crate::agent::{Lane as LaneId, Link, RemoteStream, StreamKey};
@@ -86,6 +87,8 @@ pub struct HopPacket {
 pub enum Event {
     /// A publisher's media may flow, or its tracks have changed.
     Live(StreamKey, Vec<TrackInfo>),
+    /// How fast a publisher here sends the layers of its tracks, where that has changed.
+    Layers(StreamKey, Vec<LayerRate>),
     /// Viewers here want a lane of a stream, or do not want it any more.
     Interest(StreamKey, LaneId, bool),
     /// A keyframe of a stream that comes by a link is wanted.

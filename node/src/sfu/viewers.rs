@@ -23,15 +23,7 @@ impl Sfu {
                     return;
                 };
                 viewer.connected = true;
-                let attached: Vec<(usize, usize)> = viewer
-                    .slots
-                    .iter()
-                    .enumerate()
-                    .filter_map(|(n, slot)| slot.attached.as_ref().map(|a| (n, a.lane)))
-                    .collect();
-                for (n, lane) in attached {
-                    self.join_lane(now, lane, at, n);
-                }
+                self.begin_all(now, at);
             }
             str0m::Event::RawPacket(raw) => {
                 if let RawPacket::RtcpRx(rtcp) = *raw {

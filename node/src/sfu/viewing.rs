@@ -3,12 +3,14 @@
 use std::time::Instant;
 
 use freshet_cluster::{Identity, SessionId};
+use freshet_relay_proto::track::MediaKind;
 
 use super::machine::Sfu;
 use super::session::Role;
 use super::types::Event;
+use crate::media::layer::Wish;
 use crate::peer::viewer::{Slot, Viewer};
-use crate::session::{Choice, Line, SessionError, Viewing};
+use crate::session::{Choice, LayerView, Line, SessionError, Viewing};
 
 impl Sfu {
     /// Whether changes of what a session shows are said as [`Event::Viewing`] from now on.
@@ -23,9 +25,19 @@ impl Sfu {
     pub fn viewing(&self, id: SessionId) -> Option<Viewing> {
         let session = self.by_id.get(&id).and_then(|at| self.sessions.get(*at))?;
         match &session.role {
-            Role::Viewer(viewer) if session.closing.is_none() => Some(shown(viewer)),
+            Role::Viewer(viewer) if session.closing.is_none() => Some(self.shown(viewer)),
             _ => None,
         }
+    }
+
+    fn shown(&self, viewer: &Viewer) -> Viewing {
+        let line = |slot: &Slot| Line {
+            index: slot.line,
+            mid: slot.mid.to_string(),
+            kind: slot.kind,
+            layers: self.encodings(slot).into_iter().map(|(_, view)| view).collect(),
+        };
+        Viewing { active: viewer.watching.is_some(), lines: viewer.slots.iter().map(line).collect() }
     }
 
     /// What a viewer shows may have changed.
@@ -42,35 +54,44 @@ impl Sfu {
     /// line is meant.
     pub fn choose_layer(
         &mut self,
-        _now: Instant,
+        now: Instant,
         id: SessionId,
         who: Option<&Identity>,
         mid: Option<&str>,
         choice: Choice,
     ) -> Result<(), SessionError> {
         self.look(id, who)?;
-        let viewing = self.viewing(id).ok_or(SessionError::NotAViewer)?;
-        let line = viewing.video(mid).ok_or_else(|| match mid {
-            Some(mid) => SessionError::NoSuchLayer(format!("no m-line of video has the mid {mid:?}")),
-            None => SessionError::NoSuchLayer("the session has no video".to_owned()),
-        })?;
-        match choice {
-            Choice::Encoding { id } if line.layers.iter().all(|layer| layer.id != id) => {
-                let known: Vec<&str> = line.layers.iter().map(|layer| layer.id.as_str()).collect();
-                let known = if known.is_empty() { "no layers".to_owned() } else { known.join(", ") };
-                Err(SessionError::NoSuchLayer(format!("the track has {known}, not {id:?}")))
+        let at = self.by_id.get(&id).copied().ok_or(SessionError::NotFound { reason: None })?;
+        let Some(Role::Viewer(viewer)) = self.sessions.get(at).map(|s| &s.role) else {
+            return Err(SessionError::NotAViewer);
+        };
+        let mut video = viewer.slots.iter().enumerate().filter(|(_, slot)| slot.kind == MediaKind::Video);
+        let (n, slot) =
+            video.find(|(_, slot)| mid.is_none_or(|mid| *slot.mid == *mid)).ok_or_else(|| match mid {
+                Some(mid) => SessionError::NoSuchLayer(format!("no m-line of video has the mid {mid:?}")),
+                None => SessionError::NoSuchLayer("the session has no video".to_owned()),
+            })?;
+        let wish = match &choice {
+            Choice::Automatic => Wish::Best,
+            Choice::Encoding { id } => {
+                let known = self.encodings(slot);
+                let found = known.iter().find(|(_, layer)| layer.id == *id).map(|(place, _)| *place);
+                Wish::Layer(found.ok_or_else(|| no_such_layer(&known, id))?)
             }
-            Choice::Automatic | Choice::Encoding { .. } => Ok(()),
+        };
+        let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else {
+            return Err(SessionError::NotAViewer);
+        };
+        if let Some(slot) = viewer.slots.get_mut(n) {
+            slot.wish = wish;
         }
+        self.choose_layers(now, at);
+        Ok(())
     }
 }
 
-fn shown(viewer: &Viewer) -> Viewing {
-    let line = |slot: &Slot| Line {
-        index: slot.line,
-        mid: slot.mid.to_string(),
-        kind: slot.kind,
-        layers: Vec::new(),
-    };
-    Viewing { active: viewer.watching.is_some(), lines: viewer.slots.iter().map(line).collect() }
+fn no_such_layer(known: &[(u8, LayerView)], id: &str) -> SessionError {
+    let known: Vec<&str> = known.iter().map(|(_, layer)| layer.id.as_str()).collect();
+    let known = if known.is_empty() { "no layers".to_owned() } else { known.join(", ") };
+    SessionError::NoSuchLayer(format!("the track has {known}, not {id:?}"))
 }

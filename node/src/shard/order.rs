@@ -3,6 +3,7 @@
 use freshet_cluster::room::EndReason;
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Identity, SessionId};
+use freshet_relay_proto::control::LayerRate;
 use tokio::sync::oneshot;
 
 use crate::agent::{Lane, Link, StreamKey};
@@ -55,6 +56,8 @@ pub enum Tell {
     },
     /// A stream comes by a hop.
     Up(Incoming),
+    /// The rates of a stream's layers.
+    Layers(StreamKey, Vec<LayerRate>),
     /// A stream by a hop has ended.
     Down(StreamKey),
     /// Send a lane to a hop.

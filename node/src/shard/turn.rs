@@ -271,6 +271,7 @@ impl Turn {
                 machine.handle_claimed(now, session, key, started_at);
             }
             Tell::Up(stream) => machine.handle_incoming_up(now, stream),
+            Tell::Layers(key, rates) => machine.handle_layers(now, &key, &rates),
             Tell::Down(key) => machine.handle_incoming_down(now, &key),
             Tell::Forward { key, lane, hop, alias, from } => {
                 machine.handle_forward(now, &key, lane, hop, alias, from);

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Generation, RoomId, StreamId};
+use freshet_relay_proto::control::LayerRate;
 use freshet_relay_proto::track::TrackInfo;
 
 use crate::agent::{Lane, Link, RemoteStream, StreamKey};
@@ -21,6 +22,8 @@ use crate::sfu::{Hop, Incoming};
 pub enum Output {
     /// A shard may show a stream.
     Up(u16, Incoming),
+    /// How fast the layers of a stream are sent.
+    Layers(u16, StreamKey, Vec<LayerRate>),
     /// A stream has ended for a shard.
     Down(u16, StreamKey),
     /// A shard sends a lane to a hop.
@@ -130,6 +133,16 @@ impl Switchboard {
         if let Some(home) = self.known(&key).filter(|known| known.by == by).map(|known| known.home) {
             let incoming = Incoming { key, started_at, tracks, hop: Hop::Link(link), alias };
             self.out.push_back(Output::Up(home, incoming));
+        }
+    }
+
+    /// The rates of a stream's layers are known, from its publisher's shard or, with none, from a link.
+    pub fn handle_layers(&mut self, from: Option<u16>, key: &StreamKey, rates: &[LayerRate]) {
+        if self.known(key).is_none() {
+            return;
+        }
+        for shard in (0..self.shards).filter(|shard| Some(*shard) != from) {
+            self.out.push_back(Output::Layers(shard, key.clone(), rates.to_vec()));
         }
     }
 

@@ -128,3 +128,23 @@ fn one_shard_needs_no_crossing() {
     board.handle_interest(0, &key(1), LANE, true);
     assert_eq!(out(&mut board), [Output::Interest(key(1), LANE, true)]);
 }
+
+#[test]
+fn rates_of_layers_reach_every_shard_but_the_one_that_measured_them() {
+    let rates = [LayerRate { track: 0, layer: 1, kbps: 700 }];
+    let to = |board: &mut Switchboard| {
+        let shard = |output| match output {
+            Output::Layers(shard, _, told) if told == rates => shard,
+            other => panic!("{other:?}"),
+        };
+        out(board).into_iter().map(shard).collect::<Vec<u16>>()
+    };
+    let mut board = live(1);
+    out(&mut board);
+    board.handle_layers(Some(1), &key(1), &rates);
+    assert_eq!(to(&mut board), [0, 2]);
+    board.handle_layers(None, &key(1), &rates);
+    assert_eq!(to(&mut board), [0, 1, 2], "what a link tells, all need");
+    board.handle_layers(None, &key(2), &rates);
+    assert_eq!(out(&mut board), [], "a publish that is not known");
+}

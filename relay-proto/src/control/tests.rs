@@ -76,6 +76,10 @@ fn control() -> impl Strategy<Value = Control> {
             received,
             dropped
         })),
+        (any::<u32>(), vec(any::<(u8, u8, u32)>(), 0..=RATES_MAX)).prop_map(|(alias, rates)| {
+            let rate = |(track, layer, kbps)| LayerRate { track, layer, kbps };
+            Control::Layers { alias, rates: rates.into_iter().map(rate).collect() }
+        }),
     ]
 }
 

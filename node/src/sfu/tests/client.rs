@@ -8,7 +8,9 @@ use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Generation, SessionId};
 use str0m::change::SdpAnswer;
 use str0m::format::Codec;
-use str0m::media::{Direction as Flow, KeyframeRequestKind, MediaKind, Mid, Pt};
+use str0m::media::{
+    Direction as Flow, KeyframeRequestKind, MediaKind, Mid, Pt, Rid, Simulcast, SimulcastLayer,
+};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpPacket, RtpWrite, Ssrc};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
@@ -33,6 +35,8 @@ pub struct Client {
     pub connected: bool,
     pub closed: bool,
     pub keyframes_asked: usize,
+    /// Layers of which a keyframe has been asked for and not been sent yet.
+    pub asked: Vec<Rid>,
     pub answer: String,
     /// Media packets that get lost on their way here: every n-th.
     pub lose_every: Option<usize>,
@@ -94,15 +98,16 @@ impl World {
 
     /// A client that publishes or views; returns its place.
     pub fn join(&mut self, direction: Direction, kinds: &[MediaKind]) -> usize {
-        let usual = |config: RtcConfig| {
-            config
-                .enable_opus(true, false)
-                .enable_h264(true)
-                .enable_vp8(true)
-                .enable_vp9(true)
-                .enable_av1(true)
-        };
         self.join_with(direction, kinds, usual)
+    }
+
+    /// A publisher of one picture in these simulcast layers.
+    pub fn join_layers(&mut self, names: &[&str]) -> usize {
+        let mut simulcast = Simulcast::new();
+        for name in names {
+            simulcast.add_send_layer(SimulcastLayer::new(name));
+        }
+        self.join_as(Direction::Publish, &[MediaKind::Video], usual, Some(simulcast))
     }
 
     /// The same with codecs of its own.
@@ -112,6 +117,16 @@ impl World {
         kinds: &[MediaKind],
         codecs: impl FnOnce(RtcConfig) -> RtcConfig,
     ) -> usize {
+        self.join_as(direction, kinds, codecs, None)
+    }
+
+    fn join_as(
+        &mut self,
+        direction: Direction,
+        kinds: &[MediaKind],
+        codecs: impl FnOnce(RtcConfig) -> RtcConfig,
+        simulcast: Option<Simulcast>,
+    ) -> usize {
         let addr: SocketAddr = format!("127.0.0.1:{}", 20_000 + self.clients.len()).parse().unwrap();
         let config =
             RtcConfig::new().set_crypto_provider(crypto::provider()).set_rtp_mode(true).clear_codecs();
@@ -119,7 +134,8 @@ impl World {
         rtc.add_local_candidate(Candidate::host(addr, "udp").unwrap());
         let flow = if direction == Direction::Publish { Flow::SendOnly } else { Flow::RecvOnly };
         let mut api = rtc.sdp_api();
-        let mids = kinds.iter().map(|k| (*k, api.add_media(*k, flow, None, None, None))).collect();
+        let mids =
+            kinds.iter().map(|k| (*k, api.add_media(*k, flow, None, None, simulcast.clone()))).collect();
         let (offer, pending) = api.apply().unwrap();
         let session = SessionId::from_bits(self.next);
         self.next += 1;
@@ -142,6 +158,7 @@ impl World {
             connected: false,
             closed: false,
             keyframes_asked: 0,
+            asked: Vec::new(),
             answer,
             lose_every: None,
             keys: None,
@@ -265,6 +282,30 @@ impl World {
         }
         self.settle();
     }
+
+    /// Sends one frame of a simulcast layer, of `packets` packets of `size` bytes: a keyframe where one was asked for.
+    pub fn layer_frame(&mut self, client: usize, name: &str, first: u64, packets: u64, ts: u32, size: usize) {
+        let now = self.now;
+        let client = &mut self.clients[client];
+        let (pt, _) = client.tx(MediaKind::Video);
+        let (mid, rid) = (client.mids[0].1, Rid::from(name));
+        let key = client.asked.contains(&rid);
+        client.asked.retain(|asked| *asked != rid);
+        for n in 0..packets {
+            let mut payload = vec![name.as_bytes()[0]; size];
+            payload[0] = if key && n == 0 { 0x65 } else { 0x41 };
+            let write = RtpWrite::new(pt, (first + n).into(), ts, now, payload);
+            let write = write.marker(n + 1 == packets).nackable(true);
+            client.rtc.direct_api().stream_tx_by_mid(mid, Some(rid)).unwrap().write_rtp(write);
+        }
+        self.settle();
+    }
+}
+
+/// What clients speak.
+fn usual(config: RtcConfig) -> RtcConfig {
+    let sound = config.enable_opus(true, false);
+    sound.enable_h264(true).enable_vp8(true).enable_vp9(true).enable_av1(true)
 }
 
 /// What a packet with this number carries: an IDR slice or a P slice, then bytes made of the number.
@@ -333,7 +374,10 @@ impl Client {
                 Output::Event(Event::Connected) => self.connected = true,
                 Output::Event(Event::Closed) => self.closed = true,
                 Output::Event(Event::RtpPacket(packet)) => self.got.push(packet),
-                Output::Event(Event::KeyframeRequest(_)) => self.keyframes_asked += 1,
+                Output::Event(Event::KeyframeRequest(request)) => {
+                    self.keyframes_asked += 1;
+                    self.asked.extend(request.rid);
+                }
                 Output::Event(_) => {}
             }
         }
