@@ -5,8 +5,8 @@
 //! viewer's share of a frame as one GSO train by `sendmmsg`: no server can do less with UDP sockets.
 //!
 //! Words choose benches; without one all run. `--quick` (and a run by `cargo test`) checks that packets arrive and
-//! prints figures that mean little. `--record` writes the tables into `benches/README.md`. A full run writes
-//! `target/bench/summary.json`.
+//! prints figures that mean little. A full run writes `target/bench/summary.json`, a scoreboard and its plots beside it;
+//! `--record` writes tables and plots into `benches`.
 #![allow(
     unsafe_code,
     clippy::unwrap_used,
@@ -66,9 +66,7 @@ fn main() {
         println!("{}", report::table(&rows));
         if !settings.quick {
             report::write_summary(&rows);
-            if has("--record") {
-                report::record(bench, &rows);
-            }
+            report::record(bench, &rows, has("--record"));
         }
     }
 }

@@ -5,6 +5,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::cipher::{AES_128, EncryptingKey, EncryptionContext, UnboundCipherKey};
+use aws_lc_rs::hmac::{self, HMAC_SHA1_FOR_LEGACY_USE_ONLY};
 
 use super::trace::Sample;
 
@@ -13,10 +15,48 @@ const BATCH: usize = 64;
 /// Room for the largest moment of the trace, sealed.
 const TRAIN: usize = 40_000;
 const HEADER: usize = 12;
-const TAG: usize = 16;
+
+/// How packets are sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// AES-256-GCM, which browsers get.
+    Gcm,
+    /// AES-128 in counter mode with HMAC-SHA1-80, for clients without AEAD.
+    Cm,
+}
+
+/// A prepared cipher.
+enum Key {
+    Gcm(Box<LessSafeKey>),
+    Cm(Box<(EncryptingKey, hmac::Key)>),
+}
+
+impl Key {
+    fn new(profile: Profile, nth: usize) -> Self {
+        let mut key = [7; 32];
+        key[..8].copy_from_slice(&nth.to_le_bytes());
+        match profile {
+            Profile::Gcm => {
+                Self::Gcm(Box::new(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).unwrap())))
+            }
+            Profile::Cm => {
+                let cipher = UnboundCipherKey::new(&AES_128, &key[..16]).unwrap();
+                let auth = hmac::Key::new(HMAC_SHA1_FOR_LEGACY_USE_ONLY, &key[..20]);
+                Self::Cm(Box::new((EncryptingKey::ctr(cipher).unwrap(), auth)))
+            }
+        }
+    }
+
+    fn tag_len(&self) -> usize {
+        match self {
+            Self::Gcm(_) => 16,
+            Self::Cm(_) => 10,
+        }
+    }
+}
 
 struct Viewer {
-    key: LessSafeKey,
+    key: Key,
     ssrc: u32,
     seq: u64,
     address: libc::sockaddr_in,
@@ -32,12 +72,10 @@ pub struct Floor {
 }
 
 impl Floor {
-    pub fn new(viewers: &[SocketAddr]) -> Self {
+    pub fn new(viewers: &[SocketAddr], profile: Profile) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let viewer = |(nth, address): (usize, &SocketAddr)| {
-            let mut key = [7; 32];
-            key[..8].copy_from_slice(&nth.to_le_bytes());
-            let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).unwrap());
+            let key = Key::new(profile, nth);
             Viewer { key, ssrc: nth as u32, seq: 1, address: raw(*address) }
         };
         // SAFETY: zeros are valid values of these plain structures.
@@ -69,6 +107,7 @@ impl Floor {
         let Self { socket, viewers, arena, headers, vectors, controls } = self;
         for viewers in viewers.chunks_mut(BATCH) {
             let parts = headers.iter_mut().zip(vectors.iter_mut()).zip(controls.iter_mut());
+            let tag_len = viewers[0].key.tag_len();
             for ((viewer, place), ((header, vector), control)) in
                 viewers.iter_mut().zip(arena.chunks_exact_mut(TRAIN)).zip(parts)
             {
@@ -82,7 +121,7 @@ impl Floor {
                 message.msg_namelen = size_of::<libc::sockaddr_in>() as u32;
                 message.msg_iov = vector;
                 message.msg_iovlen = 1;
-                let segment = (HEADER + moment[0].payload.len() + TAG) as u16;
+                let segment = (HEADER + moment[0].payload.len() + tag_len) as u16;
                 cut(message, control, if moment.len() > 1 { Some(segment) } else { None });
             }
             flush(socket, &mut headers[..viewers.len()]);
@@ -101,15 +140,33 @@ impl Viewer {
         header[2..4].copy_from_slice(&seq.to_be_bytes());
         header[4..8].copy_from_slice(&packet.timestamp.to_be_bytes());
         header[8..12].copy_from_slice(&self.ssrc.to_be_bytes());
-        let mut nonce = [3u8; 12];
-        nonce[2..6].copy_from_slice(&self.ssrc.to_be_bytes());
-        nonce[6..12].copy_from_slice(&self.seq.to_be_bytes()[2..]);
-        self.seq += 1;
         let (body, tag) = rest.split_at_mut(payload.len());
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let aad = Aad::from(&*header);
-        self.key.seal_out_of_place_scatter(nonce, aad, payload, body, &[], &mut tag[..TAG]).unwrap();
-        HEADER + payload.len() + TAG
+        let index = self.seq.to_be_bytes();
+        self.seq += 1;
+        match &self.key {
+            Key::Gcm(key) => {
+                let mut nonce = [3u8; 12];
+                nonce[2..6].copy_from_slice(&self.ssrc.to_be_bytes());
+                nonce[6..12].copy_from_slice(&index[2..]);
+                let nonce = Nonce::assume_unique_for_key(nonce);
+                let aad = Aad::from(&*header);
+                key.seal_out_of_place_scatter(nonce, aad, payload, body, &[], &mut tag[..16]).unwrap();
+            }
+            Key::Cm(keys) => {
+                let (key, auth) = &**keys;
+                let mut start = [3u8; 16];
+                start[4..8].copy_from_slice(&self.ssrc.to_be_bytes());
+                start[8..14].copy_from_slice(&index[2..]);
+                body.copy_from_slice(payload);
+                key.less_safe_encrypt(body, EncryptionContext::Iv128(start.into())).unwrap();
+                let mut context = hmac::Context::with_key(auth);
+                context.update(header);
+                context.update(body);
+                context.update(&index[2..6]);
+                tag[..10].copy_from_slice(&context.sign().as_ref()[..10]);
+            }
+        }
+        HEADER + payload.len() + self.key.tag_len()
     }
 }
 

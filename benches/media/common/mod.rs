@@ -4,6 +4,7 @@ pub mod allocations;
 pub mod client;
 pub mod floor;
 pub mod measure;
+pub mod plot;
 pub mod report;
 pub mod sinks;
 pub mod stage;

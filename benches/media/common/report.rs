@@ -1,11 +1,12 @@
 //! The table, the summary for machines, and the scoreboard.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::measure::Samples;
+use super::plot;
 
 /// What a figure has to be.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +15,8 @@ pub enum Target {
     Ratio(f64),
     /// Ours is at most this.
     Most(f64),
+    /// Ours is at least this.
+    Least(f64),
     /// A figure to know.
     None,
 }
@@ -39,6 +42,7 @@ impl Row {
         match self.target {
             Target::Ratio(most) => self.ratio().map(|ratio| ratio.median() <= most),
             Target::Most(most) => Some(self.ours.median() <= most),
+            Target::Least(least) => Some(self.ours.median() >= least),
             Target::None => None,
         }
     }
@@ -60,6 +64,7 @@ impl Row {
         let _ = match self.target {
             Target::Ratio(most) => write!(line, " ratio ≤ {most} |"),
             Target::Most(most) => write!(line, " ≤ {most} |"),
+            Target::Least(least) => write!(line, " ≥ {least} |"),
             Target::None => write!(line, " |"),
         };
         let held = self.held().map_or("", |held| if held { "yes" } else { "**no**" });
@@ -76,7 +81,7 @@ impl Row {
             "reference": self.reference.as_ref().map(|samples| round(samples.median())),
             "ratio": self.ratio().map(|samples| round(samples.median())),
             "target": match self.target {
-                Target::Ratio(most) | Target::Most(most) => Some(most),
+                Target::Ratio(figure) | Target::Most(figure) | Target::Least(figure) => Some(figure),
                 Target::None => None,
             },
             "held": self.held(),
@@ -99,13 +104,18 @@ pub fn table(rows: &[Row]) -> String {
     table
 }
 
-/// `target/bench/summary.json`: a list of `{name, unit, ours, reference, ratio, target, held}`. A run of some benches
-/// replaces their rows and keeps the others.
-pub fn write_summary(rows: &[Row]) {
+/// `target/bench`, made when it is not there.
+fn results() -> PathBuf {
     let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     let folder = folder.join("bench");
     std::fs::create_dir_all(&folder).unwrap();
-    let path = folder.join("summary.json");
+    folder
+}
+
+/// `target/bench/summary.json`: a list of `{name, unit, ours, reference, ratio, target, held}`. A run of some benches
+/// replaces their rows and keeps the others.
+pub fn write_summary(rows: &[Row]) {
+    let path = results().join("summary.json");
     let before = std::fs::read_to_string(&path).unwrap_or_default();
     let mut all: Vec<Value> = serde_json::from_str(&before).unwrap_or_default();
     for row in rows {
@@ -117,12 +127,30 @@ pub fn write_summary(rows: &[Row]) {
     std::fs::write(path, serde_json::to_string_pretty(&all).unwrap() + "\n").unwrap();
 }
 
-/// Puts a bench's table between its two marks of `benches/README.md`.
-pub fn record(bench: &str, rows: &[Row]) {
+/// Puts a bench's table between its two marks of the scoreboard, and draws its plots: in `target/bench`, and in
+/// `benches` too when the run is to be kept.
+pub fn record(bench: &str, rows: &[Row], keep: bool) {
+    let kept = root().join("benches");
+    let begun = std::fs::read_to_string(results().join("README.md")).ok();
+    let text = begun.as_deref().and_then(|text| with_table(text, bench, rows));
+    // The one in `target` may be from before there was this bench.
+    let text =
+        text.or_else(|| with_table(&std::fs::read_to_string(kept.join("README.md")).unwrap(), bench, rows));
+    write_board(&text.expect("benches/README.md has lost a mark"), &results());
+    if keep {
+        let text = std::fs::read_to_string(kept.join("README.md")).unwrap();
+        write_board(&with_table(&text, bench, rows).expect("benches/README.md has lost a mark"), &kept);
+    }
+}
+
+fn with_table(text: &str, bench: &str, rows: &[Row]) -> Option<String> {
     let (begin, end) = (format!("<!-- {bench}: begin -->\n"), format!("<!-- {bench}: end -->"));
-    let path = root().join("benches/README.md");
-    let text = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = text.split_once(&begin).expect("benches/README.md has lost a mark");
-    let (_, after) = rest.split_once(&end).expect("benches/README.md has lost a mark");
-    std::fs::write(&path, format!("{before}{begin}\n{}\n{end}{after}", table(rows))).unwrap();
+    let (before, rest) = text.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}\n{}\n{end}{after}", table(rows)))
+}
+
+fn write_board(text: &str, folder: &Path) {
+    std::fs::write(folder.join("README.md"), text).unwrap();
+    plot::draw(text, folder);
 }

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Generation, SessionId};
 use freshet_node::agent::{Lane, Link, StreamKey};
-use freshet_node::forward::train::{TrainLimits, Trains};
+use freshet_node::forward::train::{MAX_SEGMENTS, Train, TrainLimits, Trains};
 use freshet_node::media::clock::{Skew, Wall};
 use freshet_node::media::packet::{CaptureMicros, Extensions, Packet};
+use freshet_node::peer::keys::Keys;
 use freshet_node::peer::negotiate::Common;
 use freshet_node::peer::{crypto, opened};
 use freshet_node::session::Direction;
@@ -32,23 +33,43 @@ pub const SERVER: &str = "127.0.0.1:5000";
 /// How often clients are given time.
 const CLIENTS_EVERY: Duration = Duration::from_secs(1);
 const WALL: Duration = Duration::from_secs(1_800_000_000);
+/// Bytes of a sealed packet from which on it is video: the trace's sound has 100, its video 800 or more.
+const VIDEO_FROM: usize = 500;
 
 /// How packets leave.
 struct Out {
     socket: Socket,
     batch: SendBatch,
     trains: Trains,
-    sent: (usize, usize),
+    sent: Sent,
+}
+
+/// What has left.
+struct Sent {
+    packets: usize,
+    /// Packets of video by the length of the train that they rode in.
+    rides: [u64; MAX_SEGMENTS + 1],
+}
+
+impl Sent {
+    /// Sound is short and may close a train of video; in any other train there is no video.
+    fn note(&mut self, train: &Train) {
+        let packets = train.segments();
+        self.packets += packets;
+        if train.segment >= VIDEO_FROM {
+            let last = train.range.len() - (packets - 1) * train.segment;
+            self.rides[packets] += (packets - usize::from(last < VIDEO_FROM)) as u64;
+        }
+    }
 }
 
 impl Out {
     /// Hands all trains to the kernel; loopback always has room in the end.
-    fn depart(socket: &Socket, batch: &mut SendBatch, trains: &mut Trains, counts: &mut (usize, usize)) {
+    fn depart(socket: &Socket, batch: &mut SendBatch, trains: &mut Trains, counts: &mut Sent) {
         while !trains.pending().is_empty() {
             let sent = socket.try_send(batch, trains.arena(), trains.pending());
             assert_eq!(sent.refused, 0, "{sent:?}");
-            counts.0 += sent.trains;
-            counts.1 += sent.packets;
+            trains.pending()[..sent.trains].iter().for_each(|train| counts.note(train));
             trains.advance(sent.trains);
         }
     }
@@ -90,6 +111,11 @@ pub struct Stage {
 
 impl Stage {
     pub async fn new(rooms: usize, batch: Duration) -> Self {
+        Self::keyed(rooms, batch, crypto::take_keys).await
+    }
+
+    /// Whose viewers get keys by `take_keys`.
+    pub async fn keyed(rooms: usize, batch: Duration, take_keys: fn() -> Option<Keys>) -> Self {
         let socket = Socket::bind("127.0.0.1:0".parse().unwrap(), &SocketOptions::default()).unwrap();
         socket.writable().await.unwrap();
         let now = Instant::now();
@@ -99,7 +125,7 @@ impl Stage {
                 cert: crypto::certificate().unwrap(),
                 candidates: vec![SERVER.parse().unwrap()],
                 provider: crypto::provider(),
-                take_keys: crypto::take_keys,
+                take_keys,
                 opened: opened::opened,
             },
             silence: Duration::from_secs(15),
@@ -119,7 +145,12 @@ impl Stage {
             by_address: HashMap::new(),
             clients_due: now,
             mail: Vec::new(),
-            out: Out { socket, batch: SendBatch::new(), trains, sent: (0, 0) },
+            out: Out {
+                socket,
+                batch: SendBatch::new(),
+                trains,
+                sent: Sent { packets: 0, rides: [0; MAX_SEGMENTS + 1] },
+            },
             mute: false,
             told: 0,
             played: 0,
@@ -290,14 +321,14 @@ impl Stage {
     }
 
     fn read(&mut self, sinks: &Sinks) {
-        sinks.expect(self.out.sent.1 - self.told);
-        self.told = self.out.sent.1;
+        sinks.expect(self.out.sent.packets - self.told);
+        self.told = self.out.sent.packets;
     }
 
     /// What was sent so far does not concern the sinks that come: nobody read it yet.
     pub fn forget_sent(&mut self, sinks: &Sinks) {
         self.read(sinks);
-        self.out.sent.0 = 0;
+        self.take_ride();
     }
 
     /// Media packets of viewers so far.
@@ -305,9 +336,16 @@ impl Stage {
         self.sfu.counters().egress_packets
     }
 
-    /// Trains so far.
-    pub fn trains(&self) -> usize {
-        self.out.sent.0
+    /// How long the train was that a video packet rode in, since the last call: the median over video packets, so
+    /// half of them or more shared the kernel's price of a buffer with so many. 0 when there was none.
+    pub fn take_ride(&mut self) -> usize {
+        let rides = std::mem::replace(&mut self.out.sent.rides, [0; MAX_SEGMENTS + 1]);
+        let (half, mut so_far) = (rides.iter().sum::<u64>().div_ceil(2), 0);
+        let middle = rides.iter().position(|packets| {
+            so_far += packets;
+            so_far >= half
+        });
+        middle.unwrap_or(0)
     }
 }
 
