@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::forward::rtcp::{self, SenderReport};
 use crate::forward::rtp::{ExtensionIds, HEADER_MAX, Header, Stamps};
 use crate::forward::srtp::{RTCP_OVERHEAD, RTP_OVERHEAD, SrtpSender};
+use crate::forward::stamp::{Once, SentAt, Stamper};
 use crate::forward::train::Trains;
 use crate::media::clock::{ReportPoint, Skew, ViewClock};
 use crate::media::packet::{CaptureMicros, Packet};
@@ -38,19 +39,22 @@ pub struct Format {
     pub pt: u8,
     /// Payload type of retransmissions (RFC 4588); plain repeats when absent.
     pub rtx: Option<u8>,
+    /// NACK was negotiated: the viewer may ask for packets again.
+    pub nack: bool,
     /// Clock rate in hertz.
     pub clock_rate: u32,
 }
 
-/// A viewer's SRTP context.
+/// A viewer's SRTP context, and the order of all that is sealed with it.
 pub struct Sealer {
     srtp: SrtpSender,
+    stamper: Stamper,
 }
 
 impl Sealer {
     /// Around keys.
     pub fn new(srtp: SrtpSender) -> Self {
-        Self { srtp }
+        Self { srtp, stamper: Stamper::default() }
     }
 }
 
@@ -62,6 +66,8 @@ pub struct Road<'a> {
     pub depart: &'a mut dyn FnMut(&mut Trains),
     /// The viewer's address.
     pub to: SocketAddr,
+    /// When this flush sends.
+    pub at: SentAt,
 }
 
 impl Road<'_> {
@@ -93,7 +99,7 @@ pub struct Request {
 pub enum Again {
     /// It stands in the train, so many bytes long.
     Sent(u64),
-    /// It was sent again a moment ago, or the viewer has had its share of retransmissions.
+    /// It was sent again a moment ago, the viewer has had its share of retransmissions, or it never agreed to NACK.
     TooSoon,
     /// It could not be sealed.
     Failed,
@@ -141,6 +147,7 @@ pub struct Outlet {
     rtx_seq: u64,
     rtx_bytes: u64,
     repeated: Repeated,
+    once: Once,
     scratch: Vec<u8>,
 }
 
@@ -171,6 +178,7 @@ impl Outlet {
             rtx_seq: rtx_first,
             rtx_bytes: 0,
             repeated: Repeated::default(),
+            once: Once::default(),
             scratch: Vec::new(),
         }
     }
@@ -203,6 +211,13 @@ impl Outlet {
         self.source.take()
     }
 
+    /// Whether packets of this format carry stamps. Those that may be repeated plainly do not: a repeat is the very
+    /// same packet under the very same nonce, and remembering the stamps of each sent packet is dearer than doing
+    /// without for the few clients that have NACK and no RTX. Sound is mostly without NACK, and is stamped.
+    fn is_stamped(&self, format: Format) -> bool {
+        !format.nack || (format.rtx.is_some() && self.rtx_ssrc.is_some())
+    }
+
     /// Rewrites and seals one packet into the train. Returns its length, `None` when it has no place on this SSRC.
     pub fn send(
         &mut self,
@@ -227,9 +242,17 @@ impl Outlet {
         };
         let out = self.rewriter.map(source, packet.index, packet.timestamp, now).ok()?;
         let room = HEADER_MAX.saturating_add(packet.payload.len()).saturating_add(RTP_OVERHEAD);
+        let mut stamps = Stamps::default();
+        if self.is_stamped(format) {
+            if !self.once.first(out.seq) {
+                return None;
+            }
+            stamps = sealer.stamper.stamps(&self.ids, road.at);
+        }
         let slot = road.slot(room)?;
-        let len = self.seal(sealer, format.pt, packet, out, slot)?;
+        let len = self.seal(sealer, format.pt, packet, (out, stamps), slot)?;
         road.trains.commit(len);
+        sealer.stamper.sent(stamps);
         self.packets = self.packets.saturating_add(1);
         let payload = u64::try_from(packet.payload.len()).unwrap_or_default();
         self.bytes = self.bytes.saturating_add(payload);
@@ -249,7 +272,7 @@ impl Outlet {
         sealer: &Sealer,
         pt: u8,
         packet: &Packet,
-        out: Outgoing,
+        (out, stamps): (Outgoing, Stamps),
         slot: &mut [u8],
     ) -> Option<usize> {
         let header = Header {
@@ -261,7 +284,7 @@ impl Outlet {
             // By the sequence number, so that a plain repeat has the very same header under the same nonce.
             mid: (out.seq < self.mid_until).then_some(&*self.mid),
             exts: packet.exts,
-            stamps: Stamps::default(),
+            stamps,
         };
         let header_len = header.write(&self.ids, slot)?;
         sealer.srtp.seal_rtp(slot, header_len, &packet.payload, self.ssrc, out.roc(), out.seq16()).ok()
@@ -299,19 +322,26 @@ impl Outlet {
         if self.rtx_bytes > self.bytes / 5 + AGAIN_BURST || self.repeated.is_recent(seq, now, after) {
             return Again::TooSoon;
         }
+        let rtx = self.rtx_ssrc.zip(format.rtx);
+        if rtx.is_none() && self.is_stamped(format) {
+            return Again::TooSoon;
+        }
         let Ok(out) = self.rewriter.map(source, packet.index, packet.timestamp, now) else {
             return Again::Failed;
         };
         let room = HEADER_MAX.saturating_add(packet.payload.len()).saturating_add(2 + RTP_OVERHEAD);
+        let at = road.at;
         let Some(slot) = road.slot(room) else { return Again::Failed };
-        let sealed = match (self.rtx_ssrc, format.rtx) {
-            (Some(ssrc), Some(pt)) => self.seal_rtx(sealer, ssrc, pt, packet, out, slot),
+        let stamps = if rtx.is_some() { sealer.stamper.stamps(&self.ids, at) } else { Stamps::default() };
+        let sealed = match rtx {
+            Some(names) => self.seal_rtx(sealer, names, packet, (out, stamps), slot),
             // Sealing the very same packet under the same index gives the very same bytes: the nonce is not used
             // for anything else.
-            _ => self.seal(sealer, format.pt, packet, out, slot),
+            None => self.seal(sealer, format.pt, packet, (out, stamps), slot),
         };
         let Some(len) = sealed else { return Again::Failed };
         road.trains.commit(len);
+        sealer.stamper.sent(stamps);
         let len = u64::try_from(len).unwrap_or_default();
         self.rtx_bytes = self.rtx_bytes.saturating_add(len);
         self.repeated.note(seq, now);
@@ -321,10 +351,9 @@ impl Outlet {
     fn seal_rtx(
         &mut self,
         sealer: &Sealer,
-        ssrc: u32,
-        pt: u8,
+        (ssrc, pt): (u32, u8),
         packet: &Packet,
-        out: Outgoing,
+        (out, stamps): (Outgoing, Stamps),
         slot: &mut [u8],
     ) -> Option<usize> {
         let rtx = Outgoing { seq: self.rtx_seq, timestamp: out.timestamp };
@@ -337,7 +366,7 @@ impl Outlet {
             ssrc,
             mid: (self.rtx_bytes < AGAIN_BURST).then_some(&*self.mid),
             exts: packet.exts,
-            stamps: Stamps::default(),
+            stamps,
         };
         let header_len = header.write(&self.ids, slot)?;
         self.scratch.clear();
@@ -372,3 +401,6 @@ impl Outlet {
         Some(sealed)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,4 +6,5 @@ pub mod reception;
 pub mod rtcp;
 pub mod rtp;
 pub mod srtp;
+pub mod stamp;
 pub mod train;

@@ -98,23 +98,23 @@ fn format(codec: &sdp::Codec) -> FormatParams {
 }
 
 fn extension(uri: &str, direction: Direction) -> Option<Extension> {
-    let both = match uri {
+    // Layers are a publisher's.
+    let layered = direction == Direction::Publish;
+    match uri {
         "urn:ietf:params:rtp-hdrext:sdes:mid" => Some(Extension::RtpMid),
         "urn:ietf:params:rtp-hdrext:ssrc-audio-level" => Some(Extension::AudioLevel),
         "urn:3gpp:video-orientation" => Some(Extension::VideoOrientation),
         "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay" => Some(Extension::PlayoutDelay),
-        _ => None,
-    };
-    let inbound = match uri {
         "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time" => Some(Extension::AbsoluteSendTime),
         "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01" => {
             Some(Extension::TransportSequenceNumber)
         }
-        "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id" => Some(Extension::RtpStreamId),
-        "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id" => Some(Extension::RepairedRtpStreamId),
+        "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id" if layered => Some(Extension::RtpStreamId),
+        "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id" if layered => {
+            Some(Extension::RepairedRtpStreamId)
+        }
         _ => None,
-    };
-    both.or(inbound.filter(|_| direction == Direction::Publish))
+    }
 }
 
 fn useful(media: &sdp::Media, direction: Direction) -> bool {

@@ -98,7 +98,7 @@ impl Slot {
 
     /// Payload types for the codecs of a lane.
     pub fn formats(&self, codecs: &[CodecInfo]) -> Vec<Option<Format>> {
-        let format = |c: &sdp::Codec| Format { pt: c.pt, rtx: c.rtx, clock_rate: c.clock_rate };
+        let format = |c: &sdp::Codec| Format { pt: c.pt, rtx: c.rtx, nack: c.nack, clock_rate: c.clock_rate };
         codecs.iter().map(|wanted| negotiate::pick(&self.codecs, wanted).map(format)).collect()
     }
 }

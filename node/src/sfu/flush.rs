@@ -16,6 +16,7 @@ use super::table::Table;
 use super::types::Repeat;
 use crate::forward::egress::{Again, Request, Road, Sealer};
 use crate::forward::pace::{BURST, Pacer, TICK};
+use crate::forward::stamp::SentAt;
 use crate::forward::train::Trains;
 use crate::peer::viewer::{Attached, Coming, Slot};
 
@@ -119,7 +120,7 @@ impl Sfu {
 
     /// Sends one viewer what waits for it, in one train as far as sizes allow.
     fn visit(&mut self, now: Instant, at: usize, trains: &mut Trains, depart: &mut dyn FnMut(&mut Trains)) {
-        let Self { sessions, lanes, counters, reports, behind, overrun, changed, round, .. } = self;
+        let Self { sessions, lanes, counters, reports, behind, overrun, changed, round, config, .. } = self;
         let Some(Role::Viewer(viewer)) = sessions.get_mut(at).map(|session| &mut session.role) else {
             return;
         };
@@ -131,7 +132,7 @@ impl Sfu {
             return;
         };
         trains.begin(to, None);
-        let mut road = Road { trains, depart, to };
+        let mut road = Road { trains, depart, to, at: SentAt::new(config.wall.micros(now)) };
         let mut left = false;
         for kind in [MediaKind::Video, MediaKind::Audio] {
             let slots = viewer.slots.iter_mut().enumerate();
@@ -161,6 +162,7 @@ impl Sfu {
 
     /// Sends again what was asked for.
     fn send_again(&mut self, now: Instant, trains: &mut Trains, depart: &mut dyn FnMut(&mut Trains)) {
+        let at = SentAt::new(self.config.wall.micros(now));
         let mut repeats = std::mem::take(&mut self.repeats);
         for of_one in repeats.chunk_by(|a, b| a.session == b.session) {
             let Self { sessions, lanes, counters, .. } = self;
@@ -170,7 +172,7 @@ impl Sfu {
             let Role::Viewer(viewer) = &mut session.role else { continue };
             let (Some(to), Some(sealer)) = (viewer.to, viewer.sealer.as_mut()) else { continue };
             trains.begin(to, None);
-            let mut road = Road { trains, depart, to };
+            let mut road = Road { trains, depart, to, at };
             let round_trip = viewer.reception.round_trip();
             for repeat in of_one {
                 let Some(slot) = viewer.slots.get_mut(repeat.slot) else { continue };

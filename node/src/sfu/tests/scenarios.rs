@@ -230,3 +230,33 @@ fn no_restart_of_ice_gives_a_viewers_media_back_to_str0m() {
         assert!(session.rtc.direct_api().stream_tx_by_mid(mid, None).is_none());
     }
 }
+
+/// A stock client reads them as what they are, and its feedback disturbs nothing.
+#[test]
+fn viewers_get_send_times_and_transport_wide_numbers_where_they_take_them() {
+    let mut world = published();
+    let viewer = world.join(View, &[Audio, Video]);
+    let answer = &world.clients[viewer].answer;
+    for wanted in ["abs-send-time", "transport-wide-cc-extensions-01", "transport-cc"] {
+        assert_eq!(
+            answer.lines().filter(|line| line.contains(wanted)).count().min(2),
+            2,
+            "{wanted} in {answer}"
+        );
+    }
+    world.pass(Duration::from_millis(200));
+    for frame in 0..60_u32 {
+        world.frame(0, Video, 100 + u64::from(frame) * 4, 4, frame * 3_000, frame == 0);
+        world.frame(0, Audio, 500 + u64::from(frame), 1, frame * 960, false);
+        world.pass(Duration::from_millis(30));
+    }
+    let got = &world.clients[viewer].got;
+    let mut numbers: Vec<u16> = got.iter().map(|p| p.header.ext_vals.transport_cc.unwrap()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..300).collect::<Vec<u16>>(), "one count for sound and picture");
+    let times: Vec<_> = got.iter().map(|p| p.header.ext_vals.abs_send_time.unwrap()).collect();
+    let passed = *times.iter().max().unwrap() - *times.iter().min().unwrap();
+    assert!((Duration::from_millis(1_760)..Duration::from_millis(1_780)).contains(&passed), "{passed:?}");
+    let counters = world.sfu.counters();
+    assert_eq!((counters.bad_datagrams, counters.str0m_viewer_rtp), (0, 0), "{counters:?}");
+}

@@ -1,0 +1,279 @@
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Again, Format, Outlet, Request, Road, Sealer};
+use crate::forward::rtp::{Parsed, parse};
+use crate::forward::srtp::{Profile, SrtpSender};
+use crate::forward::stamp::SentAt;
+use crate::forward::train::{TrainLimits, Trains};
+use crate::media::clock::{Skew, ViewClock};
+use crate::media::packet::{CaptureMicros, Extensions, Packet};
+
+const TO: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9);
+const MS: Duration = Duration::from_millis(1);
+const SECOND: u64 = 1_000_000;
+const START: u64 = 1_800_000_000 * SECOND;
+const MEDIA: u32 = 0x1111;
+const RTX: u32 = 0x2222;
+const SOUND: u32 = 0x3333;
+/// Ids of the extensions that the viewer took.
+const ABS: u8 = 2;
+const NUMBER: u8 = 3;
+const MID: u8 = 4;
+const LEVEL: u8 = 1;
+const DELAY: u8 = 5;
+const TURNED: u8 = 13;
+
+const WITH_RTX: Format = Format { pt: 102, rtx: Some(103), nack: true, clock_rate: 90_000 };
+const PLAIN: Format = Format { pt: 102, rtx: None, nack: true, clock_rate: 90_000 };
+const NEVER: Format = Format { pt: 111, rtx: None, nack: false, clock_rate: 48_000 };
+
+fn sealer(profile: Profile) -> Sealer {
+    let (key, salt) = (vec![7; profile.key_len()], vec![9; profile.salt_len()]);
+    Sealer::new(SrtpSender::new(profile, &key, &salt).unwrap())
+}
+
+fn outlet(ssrc: u32, rtx: Option<u32>, seed: u32) -> Outlet {
+    let extensions = [
+        (ABS, "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"),
+        (NUMBER, "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"),
+        (MID, "urn:ietf:params:rtp-hdrext:sdes:mid"),
+        (LEVEL, "urn:ietf:params:rtp-hdrext:ssrc-audio-level"),
+        (DELAY, "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"),
+        (TURNED, "urn:3gpp:video-orientation"),
+    ];
+    Outlet::new(ssrc, rtx, "0", &extensions.map(|(id, uri)| (id, uri.to_owned())), (seed, 1))
+}
+
+fn packet(index: u64) -> Packet {
+    Packet {
+        index,
+        timestamp: (index as u32).wrapping_mul(3_000),
+        marker: index.is_multiple_of(3),
+        keyframe: index == 0,
+        codec: 0,
+        capture: CaptureMicros(START + index * 1_000),
+        arrived: Instant::now(),
+        exts: Extensions {
+            audio_level: Some((30, true)),
+            orientation: Some(1),
+            playout_delay: Some((10, 40)),
+        },
+        payload: index.to_be_bytes().repeat(40).into(),
+    }
+}
+
+/// One viewer's egress, and what it put on the wire.
+struct Desk {
+    sealer: Sealer,
+    trains: Trains,
+    start: Instant,
+    /// Time of the flush in microseconds since the start.
+    micros: u64,
+    wire: Vec<Vec<u8>>,
+}
+
+impl Desk {
+    fn new(profile: Profile) -> Self {
+        let trains = Trains::new(TrainLimits { arena: 4_096, ..TrainLimits::default() });
+        Self { sealer: sealer(profile), trains, start: Instant::now(), micros: 0, wire: vec![] }
+    }
+
+    fn now(&self) -> Instant {
+        self.start + Duration::from_micros(self.micros)
+    }
+
+    /// Does something with the road, and takes what is on it.
+    fn flush<T>(&mut self, work: impl FnOnce(&mut Sealer, Instant, &mut Road<'_>) -> T) -> T {
+        let (now, at) = (self.now(), SentAt::new(CaptureMicros(START + self.micros)));
+        let Self { sealer, trains, wire, .. } = self;
+        trains.begin(TO, None);
+        let mut depart = |_: &mut Trains| panic!("the arena is large enough");
+        let done = work(sealer, now, &mut Road { trains, depart: &mut depart, to: TO, at });
+        trains.end();
+        for train in trains.pending() {
+            let bytes = &trains.arena()[train.range.clone()];
+            wire.extend(bytes.chunks(train.segment).map(<[u8]>::to_vec));
+        }
+        trains.advance(trains.pending().len());
+        done
+    }
+
+    fn send(&mut self, outlet: &mut Outlet, format: Format, index: u64) -> Option<u64> {
+        self.flush(|sealer, now, road| outlet.send(sealer, format, &packet(index), now, road))
+    }
+
+    fn again(&mut self, outlet: &mut Outlet, format: Format, seq: u16) -> Option<Again> {
+        let (source, index) = outlet.find(seq)?;
+        let round_trip = Some(MS);
+        Some(self.flush(|sealer, now, road| {
+            let request = Request { seq, source, now, round_trip };
+            outlet.again(sealer, format, &packet(index), request, road)
+        }))
+    }
+}
+
+fn number(packet: &Parsed<'_>) -> Option<u16> {
+    packet.extension(NUMBER).map(|value| u16::from_be_bytes(value.try_into().unwrap()))
+}
+
+fn sent_at(packet: &Parsed<'_>) -> Option<u32> {
+    packet.extension(ABS).map(|value| u32::from_be_bytes([0, value[0], value[1], value[2]]))
+}
+
+#[test]
+fn every_packet_of_a_viewer_is_numbered_and_dated_whatever_its_ssrc() {
+    let mut desk = Desk::new(Profile::AeadAes128Gcm);
+    let (mut picture, mut sound) = (outlet(MEDIA, Some(RTX), 1 << 16), outlet(SOUND, None, 1 << 16));
+    for index in 0..40 {
+        desk.micros = index * 20_000;
+        desk.send(&mut picture, WITH_RTX, index).unwrap();
+        desk.send(&mut sound, NEVER, index).unwrap();
+        if index % 4 == 3 {
+            let seq = parse(&desk.wire[0]).unwrap().fields.seq + index as u16 - 1;
+            assert!(matches!(desk.again(&mut picture, WITH_RTX, seq), Some(Again::Sent(_))));
+        }
+    }
+    let read: Vec<Parsed<'_>> = desk.wire.iter().map(|packet| parse(packet).unwrap()).collect();
+    assert_eq!(read.len(), 90);
+    let of = |ssrc| read.iter().filter(|packet| packet.fields.ssrc == ssrc).count();
+    assert_eq!((of(MEDIA), of(SOUND), of(RTX)), (40, 40, 10));
+    for (n, packet) in read.iter().enumerate() {
+        assert_eq!(number(packet), Some(n as u16), "one count for all SSRCs, retransmissions too");
+        assert_eq!(packet.extension(DELAY), Some(&[0, 0xa0, 0x28][..]), "what came passes beside it");
+        assert_eq!((packet.extension(LEVEL), packet.extension(TURNED)), (Some(&[0x9e][..]), Some(&[1][..])));
+    }
+    let (first, last) = (sent_at(&read[0]).unwrap(), sent_at(&read[89]).unwrap());
+    let passed = f64::from(last.wrapping_sub(first) & 0x00ff_ffff) / f64::from(1 << 18);
+    assert!((passed - 39.0 * 0.020).abs() < 0.000_01, "{passed} s");
+    assert_eq!(sent_at(&read[87]), sent_at(&read[89]), "all that one flush sends has its time");
+}
+
+#[test]
+fn where_repeats_are_plain_nothing_is_stamped_and_a_repeat_is_the_same_to_the_byte() {
+    let mut desk = Desk::new(Profile::AeadAes128Gcm);
+    let mut outlet = outlet(MEDIA, None, 1 << 16);
+    for index in 0..10 {
+        desk.micros = index * 33_000;
+        desk.send(&mut outlet, PLAIN, index).unwrap();
+    }
+    let first = parse(&desk.wire[4]).unwrap();
+    assert_eq!((number(&first), sent_at(&first)), (None, None));
+    let seq = first.fields.seq;
+    desk.micros += 500_000;
+    assert!(matches!(desk.again(&mut outlet, PLAIN, seq), Some(Again::Sent(_))));
+    assert_eq!(desk.wire[10], desk.wire[4]);
+}
+
+#[test]
+fn what_may_be_stamped_without_rtx_is_never_repeated() {
+    let mut desk = Desk::new(Profile::AeadAes128Gcm);
+    let mut outlet = outlet(SOUND, None, 1 << 16);
+    desk.send(&mut outlet, NEVER, 0).unwrap();
+    let seq = parse(&desk.wire[0]).unwrap().fields.seq;
+    desk.micros += 20_000;
+    assert!(matches!(desk.again(&mut outlet, NEVER, seq), Some(Again::TooSoon)));
+    assert_eq!(desk.send(&mut outlet, NEVER, 0), None, "nor by a feeder that sends it twice");
+    assert_eq!(desk.wire.len(), 1);
+}
+
+/// What stands for the nonce of a sealed packet: SSRC and index. Sequence numbers in here go up and wrap.
+#[derive(Default)]
+struct Nonces {
+    newest: HashMap<u32, u64>,
+    seen: HashMap<(bool, u32, u64), Arc<[u8]>>,
+    repeated: usize,
+}
+
+impl Nonces {
+    fn record(&mut self, nonce: (bool, u32, u64), sealed: &[u8]) {
+        if let Some(before) = self.seen.insert(nonce, sealed.into()) {
+            // A cipher in counter mode gives the same bytes only for the same plaintext and header.
+            assert_eq!(before[..], *sealed, "{nonce:x?} sealed two different plaintexts");
+            self.repeated += 1;
+        }
+    }
+
+    fn rtp(&mut self, sealed: &[u8]) {
+        let fields = parse(sealed).unwrap().fields;
+        let newest = self.newest.entry(fields.ssrc).or_insert(u64::from(fields.seq));
+        let step = fields.seq.wrapping_sub(*newest as u16).cast_signed();
+        let index = newest.checked_add_signed(i64::from(step)).unwrap();
+        *newest = index.max(*newest);
+        self.record((false, fields.ssrc, index), sealed);
+    }
+
+    fn rtcp(&mut self, sealed: &[u8]) {
+        let (rest, index) = sealed.split_at(sealed.len() - 4);
+        let ssrc = u32::from_be_bytes(rest[4..8].try_into().unwrap());
+        let index = u32::from_be_bytes(index.try_into().unwrap()) & 0x7fff_ffff;
+        self.record((true, ssrc, index.into()), sealed);
+    }
+}
+
+/// Wraps of both counts, retransmissions, plain repeats, late packets, another publisher, another layer, reports.
+#[test]
+fn no_nonce_seals_two_different_plaintexts() {
+    for (format, rtx) in [(WITH_RTX, Some(RTX)), (PLAIN, None)] {
+        let (mut desk, mut nonces) = (Desk::new(Profile::AeadAes128Gcm), Nonces::default());
+        let (mut picture, mut sound) = (outlet(MEDIA, rtx, 0x7fff_7fff), outlet(SOUND, None, 0x7ffe_0000));
+        picture.rtx_seq = 0xf000;
+        let (mut asked, mut answered) = (0x7fff_u16, 0);
+        let clock = ViewClock::new();
+        for step in 0..100_000_u64 {
+            desk.micros = step * 4_000;
+            // Every ninth packet comes late; another publisher and another layer count from elsewhere.
+            let index = match step % 9 {
+                7 => step + 1,
+                8 => step - 1,
+                _ => step,
+            };
+            match step {
+                45_000 => picture.switch_source(),
+                81_000 => drop(picture.switch_layer()),
+                _ => {}
+            }
+            let of_source =
+                if step < 45_000 { 0 } else { 7_000_000 } + if step < 81_000 { 0 } else { 900_000 };
+            desk.send(&mut picture, format, index + of_source);
+            desk.send(&mut sound, NEVER, index);
+            if step % 6 == 0 {
+                answered +=
+                    usize::from(matches!(desk.again(&mut picture, format, asked), Some(Again::Sent(_))));
+                asked = asked.wrapping_add(6);
+            }
+            if step % 60 == 1 {
+                // Asked once more, and by someone who never agreed to NACK; sent twice by a feeder.
+                desk.again(&mut picture, format, asked.wrapping_sub(600));
+                desk.again(&mut sound, NEVER, asked);
+                desk.send(&mut sound, NEVER, index);
+            }
+            for sealed in desk.wire.drain(..) {
+                nonces.rtp(&sealed);
+            }
+            if step % 250 == 0 {
+                for outlet in [&mut picture, &mut sound] {
+                    let wall = CaptureMicros(START + step * 4_000);
+                    let report = outlet.report(&mut desk.sealer, "cname", &clock, wall, Skew::default());
+                    nonces.rtcp(&report.unwrap());
+                }
+            }
+        }
+        let of =
+            |rtcp: bool, ssrc: u32| nonces.seen.keys().filter(|key| (key.0, key.1) == (rtcp, ssrc)).count();
+        assert!(of(false, MEDIA) > 99_000 && of(false, SOUND) == 100_000, "every packet went");
+        assert_eq!((of(true, MEDIA), of(true, SOUND)), (400, 400));
+        assert!(nonces.newest[&MEDIA] > 1 << 16, "the sequence number wraps");
+        assert!(answered > 15_000, "{answered} requests answered");
+        if rtx.is_some() {
+            assert!(
+                nonces.newest[&RTX] > 1 << 16 && nonces.repeated == 0,
+                "as RTX, under numbers of its own"
+            );
+        } else {
+            assert!(nonces.repeated > 15_000, "as the same packet");
+        }
+    }
+}
