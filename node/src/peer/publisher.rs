@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use freshet_relay_proto::control::LayerRate;
 use freshet_relay_proto::track::{CODECS_MAX, MediaKind, TrackInfo};
+use str0m::media::{Mid, Rid};
 use str0m::rtp::{ExtensionValues, RtpPacket};
 
 use super::{extensions, negotiate, sdp};
@@ -14,6 +15,12 @@ use crate::media::codec::{self, CodecName};
 use crate::media::layer::Pulse;
 use crate::media::packet::{CaptureMicros, Extensions, Packet};
 use crate::media::wrap::low_32;
+
+/// SSRCs whose place is remembered; a publisher that uses more is looked up more often.
+const SSRCS_MAX: usize = 16;
+
+/// Payloads are kept together in pieces of memory of so many bytes: about thirty packets of video.
+const SLAB: usize = 32 << 10;
 
 /// One m-line that sends.
 struct Track {
@@ -30,6 +37,8 @@ struct Track {
 /// One encoding of a track.
 struct Layer {
     ssrc: Option<u32>,
+    /// The lane that took its last packet, by its index in the shard. Whoever uses it checks that it still is.
+    lane: Option<usize>,
     clock: TrackClock,
     /// Clock rate of the codec that the clock runs at, in hertz.
     rate: u32,
@@ -39,7 +48,7 @@ struct Layer {
 
 impl Layer {
     fn new(rate: u32) -> Self {
-        Self { ssrc: None, clock: TrackClock::new(rate), rate, report: None }
+        Self { ssrc: None, lane: None, clock: TrackClock::new(rate), rate, report: None }
     }
 }
 
@@ -50,9 +59,21 @@ pub struct Publisher {
     /// ICE and DTLS are done.
     pub connected: bool,
     tracks: Vec<Track>,
+    /// Where the SSRCs belong that were seen last. One that its publisher gives to another m-line later stays where
+    /// it was.
+    ssrcs: Vec<(u32, Place)>,
     clock: PublisherClock,
+    /// Room for the payloads of the next packets.
+    slab: BytesMut,
     /// Ids of header extensions that the answer has.
-    extensions: Vec<u8>,
+    extensions: extensions::Known,
+}
+
+/// Where packets belong: a track and a layer of it, by their places here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    track: usize,
+    layer: usize,
 }
 
 /// A packet for the ring.
@@ -90,10 +111,16 @@ impl Publisher {
             });
         }
         let ids = answer.media.iter().flat_map(|media| media.extensions.iter().map(|(id, _)| *id));
-        let mut extensions: Vec<u8> = ids.collect();
-        extensions.sort_unstable();
-        extensions.dedup();
-        Self { key: None, connected: false, tracks, clock: PublisherClock::new(), extensions }
+        let extensions = ids.collect();
+        Self {
+            key: None,
+            connected: false,
+            tracks,
+            ssrcs: Vec::new(),
+            clock: PublisherClock::new(),
+            slab: BytesMut::new(),
+            extensions,
+        }
     }
 
     /// What is announced.
@@ -127,28 +154,52 @@ impl Publisher {
         self.tracks.iter_mut().flat_map(of_track).collect()
     }
 
-    /// Turns what str0m received into a packet. `rid` names its layer, `wall` is this node's clock at `now`. `None` for
-    /// what cannot be placed: an m-line, a layer or a payload type that was not negotiated.
-    pub fn take(
-        &mut self,
-        (mid, rid): (&str, Option<&str>),
-        now: Instant,
-        wall: CaptureMicros,
-        rtp: RtpPacket,
-    ) -> Option<Incoming> {
+    /// Where packets of an SSRC belong. `named` is asked for the m-line and the layer of one that is new here; none for
+    /// what was not negotiated.
+    pub fn place(&mut self, ssrc: u32, named: impl FnOnce() -> Option<(Mid, Option<Rid>)>) -> Option<Place> {
+        if let Some((_, place)) = self.ssrcs.iter().find(|(known, _)| *known == ssrc) {
+            return Some(*place);
+        }
+        let (mid, rid) = named()?;
+        let at = self.tracks.iter().position(|track| *track.mid == *mid)?;
+        let names = &self.tracks.get(at)?.info.layers;
+        let layer = match (rid, names.is_empty()) {
+            (_, true) => 0,
+            (Some(rid), false) => names.iter().position(|name| **name == *rid)?,
+            (None, false) => return None,
+        };
+        let place = Place { track: at, layer };
+        if self.ssrcs.len() >= SSRCS_MAX {
+            self.ssrcs.remove(0);
+        }
+        self.ssrcs.push((ssrc, place));
+        Some(place)
+    }
+
+    /// The lane that took the last packet of a layer.
+    pub fn lane(&self, place: Place) -> Option<usize> {
+        self.tracks.get(place.track)?.layers.get(place.layer)?.lane
+    }
+
+    /// Remembers the lane that takes the packets of a layer.
+    pub fn set_lane(&mut self, place: Place, lane: usize) {
+        let layer = self.tracks.get_mut(place.track).and_then(|track| track.layers.get_mut(place.layer));
+        if let Some(layer) = layer {
+            layer.lane = Some(lane);
+        }
+    }
+
+    /// Turns what str0m received for a place into a packet. `wall` is this node's clock when it came. `None` for a payload
+    /// type that was not negotiated.
+    pub fn take(&mut self, place: Place, wall: CaptureMicros, rtp: &RtpPacket) -> Option<Incoming> {
         let clock = &mut self.clock;
-        let track = self.tracks.iter_mut().find(|t| t.mid == mid)?;
+        let track = self.tracks.get_mut(place.track)?;
         let pt: u8 = *rtp.header.payload_type;
         let at = track.codecs.iter().position(|(p, _)| *p == pt)?;
         let (_, name) = track.codecs.get(at)?;
         let info = track.info.codecs.get(at)?;
-        let place = match (rid, track.info.layers.is_empty()) {
-            (_, true) => 0,
-            (Some(rid), false) => track.info.layers.iter().position(|layer| layer == rid)?,
-            (None, false) => return None,
-        };
-        let layer = track.layers.get_mut(place)?;
-        let place = u8::try_from(place).ok()?;
+        let layer = track.layers.get_mut(place.layer)?;
+        let nth = u8::try_from(place.layer).ok()?;
         if info.clock_rate != layer.rate {
             *layer = Layer::new(info.clock_rate);
         }
@@ -164,7 +215,7 @@ impl Publisher {
             }
         }
         if let Some(pulse) = &mut track.pulse {
-            pulse.note(now, place, rtp.payload.len());
+            pulse.note(rtp.timestamp, nth, rtp.payload.len());
         }
         let timestamp = rtp.header.timestamp;
         let capture = layer.clock.capture(clock, timestamp, wall);
@@ -176,12 +227,22 @@ impl Publisher {
             keyframe,
             codec: u8::try_from(at).ok()?,
             capture,
-            arrived: now,
+            arrived: rtp.timestamp,
             exts: forwarded(&rtp.header.ext_vals),
-            payload: Bytes::from_owner(rtp.payload),
+            payload: kept(&mut self.slab, &rtp.payload),
         };
-        Some(Incoming { track: track.info.id, layer: place, packet })
+        Some(Incoming { track: track.info.id, layer: nth, packet })
     }
+}
+
+/// A payload in memory that many share. Left where str0m put it, each would be a piece of memory of its own that is
+/// taken and, two seconds later, given back when the cache has forgotten it; str0m takes the same warm piece each time.
+fn kept(slab: &mut BytesMut, payload: &[u8]) -> Bytes {
+    if slab.capacity() < payload.len() {
+        *slab = BytesMut::with_capacity(SLAB.max(payload.len()));
+    }
+    slab.extend_from_slice(payload);
+    slab.split().freeze()
 }
 
 fn forwarded(values: &ExtensionValues) -> Extensions {

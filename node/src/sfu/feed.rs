@@ -1,13 +1,16 @@
 //! The one hallway: packets into rings, on to links and other shards, and who takes them.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use freshet_cluster::RoomId;
 use freshet_relay_proto::track::MediaKind;
 
 use super::lane::Lane;
 use super::machine::Sfu;
+use super::room::Room;
 use super::session::Role;
 use super::types::{Event, Hop, HopPacket, Source};
 use crate::agent::{Lane as LaneId, Link, StreamKey};
@@ -129,9 +132,7 @@ impl Sfu {
     }
 
     pub(super) fn lane_of(&self, key: &StreamKey, id: LaneId) -> Option<usize> {
-        let stream = self.rooms.get(&key.room)?.streams.get(&key.stream)?;
-        let of_it = stream.lanes.iter().find(|(lane, _)| *lane == id && stream.key == *key);
-        of_it.map(|(_, at)| *at)
+        lane_in(&self.rooms, key, id)
     }
 
     /// Merges a wish for a keyframe with the others of its lane.
@@ -225,4 +226,11 @@ fn interrupted(lane: &mut Lane) {
     if !lane.is_wanted() && matches!(lane.source, Source::Remote(..)) {
         lane.ring.forget_keyframe();
     }
+}
+
+/// The lane of a stream, by its index in the shard.
+pub(super) fn lane_in(rooms: &HashMap<RoomId, Room>, key: &StreamKey, id: LaneId) -> Option<usize> {
+    let stream = rooms.get(&key.room)?.streams.get(&key.stream)?;
+    let of_it = stream.lanes.iter().find(|(lane, _)| *lane == id && stream.key == *key);
+    of_it.map(|(_, at)| *at)
 }

@@ -25,6 +25,8 @@ pub struct Sfu {
     pub(super) sessions: Table<Session>,
     pub(super) by_id: HashMap<SessionId, usize>,
     pub(super) by_addr: HashMap<SocketAddr, usize>,
+    /// The session of the last datagram that came from a known address.
+    pub(super) last_heard: usize,
     pub(super) by_ufrag: HashMap<String, usize>,
     pub(super) lanes: Table<Lane>,
     pub(super) by_hop: HashMap<(Hop, u32, LaneId), usize>,
@@ -62,6 +64,7 @@ impl Sfu {
             sessions: Table::default(),
             by_id: HashMap::new(),
             by_addr: HashMap::new(),
+            last_heard: 0,
             by_ufrag: HashMap::new(),
             lanes: Table::default(),
             by_hop: HashMap::new(),

@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use str0m::media::KeyframeRequestKind;
+use str0m::rtp::RtpPacket;
 
+use super::feed::lane_in;
 use super::machine::Sfu;
-use super::session::Role;
-use super::types::Event;
+use super::session::{Role, Session};
+use super::types::{Event, Source};
 use crate::agent::Lane as LaneId;
+use crate::peer::publisher::Incoming;
 
 impl Sfu {
-    pub(super) fn publisher_event(&mut self, now: Instant, at: usize, event: str0m::Event) {
+    pub(super) fn publisher_event(&mut self, now: Instant, at: usize, event: &str0m::Event) {
         match event {
             str0m::Event::Connected => {
                 let Some(Role::Publisher(publisher)) = self.sessions.get_mut(at).map(|s| &mut s.role) else {
@@ -39,24 +42,36 @@ impl Sfu {
         self.choose_programs(now, &key.room);
     }
 
-    fn publisher_packet(&mut self, now: Instant, at: usize, rtp: str0m::rtp::RtpPacket) {
-        let wall = self.config.wall.micros(rtp.timestamp);
-        let Some(session) = self.sessions.get_mut(at) else { return };
-        let Role::Publisher(publisher) = &mut session.role else { return };
-        let mid = session.rtc.direct_api().stream_rx(&rtp.header.ssrc).map(|s| (s.mid(), s.rid()));
-        let arrived = rtp.timestamp;
-        let placed = match (mid, publisher.key.clone()) {
-            (Some((mid, rid)), Some(key)) => {
-                let named = (&*mid, rid.as_deref());
-                publisher.take(named, arrived, wall, rtp).map(|incoming| (key, incoming))
-            }
-            _ => None,
+    /// A packet of a publisher: into its ring. The way there is looked up once and then remembered, for it is the
+    /// way of thousands that follow.
+    pub(super) fn publisher_packet(&mut self, now: Instant, at: usize, rtp: &RtpPacket) {
+        let Self { sessions, lanes, rooms, config, counters, .. } = self;
+        let Some(Session { rtc, role: Role::Publisher(publisher), .. }) = sessions.get_mut(at) else {
+            return;
         };
-        let lane =
-            placed.as_ref().and_then(|(key, incoming)| self.lane_of(key, (incoming.track, incoming.layer)));
-        match (lane, placed) {
-            (Some(lane), Some((_, incoming))) => self.push(now, lane, Arc::new(incoming.packet)),
-            _ => self.counters.unplaced_packets = self.counters.unplaced_packets.saturating_add(1),
+        let wall = config.wall.micros(rtp.timestamp);
+        // Asking str0m makes it look through all it has at the next poll.
+        let named = || rtc.direct_api().stream_rx(&rtp.header.ssrc).map(|s| (s.mid(), s.rid()));
+        let claimed = publisher.key.is_some();
+        let place = publisher.place(*rtp.header.ssrc, named).filter(|_| claimed);
+        let placed = place.and_then(|place| Some((place, publisher.take(place, wall, rtp)?)));
+        let Some((place, Incoming { track, layer, packet })) = placed else {
+            counters.unplaced_packets = counters.unplaced_packets.saturating_add(1);
+            return;
+        };
+        let id = (track, layer);
+        // A slot of the table may have another lane by now; only this session's are its own.
+        let is_ours = |lane: &usize| {
+            lanes.get(*lane).is_some_and(|lane| lane.source == Source::Local(at) && lane.id == id)
+        };
+        let lane = publisher.lane(place).filter(is_ours).or_else(|| {
+            let found = lane_in(rooms, publisher.key.as_ref()?, id)?;
+            publisher.set_lane(place, found);
+            Some(found)
+        });
+        match lane {
+            Some(lane) => self.push(now, lane, Arc::new(packet)),
+            None => counters.unplaced_packets = counters.unplaced_packets.saturating_add(1),
         }
     }
 

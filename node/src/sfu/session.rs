@@ -27,7 +27,12 @@ pub(super) struct Session {
     pub ufrag: String,
     pub offer: String,
     pub candidates: usize,
+    /// For when it stands in the timers: not later than `wanted`.
     pub due: Option<Instant>,
+    /// When it has something to do.
+    pub wanted: Instant,
+    /// When others asked for it to be looked at, until it was.
+    pub asked: Option<Instant>,
 }
 
 /// What a session is for.

@@ -68,6 +68,8 @@ impl Sfu {
             offer,
             candidates: 0,
             due: None,
+            wanted: now,
+            asked: None,
         });
         self.by_id.insert(ask.session, at);
         self.by_ufrag.insert(ufrag.clone(), at);
@@ -258,7 +260,7 @@ impl Sfu {
 
     /// A datagram came: find its session by address, or the first time by the STUN user name.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, contents: &[u8]) {
-        let known = self.by_addr.get(&from).copied();
+        let known = self.whose(from);
         let named = if is_stun(contents) {
             local_ufrag(contents).and_then(|u| self.by_ufrag.get(u).copied())
         } else {
@@ -307,6 +309,18 @@ impl Sfu {
         }
     }
 
+    /// The session that has this address. Datagrams come in runs from one client, so the last one's is looked at
+    /// first: an address stands in `by_addr` exactly when its session has it.
+    fn whose(&mut self, addr: SocketAddr) -> Option<usize> {
+        let last = self.sessions.get(self.last_heard);
+        if last.is_some_and(|session| session.addresses.contains(&addr)) {
+            return Some(self.last_heard);
+        }
+        let at = self.by_addr.get(&addr).copied()?;
+        self.last_heard = at;
+        Some(at)
+    }
+
     fn learn(&mut self, at: usize, addr: SocketAddr) {
         let Some(session) = self.sessions.get_mut(at) else { return };
         if session.addresses.len() >= ADDRESSES_MAX {
@@ -326,7 +340,9 @@ impl Sfu {
     pub(super) fn poll(&mut self, now: Instant, at: usize) {
         for _ in 0..POLL_MAX {
             let Some(session) = self.sessions.get_mut(at) else { return };
-            let output = contained(|| session.rtc.poll_output());
+            // An output is large: it is written here and not handed through.
+            let mut output = None;
+            contained(|| output = Some(session.rtc.poll_output()));
             if let Some(keys) = (self.config.common.take_keys)()
                 && let Role::Viewer(viewer) = &mut session.role
             {
@@ -334,7 +350,7 @@ impl Sfu {
             }
             match output {
                 Some(Ok(Output::Timeout(due))) => {
-                    self.schedule(at, due);
+                    self.settle(at, due);
                     self.finish_if_dead(now, at);
                     return;
                 }
@@ -347,7 +363,7 @@ impl Sfu {
                     let contents = transmit.contents.to_vec();
                     self.datagrams.push_back(Datagram { to: transmit.destination, contents });
                 }
-                Some(Ok(Output::Event(event))) => self.str0m_event(now, at, event),
+                Some(Ok(Output::Event(ref event))) => self.str0m_event(now, at, event),
                 failed => {
                     let error = failed.and_then(Result::err).map(|e| e.to_string());
                     tracing::debug!(session = session.id.short(), ?error, "session failed");
@@ -360,7 +376,7 @@ impl Sfu {
         self.schedule(at, now);
     }
 
-    fn str0m_event(&mut self, now: Instant, at: usize, event: str0m::Event) {
+    fn str0m_event(&mut self, now: Instant, at: usize, event: &str0m::Event) {
         let Some(session) = self.sessions.get_mut(at) else { return };
         match event {
             str0m::Event::Closed => {
@@ -381,15 +397,25 @@ impl Sfu {
         }
     }
 
+    /// Asks for a session to be looked at.
     pub(super) fn schedule(&mut self, at: usize, due: Instant) {
         let Some(session) = self.sessions.get_mut(at) else { return };
+        session.asked = Some(session.asked.map_or(due, |asked| asked.min(due)));
+        let wanted = session.wanted;
+        self.settle(at, wanted);
+    }
+
+    /// Sets a session's timer by what str0m said last.
+    fn settle(&mut self, at: usize, due: Instant) {
+        let Some(session) = self.sessions.get_mut(at) else { return };
         let silent = session.heard.checked_add(self.config.silence).unwrap_or(due);
-        let mut due = due.min(silent);
+        let mut due = session.asked.map_or(due, |asked| asked.min(due)).min(silent);
         let own = match &session.role {
             Role::Publisher(publisher) => publisher.due(),
             Role::Viewer(viewer) => viewer.due(),
         };
         due = own.map_or(due, |own| own.min(due));
+        session.wanted = due;
         if session.due.is_none_or(|d| due < d) {
             session.due = Some(due);
             self.timers.heap.push(Reverse((due, at, session.serial)));
@@ -415,6 +441,13 @@ impl Sfu {
                 continue;
             }
             session.due = None;
+            // Every packet that comes moves what was due: the timer is moved once, here, and not each time.
+            let wanted = session.wanted;
+            if wanted > now {
+                self.settle(at, wanted);
+                continue;
+            }
+            session.asked = None;
             if now.saturating_duration_since(session.heard) >= self.config.silence {
                 tracing::info!(
                     session = session.id.short(),

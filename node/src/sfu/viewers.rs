@@ -16,7 +16,7 @@ use crate::peer::viewer::REPORT_EVERY;
 const NACK_MAX: usize = 256;
 
 impl Sfu {
-    pub(super) fn viewer_event(&mut self, now: Instant, at: usize, event: str0m::Event) {
+    pub(super) fn viewer_event(&mut self, now: Instant, at: usize, event: &str0m::Event) {
         match event {
             str0m::Event::Connected => {
                 let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else {
@@ -26,7 +26,7 @@ impl Sfu {
                 self.begin_all(now, at);
             }
             str0m::Event::RawPacket(raw) => {
-                if let RawPacket::RtcpRx(rtcp) = *raw {
+                if let RawPacket::RtcpRx(rtcp) = &**raw {
                     self.viewer_rtcp(now, at, rtcp);
                 }
             }
@@ -34,7 +34,7 @@ impl Sfu {
         }
     }
 
-    fn viewer_rtcp(&mut self, now: Instant, at: usize, rtcp: Rtcp) {
+    fn viewer_rtcp(&mut self, now: Instant, at: usize, rtcp: &Rtcp) {
         let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
         viewer.proven();
         let wish = match rtcp {

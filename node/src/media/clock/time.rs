@@ -75,8 +75,12 @@ pub(super) fn micros_to_ticks(micros: i64, clock_rate: u32) -> i64 {
 
 /// RTP ticks as microseconds, rounded down, signed.
 pub(super) fn ticks_to_micros(ticks: i64, clock_rate: u32) -> i64 {
-    let micros = i128::from(ticks) * 1_000_000;
-    i64::try_from(micros.div_euclid(i128::from(clock_rate.max(1)))).unwrap_or(0)
+    let rate = i64::from(clock_rate.max(1));
+    // What RTP counts in its 32 bits fits; a division of 128 bits for each packet would not be cheap.
+    if let Some(micros) = ticks.checked_mul(1_000_000) {
+        return micros.div_euclid(rate);
+    }
+    i64::try_from((i128::from(ticks) * 1_000_000).div_euclid(i128::from(rate))).unwrap_or(0)
 }
 
 /// Signed distance on the 32-bit circle of RTP timestamps.

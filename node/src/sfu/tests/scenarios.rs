@@ -117,6 +117,28 @@ fn viewers_keep_their_session_when_the_publisher_comes_back() {
     }
 }
 
+/// The way of a publisher's packets is remembered; here another stream comes to stand where it led.
+#[test]
+fn a_publisher_whose_stream_was_taken_over_sends_nothing_into_the_one_that_took_it() {
+    let mut world = World::new();
+    let old = world.join(Publish, &[Video]);
+    world.claim(old, 1);
+    let new = world.join(Publish, &[Video]);
+    world.pass(Duration::from_millis(200));
+    world.frame(old, Video, 100, 4, 0, true);
+    assert_eq!(world.sfu.counters().ingress_packets, 4);
+    world.claim(new, 2);
+    let viewer = world.join(View, &[Video]);
+    world.pass(Duration::from_millis(200));
+    world.frame(old, Video, 104, 4, 3_000, true);
+    assert_eq!((world.sfu.counters().ingress_packets, world.sfu.counters().unplaced_packets), (4, 4));
+    world.frame(new, Video, 7_000, 4, 0, true);
+    world.pass(Duration::from_millis(100));
+    let got: Vec<&[u8]> = video(&world, viewer).iter().map(|packet| &packet.payload[..]).collect();
+    let sent: Vec<Vec<u8>> = (7_000..7_004).map(|seq| payload(Video, seq, seq == 7_000)).collect();
+    assert_eq!(got, sent);
+}
+
 #[test]
 fn nothing_is_left_of_fifty_joins_and_leaves() {
     let mut world = World::new();
