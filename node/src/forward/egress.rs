@@ -13,7 +13,8 @@ use crate::forward::stamp::{Once, SentAt, Stamper};
 use crate::forward::train::Trains;
 use crate::media::clock::{ReportPoint, Skew, ViewClock};
 use crate::media::packet::{CaptureMicros, Packet};
-use crate::media::rewrite::{Outgoing, Rewriter, SourceEpoch, SourceStart};
+use crate::media::rewrite::{Outgoing, Refused, Rewriter, SourceEpoch, SourceStart};
+use crate::media::vp8::{Descriptor, Patch, Vp8};
 use crate::media::wrap::low_32;
 
 /// Packets of an SSRC that carry the MID extension: enough for a client that does not read `a=ssrc` lines to map it
@@ -43,6 +44,8 @@ pub struct Format {
     pub nack: bool,
     /// Clock rate in hertz.
     pub clock_rate: u32,
+    /// Payloads are VP8's: their descriptors are renumbered.
+    pub vp8: bool,
 }
 
 /// A viewer's SRTP context, and the order of all that is sealed with it.
@@ -149,6 +152,9 @@ pub struct Outlet {
     repeated: Repeated,
     once: Once,
     scratch: Vec<u8>,
+    /// None until a VP8 packet comes.
+    vp8: Option<Box<Vp8>>,
+    max_temporal: Option<u8>,
 }
 
 impl Outlet {
@@ -180,6 +186,8 @@ impl Outlet {
             repeated: Repeated::default(),
             once: Once::default(),
             scratch: Vec::new(),
+            vp8: None,
+            max_temporal: None,
         }
     }
 
@@ -218,6 +226,12 @@ impl Outlet {
         !format.nack || (format.rtx.is_some() && self.rtx_ssrc.is_some())
     }
 
+    /// Pictures of temporal layers above `max` are left out: from the next on, and until a picture comes with which
+    /// a layer can begin again. All layers go where there is no limit.
+    pub fn set_max_temporal(&mut self, max: Option<u8>) {
+        self.max_temporal = max;
+    }
+
     /// Rewrites and seals one packet into the train. Returns its length, `None` when it has no place on this SSRC.
     pub fn send(
         &mut self,
@@ -240,7 +254,19 @@ impl Outlet {
                 *self.source.insert(self.rewriter.begin(start))
             }
         };
+        let descriptor = if format.vp8 { Descriptor::parse(&packet.payload) } else { None };
+        let patch = match &descriptor {
+            Some(descriptor) => {
+                let vp8 = self.vp8.get_or_insert_default();
+                let shift = vp8.take(&mut self.rewriter, source, packet, descriptor, self.max_temporal)?;
+                Some(Patch::new(descriptor, shift))
+            }
+            None => None,
+        };
         let out = self.rewriter.map(source, packet.index, packet.timestamp, now).ok()?;
+        if let (Some(vp8), Some(patch)) = (&mut self.vp8, &patch) {
+            vp8.sent(out.seq, patch);
+        }
         let room = HEADER_MAX.saturating_add(packet.payload.len()).saturating_add(RTP_OVERHEAD);
         let mut stamps = Stamps::default();
         if self.is_stamped(format) {
@@ -250,7 +276,7 @@ impl Outlet {
             stamps = sealer.stamper.stamps(&self.ids, road.at);
         }
         let slot = road.slot(room)?;
-        let len = self.seal(sealer, format.pt, packet, (out, stamps), slot)?;
+        let len = self.seal(sealer, format.pt, (packet, patch), (out, stamps), slot)?;
         road.trains.commit(len);
         sealer.stamper.sent(stamps);
         self.packets = self.packets.saturating_add(1);
@@ -271,7 +297,7 @@ impl Outlet {
         &self,
         sealer: &Sealer,
         pt: u8,
-        packet: &Packet,
+        (packet, patch): (&Packet, Option<Patch>),
         (out, stamps): (Outgoing, Stamps),
         slot: &mut [u8],
     ) -> Option<usize> {
@@ -287,7 +313,28 @@ impl Outlet {
             stamps,
         };
         let header_len = header.write(&self.ids, slot)?;
-        sealer.srtp.seal_rtp(slot, header_len, &packet.payload, self.ssrc, out.roc(), out.seq16()).ok()
+        let (srtp, payload, ssrc) = (&sealer.srtp, &packet.payload, self.ssrc);
+        let Some(patch) = patch.filter(|patch| !patch.is_nothing()) else {
+            return srtp.seal_rtp(slot, header_len, payload, ssrc, out.roc(), out.seq16()).ok();
+        };
+        // The ring's payload is everybody's: the numbers are written into the copy in the train.
+        let body = slot.get_mut(header_len..header_len.checked_add(payload.len())?)?;
+        body.copy_from_slice(payload);
+        patch.apply(body);
+        srtp.seal_rtp_in_place(slot, header_len, payload.len(), ssrc, out.roc(), out.seq16()).ok()
+    }
+
+    /// What is written over the descriptor of a packet that is sent again: what was written the first time.
+    fn patch_again(
+        &self,
+        format: Format,
+        packet: &Packet,
+        source: SourceEpoch,
+    ) -> Result<Option<Patch>, Refused> {
+        let descriptor = if format.vp8 { Descriptor::parse(&packet.payload) } else { None };
+        let Some(descriptor) = descriptor else { return Ok(None) };
+        let shift = self.vp8.as_ref().and_then(|vp8| vp8.shift(source, packet.index));
+        shift.map(|shift| Some(Patch::new(&descriptor, shift))).ok_or(Refused::UnknownSource)
     }
 
     /// When a packet would have gone had it come from the same layer as the newest that went. Layers of one track have
@@ -329,15 +376,16 @@ impl Outlet {
         let Ok(out) = self.rewriter.map(source, packet.index, packet.timestamp, now) else {
             return Again::Failed;
         };
+        let Ok(patch) = self.patch_again(format, packet, source) else { return Again::Failed };
         let room = HEADER_MAX.saturating_add(packet.payload.len()).saturating_add(2 + RTP_OVERHEAD);
         let at = road.at;
         let Some(slot) = road.slot(room) else { return Again::Failed };
         let stamps = if rtx.is_some() { sealer.stamper.stamps(&self.ids, at) } else { Stamps::default() };
         let sealed = match rtx {
-            Some(names) => self.seal_rtx(sealer, names, packet, (out, stamps), slot),
+            Some(names) => self.seal_rtx(sealer, names, (packet, patch), (out, stamps), slot),
             // Sealing the very same packet under the same index gives the very same bytes: the nonce is not used
             // for anything else.
-            None => self.seal(sealer, format.pt, packet, (out, stamps), slot),
+            None => self.seal(sealer, format.pt, (packet, patch), (out, stamps), slot),
         };
         let Some(len) = sealed else { return Again::Failed };
         road.trains.commit(len);
@@ -352,7 +400,7 @@ impl Outlet {
         &mut self,
         sealer: &Sealer,
         (ssrc, pt): (u32, u8),
-        packet: &Packet,
+        (packet, patch): (&Packet, Option<Patch>),
         (out, stamps): (Outgoing, Stamps),
         slot: &mut [u8],
     ) -> Option<usize> {
@@ -372,6 +420,9 @@ impl Outlet {
         self.scratch.clear();
         self.scratch.extend_from_slice(&out.seq16().to_be_bytes());
         self.scratch.extend_from_slice(&packet.payload);
+        if let (Some(patch), Some(body)) = (patch, self.scratch.get_mut(2..)) {
+            patch.apply(body);
+        }
         sealer.srtp.seal_rtp(slot, header_len, &self.scratch, ssrc, rtx.roc(), rtx.seq16()).ok()
     }
 
@@ -402,5 +453,7 @@ impl Outlet {
     }
 }
 
+#[cfg(test)]
+mod pictures;
 #[cfg(test)]
 mod tests;

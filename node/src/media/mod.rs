@@ -9,4 +9,5 @@ pub mod layer;
 pub mod packet;
 pub mod rewrite;
 pub mod ring;
+pub mod vp8;
 pub mod wrap;

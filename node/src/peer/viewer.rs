@@ -20,6 +20,7 @@ use crate::forward::egress::{Format, Outlet, Sealer};
 use crate::forward::pace::Pacer;
 use crate::forward::reception::{Losses, Reception};
 use crate::forward::srtp::{Profile, SrtpSender};
+use crate::media::codec::CodecName;
 use crate::media::layer::Wish;
 use crate::media::rewrite::SourceEpoch;
 
@@ -98,7 +99,14 @@ impl Slot {
 
     /// Payload types for the codecs of a lane.
     pub fn formats(&self, codecs: &[CodecInfo]) -> Vec<Option<Format>> {
-        let format = |c: &sdp::Codec| Format { pt: c.pt, rtx: c.rtx, nack: c.nack, clock_rate: c.clock_rate };
+        let vp8 = |c: &sdp::Codec| CodecName::from_name(&c.name) == CodecName::Vp8;
+        let format = |c: &sdp::Codec| Format {
+            pt: c.pt,
+            rtx: c.rtx,
+            nack: c.nack,
+            clock_rate: c.clock_rate,
+            vp8: vp8(c),
+        };
         codecs.iter().map(|wanted| negotiate::pick(&self.codecs, wanted).map(format)).collect()
     }
 }

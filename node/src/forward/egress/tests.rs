@@ -26,9 +26,9 @@ const LEVEL: u8 = 1;
 const DELAY: u8 = 5;
 const TURNED: u8 = 13;
 
-const WITH_RTX: Format = Format { pt: 102, rtx: Some(103), nack: true, clock_rate: 90_000 };
-const PLAIN: Format = Format { pt: 102, rtx: None, nack: true, clock_rate: 90_000 };
-const NEVER: Format = Format { pt: 111, rtx: None, nack: false, clock_rate: 48_000 };
+const WITH_RTX: Format = Format { pt: 102, rtx: Some(103), nack: true, clock_rate: 90_000, vp8: false };
+const PLAIN: Format = Format { pt: 102, rtx: None, nack: true, clock_rate: 90_000, vp8: false };
+const NEVER: Format = Format { pt: 111, rtx: None, nack: false, clock_rate: 48_000, vp8: false };
 
 fn sealer(profile: Profile) -> Sealer {
     let (key, salt) = (vec![7; profile.key_len()], vec![9; profile.salt_len()]);

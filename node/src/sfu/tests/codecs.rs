@@ -115,3 +115,47 @@ fn an_answer_keeps_every_codec_of_the_offer_with_its_retransmissions() {
         }
     }
 }
+
+/// A picture of VP8 of one packet, with PictureID, TL0PICIDX and KEYIDX.
+fn vp8(id: u16, tl0: u8, keyidx: u8, key: bool) -> Vec<u8> {
+    let [high, low] = id.to_be_bytes();
+    payload(&[0x90, 0xf0, 0x80 | high, low, tl0, keyidx, 0x50 | u8::from(!key)], u64::from(id))
+}
+
+#[test]
+fn vp8_counts_on_from_one_publish_to_the_next_for_those_who_watch_both() {
+    let mut world = World::new();
+    let viewer = world.join_with(View, &[Audio, Video], numbered_otherwise);
+    let mut sent = Vec::new();
+    for (generation, (id, tl0, key)) in
+        [(1, (0x7ffa_u16, 251_u8, 31_u8)), (2, (77, 9, 4)), (3, (0x4000, 200, 4))]
+    {
+        let publisher = world.join(Publish, &[Audio, Video]);
+        world.claim(publisher, generation);
+        world.pass(Duration::from_millis(200));
+        for frame in 0..10_u8 {
+            let bytes = vp8((id + u16::from(frame)) & 0x7fff, tl0.wrapping_add(frame), key, frame == 0);
+            world.send(
+                publisher,
+                Codec::Vp8,
+                1_000 + u64::from(frame),
+                3_000 * u32::from(frame),
+                bytes.clone(),
+            );
+            sent.push(bytes);
+            world.pass(Duration::from_millis(30));
+        }
+        let session = world.clients[publisher].session;
+        assert!(world.sfu.end(world.now, session, EndReason::Closed));
+        world.pass(Duration::from_millis(300));
+    }
+    let got: Vec<Vec<u8>> =
+        world.clients[viewer].got.iter().map(|p| p.payload.to_vec()).filter(|p| p.len() > 200).collect();
+    assert_eq!(got.len(), sent.len());
+    for (n, (got, sent)) in got.iter().zip(&sent).enumerate() {
+        let [high, low] = (0x7ffa_u16.wrapping_add(n as u16) & 0x7fff).to_be_bytes();
+        let (tl0, key) = (251_u8.wrapping_add(n as u8), (31 + n / 10) as u8 & 0x1f);
+        assert_eq!(got[..6], [0x90, 0xf0, 0x80 | high, low, tl0, key], "picture {n}");
+        assert_eq!(got[6..], sent[6..], "nothing else of picture {n} is touched");
+    }
+}
