@@ -22,6 +22,11 @@ const FLAGS = [
 
 const closers = [];
 
+/** What is done at the end of a test, however it goes. */
+export function onEnd(close) {
+  closers.push(async () => close());
+}
+
 /** A browser process of its own; `autoplay: true` lets pages play sound untouched. */
 export async function launch({ autoplay = true, context = {}, flags = [] } = {}) {
   const profile = await mkdtemp(join(tmpdir(), 'freshet-browser-'));
