@@ -6,10 +6,14 @@
 import { jitterAbove, delay } from './client/backoff';
 import { MediaClient, type ClientOptions } from './client/client';
 import type { HttpProblem } from './client/http';
+import { LayerControl, type Layer } from './client/layers';
+import type { MediaSession } from './client/session';
 
 export interface WhepOptions extends ClientOptions {
   /** Called with the media of each new session, once it is connected. */
   onMedia?: (media: MediaStream) => void;
+  /** Called with the sizes of the picture that there are, best first; none where there is one. */
+  onLayers?: (layers: Layer[]) => void;
   /**
    * Resolves when a host is worth trying for again. Room events know (`RoomEvents.waitForHost`);
    * without it the server's `Retry-After` decides.
@@ -18,13 +22,40 @@ export interface WhepOptions extends ClientOptions {
 }
 
 export class WhepClient extends MediaClient<WhepOptions> {
+  #layers: LayerControl | null = null;
+  #following: AbortController | null = null;
+  #picked: string | null = null;
+
   protected override prepare(pc: RTCPeerConnection): void {
     pc.addTransceiver('video', { direction: 'recvonly' });
     pc.addTransceiver('audio', { direction: 'recvonly' });
   }
 
-  protected override connected(pc: RTCPeerConnection): void {
-    this.options.onMedia?.(new MediaStream(pc.getReceivers().map(({ track }) => track)));
+  protected override connected(session: MediaSession): void {
+    this.options.onMedia?.(new MediaStream(session.pc.getReceivers().map(({ track }) => track)));
+    this.#following?.abort();
+    const { onLayers } = this.options;
+    if (onLayers === undefined) return;
+    const following = new AbortController();
+    this.#following = following;
+    session.pc.addEventListener('connectionstatechange', () => {
+      if (session.pc.connectionState === 'closed') following.abort();
+    });
+    this.#layers = new LayerControl(this.options, session.link, session.url);
+    // Another session of the same viewer: what was picked holds.
+    if (this.#picked !== null) void this.#layers.pick(this.#picked).catch(() => undefined);
+    void this.#layers.follow(onLayers, following.signal).catch(() => undefined);
+  }
+
+  /** Picks one of the layers that `onLayers` told of, or with null leaves the choice to the server. */
+  async pick(rid: string | null): Promise<void> {
+    this.#picked = rid;
+    await this.#layers?.pick(rid);
+  }
+
+  override async stop(): Promise<void> {
+    this.#following?.abort();
+    await super.stop();
   }
 
   protected override judge(problem: HttpProblem): 'retry' | 'wait' | 'final' {

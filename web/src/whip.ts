@@ -10,6 +10,11 @@ export interface WhipOptions extends ClientOptions {
   maxVideoBitrate?: number;
   /** Upper bound of the audio's bitrate, bits per second. */
   maxAudioBitrate?: number;
+  /**
+   * Send the picture in three sizes at once (RFC 8853): a quarter, a half and the whole of its width and height.
+   * Viewers get the best that is sent, and may pick a smaller one.
+   */
+  simulcast?: boolean;
   /** Refuse (409) instead of taking over when the stream is live already. */
   exclusive?: boolean;
 }
@@ -41,11 +46,12 @@ export class WhipClient extends MediaClient<WhipOptions> {
 
   protected override prepare(pc: RTCPeerConnection): void {
     for (const track of this.#media.getTracks()) {
-      const maxBitrate = track.kind === 'video' ? this.options.maxVideoBitrate : this.options.maxAudioBitrate;
+      const video = track.kind === 'video';
+      const maxBitrate = video ? this.options.maxVideoBitrate : this.options.maxAudioBitrate;
       pc.addTransceiver(track, {
         direction: 'sendonly',
         streams: [this.#media],
-        sendEncodings: [maxBitrate === undefined ? {} : { maxBitrate }],
+        sendEncodings: video && this.options.simulcast === true ? layers(maxBitrate) : [bounded({}, maxBitrate)],
       });
     }
   }
@@ -57,4 +63,20 @@ export class WhipClient extends MediaClient<WhipOptions> {
   protected override headers(): Record<string, string> {
     return this.options.exclusive === true ? { 'if-none-match': '*' } : {};
   }
+}
+
+/** Smallest first, as browsers begin with it. Bits go with the area, and a small picture needs more of them for each dot. */
+function layers(maxBitrate: number | undefined): RTCRtpEncodingParameters[] {
+  const sizes: [rid: string, scaleResolutionDownBy: number, share: number][] = [
+    ['q', 4, 0.1],
+    ['h', 2, 0.3],
+    ['f', 1, 1],
+  ];
+  return sizes.map(([rid, scaleResolutionDownBy, share]) =>
+    bounded({ rid, scaleResolutionDownBy }, maxBitrate === undefined ? undefined : Math.round(maxBitrate * share)),
+  );
+}
+
+function bounded(encoding: RTCRtpEncodingParameters, maxBitrate: number | undefined): RTCRtpEncodingParameters {
+  return maxBitrate === undefined ? encoding : { ...encoding, maxBitrate };
 }

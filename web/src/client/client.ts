@@ -80,7 +80,7 @@ export abstract class MediaClient<Options extends ClientOptions = ClientOptions>
   /** Adds what is sent or received to a new connection. */
   protected abstract prepare(pc: RTCPeerConnection): void;
   /** A session is connected for the first time. */
-  protected connected(_pc: RTCPeerConnection): void {}
+  protected connected(_session: MediaSession): void {}
   /** What a refused POST means. */
   protected abstract judge(problem: HttpProblem): Verdict;
   /** Waits for the thing that `judge` called worth waiting for. */
@@ -182,7 +182,7 @@ export abstract class MediaClient<Options extends ClientOptions = ClientOptions>
     if (!(await waitForState(pc, 'connected', CONNECT_MS, signal))) {
       return this.#giveUp(session, NO_PATH, signal);
     }
-    if (!signal.aborted) this.connected(pc);
+    if (!signal.aborted) this.connected(session);
     for (;;) {
       if (signal.aborted) return { final: false, problem: null };
       onLive();

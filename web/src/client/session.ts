@@ -28,6 +28,8 @@ export interface OpenOptions extends HttpContext {
 export class MediaSession {
   readonly url: string;
   readonly pc: RTCPeerConnection;
+  /** The `Link` header of the answer: extensions, ICE servers. */
+  readonly link: string | null;
   readonly #context: HttpContext;
   #etag: string | null;
   #waiting: LocalCandidate[] = [];
@@ -37,11 +39,12 @@ export class MediaSession {
   #trickles = true;
   #closed = false;
 
-  private constructor(pc: RTCPeerConnection, context: HttpContext, url: string, etag: string | null) {
+  private constructor(pc: RTCPeerConnection, context: HttpContext, url: string, headers: Headers) {
     this.pc = pc;
+    this.link = headers.get('link');
     this.#context = context;
     this.url = url;
-    this.#etag = etag;
+    this.#etag = headers.get('etag');
     pc.addEventListener('icecandidate', ({ candidate }) => this.#offerCandidate(candidate));
   }
 
@@ -59,11 +62,11 @@ export class MediaSession {
     });
     if (response.status !== 201) throw await refusal(response);
     const url = resolveLocation(response.headers.get('location'), response.url || new URL(options.endpoint, location.href).href);
-    const session = new MediaSession(pc, options, url, response.headers.get('etag'));
+    const session = new MediaSession(pc, options, url, response.headers);
     try {
       const answer = await response.text();
       if (answer.length > MAX_SDP_CHARS) throw new HttpProblem(502, 'The answer is too large', 'The server answered an SDP of more than 256 kB.');
-      const named = iceServersOf(parseLinkHeader(response.headers.get('link')));
+      const named = iceServersOf(parseLinkHeader(session.link));
       if (named.length > 0) pc.setConfiguration({ ...pc.getConfiguration(), iceServers: [...named, ...options.iceServers] });
       await pc.setLocalDescription(offer);
       await pc.setRemoteDescription({ type: 'answer', sdp: answer });

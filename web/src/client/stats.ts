@@ -57,7 +57,7 @@ export function digest(report: Iterable<Stat>, direction: 'inbound' | 'outbound'
       if (stat.kind === 'video') {
         sample.frames += num(stat[direction === 'inbound' ? 'framesDecoded' : 'framesEncoded']);
         framesDecoded += num(stat['framesDecoded']);
-        if (typeof stat['framesPerSecond'] === 'number') fps = stat['framesPerSecond'];
+        if (typeof stat['framesPerSecond'] === 'number') fps = Math.max(fps ?? 0, stat['framesPerSecond']);
         width = Math.max(width, num(stat['frameWidth']));
         height = Math.max(height, num(stat['frameHeight']));
         videoCodecId = String(stat['codecId'] ?? videoCodecId);

@@ -33,7 +33,7 @@ export function studio({ shell, cleanup, query }: PageContext): void {
   const preview = new Preview(cleanup, state.element, timer);
   const figures = new FiguresPanel();
   const notice = h('p', { class: 'notice', role: 'alert', hidden: true });
-  const setup = new Setup(isSourceKind(asked) ? asked : 'camera', ID_PATTERN.test(askedRoom) ? askedRoom : newRoomName(), {
+  const setup = new Setup(isSourceKind(asked) ? asked : 'camera', ID_PATTERN.test(askedRoom) ? askedRoom : newRoomName(), query.get('simulcast') === '1', {
     onKind: () => void changeSource(),
     onDevice: () => void (source !== null && changeSource()),
     onRoom: (room) => enterRoom(room),
@@ -124,6 +124,7 @@ export function studio({ shell, cleanup, query }: PageContext): void {
       iceServers: config.ice_servers,
       maxVideoBitrate: MAX_VIDEO_BITRATE,
       maxAudioBitrate: MAX_AUDIO_BITRATE,
+      simulcast: setup.simulcast,
       backoff: { baseMs: 500, capMs: 8_000 },
       onStatus: render,
     });

@@ -70,6 +70,7 @@ export function watch({ shell, cleanup, query }: PageContext, name: string): voi
         everPlayed = true;
         void player.play(media);
       },
+      onLayers: (layers) => player.layers(layers, (rid) => void client?.pick(rid).catch(() => undefined)),
       onStatus: ({ state: now }) => {
         if (now === 'ended') player.clear();
         render();

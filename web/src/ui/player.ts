@@ -3,9 +3,11 @@
  * the sound off, a drawing that moves with the voice where a stream has no picture, and words over
  * all of it while there is nothing to play.
  */
+import { layerWords, type Layer } from '../client/layers';
 import { loudness } from '../media/level';
 import { h, setText, type Cleanup } from './dom';
 import { icon, water, type IconName } from './icons';
+import { bitrate as rate } from './words';
 
 const BARS = 32;
 
@@ -16,12 +18,14 @@ export class Player {
   readonly #play: HTMLButtonElement;
   readonly #mute: HTMLButtonElement;
   readonly #volume: HTMLInputElement;
+  readonly #quality: HTMLSelectElement;
   readonly #full: HTMLButtonElement;
   readonly #veil: HTMLElement;
   readonly #title: HTMLElement;
   readonly #detail: HTMLElement;
   readonly #actions: HTMLElement;
   readonly #bars: HTMLElement[];
+  #onPick: ((rid: string | null) => void) | null = null;
   #wantsSound = true;
   #autoMuted = false;
   #level = 0;
@@ -43,6 +47,8 @@ export class Player {
       this.video.volume = Number(this.#volume.value) / 100;
       if (this.video.volume > 0) this.#turnOn();
     });
+    this.#quality = h('select', { class: 'quality', 'aria-label': 'Quality', hidden: true });
+    this.#quality.addEventListener('change', () => this.#onPick?.(this.#quality.value === '' ? null : this.#quality.value));
     this.#full = h('button', { type: 'button', class: 'control', 'aria-keyshortcuts': 'f', onclick: () => void this.#toggleFull() });
     this.element = h(
       'div',
@@ -53,7 +59,7 @@ export class Player {
       this.#veil,
       this.#unmute,
       this.#play,
-      h('div', { class: 'controls' }, this.#mute, this.#volume, h('span', { class: 'controls-gap' }), this.#full),
+      h('div', { class: 'controls' }, this.#mute, this.#volume, h('span', { class: 'controls-gap' }), this.#quality, this.#full),
     );
     cleanup.on(this.video, 'volumechange', () => this.#showSound());
     cleanup.on(document, 'fullscreenchange', () => this.#showFull());
@@ -97,6 +103,24 @@ export class Player {
 
   get shows(): string {
     return this.element.dataset['picture'] ?? 'none';
+  }
+
+  /** Offers the sizes that there are, best first; with fewer than two there is nothing to pick. */
+  layers(layers: readonly Layer[], onPick: (rid: string | null) => void): void {
+    this.#onPick = onPick;
+    const sent = layers.filter(({ bitrate }) => bitrate > 0);
+    this.#quality.hidden = sent.length < 2;
+    const words = layerWords(sent);
+    const wanted = [['', 'Auto'], ...sent.map(({ rid, bitrate }, at) => [rid, `${words[at] ?? rid} · ${rate(bitrate)}`])];
+    const before = this.#quality.value;
+    // An open list must not be pulled away under the finger: options are changed only where they differ.
+    wanted.forEach(([value = '', name = ''], at) => {
+      const option = this.#quality.options[at] ?? this.#quality.appendChild(h('option', {}));
+      if (option.value !== value) option.value = value;
+      setText(option, name);
+    });
+    while (this.#quality.options.length > wanted.length) this.#quality.options[wanted.length]?.remove();
+    this.#quality.value = wanted.some(([value]) => value === before) ? before : '';
   }
 
   /** Words over the picture; null takes them away. */

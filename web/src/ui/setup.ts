@@ -33,8 +33,10 @@ export class Setup {
   readonly #room: HTMLInputElement;
   readonly #fresh: HTMLButtonElement;
   readonly #error: HTMLElement;
+  readonly #layers: HTMLInputElement;
+  readonly #sizes: HTMLElement;
 
-  constructor(kind: SourceKind, room: string, events: SetupEvents) {
+  constructor(kind: SourceKind, room: string, simulcast: boolean, events: SetupEvents) {
     this.#radios = SOURCES.map(({ kind: value }) =>
       h('input', { type: 'radio', name: 'source', value, id: `source-${value}`, class: 'visually-hidden', props: { checked: value === kind } }),
     );
@@ -75,11 +77,19 @@ export class Setup {
       this.#check();
       events.onRoom(this.room);
     });
+    this.#layers = h('input', { type: 'checkbox', id: 'layers', 'aria-describedby': 'layers-hint', props: { checked: simulcast } });
+    this.#sizes = h(
+      'div',
+      { class: 'field' },
+      h('label', { class: 'check', for: 'layers' }, this.#layers, 'Send three picture sizes'),
+      h('p', { class: 'field-hint', id: 'layers-hint' }, 'For audiences on fast and slow networks. Takes more of this computer.'),
+    );
     this.element = h(
       'div',
       { class: 'setup' },
       h('fieldset', { class: 'segments' }, h('legend', {}, 'What to send'), h('div', { class: 'segments-row' }, ...segments)),
       this.#devices,
+      this.#sizes,
       h('div', { class: 'field' }, h('label', { for: 'room' }, 'Room'), h('div', { class: 'with-button' }, this.#room, this.#fresh), this.#error),
     );
     this.#showDevices();
@@ -92,6 +102,10 @@ export class Setup {
 
   get room(): string {
     return this.#room.value.trim();
+  }
+
+  get simulcast(): boolean {
+    return this.#layers.checked && this.kind !== 'audio';
   }
 
   get choice(): Choice {
@@ -113,8 +127,9 @@ export class Setup {
     return false;
   }
 
-  /** A room cannot change while it is live. */
+  /** A room cannot change while it is live, and neither can the number of sizes. */
   lockRoom(locked: boolean): void {
+    this.#layers.disabled = locked;
     this.#room.readOnly = locked;
     this.#fresh.disabled = locked;
   }
@@ -132,6 +147,7 @@ export class Setup {
       field.hidden = kind === 'flash' || (field.dataset['device'] === 'camera' && kind !== 'camera');
     }
     this.#devices.hidden = kind === 'flash';
+    this.#sizes.hidden = kind === 'audio';
   }
 }
 
