@@ -115,16 +115,20 @@ impl Ring {
         while self.end() <= index {
             self.slots.push_back(None);
         }
-        let Some(slot) = self.slot_mut(index) else { return Push::TooOld };
-        if slot.is_some() {
-            return Push::Duplicate;
+        match self.slot_mut(index) {
+            Some(None) => {}
+            Some(Some(_)) => return Push::Duplicate,
+            None => return Push::TooOld,
         }
-        *slot = Some(packet.clone());
+        let len = packet.payload.len();
         self.len += 1;
-        self.bytes += packet.payload.len();
+        self.bytes += len;
         self.order.push_back(packet.clone());
         self.note_keyframe(&packet);
-        self.pushed_bytes += to_u64(packet.payload.len());
+        self.pushed_bytes += to_u64(len);
+        if let Some(slot) = self.slot_mut(index) {
+            *slot = Some(packet);
+        }
         while self.bytes > self.config.max_bytes && self.len > 1 && self.base < index {
             self.drop_oldest();
         }
@@ -136,6 +140,11 @@ impl Ring {
     pub fn arrived(&self, arrival: u64) -> Option<&Arc<Packet>> {
         let offset = usize::try_from(arrival.checked_sub(self.order_from)?).ok()?;
         self.order.get(offset)
+    }
+
+    /// The packet that arrived last.
+    pub fn latest(&self) -> Option<&Arc<Packet>> {
+        self.order.back()
     }
 
     /// The number that the next packet to arrive gets.

@@ -23,7 +23,8 @@ impl Sfu {
     pub(super) fn push(&mut self, now: Instant, at: usize, packet: Arc<Packet>) {
         let Some(lane) = self.lanes.get_mut(at) else { return };
         lane.ring.expire(now);
-        match lane.ring.push(packet.clone()) {
+        let (len, keyframe, marker) = (packet.payload.len(), packet.keyframe, packet.marker);
+        match lane.ring.push(packet) {
             Push::New => {}
             Push::Duplicate => {
                 self.counters.duplicate_packets = self.counters.duplicate_packets.saturating_add(1);
@@ -38,19 +39,20 @@ impl Sfu {
             self.counters.crossed_packets = self.counters.crossed_packets.saturating_add(1);
         } else {
             self.counters.ingress_packets = self.counters.ingress_packets.saturating_add(1);
-            let len = u64::try_from(packet.payload.len()).unwrap_or_default();
-            self.counters.ingress_bytes = self.counters.ingress_bytes.saturating_add(len);
+            let bytes = u64::try_from(len).unwrap_or_default();
+            self.counters.ingress_bytes = self.counters.ingress_bytes.saturating_add(bytes);
         }
-        if packet.keyframe {
+        if keyframe {
             lane.gate.keyframe_seen(now);
         }
-        lane.meter.note(now, packet.payload.len());
+        lane.meter.note(now, len);
         // Hops wait for nothing: what is held back at each of them would add up.
         for (hop, alias) in &lane.hops {
-            let (id, kind, packet) = (lane.id, lane.kind, packet.clone());
+            let Some(packet) = lane.ring.latest().cloned() else { break };
+            let (id, kind) = (lane.id, lane.kind);
             self.hop_packets.push(HopPacket { hop: *hop, alias: *alias, lane: id, kind, packet });
         }
-        let ends_frame = lane.kind == MediaKind::Video && packet.marker;
+        let ends_frame = lane.kind == MediaKind::Video && marker;
         self.mark_dirty(now, at, ends_frame);
     }
 

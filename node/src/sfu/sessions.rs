@@ -273,22 +273,29 @@ impl Sfu {
         };
         let Some(local) = self.config.common.candidates.first().copied() else { return };
         let Some(session) = self.sessions.get_mut(at) else { return };
-        let Ok(parsed) = contents.try_into() else {
-            self.counters.bad_datagrams = self.counters.bad_datagrams.saturating_add(1);
-            return;
+        let opened = (self.config.common.opened)();
+        // Read and taken in at one place: what is read is large, and would be moved from each to the next.
+        let heard = contained(|| {
+            let contents = contents.try_into().ok()?;
+            let receive = Receive { proto: Protocol::Udp, source: from, destination: local, contents };
+            let input = Input::Receive(now, receive);
+            if session.rtc.accepts(&input) { Some(session.rtc.handle_input(input).is_ok()) } else { None }
+        });
+        let fine = match heard {
+            Some(Some(fine)) => fine,
+            Some(None) => {
+                self.counters.bad_datagrams = self.counters.bad_datagrams.saturating_add(1);
+                return;
+            }
+            None => {
+                session.rtc.disconnect();
+                false
+            }
         };
-        let receive = Receive { proto: Protocol::Udp, source: from, destination: local, contents: parsed };
-        let input = Input::Receive(now, receive);
-        if contained(|| session.rtc.accepts(&input)) != Some(true) {
-            self.counters.bad_datagrams = self.counters.bad_datagrams.saturating_add(1);
-            return;
-        }
         session.heard = now;
         if let Role::Viewer(viewer) = &mut session.role {
             viewer.from = Some(from);
         }
-        let opened = (self.config.common.opened)();
-        let fine = input_taken(&mut session.rtc, input);
         // An RTP packet that a publisher's session takes in is opened, and viewers have none to send.
         let wanted = matches!(session.role, Role::Publisher(_)) && (self.config.common.opened)() != opened;
         if fine && !wanted && is_rtp(contents) {
@@ -340,20 +347,23 @@ impl Sfu {
     pub(super) fn poll(&mut self, now: Instant, at: usize) {
         for _ in 0..POLL_MAX {
             let Some(session) = self.sessions.get_mut(at) else { return };
-            // An output is large: it is written here and not handed through.
-            let mut output = None;
-            contained(|| output = Some(session.rtc.poll_output()));
+            // An output is large, so it is put here and not handed through; every other one is a time and small.
+            let (mut output, mut next) = (None, None);
+            contained(|| match session.rtc.poll_output() {
+                Ok(Output::Timeout(due)) => next = Some(due),
+                other => output = Some(other),
+            });
             if let Some(keys) = (self.config.common.take_keys)()
                 && let Role::Viewer(viewer) = &mut session.role
             {
                 viewer.keyed(keys);
             }
+            if let Some(due) = next {
+                self.settle(at, due);
+                self.finish_if_dead(now, at);
+                return;
+            }
             match output {
-                Some(Ok(Output::Timeout(due))) => {
-                    self.settle(at, due);
-                    self.finish_if_dead(now, at);
-                    return;
-                }
                 Some(Ok(Output::Transmit(transmit))) => {
                     if let Role::Viewer(viewer) = &mut session.role
                         && viewer.note_transmit(transmit.destination, &transmit.contents)
