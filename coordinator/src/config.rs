@@ -34,7 +34,7 @@ pub struct CoordinatorConfig {
     pub ice: IceServers,
     /// How often one identity may post chat.
     pub chat: Rate,
-    /// Most listeners of room events.
+    /// Most listeners of room events and of event streams of sessions, together.
     pub listeners: usize,
     /// How long a node without sessions of a room stays in its tree.
     pub linger: Duration,

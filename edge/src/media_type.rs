@@ -9,6 +9,8 @@ use crate::problem::Problem;
 pub const SDP: &str = "application/sdp";
 /// SDP fragments in PATCH (RFC 8840).
 pub const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
+/// Server-sent events.
+pub const EVENT_STREAM: &str = "text/event-stream";
 /// JSON.
 pub const JSON: &str = "application/json";
 

@@ -84,6 +84,36 @@ impl SessionPath {
     }
 }
 
+/// `/sessions/{node}/{incarnation}/{session}/sse/{stream}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventStreamPath {
+    /// The session.
+    pub session: SessionPath,
+    /// The event stream's number in it.
+    pub stream: u32,
+}
+
+impl EventStreamPath {
+    /// The `Location`, as the session's.
+    pub fn location(&self, public_url: Option<&str>) -> String {
+        format!("{}/sse/{}", self.session.location(public_url), self.stream)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for EventStreamPath {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let session = SessionPath::from_request_parts(parts, state).await?;
+        let params = params(parts, state).await.map_err(|_| no_event_stream())?;
+        let stream = get(&params, "stream").and_then(|text| text.parse().ok()).ok_or_else(no_event_stream)?;
+        Ok(Self { session, stream })
+    }
+}
+
+fn no_event_stream() -> Problem {
+    Problem::not_found("the session has no such event stream: make one with POST").reason("no-event-stream")
+}
+
 /// What a client hears of a session that is not there.
 pub fn no_session() -> Problem {
     Problem::not_found("there is no such session: make a new one with POST").reason("no-session")

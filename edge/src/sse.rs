@@ -11,10 +11,12 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::Stream;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::media_type::EVENT_STREAM;
 
 /// A comment is sent when nothing else was for so long, so that proxies keep the connection and the dead are found.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -88,6 +90,11 @@ impl EventSender {
         self.0.closed().await;
     }
 
+    /// Whether the listener has gone.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
     /// Events that still fit.
     pub fn room(&self) -> usize {
         self.0.capacity()
@@ -124,12 +131,25 @@ impl Stream for EventStream {
 impl IntoResponse for EventStream {
     fn into_response(self) -> Response {
         let headers = [
-            (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+            (header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM)),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
             (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
         ];
         (headers, Body::from_stream(self)).into_response()
     }
+}
+
+/// Whether a client that sends these headers takes an event stream: without `Accept` everything is taken.
+pub fn accepts(headers: &HeaderMap) -> bool {
+    let mut ranges = headers.get_all(header::ACCEPT).iter().peekable();
+    let fits = |range: &str| {
+        let mut parts = range.split(';');
+        let kind = parts.next().unwrap_or_default().trim();
+        let refused = |p: &str| p.trim().strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0));
+        let named = [EVENT_STREAM, "text/*", "*/*"].iter().any(|known| kind.eq_ignore_ascii_case(known));
+        named && !parts.any(refused)
+    };
+    ranges.peek().is_none() || ranges.any(|v| v.to_str().is_ok_and(|text| text.split(',').any(fits)))
 }
 
 /// A queue of at most `capacity` events, and the response that sends them.
@@ -167,6 +187,25 @@ mod tests {
         assert_eq!(began.elapsed().as_secs(), 15 + 10 + 15, "counted from what was sent last");
         drop(sender);
         assert!(stream.next().await.is_none());
+    }
+
+    #[test]
+    fn an_event_stream_is_taken_by_who_names_it_or_everything() {
+        let taken = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::ACCEPT, HeaderValue::from_static(value));
+            }
+            accepts(&headers)
+        };
+        let good: [&[&str]; 6] =
+            [&[], &["text/event-stream"], &["*/*"], &["a/b, Text/*;q=0.5"], &["a/b", "*/*"], &["a/b,*/*"]];
+        for good in good {
+            assert!(taken(good), "{good:?}");
+        }
+        for bad in ["", "application/json", "text/event-stream;q=0", "text/html, text/event"] {
+            assert!(!taken(&[bad]), "{bad:?}");
+        }
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@
 )]
 
 pub mod agent;
+pub mod audience;
 pub mod control;
 pub mod forward;
 pub mod http;

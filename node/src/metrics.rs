@@ -75,11 +75,13 @@ const DROPPED: [Of<Counted>; 2] = [
     ("socket_dropped_total", "Trains given up because a socket stayed full", |c| c.socket_dropped),
 ];
 
-const KEPT: [Of<Counted>; 4] = [
+const KEPT: [Of<Counted>; 6] = [
     ("sessions", "Sessions on shards now", |c| count(c.kept.0)),
     ("lanes", "Encodings with a ring now", |c| count(c.kept.1)),
     ("streams", "Streams known to shards now", |c| count(c.kept.2)),
     ("viewers", "Viewers now", |c| count(c.kept.3)),
+    ("event_streams", "Event streams of viewers' sessions now", |c| count(c.listeners.0)),
+    ("event_stream_readers", "Connections that read an event stream now", |c| count(c.listeners.1)),
 ];
 
 const CARRIED: [Of<LinkTotals>; 8] = [

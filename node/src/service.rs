@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use freshet_cluster::{Identity, SessionId};
+use freshet_edge::sse::EventStream;
 
+pub use crate::audience::Kind;
 pub use crate::session::{
     Choice, CreateError, CreateSession, Created, Direction, Fragment, IfMatch, LayerView, Line, Patched,
     SessionError, SessionInfo, Viewing,
@@ -23,6 +25,35 @@ pub trait SessionService: Send + Sync + 'static {
         if_match: IfMatch,
         fragment: Fragment,
     ) -> Result<Patched, SessionError>;
+    /// Makes an event stream of a viewer's session, for these events.
+    async fn subscribe(
+        &self,
+        session: SessionId,
+        who: Option<&Identity>,
+        wants: &[Kind],
+    ) -> Result<u32, SessionError>;
+    /// Reads an event stream, instead of who did until now.
+    async fn read(
+        &self,
+        session: SessionId,
+        who: Option<&Identity>,
+        stream: u32,
+    ) -> Result<EventStream, SessionError>;
+    /// Ends an event stream.
+    async fn unsubscribe(
+        &self,
+        session: SessionId,
+        who: Option<&Identity>,
+        stream: u32,
+    ) -> Result<(), SessionError>;
+    /// Picks a layer of the m-line at this place in the SDP; of the first that is video without one.
+    async fn choose_layer(
+        &self,
+        session: SessionId,
+        who: Option<&Identity>,
+        media_id: Option<&str>,
+        choice: Choice,
+    ) -> Result<(), SessionError>;
     /// Ends a session that belongs to `who`.
     async fn end(&self, session: SessionId, who: Option<&Identity>) -> Result<(), SessionError>;
 }

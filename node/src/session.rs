@@ -166,6 +166,12 @@ pub enum SessionError {
     /// The session publishes: it has no events and no layers. → 404
     #[error("the session publishes: only one that watches has events and layers")]
     NotAViewer,
+    /// The session has no event stream of this name. → 404
+    #[error("the session has no such event stream")]
+    NoSuchStream,
+    /// The session has as many event streams as it may. → 409
+    #[error("the session has {} event streams already", crate::audience::STREAMS_MAX)]
+    TooManyStreams,
     /// What was picked is not there. → 422
     #[error("the layer cannot be picked: {0}")]
     NoSuchLayer(String),
@@ -207,10 +213,9 @@ pub struct Viewing {
 }
 
 impl Viewing {
-    /// The m-line of video with this mid; without one the first.
-    pub fn video(&self, mid: Option<&str>) -> Option<&Line> {
-        let mut video = self.lines.iter().filter(|line| line.kind == MediaKind::Video);
-        video.find(|line| mid.is_none_or(|mid| line.mid == mid))
+    /// The m-line that a client names by its place in the SDP.
+    pub fn numbered(&self, media_id: &str) -> Option<&Line> {
+        self.lines.iter().find(|line| line.index.to_string() == media_id)
     }
 }
 

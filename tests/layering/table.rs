@@ -69,7 +69,7 @@ pub const HOUSE: &[Package] = &[
         dir: "node",
         name: NODE,
         may_import: &[CLUSTER, RELAY, EDGE],
-        machines: &["media", "forward", "peer", "link", "agent", "session", "sfu", "switchboard"],
+        machines: &["media", "forward", "peer", "link", "agent", "audience", "session", "sfu", "switchboard"],
         shells: &["shard", "socket", "quic", "http", "control", "metrics", "node", "service"],
     },
     Package {

@@ -406,12 +406,20 @@ impl Listener {
 
     /// The same with the id of the last message seen.
     pub async fn open_after(base: &str, room: &str, token: &str, last: Option<&str>) -> Self {
+        Self::read_after(&format!("{base}/v1/rooms/{room}/events"), token, last).await
+    }
+
+    /// Reads any stream of events.
+    pub async fn read(url: &str, token: &str) -> Self {
+        Self::read_after(url, token, None).await
+    }
+
+    async fn read_after(url: &str, token: &str, last: Option<&str>) -> Self {
         use http_body_util::{BodyExt as _, Empty};
         use hyper_util::client::legacy::Client;
         use hyper_util::rt::TokioExecutor;
         let client = Client::builder(TokioExecutor::new()).build_http::<Empty<bytes::Bytes>>();
-        let request = http::Request::get(format!("{base}/v1/rooms/{room}/events"))
-            .header("authorization", format!("Bearer {token}"));
+        let request = http::Request::get(url).header("authorization", format!("Bearer {token}"));
         let request = last.iter().fold(request, |request, id| request.header("last-event-id", *id));
         let request = request.body(Empty::new()).unwrap();
         let mut response = client.request(request).await.expect("the events' stream opens");
@@ -426,6 +434,11 @@ impl Listener {
             }
         });
         Self { text, task }
+    }
+
+    /// Whether the stream has ended.
+    pub fn ended(&self) -> bool {
+        self.task.is_finished()
     }
 
     /// All that came so far.

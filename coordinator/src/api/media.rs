@@ -21,7 +21,7 @@ const ENDPOINT_ALLOW: &str = "GET, HEAD, OPTIONS, POST";
 /// What a session takes.
 const SESSION_ALLOW: &str = "DELETE, GET, HEAD, OPTIONS, PATCH";
 
-fn client(request: &Request<Body>) -> Option<IpAddr> {
+pub(super) fn client(request: &Request<Body>) -> Option<IpAddr> {
     request.extensions().get::<ConnectInfo<SocketAddr>>().map(|from| from.0.ip())
 }
 

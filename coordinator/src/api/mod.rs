@@ -6,5 +6,6 @@ pub mod model;
 pub mod openapi;
 pub mod read;
 pub mod routes;
+pub mod viewer;
 
 pub use routes::router;

@@ -11,7 +11,8 @@ use super::model::{
     CapacityInfo, ClientConfig, ClusterInfo, LinkInfo, MemberInfo, NodeInfo, NodesPage, RoomInfo, RoomsPage,
     StreamInfo, TreeInfo,
 };
-use super::{about, media, read};
+use super::viewer::LayerPick;
+use super::{about, media, read, viewer};
 use crate::events::chat::{ChatPost, ChatReceipt};
 use crate::events::http;
 
@@ -27,6 +28,10 @@ use crate::events::http;
         media::view,
         media::patch_docs,
         media::delete_docs,
+        viewer::subscribe_docs,
+        viewer::read_docs,
+        viewer::unsubscribe_docs,
+        viewer::choose_docs,
         read::rooms,
         read::room,
         http::post_chat,
@@ -46,6 +51,7 @@ use crate::events::http;
         ClientConfig,
         ClusterInfo,
         IceServer,
+        LayerPick,
         LinkInfo,
         MemberInfo,
         NodeInfo,

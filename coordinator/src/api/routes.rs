@@ -7,7 +7,7 @@ use axum::middleware;
 use axum::routing::{any, get, post};
 use freshet_edge::{cors, health, metrics};
 
-use super::{about, media, openapi, read};
+use super::{about, media, openapi, read, viewer};
 use crate::app::App;
 use crate::events::http as events;
 use crate::web;
@@ -22,6 +22,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/whep/{room}", media::endpoint(post(media::view)))
         .route("/whep/{room}/{stream}", media::endpoint(post(media::view)))
         .route("/sessions/{node}/{incarnation}/{session}", any(media::session))
+        .route("/sessions/{node}/{incarnation}/{session}/sse", any(viewer::entrance))
+        .route("/sessions/{node}/{incarnation}/{session}/sse/{stream}", any(viewer::event_stream))
+        .route("/sessions/{node}/{incarnation}/{session}/layer", any(viewer::entrance))
         .route("/v1/rooms", get(read::rooms))
         .route("/v1/rooms/{room}", get(read::room))
         .route("/v1/rooms/{room}/chat", post(events::post_chat))

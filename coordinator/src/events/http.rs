@@ -20,6 +20,7 @@ use freshet_edge::{Access, Problem, body};
 use http::{HeaderMap, HeaderName, Request, StatusCode};
 
 use super::chat::{self, ChatPost, ChatReceipt, PostError, STORE_TIMEOUT};
+use super::hub::TooMany;
 use crate::app::App;
 
 /// Where a listener wants to go on (HTML standard, section 9.2).
@@ -156,8 +157,12 @@ pub async fn room_events(
         .or_else(|refused| access.require(&name.room, Grant::Chat).map_err(|_| refused))?;
     let last_id = headers.get(&LAST_EVENT_ID).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let listening = app.hubs().listen(&name.room, last_id);
-    listening.map(IntoResponse::into_response).map_err(|error| {
+    listening.map(IntoResponse::into_response).map_err(Problem::from)
+}
+
+impl From<TooMany> for Problem {
+    fn from(error: TooMany) -> Self {
         let detail = format!("{error} on this coordinator: come back later, another one may answer");
-        Problem::unavailable("too-many-listeners", detail, crate::gateway::join::spread())
-    })
+        Self::unavailable("too-many-listeners", detail, crate::gateway::join::spread())
+    }
 }

@@ -92,6 +92,17 @@ impl Hubs {
         Ok(stream)
     }
 
+    /// A place for a listener of something else, and when this coordinator stops.
+    pub fn place(&self) -> Result<(OwnedSemaphorePermit, watch::Receiver<bool>), TooMany> {
+        match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => Ok((place, self.stopping.subscribe())),
+            Err(_) => {
+                self.state.metrics.listeners_refused.inc();
+                Err(TooMany)
+            }
+        }
+    }
+
     /// Ends every stream and takes no more.
     pub fn stop(&self) {
         self.places.close();

@@ -9,10 +9,12 @@ use freshet_cluster::secret::Secret;
 use freshet_cluster::unit::UnixMillis;
 use freshet_edge::Access;
 use freshet_edge::call::{CALL, Call, sign};
+use freshet_edge::media_type::{EVENT_STREAM, is_type};
 use freshet_edge::problem::REFUSED;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, Method, Request, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -95,6 +97,42 @@ impl NodeClient {
         time: Duration,
         prepare: impl FnOnce(&mut Call),
     ) -> Result<Response<Bytes>, CallError> {
+        let request = self.request(base, whole, access, prepare)?;
+        let work = async {
+            let response = self.client.request(request).await;
+            whole_of(response.map_err(|e| CallError::Unreachable(with_cause(&e)))?).await
+        };
+        tokio::time::timeout(time, work).await.map_err(|_| CallError::Late(time))?
+    }
+
+    /// The same for a request whose answer may be an event stream, which ends when it will.
+    pub async fn open(
+        &self,
+        base: &str,
+        whole: &Whole,
+        access: &Access,
+        time: Duration,
+        prepare: impl FnOnce(&mut Call),
+    ) -> Result<Opened, CallError> {
+        let request = self.request(base, whole, access, prepare)?;
+        let work = async {
+            let response = self.client.request(request).await;
+            let response = response.map_err(|e| CallError::Unreachable(with_cause(&e)))?;
+            if response.status().is_success() && is_type(response.headers(), EVENT_STREAM) {
+                return Ok(Opened::Stream(response));
+            }
+            whole_of(response).await.map(Opened::Answer)
+        };
+        tokio::time::timeout(time, work).await.map_err(|_| CallError::Late(time))?
+    }
+
+    fn request(
+        &self,
+        base: &str,
+        whole: &Whole,
+        access: &Access,
+        prepare: impl FnOnce(&mut Call),
+    ) -> Result<Request<Full<Bytes>>, CallError> {
         let uri: Uri = format!("{}{}", base.trim_end_matches('/'), whole.path)
             .parse()
             .map_err(|e| CallError::Unusable(format!("its address {base:?} makes no URL: {e}")))?;
@@ -111,16 +149,23 @@ impl NodeClient {
             }
         }
         request.headers_mut().insert(CALL, sign(&self.secret, &call));
-        let work = async {
-            let response =
-                self.client.request(request).await.map_err(|e| CallError::Unreachable(with_cause(&e)))?;
-            let (parts, body) = response.into_parts();
-            let body = Limited::new(body, ANSWER_MAX).collect().await;
-            let body = body.map_err(|e| CallError::Unreachable(format!("its answer broke off: {e}")))?;
-            Ok(Response::from_parts(parts, body.to_bytes()))
-        };
-        tokio::time::timeout(time, work).await.map_err(|_| CallError::Late(time))?
+        Ok(request)
     }
+}
+
+/// What a node answers to a request that may open an event stream.
+pub enum Opened {
+    /// An event stream that goes on.
+    Stream(Response<Incoming>),
+    /// Anything else, read whole.
+    Answer(Response<Bytes>),
+}
+
+async fn whole_of(response: Response<Incoming>) -> Result<Response<Bytes>, CallError> {
+    let (parts, body) = response.into_parts();
+    let body = Limited::new(body, ANSWER_MAX).collect().await;
+    let body = body.map_err(|e| CallError::Unreachable(format!("its answer broke off: {e}")))?;
+    Ok(Response::from_parts(parts, body.to_bytes()))
 }
 
 fn with_cause(error: &dyn std::error::Error) -> String {
@@ -139,9 +184,13 @@ pub fn refusal(answer: &Response<Bytes>) -> Option<String> {
 
 /// A node's answer as the client gets it.
 pub fn pass_on(answer: Response<Bytes>) -> Response {
-    let (mut parts, body) = answer.into_parts();
+    clean(answer.map(Body::from))
+}
+
+/// Takes away what of a node's headers a client does not get.
+pub fn clean(mut answer: Response) -> Response {
     for name in &NOT_TO_CLIENT {
-        parts.headers.remove(name);
+        answer.headers_mut().remove(name);
     }
-    Response::from_parts(parts, Body::from(body))
+    answer
 }

@@ -4,6 +4,7 @@
 //! node and incarnation, so that any coordinator finds it without a look-up.
 
 pub mod call;
+pub mod events;
 pub mod join;
 pub mod publishing;
 pub mod session;

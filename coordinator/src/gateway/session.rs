@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::response::Response;
 use freshet_cluster::unit::UnixMillis;
 use freshet_edge::names::{SessionPath, no_session};
-use freshet_edge::{Problem, body};
+use freshet_edge::{Access, Problem, body};
 use http::{Request, StatusCode};
 
 use super::call::{self, CallError, Whole};
@@ -15,40 +15,48 @@ use super::join::{Gateway, spread};
 use crate::liveness::Liveness;
 
 /// A node that does not answer for a session in this time is given up on.
-const TIME: Duration = Duration::from_secs(5);
+pub(super) const TIME: Duration = Duration::from_secs(5);
 
 impl Gateway {
-    /// Serves any method on `/sessions/{node}/{incarnation}/{session}`.
+    /// Serves any method on `/sessions/{node}/{incarnation}/{session}` and what is below it, event streams left out.
     pub async fn session(
         &self,
         name: SessionPath,
         client_ip: Option<IpAddr>,
         request: Request<Body>,
     ) -> Result<Response, Problem> {
+        let (base, whole, access) = self.of_session(&name, request).await?;
+        let answer = self.client.call(&base, &whole, &access, TIME, |call| call.client_ip = client_ip).await;
+        Ok(call::pass_on(answer.map_err(|error| self.out_of_reach(&name, &error))?))
+    }
+
+    /// The session's node, the request as it gets it, and who asks.
+    pub(super) async fn of_session(
+        &self,
+        name: &SessionPath,
+        request: Request<Body>,
+    ) -> Result<(String, Whole, Access), Problem> {
         let (parts, body) = request.into_parts();
         let access = self.state.config.guard.authenticate(&parts.headers, UnixMillis::now())?;
         let body = body::read(&parts.headers, body, body::SDP_MAX, body::TIME).await?;
-        let base = self.base_of(&name)?;
+        let base = self.base_of(name)?;
         let path =
             parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string);
         let whole = Whole { method: parts.method, path, headers: parts.headers, body };
-        let answer = self.client.call(&base, &whole, &access, TIME, |call| call.client_ip = client_ip).await;
-        match answer {
-            Ok(answer) => Ok(call::pass_on(answer)),
-            Err(error) => {
-                self.state.core().handle_unreachable(&name.node, name.incarnation, Instant::now());
-                tracing::warn!(node = name.node.as_str(), session = name.session.short(), %error, "session out of reach");
-                let status = match error {
-                    CallError::Late(_) => StatusCode::GATEWAY_TIMEOUT,
-                    CallError::Unreachable(_) | CallError::Unusable(_) => StatusCode::BAD_GATEWAY,
-                };
-                let detail = "the node that holds this session does not answer: its media may still flow; ask again, \
-                              and make a new session if it stays so";
-                Err(Problem::new(status, detail)
-                    .reason("node-unreachable")
-                    .retry_after(Duration::from_secs(1)))
-            }
-        }
+        Ok((base, whole, access))
+    }
+
+    /// What a client hears when the node of its session does not answer.
+    pub(super) fn out_of_reach(&self, name: &SessionPath, error: &CallError) -> Problem {
+        self.state.core().handle_unreachable(&name.node, name.incarnation, Instant::now());
+        tracing::warn!(node = name.node.as_str(), session = name.session.short(), %error, "session out of reach");
+        let status = match error {
+            CallError::Late(_) => StatusCode::GATEWAY_TIMEOUT,
+            CallError::Unreachable(_) | CallError::Unusable(_) => StatusCode::BAD_GATEWAY,
+        };
+        let detail = "the node that holds this session does not answer: its media may still flow; ask again, and make a \
+                      new session if it stays so";
+        Problem::new(status, detail).reason("node-unreachable").retry_after(Duration::from_secs(1))
     }
 
     /// Where the node is, if it still is the incarnation that the URL names.

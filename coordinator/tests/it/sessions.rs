@@ -1,8 +1,11 @@
 //! Sessions are found by their URL alone, at any coordinator.
 
+use std::time::Duration;
+
 use http::Method;
 
-use crate::support::{Behaviour, FakeNode, World, ask, offer, token};
+use crate::support::sse::Listener;
+use crate::support::{Behaviour, FakeNode, World, ask, offer, token, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_reached_through_any_coordinator_with_any_method() {
@@ -102,4 +105,80 @@ async fn a_session_wants_a_token_and_the_node_hears_whose() {
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(a.last().call.identity.as_str(), "ann");
     assert!(!a.last().call.open);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_stream_is_passed_on_until_node_client_or_coordinator_ends_it() {
+    let mut world = World::open(2).await;
+    let a = world.node("a", Behaviour::Accept).await;
+    let location = offer(&world.url(0, "/whep/r1?wait=1")).await.header("location").to_owned();
+    let sse = format!("{location}/sse");
+    let json = [("content-type", "application/json")];
+    let made = ask(Method::POST, &world.url(1, &sse), &json, "[\"active\"]").await;
+    assert_eq!((made.status, made.header("location")), (201, format!("{sse}/1").as_str()));
+    assert_eq!(
+        (a.last().body.as_str(), a.last().headers["content-type"].as_bytes()),
+        ("[\"active\"]", json[0].1.as_bytes())
+    );
+
+    let stream = format!("{sse}/1");
+    let mut listeners = Vec::new();
+    for coordinator in [0, 1] {
+        let mut listener = Listener::open(&world.url(coordinator, &stream), None).await;
+        assert_eq!(listener.next().await.unwrap().name, "active");
+        listeners.push(listener);
+    }
+    // Longer than a coordinator waits for any other answer of a node.
+    tokio::time::sleep(Duration::from_millis(5_500)).await;
+    assert_eq!(a.readers().len(), 2);
+    for reader in a.readers() {
+        reader.try_send(freshet_edge::sse::Event::text("inactive", None, "{}")).unwrap();
+    }
+    for listener in &mut listeners {
+        assert_eq!(listener.next().await.unwrap().name, "inactive", "at once, however late");
+    }
+    // The client goes: the node sees it.
+    drop(listeners.remove(0));
+    until("one reader to be gone", async || a.readers().iter().filter(|r| r.is_closed()).count() == 1).await;
+    // The node ends it: the client sees it.
+    a.end_events();
+    assert_eq!(listeners[0].next().await, None);
+    // The coordinator stops: both see it.
+    let mut listener = Listener::open(&world.url(1, &stream), None).await;
+    assert_eq!(listener.next().await.unwrap().name, "active");
+    world.coordinators.remove(1).stop().await;
+    assert_eq!(listener.next().await, None);
+    until("the reader to be gone", async || a.readers().iter().all(|r| r.is_closed())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn event_streams_count_as_listeners_and_are_asked_with_the_session_s_rights() {
+    let world = World::with(1, freshet_edge::Guard::open(), |config| config.listeners = 1).await;
+    let a = world.node("a", Behaviour::Accept).await;
+    let stream = format!("/sessions/a/{}/0123456789abcdef0123456789abcdef/sse/1", a.incarnation);
+    let mut listener = Listener::open(&world.url(0, &stream), None).await;
+    assert_eq!(listener.next().await.unwrap().name, "active");
+    let refused = ask(Method::GET, &world.url(0, &stream), &[], "").await;
+    assert_eq!((refused.status, refused.reason().as_str()), (503, "too-many-listeners"));
+    assert!(!refused.header("retry-after").is_empty());
+    drop(listener);
+    until("the place to be free", async || a.readers().iter().all(|r| r.is_closed())).await;
+    let mut again = Listener::open(&world.url(0, &stream), None).await;
+    assert_eq!(again.next().await.unwrap().name, "active");
+    for path in ["sse/x", "sse/1/2", "what"] {
+        let path = stream.replace("sse/1", path);
+        assert_eq!(ask(Method::GET, &world.url(0, &path), &[], "").await.status, 404, "{path}");
+    }
+    let closed = World::closed(1).await;
+    let b = closed.node("b", Behaviour::Accept).await;
+    for (method, path) in
+        [(Method::GET, "sse/1"), (Method::DELETE, "sse/1"), (Method::POST, "sse"), (Method::POST, "layer")]
+    {
+        let path = format!("/sessions/b/{}/0123456789abcdef0123456789abcdef/{path}", b.incarnation);
+        assert_eq!(ask(method, &closed.url(0, &path), &[], "").await.status, 401, "{path}");
+        let preflight = [("origin", "https://a.example"), ("access-control-request-method", "POST")];
+        let answer = ask(Method::OPTIONS, &closed.url(0, &path), &preflight, "").await;
+        assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, "*"), "{path}");
+    }
+    assert!(b.seen().is_empty());
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use freshet_cluster::room::EndReason;
 use freshet_cluster::{Identity, RoomId, SessionId, StreamId};
+use freshet_edge::sse::{self, EventStream};
 use rand::Rng;
 use tokio::sync::{mpsc, oneshot};
 
@@ -16,8 +17,8 @@ use super::standing::Unfit;
 use super::task::Command;
 use crate::agent::StreamKey;
 use crate::service::{
-    CreateError, CreateSession, Created, Direction, Fragment, IfMatch, Patched, SessionError, SessionInfo,
-    SessionService,
+    Choice, CreateError, CreateSession, Created, Direction, Fragment, IfMatch, Kind, Patched, SessionError,
+    SessionInfo, SessionService,
 };
 use crate::sfu::Ask;
 use crate::shard::{Order, ShardHandle, Tell};
@@ -26,6 +27,10 @@ use crate::shard::{Order, ShardHandle, Tell};
 const RETRY: Duration = Duration::from_secs(2);
 /// Longest that a shard may take to answer.
 const SHARD_TIME: Duration = Duration::from_secs(4);
+
+/// Events that wait for one reader of an event stream: what there is to say at a time. A fuller one is told the newest
+/// when it has room again.
+const READER_QUEUE: usize = 4;
 
 /// The node's [`SessionService`].
 pub struct Service {
@@ -194,6 +199,54 @@ impl SessionService for Service {
             who: who.cloned(),
             if_match: if_match.clone(),
             fragment: fragment.clone(),
+            reply,
+        };
+        self.ask(session, order).await
+    }
+
+    async fn subscribe(
+        &self,
+        session: SessionId,
+        who: Option<&Identity>,
+        wants: &[Kind],
+    ) -> Result<u32, SessionError> {
+        let order = |reply| Order::Subscribe { session, who: who.cloned(), wants: wants.to_vec(), reply };
+        self.ask(session, order).await
+    }
+
+    async fn read(
+        &self,
+        session: SessionId,
+        who: Option<&Identity>,
+        stream: u32,
+    ) -> Result<EventStream, SessionError> {
+        let (reader, events) = sse::channel(READER_QUEUE, sse::KEEP_ALIVE);
+        let order = |reply| Order::Read { session, who: who.cloned(), stream, reader: reader.clone(), reply };
+        self.ask(session, order).await?;
+        Ok(events)
+    }
+
+    async fn unsubscribe(
+        &self,
+        session: SessionId,
+        who: Option<&Identity>,
+        stream: u32,
+    ) -> Result<(), SessionError> {
+        self.ask(session, |reply| Order::Unsubscribe(session, who.cloned(), stream, reply)).await
+    }
+
+    async fn choose_layer(
+        &self,
+        session: SessionId,
+        who: Option<&Identity>,
+        media_id: Option<&str>,
+        choice: Choice,
+    ) -> Result<(), SessionError> {
+        let order = |reply| Order::Choose {
+            session,
+            who: who.cloned(),
+            media_id: media_id.map(str::to_owned),
+            choice: choice.clone(),
             reply,
         };
         self.ask(session, order).await

@@ -59,6 +59,15 @@ impl Content {
         String::from_utf8(bytes.into())
             .map_err(|_| Problem::bad_request("the body is not UTF-8").reason("bad-sdp"))
     }
+
+    /// What may be JSON: 413 or 408.
+    pub async fn json(self, parts: &Parts) -> Result<bytes::Bytes, Problem> {
+        match self {
+            Self::Unread(body) => body::read(&parts.headers, body, body::JSON_MAX, body::TIME).await,
+            Self::Read(bytes) if bytes.len() > body::JSON_MAX => Err(Problem::too_large(body::JSON_MAX)),
+            Self::Read(bytes) => Ok(bytes),
+        }
+    }
 }
 
 /// Finds out who asks. A call's body is read here, since its signature covers it; a client's is not, so that a stranger

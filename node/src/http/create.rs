@@ -13,6 +13,7 @@ use http::{HeaderValue, StatusCode, header};
 use tokio::sync::oneshot;
 
 use super::caller::{Caller, admit};
+use super::listen::links;
 use super::refusal::not_created;
 use super::state::HttpState;
 use crate::service::{CreateSession, Created, Direction};
@@ -83,6 +84,7 @@ async fn create(state: &HttpState, caller: &Caller, ask: CreateSession) -> Resul
     let (tell, told) = oneshot::channel();
     let service = std::sync::Arc::clone(&state.service);
     let owner = caller.access.owner().cloned();
+    let direction = ask.direction;
     tokio::spawn(async move {
         let made = service.create(ask).await;
         if let Err(Ok(unheard)) = tell.send(made) {
@@ -91,23 +93,35 @@ async fn create(state: &HttpState, caller: &Caller, ask: CreateSession) -> Resul
         }
     });
     let created = told.await.map_err(|_| Problem::internal())?.map_err(not_created)?;
-    answer(state, caller, created)
+    answer(state, caller, direction, created)
 }
 
-fn answer(state: &HttpState, caller: &Caller, created: Created) -> Result<Response, Problem> {
+fn answer(
+    state: &HttpState,
+    caller: &Caller,
+    direction: Direction,
+    created: Created,
+) -> Result<Response, Problem> {
     let Created { session, answer, etag: tag } = created;
     let path = SessionPath { node: state.node.clone(), incarnation: state.incarnation, session };
-    let location = HeaderValue::from_str(&path.location(caller.public_url(state)));
-    let location = location.or_else(|_| HeaderValue::from_str(&path.path()));
+    let mut location = path.location(caller.public_url(state));
+    if HeaderValue::from_str(&location).is_err() {
+        location = path.path();
+    }
     let mut response = (StatusCode::CREATED, answer).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(SDP));
-    headers.insert(header::LOCATION, location.map_err(|_| Problem::internal())?);
+    headers.insert(header::LOCATION, HeaderValue::from_str(&location).map_err(|_| Problem::internal())?);
     headers.insert(header::ETAG, etag(&tag).ok_or_else(Problem::internal)?);
     headers.insert(ACCEPT_PATCH, HeaderValue::from_static(FRAGMENT));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     for link in state.ice.links(&caller.access.identity, UnixMillis::now()) {
         headers.append(header::LINK, link);
+    }
+    if direction == Direction::View {
+        for link in links(&location) {
+            headers.append(header::LINK, HeaderValue::from_str(&link).map_err(|_| Problem::internal())?);
+        }
     }
     Ok(response)
 }

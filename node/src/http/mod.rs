@@ -1,4 +1,4 @@
-//! WHIP (RFC 9725) and WHEP (draft 4) over HTTP.
+//! WHIP (RFC 9725) and WHEP (draft 4, with both of its extensions) over HTTP.
 //!
 //! The surface checks everything that can be checked without media: names, credentials, media types, sizes, conditions,
 //! fragments. What is left is asked of a [`SessionService`](crate::service::SessionService). Nothing here knows of shards, plans or the store, and
@@ -10,6 +10,7 @@
 
 mod caller;
 mod create;
+mod listen;
 mod refusal;
 mod session;
 mod state;
@@ -34,12 +35,19 @@ pub fn router(state: HttpState) -> Router {
     let whip = || post(create::publish).options(endpoint_options).get(endpoint_get);
     let whep = || post(create::view).options(endpoint_options).get(endpoint_get);
     let session = get(session::look).patch(session::patch).delete(session::end).options(session_options);
+    let sse = post(listen::subscribe).options(listen::post_options);
+    let layer = post(listen::choose).options(listen::post_options);
+    let stream = get(listen::read).head(listen::no_head).delete(listen::unsubscribe);
+    let stream = stream.options(listen::stream_options);
     Router::new()
         .route("/whip/{room}", whip())
         .route("/whip/{room}/{stream}", whip())
         .route("/whep/{room}", whep())
         .route("/whep/{room}/{stream}", whep())
         .route("/sessions/{node}/{incarnation}/{session}", session)
+        .route("/sessions/{node}/{incarnation}/{session}/sse", sse)
+        .route("/sessions/{node}/{incarnation}/{session}/sse/{stream}", stream)
+        .route("/sessions/{node}/{incarnation}/{session}/layer", layer)
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(show_metrics))

@@ -72,6 +72,12 @@ pub(super) fn not_done(error: SessionError) -> Problem {
         SessionError::TagMismatch { .. } => tag_mismatch(),
         SessionError::Unprocessable(_) => Problem::unprocessable(said).reason("unprocessable-fragment"),
         SessionError::NotAViewer => Problem::not_found(said).reason("not-a-viewer"),
+        SessionError::NoSuchStream => {
+            Problem::not_found(format!("{said}: make one with POST")).reason("no-event-stream")
+        }
+        SessionError::TooManyStreams => {
+            Problem::conflict("too-many-event-streams", format!("{said}: end one with DELETE first"))
+        }
         SessionError::NoSuchLayer(_) => Problem::unprocessable(said).reason("no-such-layer"),
         SessionError::Internal => Problem::internal(),
     }

@@ -79,7 +79,7 @@ pub(super) async fn end(
     Ok(StatusCode::OK.into_response())
 }
 
-fn mine(state: &HttpState, path: &SessionPath) -> Result<(), Problem> {
+pub(super) fn mine(state: &HttpState, path: &SessionPath) -> Result<(), Problem> {
     if state.is_mine(path) { Ok(()) } else { Err(not_here(path, &state.node)) }
 }
 

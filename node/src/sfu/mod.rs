@@ -16,7 +16,7 @@ mod session;
 mod sessions;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod types;
 mod viewers;
 mod viewing;

@@ -1,6 +1,6 @@
 //! A shard and stock str0m clients, without sockets: what goes in and what comes out, in virtual time.
 
-mod client;
+pub(crate) mod client;
 mod codecs;
 mod hostile;
 mod layers;

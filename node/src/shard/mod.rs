@@ -5,6 +5,7 @@
 //! rest wait in order; nothing is lost silently. Shards share nothing on a packet's way but bounded queues.
 
 mod crossing;
+mod ears;
 mod handle;
 mod intake;
 mod order;

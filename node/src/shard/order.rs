@@ -3,12 +3,14 @@
 use freshet_cluster::room::EndReason;
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Identity, SessionId};
+use freshet_edge::sse::EventSender;
 use freshet_relay_proto::control::LayerRate;
 use tokio::sync::oneshot;
 
 use crate::agent::{Lane, Link, StreamKey};
+use crate::audience::Kind;
 use crate::quic::MediaOut;
-use crate::service::{CreateError, Fragment, IfMatch, Patched, SessionError, SessionInfo};
+use crate::service::{Choice, CreateError, Fragment, IfMatch, Patched, SessionError, SessionInfo};
 use crate::sfu::{Ask, Counters, Hop, Incoming};
 
 /// What a shard is told by the rest of the node.
@@ -29,6 +31,45 @@ pub enum Order {
         fragment: Fragment,
         /// The answer.
         reply: oneshot::Sender<Result<Patched, SessionError>>,
+    },
+    /// Make an event stream of a viewer's session.
+    Subscribe {
+        /// Which session.
+        session: SessionId,
+        /// By whom.
+        who: Option<Identity>,
+        /// For which events.
+        wants: Vec<Kind>,
+        /// The event stream's name in the session.
+        reply: oneshot::Sender<Result<u32, SessionError>>,
+    },
+    /// Send what an event stream has to tell.
+    Read {
+        /// Which session.
+        session: SessionId,
+        /// By whom.
+        who: Option<Identity>,
+        /// Which event stream.
+        stream: u32,
+        /// Where to.
+        reader: EventSender,
+        /// The answer.
+        reply: oneshot::Sender<Result<(), SessionError>>,
+    },
+    /// End an event stream.
+    Unsubscribe(SessionId, Option<Identity>, u32, oneshot::Sender<Result<(), SessionError>>),
+    /// Pick a layer for a viewer.
+    Choose {
+        /// Which session.
+        session: SessionId,
+        /// By whom.
+        who: Option<Identity>,
+        /// For which m-line, by its place in the SDP; the first of video without it.
+        media_id: Option<String>,
+        /// What.
+        choice: Choice,
+        /// The answer.
+        reply: oneshot::Sender<Result<(), SessionError>>,
     },
     /// End a session for its client.
     EndBy(SessionId, Option<Identity>, oneshot::Sender<Result<(), SessionError>>),
@@ -99,6 +140,8 @@ pub struct Counted {
     pub packets_per_second: u64,
     /// Sessions, lanes, streams, viewers.
     pub kept: (usize, usize, usize, usize),
+    /// Event streams of sessions, and connections that read them.
+    pub listeners: (usize, usize),
     /// Datagrams dropped because the socket stayed full.
     pub socket_dropped: u64,
     /// Packets of other shards lost because this one did not keep up.

@@ -6,14 +6,17 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use freshet_cluster::room::EndReason;
+use freshet_cluster::{Identity, SessionId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::crossing::{Crossing, Crossings, Inlet};
+use super::ears::Ears;
 use super::order::{Counted, Order, Tell};
 use super::wire;
 use crate::agent::Link;
 use crate::forward::train::{TrainLimits, Trains};
 use crate::quic::{MediaIn, MediaOut};
+use crate::service::{Choice, SessionError};
 use crate::sfu::{self, Hop, HopPacket, Sfu};
 use crate::socket::{RecvBatch, SendBatch, Socket, Stop};
 
@@ -53,6 +56,7 @@ pub(super) struct Turn {
     trains: Trains,
     batch: SendBatch,
     dropped: u64,
+    ears: Ears,
     latest: Arc<RwLock<Counted>>,
     told: Instant,
     /// Packets sent to viewers in a second, as of `told`, and all of them until then.
@@ -76,6 +80,7 @@ impl Turn {
             trains: Trains::new(TrainLimits::default()),
             batch: SendBatch::default(),
             dropped: 0,
+            ears: Ears::new(Instant::now()),
             latest,
             told: Instant::now(),
             rate: 0,
@@ -88,7 +93,15 @@ impl Turn {
         let crossings_dropped = self.crossings.inlet(self.shard).dropped();
         let kept = self.machine.kept();
         let packets_per_second = self.rate;
-        Counted { counters, packets_per_second, kept, socket_dropped: self.dropped, crossings_dropped }
+        let listeners = (self.ears.streams(), self.ears.readers());
+        Counted {
+            counters,
+            packets_per_second,
+            kept,
+            listeners,
+            socket_dropped: self.dropped,
+            crossings_dropped,
+        }
     }
 
     pub async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut media: mpsc::Receiver<MediaIn>) {
@@ -221,6 +234,14 @@ impl Turn {
         }
         // Events wait in the machine while the node's task is busy; they are as many as sessions at most.
         while let Some(event) = self.machine.poll_event() {
+            match &event {
+                sfu::Event::Viewing(session) => {
+                    self.ears.changed(now, &self.machine, *session);
+                    continue;
+                }
+                sfu::Event::Ended { session, .. } => self.ears.ended(*session),
+                _ => {}
+            }
             match self.events.try_send((self.shard, event)) {
                 Ok(()) => {}
                 Err(mpsc::error::TrySendError::Full((_, event))) => {
@@ -230,6 +251,7 @@ impl Turn {
                 Err(mpsc::error::TrySendError::Closed(_)) => break,
             }
         }
+        self.ears.turn(now, &mut self.machine);
     }
 
     fn order(&mut self, order: Order) {
@@ -246,6 +268,18 @@ impl Turn {
             Order::Look(session, who, reply) => drop(reply.send(machine.look(session, who.as_ref()))),
             Order::Patch { session, who, if_match, fragment, reply } => {
                 drop(reply.send(machine.patch(now, session, who.as_ref(), &if_match, &fragment)));
+            }
+            Order::Subscribe { session, who, wants, reply } => {
+                drop(reply.send(self.ears.subscribe(now, machine, session, who.as_ref(), wants)));
+            }
+            Order::Read { session, who, stream, reader, reply } => {
+                drop(reply.send(self.ears.read(now, machine, session, who.as_ref(), stream, reader)));
+            }
+            Order::Unsubscribe(session, who, stream, reply) => {
+                drop(reply.send(self.ears.unsubscribe(machine, session, who.as_ref(), stream)));
+            }
+            Order::Choose { session, who, media_id, choice, reply } => {
+                drop(reply.send(choose(machine, now, session, who.as_ref(), media_id.as_deref(), choice)));
             }
             Order::EndBy(session, who, reply) => drop(reply.send(machine.end_by(now, session, who.as_ref()))),
             Order::EndAll(reason, reply) => self.end_all(now, reason, reply),
@@ -285,6 +319,22 @@ impl Turn {
             }
         }
     }
+}
+
+/// Picks a layer for the m-line that the client names by its place in the SDP.
+fn choose(
+    machine: &mut Sfu,
+    now: Instant,
+    session: SessionId,
+    who: Option<&Identity>,
+    media_id: Option<&str>,
+    choice: Choice,
+) -> Result<(), SessionError> {
+    machine.look(session, who)?;
+    let viewing = machine.viewing(session).ok_or(SessionError::NotAViewer)?;
+    let missing = |id: &str| SessionError::NoSuchLayer(format!("the session has no m-line {id:?}"));
+    let line = media_id.map(|id| viewing.numbered(id).ok_or_else(|| missing(id))).transpose()?;
+    machine.choose_layer(now, session, who, line.map(|line| line.mid.as_str()), choice)
 }
 
 /// Empties the arena: waits a little for a full socket, then gives up what is left and counts it.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freshet_cluster::room::EndReason;
 use freshet_cluster::{Identity, SessionId};
+use freshet_edge::sse::{self, EventStream};
 use freshet_node::service::*;
 
 pub const ANSWER: &str = "v=0\r\no=answer\r\n";
@@ -24,6 +25,8 @@ pub struct Fake {
     pub sessions: Mutex<HashMap<SessionId, Held>>,
     pub asked: Mutex<Vec<CreateSession>>,
     pub patched: Mutex<Vec<(IfMatch, Fragment)>>,
+    pub listening: Mutex<Vec<Vec<Kind>>>,
+    pub chosen: Mutex<Vec<(Option<String>, Choice)>>,
 }
 
 impl Fake {
@@ -108,6 +111,63 @@ impl SessionService for Fake {
             return Ok(Patched::Restarted { fragment: FRESH.into(), etag });
         }
         Ok(Patched::Trickled)
+    }
+
+    async fn subscribe(
+        &self,
+        session: SessionId,
+        who: Option<&Identity>,
+        wants: &[Kind],
+    ) -> Result<u32, SessionError> {
+        if self.find(session, who)?.direction == Direction::Publish {
+            return Err(SessionError::NotAViewer);
+        }
+        let mut listening = self.listening.lock().unwrap();
+        if listening.len() >= 2 {
+            return Err(SessionError::TooManyStreams);
+        }
+        listening.push(wants.to_vec());
+        Ok(u32::try_from(listening.len()).unwrap())
+    }
+
+    async fn read(
+        &self,
+        session: SessionId,
+        who: Option<&Identity>,
+        stream: u32,
+    ) -> Result<EventStream, SessionError> {
+        self.find(session, who)?;
+        if stream == 0 || usize::try_from(stream).unwrap() > self.listening.lock().unwrap().len() {
+            return Err(SessionError::NoSuchStream);
+        }
+        let (sender, events) = sse::channel(4, sse::KEEP_ALIVE);
+        sender.try_send(sse::Event::text("active", None, "{}")).unwrap();
+        Ok(events)
+    }
+
+    async fn unsubscribe(
+        &self,
+        session: SessionId,
+        who: Option<&Identity>,
+        _stream: u32,
+    ) -> Result<(), SessionError> {
+        self.find(session, who)?;
+        self.listening.lock().unwrap().pop().map(drop).ok_or(SessionError::NoSuchStream)
+    }
+
+    async fn choose_layer(
+        &self,
+        session: SessionId,
+        who: Option<&Identity>,
+        media_id: Option<&str>,
+        choice: Choice,
+    ) -> Result<(), SessionError> {
+        self.find(session, who)?;
+        if choice == (Choice::Encoding { id: "none".into() }) {
+            return Err(SessionError::NoSuchLayer("the track has h, l".into()));
+        }
+        self.chosen.lock().unwrap().push((media_id.map(str::to_owned), choice));
+        Ok(())
     }
 
     async fn end(&self, session: SessionId, who: Option<&Identity>) -> Result<(), SessionError> {

@@ -6,5 +6,6 @@
 mod calls;
 mod endpoints;
 mod fake;
+mod listeners;
 mod sessions;
 mod wire;

@@ -22,6 +22,7 @@ use freshet_cluster::unit::{Bitrate, UnixMillis};
 use freshet_cluster::version::{Unknown, encode};
 use freshet_cluster::{Epoch, Generation, Incarnation, NodeId, RoomId, SessionId};
 use freshet_edge::call::{Call, Verifier};
+use freshet_edge::sse::{self, EventSender};
 use freshet_edge::{Problem, body};
 use http::{HeaderMap, Request, StatusCode};
 use tokio::net::TcpListener;
@@ -46,7 +47,7 @@ pub struct Seen {
     pub call: Call,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Inside {
     seen: Vec<Seen>,
     behaviour: Option<Behaviour>,
@@ -55,6 +56,8 @@ struct Inside {
     seq: u64,
     quiet: bool,
     joins: u64,
+    /// Who reads event streams of its sessions.
+    readers: Vec<EventSender>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -152,6 +155,16 @@ impl FakeNode {
     /// Its heartbeats are not heard (any more, or again).
     pub fn set_quiet(&self, quiet: bool) {
         self.inside.lock().unwrap().quiet = quiet;
+    }
+
+    /// Those who read event streams of its sessions.
+    pub fn readers(&self) -> Vec<EventSender> {
+        self.inside.lock().unwrap().readers.clone()
+    }
+
+    /// Ends its event streams.
+    pub fn end_events(&self) {
+        self.inside.lock().unwrap().readers.clear();
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -330,6 +343,15 @@ async fn answer(
     if path.starts_with("/sessions/") {
         return match behaviour {
             Behaviour::Hang => std::future::pending().await,
+            _ if path.contains("/sse/") && parts.method == http::Method::GET => {
+                let (reader, events) = sse::channel(4, sse::KEEP_ALIVE);
+                reader.try_send(sse::Event::text("active", None, "{}")).unwrap();
+                inside.lock().unwrap().readers.push(reader);
+                events.into_response()
+            }
+            _ if path.ends_with("/sse") => {
+                (StatusCode::CREATED, [("location", format!("{path}/1"))]).into_response()
+            }
             _ => (StatusCode::OK, [("etag", "\"1\"")], format!("{} of {}", parts.method, me.0.as_str()))
                 .into_response(),
         };
