@@ -73,6 +73,8 @@ fn numbers_go_on_and_wrap_from_source_to_source() {
     assert_eq!(numbers(slot.send(&whole(71, false, (8, true), 201, 0, false, 3))), Some((104, 2, 2, 0)));
     let gap = whole(73, false, (11, true), 203, 0, false, 3);
     assert_eq!(numbers(slot.send(&gap)), Some((106, 5, 4, 0)), "what the source skipped or lost stays a gap");
+    let late = whole(72, false, (10, true), 202, 0, false, 3);
+    assert_eq!(numbers(slot.send(&late)), Some((105, 4, 3, 0)));
     assert_eq!(numbers(slot.again(first, &key)), Some((100, 0x7ffe, 254, 31)), "the same bytes as ever");
     assert_eq!(
         numbers(slot.again(first, &lost)),
