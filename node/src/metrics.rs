@@ -18,7 +18,7 @@ use crate::shard::{Counted, ShardHandle};
 /// Name, help text and where it stands.
 type Of<T> = (&'static str, &'static str, fn(&T) -> u64);
 
-const COUNTERS: [Of<Counters>; 25] = [
+const COUNTERS: [Of<Counters>; 30] = [
     ("ingress_packets_total", "Packets of publishers and links that went into a ring", |c| c.ingress_packets),
     ("ingress_payload_bytes_total", "Payload bytes that went into a ring", |c| c.ingress_bytes),
     ("crossed_packets_total", "Packets that went from one shard to another", |c| c.crossed_packets),
@@ -42,6 +42,17 @@ const COUNTERS: [Of<Counters>; 25] = [
     }),
     ("keyframe_requests_total", "Keyframes asked of publishers and links", |c| c.keyframe_requests),
     ("keyframe_wishes_total", "Keyframes that viewers asked for", |c| c.keyframe_wishes),
+    ("limited_nacks_total", "Packets that viewers asked for beyond their allowance", |c| c.limited_nacks),
+    ("limited_wishes_total", "Keyframes that viewers asked for beyond their allowance", |c| c.limited_wishes),
+    ("limited_rtcp_datagrams_total", "RTCP of viewers that sent too much of it, dropped unopened", |c| {
+        c.limited_rtcp
+    }),
+    ("rejected_rtcp_datagrams_total", "RTCP of sessions that was forged, too long or before the keys", |c| {
+        c.rejected_rtcp
+    }),
+    ("strange_feedback_total", "Feedback of viewers about an SSRC that is none of theirs", |c| {
+        c.strange_feedback
+    }),
     ("duplicate_packets_total", "Packets that were in the ring already", |c| c.duplicate_packets),
     ("late_packets_total", "Packets older than what the ring keeps", |c| c.late_packets),
     ("unwanted_link_packets_total", "Packets of links that nothing here wants", |c| c.unwanted_link_packets),

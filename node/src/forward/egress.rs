@@ -26,8 +26,11 @@ const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(10), Duration::
 const ROUND_TRIP: Duration = Duration::from_millis(35);
 /// Retransmissions remembered for each outlet, a power of two.
 const AGAIN_KEPT: u16 = 512;
-/// Retransmissions are at most a fifth of what was sent, plus this many bytes to begin with.
+/// Retransmissions are at most a fifth of what is sent, plus this many bytes to begin with.
 const AGAIN_BURST: u64 = 128 * 1024;
+/// What was not used of that fifth is saved up to so many bytes: two seconds of 2 Mbit/s. A viewer of hours would have
+/// saved up for a flood otherwise.
+const AGAIN_SAVED: u64 = 512 * 1024;
 /// Captures of two layers at a change lie nearer than this, in microseconds, or the clocks are not believed.
 const CAPTURE_GAP: u64 = 2_000_000;
 /// Longest compound report, sealed: SR, SDES with a CNAME of 255 bytes, index and tag.
@@ -149,6 +152,8 @@ pub struct Outlet {
     bytes: u64,
     rtx_seq: u64,
     rtx_bytes: u64,
+    /// Bytes that may be sent again.
+    again_left: u64,
     repeated: Repeated,
     once: Once,
     scratch: Vec<u8>,
@@ -183,6 +188,7 @@ impl Outlet {
             bytes: 0,
             rtx_seq: rtx_first,
             rtx_bytes: 0,
+            again_left: AGAIN_BURST,
             repeated: Repeated::default(),
             once: Once::default(),
             scratch: Vec::new(),
@@ -282,6 +288,7 @@ impl Outlet {
         self.packets = self.packets.saturating_add(1);
         let payload = u64::try_from(packet.payload.len()).unwrap_or_default();
         self.bytes = self.bytes.saturating_add(payload);
+        self.again_left = self.again_left.saturating_add(payload / 5).min(AGAIN_SAVED);
         if self.newest.is_none_or(|n| out.timestamp.wrapping_sub(n.timestamp).cast_signed() >= 0) {
             self.newest = Some(ReportPoint {
                 timestamp: out.timestamp,
@@ -366,7 +373,7 @@ impl Outlet {
     ) -> Again {
         let Request { seq, source, now, round_trip } = request;
         let after = (round_trip.unwrap_or(ROUND_TRIP) * 3 / 4).clamp(AGAIN_AFTER.0, AGAIN_AFTER.1);
-        if self.rtx_bytes > self.bytes / 5 + AGAIN_BURST || self.repeated.is_recent(seq, now, after) {
+        if self.again_left == 0 || self.repeated.is_recent(seq, now, after) {
             return Again::TooSoon;
         }
         let rtx = self.rtx_ssrc.zip(format.rtx);
@@ -392,6 +399,7 @@ impl Outlet {
         sealer.stamper.sent(stamps);
         let len = u64::try_from(len).unwrap_or_default();
         self.rtx_bytes = self.rtx_bytes.saturating_add(len);
+        self.again_left = self.again_left.saturating_sub(len);
         self.repeated.note(seq, now);
         Again::Sent(len)
     }

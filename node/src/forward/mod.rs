@@ -1,5 +1,6 @@
 //! From the ring to viewers: headers, seals, trains, reports.
 
+pub mod allowance;
 pub mod egress;
 pub mod pace;
 pub mod reception;

@@ -16,6 +16,7 @@ use str0m::crypto::dtls::SrtpProfile;
 
 use super::keys::Keys;
 use super::{negotiate, sdp};
+use crate::forward::allowance::Allowances;
 use crate::forward::egress::{Format, Outlet, Sealer};
 use crate::forward::pace::Pacer;
 use crate::forward::reception::{Losses, Reception};
@@ -140,6 +141,8 @@ pub struct Viewer {
     pub pacer: Pacer,
     /// The path to it.
     pub reception: Reception,
+    /// What it may still ask for.
+    pub allowed: Allowances,
     /// The flush that visited it last.
     pub round: u64,
     /// Somebody wants to know what it is shown.
@@ -194,6 +197,7 @@ impl Viewer {
             label,
             pacer: Pacer::new(cap),
             reception: Reception::default(),
+            allowed: Allowances::default(),
             round: 0,
             listened: false,
         };

@@ -35,6 +35,16 @@ pub struct Counters {
     pub keyframe_wishes: u64,
     /// Slots that went over to another layer of their track.
     pub layer_switches: u64,
+    /// Packets that viewers asked for beyond their allowance: not looked for.
+    pub limited_nacks: u64,
+    /// Keyframes that viewers asked for beyond their allowance: not passed on.
+    pub limited_wishes: u64,
+    /// RTCP datagrams of viewers that had sent too many messages: dropped unopened.
+    pub limited_rtcp: u64,
+    /// RTCP of sessions that was not authentic, or longer than any path's packets.
+    pub rejected_rtcp: u64,
+    /// Feedback of viewers about an SSRC that is none of theirs.
+    pub strange_feedback: u64,
     /// Packets that were in the ring already.
     pub duplicate_packets: u64,
     /// Packets older than what the ring keeps.

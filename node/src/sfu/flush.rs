@@ -13,7 +13,6 @@ use super::lane::Lane;
 use super::machine::Sfu;
 use super::session::Role;
 use super::table::Table;
-use super::types::Repeat;
 use crate::forward::egress::{Again, Request, Road, Sealer};
 use crate::forward::pace::{BURST, Pacer, TICK};
 use crate::forward::stamp::SentAt;
@@ -24,8 +23,6 @@ use crate::peer::viewer::{Attached, Coming, Slot};
 const LAG: Duration = Duration::from_millis(50);
 /// A frame of the layer that is left is not waited for longer.
 const FRAME_MAX: Duration = Duration::from_millis(100);
-/// Packets that wait to be sent again; more are not, and are asked for again.
-const REPEATS: usize = 65_536;
 
 /// What became of the packets that waited in one slot.
 #[derive(Default)]
@@ -193,15 +190,6 @@ impl Sfu {
         }
         repeats.clear();
         self.repeats = repeats;
-    }
-
-    /// Notes that a viewer asks for a packet again.
-    pub(super) fn repeat(&mut self, repeat: Repeat) {
-        if self.repeats.len() < REPEATS {
-            self.repeats.push(repeat);
-        } else {
-            self.counters.rtx_suppressed = self.counters.rtx_suppressed.saturating_add(1);
-        }
     }
 }
 

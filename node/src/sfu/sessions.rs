@@ -25,6 +25,9 @@ use crate::session::{CreateError, Direction, Fragment, IfMatch, Patched, Session
 const ADDRESSES_MAX: usize = 8;
 /// Remote candidates that one session may add at most.
 const CANDIDATES_MAX: usize = 64;
+/// Longest datagram of RTCP that is read: a path's longest packet. What is longer came in fragments or on loopback, and
+/// holds thousands of messages.
+const RTCP_MAX: usize = 1_500;
 /// Outputs that one poll of a session may yield before others get their turn.
 const POLL_MAX: usize = 256;
 
@@ -273,6 +276,17 @@ impl Sfu {
         };
         let Some(local) = self.config.common.candidates.first().copied() else { return };
         let Some(session) = self.sessions.get_mut(at) else { return };
+        let rtcp = is_rtcp(contents);
+        if rtcp && contents.len() > RTCP_MAX {
+            self.counters.rejected_rtcp = self.counters.rejected_rtcp.saturating_add(1);
+            return;
+        }
+        if let (true, Role::Viewer(viewer)) = (rtcp, &mut session.role)
+            && !viewer.allowed.messages.is_open(now)
+        {
+            self.counters.limited_rtcp = self.counters.limited_rtcp.saturating_add(1);
+            return;
+        }
         let opened = (self.config.common.opened)();
         // Read and taken in at one place: what is read is large, and would be moved from each to the next.
         let heard = contained(|| {
@@ -296,8 +310,18 @@ impl Sfu {
         if let Role::Viewer(viewer) = &mut session.role {
             viewer.from = Some(from);
         }
+        let authentic = (self.config.common.opened)() != opened;
+        if fine && rtcp {
+            match &mut session.role {
+                _ if !authentic => {
+                    self.counters.rejected_rtcp = self.counters.rejected_rtcp.saturating_add(1);
+                }
+                Role::Viewer(viewer) => viewer.allowed.messages.charge(now),
+                Role::Publisher(_) => {}
+            }
+        }
         // An RTP packet that a publisher's session takes in is opened, and viewers have none to send.
-        let wanted = matches!(session.role, Role::Publisher(_)) && (self.config.common.opened)() != opened;
+        let wanted = matches!(session.role, Role::Publisher(_)) && authentic;
         if fine && !wanted && is_rtp(contents) {
             self.counters.rejected_rtp = self.counters.rejected_rtp.saturating_add(1);
         }
@@ -493,6 +517,11 @@ fn input_taken(rtc: &mut Rtc, input: Input<'_>) -> bool {
 /// Shaped like RTP and not like RTCP (RFC 7983 section 7, RFC 5761 section 4).
 fn is_rtp(contents: &[u8]) -> bool {
     matches!(contents, [128..=191, kind, ..] if !(192..=223).contains(kind))
+}
+
+/// Shaped like RTCP (RFC 5761 section 4).
+fn is_rtcp(contents: &[u8]) -> bool {
+    matches!(contents, [128..=191, 192..=223, ..])
 }
 
 /// The first two bits of a STUN message are zero and the magic cookie stands at 4 (RFC 8489 section 5).

@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 mod codecs;
+mod feedback;
 mod hostile;
 mod layers;
 mod pacing;

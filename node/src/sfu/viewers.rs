@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use str0m::rtp::RawPacket;
-use str0m::rtp::rtcp::Rtcp;
+use str0m::rtp::rtcp::{Nack, Rtcp};
 
 use super::machine::Sfu;
 use super::session::Role;
@@ -12,8 +12,8 @@ use crate::forward::reception::Block;
 use crate::media::clock::{NtpTime, Skew};
 use crate::peer::viewer::REPORT_EVERY;
 
-/// Sequence numbers of one NACK message that are looked at; a message that asks for more is forged or hopeless.
-const NACK_MAX: usize = 256;
+/// Packets that wait to be sent again on a shard; more are not, and are asked for again.
+const REPEATS: usize = 65_536;
 
 impl Sfu {
     pub(super) fn viewer_event(&mut self, now: Instant, at: usize, event: &str0m::Event) {
@@ -37,12 +37,10 @@ impl Sfu {
     fn viewer_rtcp(&mut self, now: Instant, at: usize, rtcp: &Rtcp) {
         let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
         viewer.proven();
+        viewer.allowed.messages.charge(now);
         let wish = match rtcp {
             Rtcp::Nack(nack) => {
-                if let Some(slot) = viewer.slot_of(*nack.ssrc) {
-                    let seqs = nack.reports.iter().flat_map(|e| nacked(e.pid, e.blp)).take(NACK_MAX);
-                    seqs.for_each(|seq| self.repeat(Repeat { session: at, slot, seq }));
-                }
+                self.nack(now, at, &nack);
                 None
             }
             Rtcp::ReceiverReport(report) => {
@@ -60,10 +58,35 @@ impl Sfu {
         };
         if let Some(ssrc) = wish {
             self.counters.keyframe_wishes = self.counters.keyframe_wishes.saturating_add(1);
-            let Some(Role::Viewer(viewer)) = self.sessions.get(at).map(|s| &s.role) else { return };
-            let slot = viewer.slot_of(ssrc).and_then(|n| viewer.slots.get(n));
-            if let Some(lane) = slot.and_then(|s| s.attached.as_ref()).map(|a| a.lane) {
+            let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
+            let Some(slot) = viewer.slot_of(ssrc).and_then(|n| viewer.slots.get(n)) else {
+                self.counters.strange_feedback = self.counters.strange_feedback.saturating_add(1);
+                return;
+            };
+            let Some(lane) = slot.attached.as_ref().map(|a| a.lane) else { return };
+            if viewer.allowed.wishes.take(now) {
                 self.want_keyframe(now, lane);
+            } else {
+                self.counters.limited_wishes = self.counters.limited_wishes.saturating_add(1);
+            }
+        }
+    }
+
+    /// Notes what a viewer asks for again, as far as its allowance goes.
+    fn nack(&mut self, now: Instant, at: usize, nack: &Nack) {
+        let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
+        let Some(slot) = viewer.slot_of(*nack.ssrc) else {
+            self.counters.strange_feedback = self.counters.strange_feedback.saturating_add(1);
+            return;
+        };
+        let again = &mut viewer.allowed.again;
+        // The whole message is gone through, so that what is over the allowance is counted: str0m reads 31 entries of 17
+        // numbers at most.
+        for seq in nack.reports.iter().flat_map(|entry| nacked(entry.pid, entry.blp)) {
+            if again.take(now) && self.repeats.len() < REPEATS {
+                self.repeats.push(Repeat { session: at, slot, seq });
+            } else {
+                self.counters.limited_nacks = self.counters.limited_nacks.saturating_add(1);
             }
         }
     }
@@ -79,6 +102,7 @@ impl Sfu {
         let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
         for block in blocks {
             let Some(slot) = viewer.slot_of(*block.ssrc).and_then(|n| viewer.slots.get_mut(n)) else {
+                self.counters.strange_feedback = self.counters.strange_feedback.saturating_add(1);
                 continue;
             };
             let block = Block {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Generation, SessionId};
 use str0m::change::SdpAnswer;
+use str0m::crypto::dtls::SrtpProfile;
 use str0m::format::Codec;
 use str0m::media::{
     Direction as Flow, KeyframeRequestKind, MediaKind, Mid, Pt, Rid, Simulcast, SimulcastLayer,
@@ -16,6 +17,7 @@ use str0m::rtp::{RtpPacket, RtpWrite, Ssrc};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
 use crate::agent::StreamKey;
+use crate::forward::srtp::{Profile, SrtpSender};
 use crate::forward::train::{TrainLimits, Trains};
 use crate::media::clock::{Skew, Wall};
 use crate::peer::keys::Keys;
@@ -235,7 +237,9 @@ impl World {
         self.sent = sent;
         let moved = !wire.is_empty();
         for (to, contents) in wire {
-            if let Some(client) = self.clients.iter_mut().find(|c| c.addr == to) {
+            if let Some(client) =
+                self.clients.get_mut(usize::from(to.port() - 20_000)).filter(|c| c.addr == to)
+            {
                 client.receive(self.now, &contents);
             }
         }
@@ -383,6 +387,17 @@ impl Client {
         }
         // Left by this client's DTLS on this thread; the shard must not take them for its own.
         self.keys = crypto::take_keys().or(self.keys.take());
+    }
+
+    /// Seals what this client might send.
+    pub fn srtp(&self) -> SrtpSender {
+        let keys = self.keys.as_ref().expect("its DTLS is through");
+        let profile = match keys.profile {
+            SrtpProfile::AEAD_AES_256_GCM => Profile::AeadAes256Gcm,
+            SrtpProfile::AEAD_AES_128_GCM => Profile::AeadAes128Gcm,
+            _ => Profile::Aes128CmSha1_80,
+        };
+        SrtpSender::from_keying_material(profile, &keys.material, keys.client).unwrap()
     }
 
     /// Asks for a keyframe as a decoder that lost its picture.
