@@ -41,8 +41,6 @@ use crate::{control, metrics, sfu};
 const EVENTS: usize = 4_096;
 /// A session of which nothing is heard for so long is over (an ICE consent is due every 5 seconds, RFC 7675).
 const SILENCE: Duration = Duration::from_secs(15);
-/// A joiner is served from the ring when its last keyframe is at most so old.
-const FRESH_KEYFRAME: Duration = Duration::from_millis(1_000);
 /// How long the end waits for clients to be told.
 const FAREWELL: Duration = Duration::from_millis(1_500);
 /// How long requests may take to end once HTTP stops.
@@ -65,6 +63,8 @@ pub struct NodeConfig {
     pub batch: Duration,
     /// Media: bits a second that one viewer is sent at most; none without a cap.
     pub viewer_cap: Option<Bitrate>,
+    /// A joiner is served from the ring when its last keyframe is at most so old.
+    pub keyframe_age: Duration,
     /// Media: addresses that candidates advertise.
     pub advertise: Vec<IpAddr>,
     /// Relay: what its socket binds to.
@@ -343,7 +343,7 @@ async fn start_shards(
     let skew = Skew(config.report_skew_us);
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let wall = Wall::new(Instant::now(), unix);
-    let (batch, viewer_cap) = (config.batch, config.viewer_cap);
+    let (batch, viewer_cap, fresh_keyframe) = (config.batch, config.viewer_cap, config.keyframe_age);
     let crossings = Crossings::new(config.shards.max(1));
     let mut shards = Vec::with_capacity(media.len());
     for (shard, media) in (0..u16::MAX).zip(media) {
@@ -360,7 +360,7 @@ async fn start_shards(
             silence: SILENCE,
             batch,
             viewer_cap,
-            fresh_keyframe: FRESH_KEYFRAME,
+            fresh_keyframe,
             report_skew: skew,
             wall,
         };

@@ -234,6 +234,14 @@ pub const SETTINGS: &[Setting] = &[
         MEDIA_HEADING,
         "Bits per second that one viewer is sent at most, as in 8M. Default: no cap",
     ),
+    one(
+        "keyframe-age",
+        "TIME",
+        MEDIA,
+        MEDIA_HEADING,
+        "A joiner begins at the last keyframe when that is at most so old, 0 to 2s; else the publisher is asked for one",
+    )
+    .default_all("1s"),
     one("max-sessions", "N", MEDIA, MEDIA_HEADING, "Sessions that a node takes before it refuses more")
         .default_all("2000"),
     one("max-egress", "BITRATE", MEDIA, MEDIA_HEADING, "Bits per second that a node may send, as in 4G or 800M")

@@ -163,6 +163,7 @@ fn wrong_values_are_told_with_their_place_and_a_way_out() {
         ("max-egress", "fast", "bit rate"),
         ("batch", "11ms", "0 to 10ms"),
         ("viewer-cap", "much", "bit rate"),
+        ("keyframe-age", "3s", "0 to 2s"),
         ("drain-timeout", "60", "10s"),
         ("room-linger", "soon", "10s"),
         ("log", "xml", "text or json"),

@@ -72,6 +72,8 @@ pub struct Media {
     pub batch: Duration,
     /// Bits per second that one viewer is sent at most.
     pub viewer_cap: Option<Bitrate>,
+    /// A joiner begins at a keyframe that is at most so old.
+    pub keyframe_age: Duration,
     /// Sessions before it refuses.
     pub max_sessions: u32,
     /// Bits per second before it refuses.
@@ -294,6 +296,7 @@ fn media(reader: &Reader<'_>, listen: SocketAddr) -> Result<Media, ConfigError> 
         shards,
         batch: reader.need_with("batch", batch, "write a time from 0 to 10ms")?,
         viewer_cap: reader.parse_with("viewer-cap", value::bitrate)?,
+        keyframe_age: reader.need_with("keyframe-age", keyframe_age, "write a time from 0 to 2s")?,
         max_sessions: reader.need_with("max-sessions", sessions, count)?,
         max_egress: reader.need_with("max-egress", value::bitrate, "write a bit rate")?,
         region: reader.parse_with("region", label)?.unwrap_or_default(),
@@ -307,6 +310,14 @@ const BATCH_MAX: Duration = Duration::from_millis(10);
 fn batch(text: &str) -> Result<Duration, String> {
     let time = value::duration(text)?;
     if time <= BATCH_MAX { Ok(time) } else { Err("write a time from 0 to 10ms".to_owned()) }
+}
+
+/// What is older has left the ring.
+const KEYFRAME_AGE_MAX: Duration = Duration::from_secs(2);
+
+fn keyframe_age(text: &str) -> Result<Duration, String> {
+    let time = value::duration(text)?;
+    if time <= KEYFRAME_AGE_MAX { Ok(time) } else { Err("write a time from 0 to 2s".to_owned()) }
 }
 
 /// Most shards of a node: more than any machine's cores that one node is given.

@@ -2,8 +2,10 @@
 
 pub(crate) mod client;
 mod codecs;
+mod decode;
 mod feedback;
 mod hostile;
+mod joins;
 mod layers;
 mod pacing;
 mod scenarios;
