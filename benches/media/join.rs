@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use freshet_node::peer::crypto;
 use str0m::config::{DtlsCert, DtlsVersion};
+use str0m::crypto::CryptoProvider;
+use str0m::crypto::dtls::{DtlsInstance, DtlsOutput};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig};
 
@@ -24,10 +26,13 @@ fn addresses(count: usize) -> Vec<SocketAddr> {
 pub async fn join(settings: &Settings) -> Vec<Row> {
     let (viewers, repetitions) = (settings.size(100, 5), settings.size(9, 1));
     let (mut ours, mut reference) = (Samples::default(), Samples::default());
-    let (mut answers, mut handshakes) = (Samples::default(), Samples::default());
+    let (mut answers, mut handshakes, mut dtls) =
+        (Samples::default(), Samples::default(), Samples::default());
     for turn in 0..=repetitions {
         let mut bare = Meter::default();
-        (0..viewers).for_each(|_| handshake(&mut bare));
+        (0..viewers).for_each(|_| drop(handshake(&mut bare)));
+        let mut alone = Meter::default();
+        (0..viewers).for_each(|_| drop(dtls_alone(&mut alone)));
         let mut full = Meter::default();
         let mut stage = Stage::new(1, Duration::ZERO).await;
         stage.mute();
@@ -36,6 +41,7 @@ pub async fn join(settings: &Settings) -> Vec<Row> {
             answers.push(answering / viewers as f64);
             handshakes.push((full.micros() - answering) / viewers as f64);
             reference.push(bare.micros() / viewers as f64);
+            dtls.push(alone.micros() / viewers as f64);
             ours.push(full.micros() / viewers as f64);
         }
     }
@@ -52,7 +58,14 @@ pub async fn join(settings: &Settings) -> Vec<Row> {
     vec![
         row("join of a viewer", ours, Some(reference.clone()), Target::Ratio(2.0), bare),
         row("join, the answer to the offer", answers, None, Target::None, "SDP, and the session made"),
-        row("join, from the answer to connected", handshakes, Some(reference), Target::None, bare),
+        row("join, from the answer to connected", handshakes, Some(reference.clone()), Target::None, bare),
+        row(
+            "of the bare handshake, DTLS alone",
+            dtls,
+            Some(reference),
+            Target::None,
+            "dimpl's server without ICE",
+        ),
     ]
 }
 
@@ -123,8 +136,8 @@ thread_local! {
     static CERT: DtlsCert = crypto::certificate().unwrap();
 }
 
-/// A bare handshake; the server's side is on the clock.
-fn handshake(meter: &mut Meter) {
+/// A bare handshake; the server's side is on the clock. Returns that side.
+fn handshake(meter: &mut Meter) -> Rtc {
     let mut now = Instant::now();
     let server_at: SocketAddr = SERVER.parse().unwrap();
     let client_at: SocketAddr = "127.0.0.1:20000".parse().unwrap();
@@ -144,13 +157,77 @@ fn handshake(meter: &mut Meter) {
         let to_server = client.step(now, server_at, &to_client);
         to_client = meter.time(|| server.step(now, client_at, &to_server));
         if client.connected && server.connected {
-            return;
+            return server.rtc;
         }
         if to_client.is_empty() {
             now += Duration::from_millis(10);
         }
     }
     panic!("the bare handshake never ends");
+}
+
+/// What one end of a DTLS handshake says, put into `wire`; true when it is through.
+fn say(end: &mut dyn DtlsInstance, buffer: &mut [u8], wire: &mut Vec<Vec<u8>>) -> bool {
+    let mut connected = false;
+    loop {
+        match end.poll_output(buffer) {
+            DtlsOutput::Packet(packet) => wire.push(packet.to_vec()),
+            DtlsOutput::Connected => connected = true,
+            DtlsOutput::Timeout(_) => return connected,
+            _ => {}
+        }
+    }
+}
+
+/// DTLS alone; the server's side is on the clock. Returns that side.
+fn dtls_alone(meter: &mut Meter) -> Box<dyn DtlsInstance> {
+    let (mut now, mut buffer) = (Instant::now(), vec![0; 4_096]);
+    let (mine, theirs) = (crypto::provider(), str0m_aws_lc_rs::default_provider());
+    let cert = CERT.with(Clone::clone);
+    let new = |provider: &CryptoProvider| {
+        provider.dtls_provider.new_dtls(&cert, now, DtlsVersion::Dtls12, None).unwrap()
+    };
+    let mut client = new(&theirs);
+    client.set_active(true);
+    client.handle_timeout(now).unwrap();
+    let mut server = meter.time(|| {
+        let mut server = new(&mine);
+        server.set_active(false);
+        server.handle_timeout(now).unwrap();
+        server
+    });
+    let (mut to_client, mut connected) = (Vec::new(), (false, false));
+    for _ in 0..1_000 {
+        let mut to_server = Vec::new();
+        to_client.drain(..).for_each(|packet: Vec<u8>| client.handle_packet(&packet).unwrap());
+        connected.0 |= say(&mut *client, &mut buffer, &mut to_server);
+        connected.1 |= meter.time(|| {
+            to_server.iter().for_each(|packet| server.handle_packet(packet).unwrap());
+            say(&mut *server, &mut buffer, &mut to_client)
+        });
+        if connected == (true, true) {
+            crypto::take_keys();
+            return server;
+        }
+        if to_client.is_empty() {
+            now += Duration::from_millis(10);
+            client.handle_timeout(now).unwrap();
+            meter.time(|| server.handle_timeout(now).unwrap());
+        }
+    }
+    panic!("DTLS never ends");
+}
+
+/// Heap that each of some things keeps, in kB.
+fn kept<T>(count: usize, make: impl Fn() -> T) -> Samples {
+    // Caches of the process are not theirs.
+    drop(make());
+    let mut kept = Vec::with_capacity(count);
+    let before = allocations::live();
+    (0..count).for_each(|_| kept.push(make()));
+    let mut samples = Samples::default();
+    samples.push((allocations::live() - before) as f64 / 1e3 / count as f64);
+    samples
 }
 
 /// Heap of a connected viewer.
@@ -170,8 +247,21 @@ pub async fn memory(settings: &Settings) -> Vec<Row> {
     let mut ours = Samples::default();
     ours.push((allocations::live() - before) as f64 / 1e3 / viewers as f64);
     let (name, target) = (format!("heap of a viewer, over {viewers}"), Target::Most(96.0));
-    let note = "connected, one stream of sound and picture".to_owned();
-    vec![Row { name, unit: "kB", ours, reference: None, target, note }]
+    let row = |name: String, ours, target, note: &str| Row {
+        name,
+        unit: "kB",
+        ours,
+        reference: None,
+        target,
+        note: note.to_owned(),
+    };
+    let bare = kept(viewers, || Box::new(handshake(&mut Meter::default())));
+    let dtls = kept(viewers, || dtls_alone(&mut Meter::default()));
+    vec![
+        row(name, ours, target, "connected, one stream of sound and picture"),
+        row("of a bare handshake".to_owned(), bare, Target::None, "str0m's ICE and DTLS by its direct API"),
+        row("of DTLS alone".to_owned(), dtls, Target::None, "dimpl's server, connected"),
+    ]
 }
 
 /// CPU of viewers to whom nothing is sent.

@@ -24,6 +24,7 @@ mod common;
 mod egress;
 mod ingress;
 mod join;
+mod storm;
 
 use common::report::Row;
 use common::{Settings, allocations, measure, report};
@@ -35,7 +36,7 @@ static ALLOCATOR: allocations::Counting = allocations::Counting;
 const WORKER_CORE: usize = 0;
 const READER_CORE: usize = 1;
 
-const BENCHES: [&str; 6] = ["egress", "growth", "join", "memory", "ingress", "idle"];
+const BENCHES: [&str; 7] = ["egress", "growth", "join", "memory", "ingress", "idle", "storm"];
 
 async fn run(bench: &str, settings: &Settings) -> Vec<Row> {
     match bench {
@@ -45,6 +46,7 @@ async fn run(bench: &str, settings: &Settings) -> Vec<Row> {
         "memory" => join::memory(settings).await,
         "ingress" => ingress::ingress(settings).await,
         "idle" => join::idle(settings).await,
+        "storm" => storm::storm(settings).await,
         other => panic!("there is no bench {other:?}; there are {BENCHES:?}"),
     }
 }

@@ -16,6 +16,7 @@ use super::trace::Sample;
 pub struct Client {
     rtc: Rtc,
     address: SocketAddr,
+    server: SocketAddr,
     mids: [(MediaKind, Mid); 2],
     pending: Option<SdpPendingOffer>,
     pub connected: bool,
@@ -37,13 +38,20 @@ impl Client {
         let mids = [MediaKind::Audio, MediaKind::Video]
             .map(|kind| (kind, api.add_media(kind, flow, None, None, None)));
         let (offer, pending) = api.apply().unwrap();
-        let client = Self { rtc, address, mids, pending: Some(pending), connected: false, out: Vec::new() };
+        let server = SERVER.parse().unwrap();
+        let client =
+            Self { rtc, address, server, mids, pending: Some(pending), connected: false, out: Vec::new() };
         (client, offer.to_sdp_string())
     }
 
     pub fn accept(&mut self, answer: &str) {
         let answer = SdpAnswer::from_sdp_string(answer).unwrap();
         self.rtc.sdp_api().accept_answer(self.pending.take().unwrap(), answer).unwrap();
+    }
+
+    /// Its server is here, not where the stage's is.
+    pub fn faces(&mut self, server: SocketAddr) {
+        self.server = server;
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -54,7 +62,7 @@ impl Client {
         let Ok(parsed) = contents.try_into() else { return };
         let receive = Receive {
             proto: Protocol::Udp,
-            source: SERVER.parse().unwrap(),
+            source: self.server,
             destination: self.address,
             contents: parsed,
         };

@@ -2,6 +2,7 @@
 
 pub mod allocations;
 pub mod client;
+pub mod crowd;
 pub mod floor;
 pub mod measure;
 pub mod plot;

@@ -358,7 +358,8 @@ pub fn key(room: usize) -> StreamKey {
     }
 }
 
-fn incoming(room: usize) -> Incoming {
+/// What a link says of the stream of a room.
+pub fn incoming(room: usize) -> Incoming {
     let codec = |name: &str, clock_rate, channels, fmtp: &str| CodecInfo {
         name: name.into(),
         clock_rate,
