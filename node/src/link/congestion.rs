@@ -39,6 +39,8 @@ const RATE_AGE_MIN: Duration = Duration::from_secs(1);
 const OUTAGE: Duration = Duration::from_millis(400);
 /// So many rounds without growth end the start.
 const FLAT_MAX: u8 = 3;
+/// What is shorter may be nothing but an acknowledgement, which is never acknowledged itself; media never is.
+const BARE_MAX: u64 = 80;
 /// Averaged loss that is taken as random, in thousandths.
 const LOSS_RANDOM: u64 = 150;
 /// The window is trimmed at most to so many thousandths.
@@ -106,8 +108,12 @@ impl Congestion {
         }
     }
 
-    /// Packets went out.
+    /// Packets went out. QUIC tells of those too that only acknowledge: they are not in flight, and what waits for them
+    /// to be acknowledged would take the next frame of a quiet link for the end of an outage.
     pub fn handle_sent(&mut self, now: Instant, bytes: u64) {
+        if bytes < BARE_MAX {
+            return;
+        }
         self.in_flight = self.in_flight.saturating_add(bytes);
         self.waiting.get_or_insert(now);
         let round = self.round.get_or_insert_with(|| Round::new(now, self.newest_sent));

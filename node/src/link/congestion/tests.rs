@@ -240,3 +240,35 @@ fn silence_of_the_application_is_no_outage() {
     let after = machine.window();
     assert!(after * 100 >= before * 95, "{before} became {after}");
 }
+
+#[test]
+fn bare_acknowledgements_on_a_quiet_link_are_no_outage_and_fill_no_window() {
+    let mut machine = Congestion::new(1_200);
+    run(&path(30, 60, 0), mbit(20), Duration::from_secs(5), &mut machine);
+    let (window, rate) = (machine.window(), machine.rate());
+    let stands = |machine: &Congestion| {
+        let after = (machine.window(), machine.rate());
+        assert!(after.0 * 100 >= window * 95, "{window} became {after:?}");
+        assert!(after.1 * 100 >= rate * 95, "{rate} became {after:?}");
+    };
+    let start = machine.newest_sent.unwrap() + Duration::from_millis(100);
+    machine.handle_acks_end(start, 0);
+    // The other end alone sends; we acknowledge, and ping once a second.
+    let ms = Duration::from_millis;
+    for second in 0..5 {
+        let at = start + ms(1_000) * second;
+        for nth in 1..200 {
+            machine.handle_sent(at + ms(4) * nth, BARE_MAX - 1);
+        }
+        machine.handle_sent(at + ms(900), 100);
+        machine.handle_ack(at + ms(960), at + ms(900), 100);
+        machine.handle_acks_end(at + ms(960), 0);
+    }
+    stands(&machine);
+    // Then a frame goes; nothing was lost before it.
+    let at = start + ms(5_500);
+    machine.handle_sent(at, 30 * SIZE);
+    machine.handle_ack(at + ms(60), at, 2 * SIZE);
+    machine.handle_acks_end(at + ms(60), 28 * SIZE);
+    stands(&machine);
+}
