@@ -37,7 +37,10 @@ impl Meter {
         let since = *self.since.get_or_insert(now);
         self.bytes = self.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
         let passed = now.saturating_duration_since(since);
-        if passed >= WINDOW {
+        if passed >= WINDOW * 2 {
+            // There was a pause, and a pause is no rate.
+            (self.since, self.bytes) = (Some(now), 0);
+        } else if passed >= WINDOW {
             let seen = per_second(self.bytes, passed);
             // Half of the past stays, so that a single keyframe does not count for the stream.
             self.rate = Some(self.rate.map_or(seen, |rate| rate.midpoint(seen)));
@@ -151,5 +154,19 @@ mod tests {
             meter.note(start + MS * n, 1_000);
         }
         assert!((950_000..1_050_000).contains(&meter.rate()), "{}", meter.rate());
+    }
+
+    #[test]
+    fn a_pause_is_no_rate() {
+        let (mut meter, start) = (Meter::default(), Instant::now());
+        meter.note(start, 32_000);
+        meter.note(start + MS * 10_000, 1_000);
+        assert_eq!(meter.rate(), YOUNG, "still too young");
+        for n in 10_001..14_000_u32 {
+            meter.note(start + MS * n, 1_000);
+        }
+        let before = meter.rate();
+        meter.note(start + MS * 30_000, 1_000);
+        assert_eq!(meter.rate(), before);
     }
 }
