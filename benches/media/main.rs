@@ -24,6 +24,8 @@ mod common;
 mod egress;
 mod ingress;
 mod join;
+mod limit;
+mod relay;
 mod storm;
 
 use common::report::Row;
@@ -36,7 +38,8 @@ static ALLOCATOR: allocations::Counting = allocations::Counting;
 const WORKER_CORE: usize = 0;
 const READER_CORE: usize = 1;
 
-const BENCHES: [&str; 7] = ["egress", "growth", "join", "memory", "ingress", "idle", "storm"];
+const BENCHES: [&str; 10] =
+    ["egress", "growth", "join", "memory", "ingress", "relay", "saturation", "latency", "idle", "storm"];
 
 async fn run(bench: &str, settings: &Settings) -> Vec<Row> {
     match bench {
@@ -45,6 +48,9 @@ async fn run(bench: &str, settings: &Settings) -> Vec<Row> {
         "join" => join::join(settings).await,
         "memory" => join::memory(settings).await,
         "ingress" => ingress::ingress(settings).await,
+        "relay" => relay::relay(settings).await,
+        "saturation" => limit::saturation(settings).await,
+        "latency" => limit::latency(settings).await,
         "idle" => join::idle(settings).await,
         "storm" => storm::storm(settings).await,
         other => panic!("there is no bench {other:?}; there are {BENCHES:?}"),
@@ -57,6 +63,10 @@ fn main() {
     // Without `--bench` it is `cargo test` that runs us.
     let settings = Settings { quick: has("--quick") || !has("--bench") };
     let mut chosen: Vec<&str> = words.iter().map(String::as_str).filter(|w| !w.starts_with('-')).collect();
+    if !has("--bench") && (has("--list") || chosen.iter().any(|word| !BENCHES.contains(word))) {
+        // `cargo test` asks for names of tests, or wants some of another target.
+        return;
+    }
     if chosen.is_empty() {
         chosen = BENCHES.to_vec();
     }

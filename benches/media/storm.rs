@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::READER_CORE;
 use super::common::Settings;
-use super::common::crowd::{Crowd, FRAMES, Sent, realtime};
+use super::common::joiners::{Crowd, FRAMES, Sent, realtime};
 use super::common::measure::{self, Samples};
 use super::common::report::{Row, Target};
 use super::common::stage::incoming;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::crypto::CryptoProvider;
 use str0m::media::{Direction, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::RtpWrite;
@@ -26,8 +27,20 @@ pub struct Client {
 impl Client {
     /// A client and its offer.
     pub fn new(now: Instant, address: SocketAddr, flow: Direction) -> (Self, String) {
+        let provider = Arc::new(str0m_aws_lc_rs::default_provider());
+        Self::with(provider, SERVER.parse().unwrap(), now, address, flow)
+    }
+
+    /// The same with cryptography and a server of the caller's choice.
+    pub fn with(
+        provider: Arc<CryptoProvider>,
+        server: SocketAddr,
+        now: Instant,
+        address: SocketAddr,
+        flow: Direction,
+    ) -> (Self, String) {
         let mut rtc = RtcConfig::new()
-            .set_crypto_provider(Arc::new(str0m_aws_lc_rs::default_provider()))
+            .set_crypto_provider(provider)
             .set_rtp_mode(true)
             .clear_codecs()
             .enable_opus(true, false)
@@ -38,7 +51,6 @@ impl Client {
         let mids = [MediaKind::Audio, MediaKind::Video]
             .map(|kind| (kind, api.add_media(kind, flow, None, None, None)));
         let (offer, pending) = api.apply().unwrap();
-        let server = SERVER.parse().unwrap();
         let client =
             Self { rtc, address, server, mids, pending: Some(pending), connected: false, out: Vec::new() };
         (client, offer.to_sdp_string())

@@ -3,7 +3,7 @@
 use std::mem::zeroed;
 
 /// CPU time of this thread in nanoseconds.
-fn thread_cpu() -> u64 {
+pub fn thread_cpu() -> u64 {
     // SAFETY: `time` is a valid place for the result.
     let time = unsafe {
         let mut time: libc::timespec = zeroed();

@@ -1,9 +1,11 @@
-//! What the benches share: the floor, sinks, the stream that is sent, a shard with clients, clocks and tables.
+//! What the benches share: the floor, sinks, the stream that is sent, a shard with clients, a live one with a crowd, clocks and tables.
 
 pub mod allocations;
 pub mod client;
 pub mod crowd;
 pub mod floor;
+pub mod joiners;
+pub mod live;
 pub mod measure;
 pub mod plot;
 pub mod report;

@@ -358,7 +358,7 @@ pub fn key(room: usize) -> StreamKey {
     }
 }
 
-/// What a link says of the stream of a room.
+/// A room's stream as it comes by a link.
 pub fn incoming(room: usize) -> Incoming {
     let codec = |name: &str, clock_rate, channels, fmtp: &str| CodecInfo {
         name: name.into(),
