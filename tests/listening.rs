@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Answer, Cluster, Listener, Plan, eventually, gauges, publish, request, token, view};
+use support::{Answer, Cluster, Listener, Plan, eventually, gauges, publish, request, token};
 
 const SDP: (&str, &str) = ("content-type", "application/sdp");
 const JSON: (&str, &str) = ("content-type", "application/json");

@@ -206,7 +206,7 @@ impl Audience {
             return None;
         }
         // Where there never was anything, there is nothing to tell.
-        if listener.layers_at.is_none() && shown.turns % 2 == 0 && shown.shape.is_empty() {
+        if listener.layers_at.is_none() && shown.turns.is_multiple_of(2) && shown.shape.is_empty() {
             return None;
         }
         let lately = |at: Instant| now.saturating_duration_since(at) < RATES_EVERY;

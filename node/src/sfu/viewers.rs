@@ -40,7 +40,7 @@ impl Sfu {
         viewer.allowed.messages.charge(now);
         let wish = match rtcp {
             Rtcp::Nack(nack) => {
-                self.nack(now, at, &nack);
+                self.nack(now, at, nack);
                 None
             }
             Rtcp::ReceiverReport(report) => {

@@ -1,0 +1,109 @@
+// Chromium publishes three picture sizes; a viewer picks the smallest and the largest in turn, ten times: the picture
+// changes its size and does not stand still.
+//
+//   FRESHET_PUBLISH_URL=http://… FRESHET_WATCH_URL=http://… node simulcast.mjs
+import { launch, must, run, serverUrl, sleep, until } from './browser.mjs';
+
+const ROUNDS = 10;
+/** A gap between two pictures that is longer than this is seen. */
+const GAP_MS = 200;
+
+await run(
+  'simulcast',
+  async (result) => {
+    const room = `layers-${Date.now().toString(36)}`;
+    const { browser } = await launch();
+    const host = await browser.newPage();
+    await host.goto(new URL(`studio?room=${room}&source=camera&simulcast=1&autostart=1`, serverUrl('FRESHET_PUBLISH_URL')).href);
+    await until('the studio is live', () => host.evaluate(() => window.__freshet?.state === 'Live'));
+    result.sent = await until('three sizes are sent', async () => {
+      const sent = await sizes(host);
+      return sent.length === 3 && sent.every(({ fps }) => fps > 5) ? sent : null;
+    }, { timeoutMs: 40_000 });
+
+    const { browser: other } = await launch();
+    const guest = await other.newPage();
+    let link = '';
+    guest.on('response', (response) => {
+      if (response.request().method() === 'POST' && response.status() === 201 && response.url().includes('/whep/')) {
+        link = new URL(target(response.headers()['link'] ?? ''), response.url()).href;
+      }
+    });
+    await guest.goto(new URL(`watch/${room}`, serverUrl('FRESHET_WATCH_URL')).href);
+    await until('the picture plays', () => guest.evaluate(() => (document.querySelector('video')?.videoWidth ?? 0) > 0 && window.__freshet?.state === 'Live'));
+    must(link !== '', 'the answer to the offer has no Link for layers');
+    const [smallest, largest] = [result.sent[0], result.sent[2]];
+    await until('the largest picture is shown', async () => (await shown(guest)).width === largest.width);
+    await guest.evaluate(watchGaps);
+
+    result.changes = [];
+    for (let round = 0; round < ROUNDS; round += 1) {
+      for (const size of [smallest, largest]) {
+        const began = Date.now();
+        const status = await guest.evaluate(pick, [link, size.rid]);
+        must(status === 204 || status === 200, `picking ${size.rid} was answered with ${status}`);
+        await until(`the picture is ${size.width} wide`, async () => (await shown(guest)).width === size.width, { everyMs: 20, timeoutMs: 5_000 });
+        result.changes.push({ to: size.rid, ms: Date.now() - began });
+        await sleep(700);
+      }
+    }
+    result.gaps = await guest.evaluate(() => window.__gaps);
+    result.freezes = (await shown(guest)).freezes;
+    must(result.gaps.frames > 2 * ROUNDS * 10, `${result.gaps.frames} pictures in all`);
+    must(result.gaps.longestMs <= GAP_MS, `the picture stood still for ${result.gaps.longestMs} ms`);
+
+    const wrong = await guest.evaluate(pick, [link, 'nonsense']);
+    must(wrong >= 400 && wrong < 500, `a layer that is not there was answered with ${wrong}`);
+  },
+  150_000,
+);
+
+/** The layers' target in a Link header (RFC 8288). */
+function target(header) {
+  const found = header.split(/,\s*(?=<)/).find((part) => part.includes('urn:ietf:params:whep:ext:core:layer'));
+  return /<([^>]*)>/.exec(found ?? '')?.[1] ?? '';
+}
+
+/** What the publisher sends, smallest first. */
+async function sizes(page) {
+  return page.evaluate(async () => {
+    const sent = [];
+    for (const stat of (await window.__freshet?.stats()) ?? []) {
+      if (stat.type !== 'outbound-rtp' || stat.kind !== 'video' || !stat.frameWidth) continue;
+      sent.push({ rid: stat.rid, width: stat.frameWidth, fps: stat.framesPerSecond ?? 0 });
+    }
+    return sent.sort((a, b) => a.width - b.width);
+  });
+}
+
+async function shown(page) {
+  return page.evaluate(async () => {
+    for (const stat of (await window.__freshet?.stats()) ?? []) {
+      if (stat.type === 'inbound-rtp' && stat.kind === 'video') return { width: stat.frameWidth ?? 0, freezes: stat.freezeCount ?? 0 };
+    }
+    return { width: 0, freezes: 0 };
+  });
+}
+
+/** Runs in the page: how far apart pictures are shown. */
+function watchGaps() {
+  const video = document.querySelector('video');
+  window.__gaps = { frames: 0, longestMs: 0 };
+  let last = performance.now();
+  const frame = (now) => {
+    window.__gaps.frames += 1;
+    window.__gaps.longestMs = Math.max(window.__gaps.longestMs, Math.round(now - last));
+    last = now;
+    video.requestVideoFrameCallback(frame);
+  };
+  video.requestVideoFrameCallback((now) => {
+    last = now;
+    video.requestVideoFrameCallback(frame);
+  });
+}
+
+/** Runs in the page: WHEP's layer extension. */
+async function pick([link, encodingId]) {
+  const response = await fetch(link, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ encodingId }) });
+  return response.status;
+}
