@@ -31,6 +31,9 @@ const AGAIN_BURST: u64 = 128 * 1024;
 /// What was not used of that fifth is saved up to so many bytes: two seconds of 2 Mbit/s. A viewer of hours would have
 /// saved up for a flood otherwise.
 const AGAIN_SAVED: u64 = 512 * 1024;
+/// Retransmissions are few while they are less than this part of the media, once so many bytes of it have gone.
+const FEW: u64 = 20;
+const FEW_FROM: u64 = 128 * 1024;
 /// Captures of two layers at a change lie nearer than this, in microseconds, or the clocks are not believed.
 const CAPTURE_GAP: u64 = 2_000_000;
 /// Longest compound report, sealed: SR, SDES with a CNAME of 255 bytes, index and tag.
@@ -384,9 +387,29 @@ impl Outlet {
             return Again::Failed;
         };
         let Ok(patch) = self.patch_again(format, packet, source) else { return Again::Failed };
+        let copy = (packet, patch, out);
+        let Some(mut len) = self.seal_again(sealer, (format, rtx), copy, road) else { return Again::Failed };
+        // A browser that misses the answer asks again after 100 ms, and stands still meanwhile. While few are asked for,
+        // a second copy costs little; a plain repeat would be the same packet, which SRTP drops as a replay.
+        let few = self.bytes > FEW_FROM && self.rtx_bytes < self.bytes / FEW;
+        if rtx.is_some() && few {
+            len = len.saturating_add(self.seal_again(sealer, (format, rtx), copy, road).unwrap_or_default());
+        }
+        self.repeated.note(seq, now);
+        Again::Sent(len)
+    }
+
+    /// Seals one copy of a packet that is asked for into the train; returns its length.
+    fn seal_again(
+        &mut self,
+        sealer: &mut Sealer,
+        (format, rtx): (Format, Option<(u32, u8)>),
+        (packet, patch, out): (&Packet, Option<Patch>, Outgoing),
+        road: &mut Road<'_>,
+    ) -> Option<u64> {
         let room = HEADER_MAX.saturating_add(packet.payload.len()).saturating_add(2 + RTP_OVERHEAD);
         let at = road.at;
-        let Some(slot) = road.slot(room) else { return Again::Failed };
+        let slot = road.slot(room)?;
         let stamps = if rtx.is_some() { sealer.stamper.stamps(&self.ids, at) } else { Stamps::default() };
         let sealed = match rtx {
             Some(names) => self.seal_rtx(sealer, names, (packet, patch), (out, stamps), slot),
@@ -394,14 +417,13 @@ impl Outlet {
             // for anything else.
             None => self.seal(sealer, format.pt, (packet, patch), (out, stamps), slot),
         };
-        let Some(len) = sealed else { return Again::Failed };
+        let len = sealed?;
         road.trains.commit(len);
         sealer.stamper.sent(stamps);
         let len = u64::try_from(len).unwrap_or_default();
         self.rtx_bytes = self.rtx_bytes.saturating_add(len);
         self.again_left = self.again_left.saturating_sub(len);
-        self.repeated.note(seq, now);
-        Again::Sent(len)
+        Some(len)
     }
 
     fn seal_rtx(

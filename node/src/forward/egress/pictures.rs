@@ -150,3 +150,23 @@ fn other_codecs_go_as_they_are() {
     }
     assert!(bench.outlet.vp8.is_none(), "and cost nothing");
 }
+
+#[test]
+fn retransmissions_go_twice_while_they_are_few_and_once_when_many_are_asked_for() {
+    let mut bench = Bench::new(Some(12));
+    let packets: Vec<Packet> = (1..=400_u16)
+        .map(|n| Packet { payload: Bytes::from(vec![7; 1_000]), ..picture(u64::from(n), n, 0, 0, 0, n == 1) })
+        .collect();
+    let mut seqs = Vec::new();
+    for packet in &packets {
+        seqs.push(parse(&bench.send(OTHER, packet)).unwrap().fields.seq);
+    }
+    let copies: Vec<usize> = packets
+        .iter()
+        .zip(seqs)
+        .take(60)
+        .map(|(packet, seq)| bench.again(OTHER, packet, seq).len() / 1_000)
+        .collect();
+    assert_eq!(copies[..10], [2; 10]);
+    assert_eq!(copies[40..], [1; 20], "above a twentieth of the media: {copies:?}");
+}
