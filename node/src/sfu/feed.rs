@@ -211,6 +211,15 @@ impl Sfu {
         }
     }
 
+    /// Puts a slot on a lane: it is visited when the lane is flushed, and the lane is wanted.
+    pub(super) fn enter_lane(&mut self, at: usize, session: usize, slot: usize) {
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        lane.viewers.push((session, slot));
+        if lane.viewers.len() == 1 {
+            self.events.push_back(Event::Interest(lane.key.clone(), lane.id, true));
+        }
+    }
+
     /// Takes a slot off a lane.
     pub(super) fn leave_lane(&mut self, at: usize, session: usize, slot: usize) {
         let Some(lane) = self.lanes.get_mut(at) else { return };

@@ -71,7 +71,8 @@ impl Sfu {
     /// caller's.
     pub fn flush(&mut self, now: Instant, trains: &mut Trains, depart: &mut dyn FnMut(&mut Trains)) {
         self.round = self.round.wrapping_add(1);
-        self.send_again(now, trains, depart);
+        let moment = (now, SentAt::new(self.config.wall.micros(now)));
+        self.send_again(moment, trains, depart);
         while let Some((due, at)) = self.batches.front().copied()
             && due <= now
         {
@@ -90,7 +91,7 @@ impl Sfu {
             lane.ripe = false;
             let viewers = std::mem::take(&mut lane.viewers);
             for (session, _) in &viewers {
-                self.visit(now, *session, trains, depart);
+                self.visit(moment, *session, trains, depart);
             }
             // Nobody joins or leaves during a flush.
             if let Some(lane) = self.lanes.get_mut(at) {
@@ -99,7 +100,7 @@ impl Sfu {
         }
         self.ripe = ripe;
         for session in behind {
-            self.visit(now, session, trains, depart);
+            self.visit(moment, session, trains, depart);
         }
         if due || self.behind_due.is_none() {
             self.behind_due = if self.behind.is_empty() { None } else { now.checked_add(TICK) };
@@ -116,8 +117,14 @@ impl Sfu {
     }
 
     /// Sends one viewer what waits for it, in one train as far as sizes allow.
-    fn visit(&mut self, now: Instant, at: usize, trains: &mut Trains, depart: &mut dyn FnMut(&mut Trains)) {
-        let Self { sessions, lanes, counters, reports, behind, overrun, changed, round, config, .. } = self;
+    fn visit(
+        &mut self,
+        (now, sent_at): (Instant, SentAt),
+        at: usize,
+        trains: &mut Trains,
+        depart: &mut dyn FnMut(&mut Trains),
+    ) {
+        let Self { sessions, lanes, counters, reports, behind, overrun, changed, round, .. } = self;
         let Some(Role::Viewer(viewer)) = sessions.get_mut(at).map(|session| &mut session.role) else {
             return;
         };
@@ -129,7 +136,7 @@ impl Sfu {
             return;
         };
         trains.begin(to, None);
-        let mut road = Road { trains, depart, to, at: SentAt::new(config.wall.micros(now)) };
+        let mut road = Road { trains, depart, to, at: sent_at };
         let mut left = false;
         for kind in [MediaKind::Video, MediaKind::Audio] {
             let slots = viewer.slots.iter_mut().enumerate();
@@ -158,8 +165,12 @@ impl Sfu {
     }
 
     /// Sends again what was asked for.
-    fn send_again(&mut self, now: Instant, trains: &mut Trains, depart: &mut dyn FnMut(&mut Trains)) {
-        let at = SentAt::new(self.config.wall.micros(now));
+    fn send_again(
+        &mut self,
+        (now, at): (Instant, SentAt),
+        trains: &mut Trains,
+        depart: &mut dyn FnMut(&mut Trains),
+    ) {
         let mut repeats = std::mem::take(&mut self.repeats);
         for of_one in repeats.chunk_by(|a, b| a.session == b.session) {
             let Self { sessions, lanes, counters, .. } = self;

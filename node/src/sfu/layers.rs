@@ -8,9 +8,11 @@ use std::time::Instant;
 
 use freshet_relay_proto::control::LayerRate;
 
+use super::lane::Lane;
 use super::machine::Sfu;
+use super::room::Stream;
 use super::session::Role;
-use super::types::{Event, Source};
+use super::types::Source;
 use crate::agent::StreamKey;
 use crate::media::keyframe::Fresh;
 use crate::media::layer;
@@ -95,10 +97,14 @@ impl Sfu {
         }
     }
 
+    fn stream_of(&self, lane: &Lane) -> Option<&Stream> {
+        self.rooms.get(&lane.key.room)?.streams.get(&lane.key.stream)
+    }
+
     /// The lanes of the layers of the track that a lane belongs to, in the order of the layers.
     fn siblings(&self, lane: usize) -> Vec<usize> {
         let Some(lane) = self.lanes.get(lane) else { return Vec::new() };
-        let stream = self.rooms.get(&lane.key.room).and_then(|room| room.streams.get(&lane.key.stream));
+        let stream = self.stream_of(lane);
         let lanes = stream.map(|stream| stream.lanes.as_slice()).unwrap_or_default();
         lanes.iter().filter(|((track, _), _)| *track == lane.id.0).map(|(_, at)| *at).collect()
     }
@@ -147,16 +153,13 @@ impl Sfu {
         } else if waiting || !connected {
             return self.replace(now, at, n, to);
         } else {
-            let Some(lane) = self.lanes.get_mut(to) else { return };
+            let Some(lane) = self.lanes.get(to) else { return };
             let formats = slot.formats(&lane.codecs);
             let next = lane.ring.next_arrival();
             let to_be =
                 Attached { lane: to, formats, waiting: false, next, catching_up: false, between: true };
             slot.coming = Some(Coming { to: to_be, ready: None });
-            lane.viewers.push((at, n));
-            if lane.viewers.len() == 1 {
-                self.events.push_back(Event::Interest(lane.key.clone(), lane.id, true));
-            }
+            self.enter_lane(to, at, n);
             self.want_keyframe(now, to);
         }
         if let Some(old) = coming {
@@ -175,7 +178,7 @@ impl Sfu {
     pub(super) fn encodings(&self, slot: &Slot) -> Vec<(u8, LayerView)> {
         let Some(present) = slot.attached.as_ref().map(|attached| attached.lane) else { return Vec::new() };
         let Some(lane) = self.lanes.get(present) else { return Vec::new() };
-        let stream = self.rooms.get(&lane.key.room).and_then(|room| room.streams.get(&lane.key.stream));
+        let stream = self.stream_of(lane);
         let track = stream.and_then(|stream| stream.tracks.iter().find(|track| track.id == lane.id.0));
         let names = track.map(|track| track.layers.as_slice()).unwrap_or_default();
         let places = (0..=u8::MAX).zip(names).zip(self.siblings(present));

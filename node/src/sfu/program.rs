@@ -10,7 +10,7 @@ use super::lane::Lane;
 use super::machine::Sfu;
 use super::room::{Room, Stream};
 use super::session::Role;
-use super::types::{Event, Incoming, Source};
+use super::types::{Incoming, Source};
 use crate::agent::{Lane as LaneId, StreamKey};
 use crate::media::clock::ViewClock;
 use crate::peer::viewer::Attached;
@@ -218,10 +218,7 @@ impl Sfu {
         slot.attached =
             Some(Attached { lane: lane_at, formats, waiting, next, catching_up: false, between: true });
         slot.outlet.switch_source();
-        lane.viewers.push((at, n));
-        if lane.viewers.len() == 1 {
-            self.events.push_back(Event::Interest(lane.key.clone(), lane.id, true));
-        }
+        self.enter_lane(lane_at, at, n);
     }
 
     pub(super) fn detach_all(&mut self, _now: Instant, at: usize) {
