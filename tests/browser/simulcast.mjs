@@ -5,6 +5,8 @@
 import { launch, must, run, serverUrl, sleep, until } from './browser.mjs';
 
 const ROUNDS = 10;
+/** Pictures a second. */
+const RATE = 20;
 /** A gap between two pictures that is longer than this is seen. */
 const GAP_MS = 200;
 
@@ -14,7 +16,7 @@ await run(
     const room = `layers-${Date.now().toString(36)}`;
     const { browser } = await launch();
     const host = await browser.newPage();
-    await host.addInitScript(smallCamera);
+    await host.addInitScript(smallCamera, RATE);
     await host.goto(new URL(`studio?room=${room}&source=camera&simulcast=1&autostart=1`, serverUrl('FRESHET_PUBLISH_URL')).href);
     await until('the studio is live', () => host.evaluate(() => window.__freshet?.state === 'Live'));
     result.sent = await until('three sizes are sent', async () => {
@@ -24,6 +26,7 @@ await run(
 
     const { browser: other } = await launch();
     const guest = await other.newPage();
+    await guest.setViewportSize({ width: 480, height: 320 });
     let link = '';
     guest.on('response', (response) => {
       if (response.request().method() === 'POST' && response.status() === 201 && response.url().includes('/whep/')) {
@@ -37,7 +40,7 @@ await run(
     await until('the largest picture is shown', async () => (await shown(guest)).width === largest.width);
     // Two browsers that have just begun leave little of a small machine: what is measured comes after.
     await sleep(5_000);
-    await guest.evaluate(watchGaps);
+    await guest.evaluate(watchGaps, [Math.round(1_000 / RATE)]);
 
     result.changes = [];
     for (let round = 0; round < ROUNDS; round += 1) {
@@ -61,11 +64,11 @@ await run(
   150_000,
 );
 
-/** Runs in the page: the smallest picture that a browser sends in three sizes, as three encoders share one machine. */
-function smallCamera() {
+/** Runs in the page: the smallest picture that a browser sends in three sizes, and few of them: three encoders and a decoder share one small machine. */
+function smallCamera(frameRate) {
   const media = navigator.mediaDevices;
   const open = media.getUserMedia.bind(media);
-  media.getUserMedia = (wanted) => open(wanted.video ? { ...wanted, video: { width: 960, height: 540 } } : wanted);
+  media.getUserMedia = (wanted) => open(wanted.video ? { ...wanted, video: { width: 960, height: 540, frameRate } } : wanted);
 }
 
 /** The layers' target in a Link header (RFC 8288). */
@@ -95,21 +98,29 @@ async function shown(page) {
   });
 }
 
-/** Runs in the page: how far apart pictures are shown. */
-function watchGaps() {
+/**
+ * Runs in the page: how long pictures stand still. Where the size changes it is the time between the two pictures as they
+ * are shown. Elsewhere, what the camera left out is taken off: a busy machine's encoders skip pictures.
+ */
+function watchGaps([usualMs]) {
   const video = document.querySelector('video');
-  window.__gaps = { frames: 0, longestMs: 0 };
-  let last = performance.now();
-  const frame = (now) => {
-    window.__gaps.frames += 1;
-    window.__gaps.longestMs = Math.max(window.__gaps.longestMs, Math.round(now - last));
-    last = now;
+  window.__gaps = { frames: 0, longestMs: 0, atChangeMs: 0, notable: [] };
+  let last;
+  const frame = (now, { rtpTimestamp, width }) => {
+    if (last) {
+      const shown = Math.round(now - last.now);
+      const taken = Math.round(((rtpTimestamp - last.rtpTimestamp) | 0) / 90);
+      const change = width !== last.width;
+      const still = change ? shown : shown - Math.max(0, taken - usualMs);
+      window.__gaps.frames += 1;
+      window.__gaps.longestMs = Math.max(window.__gaps.longestMs, still);
+      if (change) window.__gaps.atChangeMs = Math.max(window.__gaps.atChangeMs, shown);
+      if (shown > 2 * usualMs) window.__gaps.notable.push({ shown, taken, from: last.width, to: width });
+    }
+    last = { now, rtpTimestamp, width };
     video.requestVideoFrameCallback(frame);
   };
-  video.requestVideoFrameCallback((now) => {
-    last = now;
-    video.requestVideoFrameCallback(frame);
-  });
+  video.requestVideoFrameCallback(frame);
 }
 
 /** Runs in the page: WHEP's layer extension. */
