@@ -18,7 +18,7 @@ use crate::shard::{Counted, ShardHandle};
 /// Name, help text and where it stands.
 type Of<T> = (&'static str, &'static str, fn(&T) -> u64);
 
-const COUNTERS: [Of<Counters>; 30] = [
+const COUNTERS: [Of<Counters>; 36] = [
     ("ingress_packets_total", "Packets of publishers and links that went into a ring", |c| c.ingress_packets),
     ("ingress_payload_bytes_total", "Payload bytes that went into a ring", |c| c.ingress_bytes),
     ("crossed_packets_total", "Packets that went from one shard to another", |c| c.crossed_packets),
@@ -40,6 +40,22 @@ const COUNTERS: [Of<Counters>; 30] = [
     ("layer_switches_total", "Viewers' tracks that went over to another simulcast layer", |c| {
         c.layer_switches
     }),
+    ("viewer_jitters_total", "Jitters that viewers' reports told", |c| c.jitters),
+    ("viewer_feedback_packets_total", "Packets that came, by viewers' transport-wide feedback", |c| {
+        c.feedback.packets
+    }),
+    ("viewer_feedback_bytes_total", "Bytes of them, without IP and UDP", |c| c.feedback.bytes),
+    ("viewer_feedback_missing_packets_total", "Packets that had not come when feedback told of them", |c| {
+        c.feedback.missing
+    }),
+    (
+        "viewer_feedback_late_packets_total",
+        "Packets that feedback missed first and told as come later",
+        |c| c.feedback.late,
+    ),
+    ("viewer_feedback_unknown_total", "Numbers in feedback that were never given, or long ago", |c| {
+        c.feedback.unknown
+    }),
     ("keyframe_requests_total", "Keyframes asked of publishers and links", |c| c.keyframe_requests),
     ("keyframe_wishes_total", "Keyframes that viewers asked for", |c| c.keyframe_wishes),
     ("limited_nacks_total", "Packets that viewers asked for beyond their allowance", |c| c.limited_nacks),
@@ -47,7 +63,7 @@ const COUNTERS: [Of<Counters>; 30] = [
     ("limited_rtcp_datagrams_total", "RTCP of viewers that sent too much of it, dropped unopened", |c| {
         c.limited_rtcp
     }),
-    ("rejected_rtcp_datagrams_total", "RTCP of sessions that was forged, too long or before the keys", |c| {
+    ("rejected_rtcp_datagrams_total", "RTCP that was forged, replayed, too long or too early", |c| {
         c.rejected_rtcp
     }),
     ("strange_feedback_total", "Feedback of viewers about an SSRC that is none of theirs", |c| {
@@ -74,10 +90,21 @@ const COUNTERS: [Of<Counters>; 30] = [
 ];
 
 /// Counted in microseconds, exported in seconds.
-const MICROS: [Of<Counters>; 1] =
-    [("viewer_round_trip_seconds_total", "Sum of the round trips to viewers that reports told", |c| {
+const MICROS: [Of<Counters>; 5] = [
+    ("viewer_round_trip_seconds_total", "Sum of the round trips to viewers that reports told", |c| {
         c.round_trip_micros
-    })];
+    }),
+    ("viewer_jitter_seconds_total", "Sum of the jitters that viewers' reports told", |c| c.jitter_micros),
+    ("viewer_feedback_seconds_total", "Time in which the packets came that feedback tells of", |c| {
+        c.feedback.micros
+    }),
+    ("viewer_delay_rise_seconds_total", "By how much ways to viewers became longer, by feedback", |c| {
+        c.feedback.rise_micros
+    }),
+    ("viewer_delay_fall_seconds_total", "By how much ways to viewers became shorter, by feedback", |c| {
+        c.feedback.fall_micros
+    }),
+];
 
 const DROPPED: [Of<Counted>; 2] = [
     ("crossings_dropped_total", "Packets lost between shards because one did not keep up", |c| {

@@ -6,7 +6,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::forward::rtcp::{self, SenderReport};
+use crate::forward::history::EstimateInput;
+use crate::forward::rtcp::{self, SenderReport, Twcc};
 use crate::forward::rtp::{ExtensionIds, HEADER_MAX, Header, Stamps};
 use crate::forward::srtp::{RTCP_OVERHEAD, RTP_OVERHEAD, SrtpSender};
 use crate::forward::stamp::{Once, SentAt, Stamper};
@@ -64,6 +65,11 @@ impl Sealer {
     /// Around keys.
     pub fn new(srtp: SrtpSender) -> Self {
         Self { srtp, stamper: Stamper::default() }
+    }
+
+    /// What the viewer tells of packets by their transport-wide numbers.
+    pub fn feedback(&mut self, twcc: Twcc<'_>) -> EstimateInput {
+        self.stamper.feedback(twcc)
     }
 }
 
@@ -205,6 +211,11 @@ impl Outlet {
         self.packets
     }
 
+    /// Ticks of the media clock in a second, once something was sent.
+    pub fn clock_rate(&self) -> Option<u32> {
+        self.newest.map(|newest| newest.clock_rate)
+    }
+
     /// The SSRC of media.
     pub fn ssrc(&self) -> u32 {
         self.ssrc
@@ -287,7 +298,7 @@ impl Outlet {
         let slot = road.slot(room)?;
         let len = self.seal(sealer, format.pt, (packet, patch), (out, stamps), slot)?;
         road.trains.commit(len);
-        sealer.stamper.sent(stamps);
+        sealer.stamper.sent(stamps, road.at, len);
         self.packets = self.packets.saturating_add(1);
         let payload = u64::try_from(packet.payload.len()).unwrap_or_default();
         self.bytes = self.bytes.saturating_add(payload);
@@ -419,7 +430,7 @@ impl Outlet {
         };
         let len = sealed?;
         road.trains.commit(len);
-        sealer.stamper.sent(stamps);
+        sealer.stamper.sent(stamps, at, len);
         let len = u64::try_from(len).unwrap_or_default();
         self.rtx_bytes = self.rtx_bytes.saturating_add(len);
         self.again_left = self.again_left.saturating_sub(len);

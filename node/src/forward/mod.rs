@@ -2,6 +2,7 @@
 
 pub mod allowance;
 pub mod egress;
+pub mod history;
 pub mod pace;
 pub mod reception;
 pub mod rtcp;

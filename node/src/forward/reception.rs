@@ -7,8 +7,10 @@ use crate::media::clock::NtpTime;
 /// A report block, as far as it counts here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Block {
-    /// Packets lost since the beginning, 24 bits with a sign: duplicates make it negative.
-    pub lost: u32,
+    /// Packets lost since the report before, in 256ths.
+    pub fraction: u8,
+    /// Packets lost since the beginning; duplicates make it negative.
+    pub lost: i32,
     /// Interarrival jitter in ticks of the media clock.
     pub jitter: u32,
     /// The middle 32 bits of the NTP time of our last sender report that came, 0 before one has.
@@ -50,23 +52,37 @@ impl Reception {
     }
 }
 
-/// Counts losses that cumulative counters tell.
+/// What reports tell of one SSRC: losses, counted from what they add up, and jitter.
 #[derive(Debug, Clone, Default)]
 pub struct Losses {
-    most: u32,
+    most: i32,
+    fraction: u8,
+    jitter: Option<Duration>,
 }
 
 impl Losses {
     /// Packets lost since the report with the most so far. More than `sent` is forged, and nothing.
     pub fn newly(&mut self, block: Block, sent: u64) -> u64 {
-        // Bit 23 is the sign.
-        let lost = if block.lost & 0x0080_0000 == 0 { block.lost & 0x007f_ffff } else { 0 };
-        if u64::from(lost) > sent || lost <= self.most {
+        self.fraction = block.fraction;
+        if u64::try_from(block.lost).is_ok_and(|lost| lost > sent) || block.lost <= self.most {
             return 0;
         }
-        let newly = lost - self.most;
-        self.most = lost;
-        u64::from(newly)
+        let newly = block.lost.saturating_sub(self.most);
+        self.most = block.lost;
+        u64::try_from(newly).unwrap_or_default()
+    }
+
+    /// Takes the jitter of a report. Returns it; none for what no path has.
+    pub fn jitter(&mut self, block: Block, clock_rate: u32) -> Option<Duration> {
+        let micros = u64::from(block.jitter).saturating_mul(1_000_000) / u64::from(clock_rate.max(1));
+        let jitter = Some(Duration::from_micros(micros)).filter(|jitter| *jitter <= ROUND_TRIP_MAX)?;
+        self.jitter = Some(jitter);
+        Some(jitter)
+    }
+
+    /// The share that was lost between the last two reports, in 256ths, and the jitter that the last one told.
+    pub fn latest(&self) -> (u8, Option<Duration>) {
+        (self.fraction, self.jitter)
     }
 }
 
@@ -81,7 +97,7 @@ mod tests {
 
     fn block(sent_at: u64, held: u64) -> Block {
         let delay = u32::try_from(held * 65_536 / 1_000).unwrap();
-        Block { lost: 0, jitter: 0, last_report: ntp(sent_at).middle(), delay }
+        Block { fraction: 0, lost: 0, jitter: 0, last_report: ntp(sent_at).middle(), delay }
     }
 
     #[test]
@@ -113,7 +129,17 @@ mod tests {
     fn losses_are_counted_once_and_never_beyond_what_was_sent() {
         let mut losses = Losses::default();
         let lost = |lost| Block { lost, ..block(0, 0) };
-        let told: Vec<u64> = [3, 3, 0x00ff_ffff, 5, 1_000, 7].map(|n| losses.newly(lost(n), 100)).to_vec();
+        let told: Vec<u64> = [3, 3, -1, 5, 1_000, 7].map(|n| losses.newly(lost(n), 100)).to_vec();
         assert_eq!(told, [3, 0, 0, 2, 0, 2]);
+    }
+
+    #[test]
+    fn jitter_is_told_in_ticks_of_the_media_clock() {
+        let mut losses = Losses::default();
+        let jitter = |jitter| Block { jitter, fraction: 64, ..block(0, 0) };
+        losses.newly(jitter(0), 1);
+        assert_eq!(losses.jitter(jitter(900), 90_000), Some(Duration::from_millis(10)));
+        assert_eq!(losses.jitter(jitter(u32::MAX), 90_000), None, "forged");
+        assert_eq!(losses.latest(), (64, Some(Duration::from_millis(10))));
     }
 }

@@ -1,21 +1,18 @@
 //! RTCP of viewers: feedback read, reports written.
 //!
-//! Feedback comes from strangers (authenticated ones, by SRTCP): a compound packet is walked at most
-//! [`MAX_PACKETS`] packets and [`MAX_NACKS`] sequence numbers far, lengths are checked, and what does not parse ends
-//! the walk. What is read borrows from the packet; nothing is allocated.
+//! Feedback comes from strangers (authenticated ones, by SRTCP): a compound packet is walked once, from one end to the
+//! other, lengths are checked, and what does not parse ends the walk. What is read borrows from the packet; nothing is
+//! allocated. How much of it is acted upon is the caller's.
 
 use crate::media::clock::NtpTime;
 
 mod feedback;
 mod report;
+mod twcc;
 
 pub use feedback::{Feedbacks, NackSeqs, parse};
 pub use report::{SenderReport, write_bye, write_sender_report};
-
-/// Most packets of a compound packet that are looked at.
-pub const MAX_PACKETS: usize = 32;
-/// Most sequence numbers that one NACK packet may ask for; the rest is ignored.
-pub const MAX_NACKS: usize = 512;
+pub use twcc::{Statuses, Twcc};
 
 const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
@@ -81,7 +78,7 @@ pub enum Feedback<'a> {
         /// Bits a second.
         bitrate: u64,
     },
-    /// Transport-wide feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01), not taken apart here.
+    /// Transport-wide feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01), taken apart by [`Twcc`].
     Twcc {
         /// SSRC it was sent for.
         ssrc: u32,

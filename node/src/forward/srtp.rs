@@ -1,4 +1,5 @@
-//! SRTP as a sender: a viewer's packets are sealed here, out of place into the train they leave in.
+//! SRTP as a sender: a viewer's packets are sealed here, out of place into the train they leave in. Of what a viewer
+//! sends, its reports are opened here, in place.
 //!
 //! Key derivation is RFC 3711 section 4.3 with a key derivation rate of zero, the profiles are those of DTLS-SRTP:
 //! AES-GCM (RFC 7714) and, for clients without it, AES-CM with HMAC-SHA1-80 (RFC 3711). A sender's cost is the cipher
@@ -12,9 +13,11 @@ use std::fmt;
 
 mod cipher;
 mod kdf;
+mod open;
 mod profile;
 
 use cipher::Cipher;
+pub use open::SrtcpReceiver;
 use profile::Packet;
 pub use profile::{Profile, RTCP_OVERHEAD, RTP_OVERHEAD, SrtpError};
 
@@ -60,16 +63,7 @@ impl SrtpSender {
         material: &[u8],
         we_are_client: bool,
     ) -> Result<Self, SrtpError> {
-        let (key_len, salt_len) = (profile.key_len(), profile.salt_len());
-        let wanted = 2 * (key_len + salt_len);
-        let short = SrtpError::KeyLength { profile, found: material.len(), wanted };
-        let (key_at, salt_at) =
-            if we_are_client { (0, 2 * key_len) } else { (key_len, 2 * key_len + salt_len) };
-        if material.len() < wanted {
-            return Err(short);
-        }
-        let key = material.get(key_at..key_at + key_len).ok_or(short)?;
-        let salt = material.get(salt_at..salt_at + salt_len).ok_or(short)?;
+        let (key, salt) = profile.half(material, we_are_client)?;
         Self::new(profile, key, salt)
     }
 

@@ -1,5 +1,7 @@
 //! What is written into a packet when it is sent: the time, and its place in all that goes to one viewer.
 
+use crate::forward::history::{EstimateInput, History};
+use crate::forward::rtcp::Twcc;
 use crate::forward::rtp::{ExtensionIds, Stamps, abs_send_time};
 use crate::media::clock::NtpTime;
 use crate::media::packet::CaptureMicros;
@@ -21,11 +23,12 @@ impl SentAt {
     }
 }
 
-/// Numbers all packets of one viewer, whatever their SSRC.
+/// Numbers all packets of one viewer, whatever their SSRC, and remembers when they went.
 #[derive(Debug, Clone, Default)]
 pub struct Stamper {
     /// The transport-wide number of the next packet.
     next: u16,
+    history: History,
 }
 
 impl Stamper {
@@ -38,11 +41,17 @@ impl Stamper {
         }
     }
 
-    /// A packet with these stamps stands in a train: its number is used up.
-    pub fn sent(&mut self, stamps: Stamps) {
-        if stamps.transport_cc.is_some() {
-            self.next = self.next.wrapping_add(1);
+    /// A packet of `size` bytes with these stamps stands in a train: its number is used up.
+    pub fn sent(&mut self, stamps: Stamps, at: SentAt, size: usize) {
+        if let Some(number) = stamps.transport_cc {
+            self.next = number.wrapping_add(1);
+            self.history.note(number, at.micros, size);
         }
+    }
+
+    /// What the viewer tells of packets by their numbers.
+    pub fn feedback(&mut self, twcc: Twcc<'_>) -> EstimateInput {
+        self.history.feedback(self.next, twcc)
     }
 }
 
@@ -93,11 +102,11 @@ mod tests {
     fn numbers_wrap_and_only_count_what_was_sent_with_one() {
         let ids = ExtensionIds { transport_cc: Some(3), ..ExtensionIds::default() };
         let at = SentAt::new(CaptureMicros(1_800_000_000_000_000));
-        let mut stamper = Stamper { next: u16::MAX };
+        let mut stamper = Stamper { next: u16::MAX, ..Stamper::default() };
         assert_eq!(stamper.stamps(&ids, at).transport_cc, Some(u16::MAX));
-        stamper.sent(Stamps::default());
+        stamper.sent(Stamps::default(), at, 100);
         assert_eq!(stamper.stamps(&ids, at).transport_cc, Some(u16::MAX), "a packet without a number");
-        stamper.sent(stamper.stamps(&ids, at));
+        stamper.sent(stamper.stamps(&ids, at), at, 100);
         assert_eq!(stamper.stamps(&ids, at).transport_cc, Some(0));
         assert_eq!(stamper.stamps(&ids, at).abs_send_time, None, "not negotiated");
     }

@@ -187,7 +187,6 @@ pub(super) fn config(
         .set_dtls_cert(common.cert.clone())
         .set_local_ice_credentials(creds)
         .set_stats_interval(None)
-        .enable_raw_packets(direction == Direction::View)
         .clear_codecs();
     let mut extensions = ExtensionMap::empty();
     let mut taken: Vec<u8> = Vec::new();

@@ -20,7 +20,7 @@ use crate::forward::allowance::Allowances;
 use crate::forward::egress::{Format, Outlet, Sealer};
 use crate::forward::pace::Pacer;
 use crate::forward::reception::{Losses, Reception};
-use crate::forward::srtp::{Profile, SrtpSender};
+use crate::forward::srtp::{Profile, SrtcpReceiver, SrtpSender};
 use crate::media::codec::CodecName;
 use crate::media::layer::Wish;
 use crate::media::rewrite::SourceEpoch;
@@ -129,12 +129,12 @@ pub struct Viewer {
     pub slots: Vec<Slot>,
     /// The keys, once DTLS is done.
     pub sealer: Option<Sealer>,
+    /// Opens what it reports, from then on too.
+    pub receiver: Option<SrtcpReceiver>,
     /// ICE and DTLS are done.
     pub connected: bool,
     /// Where media goes.
     pub to: Option<SocketAddr>,
-    /// Where the datagram came from that is being handled.
-    pub from: Option<SocketAddr>,
     /// Media stream id and CNAME.
     pub label: String,
     /// How fast it is sent what waits.
@@ -191,9 +191,9 @@ impl Viewer {
             watching: None,
             slots,
             sealer: None,
+            receiver: None,
             connected: false,
             to: None,
-            from: None,
             label,
             pacer: Pacer::new(cap),
             reception: Reception::default(),
@@ -212,8 +212,12 @@ impl Viewer {
             SrtpProfile::AEAD_AES_128_GCM => Profile::AeadAes128Gcm,
             _ => Profile::Aes128CmSha1_80,
         };
-        match SrtpSender::from_keying_material(profile, &keys.material, keys.client) {
-            Ok(srtp) => self.sealer = Some(Sealer::new(srtp)),
+        let sender = SrtpSender::from_keying_material(profile, &keys.material, keys.client);
+        let receiver = SrtcpReceiver::from_keying_material(profile, &keys.material, keys.client);
+        match sender.and_then(|sender| Ok((sender, receiver?))) {
+            Ok((sender, receiver)) => {
+                (self.sealer, self.receiver) = (Some(Sealer::new(sender)), Some(receiver));
+            }
             Err(error) => tracing::warn!(%error, "SRTP keys of a viewer cannot be used"),
         }
     }
@@ -229,13 +233,6 @@ impl Viewer {
             // RTCP has packet types 192–223 (RFC 5761 section 4); anything else with version 2 is RTP.
             (Some(128..=191), Some(pt)) => !(192..=223).contains(pt),
             _ => false,
-        }
-    }
-
-    /// An authenticated packet came: media goes to where it came from.
-    pub fn proven(&mut self) {
-        if let Some(from) = self.from {
-            self.to = Some(from);
         }
     }
 

@@ -1,5 +1,26 @@
 //! What a shard counts; the exporter adds shards up.
 
+/// Sums of [`crate::forward::history::EstimateInput`]s.
+#[derive(Debug, Clone, Default)]
+pub struct Feedback {
+    /// Packets that came.
+    pub packets: u64,
+    /// Bytes of them as sealed.
+    pub bytes: u64,
+    /// Packets that had not come when they were first told of.
+    pub missing: u64,
+    /// Of those, packets that came later.
+    pub late: u64,
+    /// Numbers that were never given, or long ago.
+    pub unknown: u64,
+    /// Time in which packets came, in microseconds.
+    pub micros: u64,
+    /// By how much ways became longer, in microseconds, and shorter.
+    pub rise_micros: u64,
+    /// See `rise_micros`.
+    pub fall_micros: u64,
+}
+
 /// Totals since the shard started.
 #[derive(Debug, Clone, Default)]
 pub struct Counters {
@@ -29,6 +50,12 @@ pub struct Counters {
     pub round_trips: u64,
     /// See `round_trips`.
     pub round_trip_micros: u64,
+    /// Jitters that viewers' reports told, and their sum in microseconds.
+    pub jitters: u64,
+    /// See `jitters`.
+    pub jitter_micros: u64,
+    /// What viewers told by transport-wide feedback.
+    pub feedback: Feedback,
     /// Keyframes asked of a publisher or a link.
     pub keyframe_requests: u64,
     /// Keyframes that viewers asked for.
@@ -41,7 +68,7 @@ pub struct Counters {
     pub limited_wishes: u64,
     /// RTCP datagrams of viewers that had sent too many messages: dropped unopened.
     pub limited_rtcp: u64,
-    /// RTCP of sessions that was not authentic, or longer than any path's packets.
+    /// RTCP that was dropped unread: forged, replayed, before the keys, or longer than any path's packets.
     pub rejected_rtcp: u64,
     /// Feedback of viewers about an SSRC that is none of theirs.
     pub strange_feedback: u64,

@@ -48,6 +48,8 @@ pub struct Sfu {
     /// Sessions whose first sender report is due.
     pub(super) reports: Vec<usize>,
     pub(super) timers: Timers,
+    /// Where RTCP is opened, reused.
+    pub(super) opened: Vec<u8>,
     pub(super) datagrams: VecDeque<Datagram>,
     pub(super) hop_packets: Vec<HopPacket>,
     pub(super) events: VecDeque<Event>,
@@ -79,6 +81,7 @@ impl Sfu {
             round: 0,
             reports: Vec::new(),
             timers: Timers::default(),
+            opened: Vec::new(),
             datagrams: VecDeque::new(),
             hop_packets: Vec::new(),
             events: VecDeque::new(),

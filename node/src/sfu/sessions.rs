@@ -281,9 +281,10 @@ impl Sfu {
             self.counters.rejected_rtcp = self.counters.rejected_rtcp.saturating_add(1);
             return;
         }
-        if let (true, Role::Viewer(viewer)) = (rtcp, &mut session.role)
-            && !viewer.allowed.messages.is_open(now)
-        {
+        if let (true, Role::Viewer(viewer)) = (rtcp, &mut session.role) {
+            if viewer.allowed.messages.is_open(now) {
+                return self.viewer_rtcp(now, at, from, contents);
+            }
             self.counters.limited_rtcp = self.counters.limited_rtcp.saturating_add(1);
             return;
         }
@@ -307,18 +308,9 @@ impl Sfu {
             }
         };
         session.heard = now;
-        if let Role::Viewer(viewer) = &mut session.role {
-            viewer.from = Some(from);
-        }
         let authentic = (self.config.common.opened)() != opened;
-        if fine && rtcp {
-            match &mut session.role {
-                _ if !authentic => {
-                    self.counters.rejected_rtcp = self.counters.rejected_rtcp.saturating_add(1);
-                }
-                Role::Viewer(viewer) => viewer.allowed.messages.charge(now),
-                Role::Publisher(_) => {}
-            }
+        if fine && rtcp && !authentic {
+            self.counters.rejected_rtcp = self.counters.rejected_rtcp.saturating_add(1);
         }
         // An RTP packet that a publisher's session takes in is opened, and viewers have none to send.
         let wanted = matches!(session.role, Role::Publisher(_)) && authentic;

@@ -1,88 +1,95 @@
 //! What comes from viewers: RTCP. What they get beside packets: retransmissions and sender reports.
 
-use std::time::Instant;
-
-use str0m::rtp::RawPacket;
-use str0m::rtp::rtcp::{Nack, Rtcp};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use super::machine::Sfu;
 use super::session::Role;
 use super::types::{Datagram, Repeat};
+use crate::forward::history::EstimateInput;
 use crate::forward::reception::Block;
+use crate::forward::rtcp::{self, Feedback, Twcc};
 use crate::media::clock::{NtpTime, Skew};
 use crate::peer::viewer::REPORT_EVERY;
 
-/// Packets that wait to be sent again on a shard; more are not, and are asked for again.
+/// Packets that wait to be sent again; more are not, and are asked for again.
 const REPEATS: usize = 65_536;
 
 impl Sfu {
     pub(super) fn viewer_event(&mut self, now: Instant, at: usize, event: &str0m::Event) {
-        match event {
-            str0m::Event::Connected => {
-                let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else {
+        if matches!(event, str0m::Event::Connected)
+            && let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role)
+        {
+            viewer.connected = true;
+            self.begin_all(now, at);
+        }
+    }
+
+    /// A viewer's RTCP: opened and taken apart here, once. str0m does not see it.
+    pub(super) fn viewer_rtcp(&mut self, now: Instant, at: usize, from: SocketAddr, sealed: &[u8]) {
+        let mut buffer = std::mem::take(&mut self.opened);
+        buffer.clear();
+        buffer.extend_from_slice(sealed);
+        if let Some(session) = self.sessions.get_mut(at)
+            && let Role::Viewer(viewer) = &mut session.role
+            && let Some(receiver) = &mut viewer.receiver
+            && let Ok(compound) = receiver.open(&mut buffer)
+        {
+            session.heard = now;
+            // It is authentic: media goes to where it came from.
+            viewer.to = Some(from);
+            viewer.allowed.messages.charge(now);
+            for feedback in rtcp::parse(compound) {
+                self.viewer_feedback(now, at, feedback);
+            }
+        } else {
+            self.counters.rejected_rtcp = self.counters.rejected_rtcp.saturating_add(1);
+        }
+        self.opened = buffer;
+    }
+
+    fn viewer_feedback(&mut self, now: Instant, at: usize, feedback: Feedback<'_>) {
+        let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
+        viewer.allowed.messages.charge(now);
+        match feedback {
+            Feedback::Nack { ssrc, seqs } => self.nack(now, at, ssrc, seqs),
+            Feedback::ReceiverReport { ssrc, fraction_lost, lost, jitter, lsr, dlsr, .. } => {
+                let block = Block { fraction: fraction_lost, lost, jitter, last_report: lsr, delay: dlsr };
+                self.reception(now, at, ssrc, block);
+            }
+            Feedback::Twcc { raw, .. } => {
+                let sealer = viewer.sealer.as_mut();
+                if let Some(input) = sealer.zip(Twcc::read(raw)).map(|(sealer, twcc)| sealer.feedback(twcc)) {
+                    self.estimate(input);
+                }
+            }
+            Feedback::Pli { ssrc } | Feedback::Fir { ssrc, .. } => {
+                self.counters.keyframe_wishes = self.counters.keyframe_wishes.saturating_add(1);
+                let Some(slot) = viewer.slot_of(ssrc).and_then(|n| viewer.slots.get(n)) else {
+                    self.counters.strange_feedback = self.counters.strange_feedback.saturating_add(1);
                     return;
                 };
-                viewer.connected = true;
-                self.begin_all(now, at);
-            }
-            str0m::Event::RawPacket(raw) => {
-                if let RawPacket::RtcpRx(rtcp) = &**raw {
-                    self.viewer_rtcp(now, at, rtcp);
+                let Some(lane) = slot.attached.as_ref().map(|a| a.lane) else { return };
+                if viewer.allowed.wishes.take(now) {
+                    self.want_keyframe(now, lane);
+                } else {
+                    self.counters.limited_wishes = self.counters.limited_wishes.saturating_add(1);
                 }
             }
             _ => {}
         }
     }
 
-    fn viewer_rtcp(&mut self, now: Instant, at: usize, rtcp: &Rtcp) {
-        let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
-        viewer.proven();
-        viewer.allowed.messages.charge(now);
-        let wish = match rtcp {
-            Rtcp::Nack(nack) => {
-                self.nack(now, at, nack);
-                None
-            }
-            Rtcp::ReceiverReport(report) => {
-                self.reception(now, at, report.reports.iter());
-                None
-            }
-            // Report blocks stand in either kind of report.
-            Rtcp::SenderReport(report) => {
-                self.reception(now, at, report.reports.iter());
-                None
-            }
-            Rtcp::Pli(pli) => Some(*pli.ssrc),
-            Rtcp::Fir(fir) => fir.reports.iter().next().map(|f| *f.ssrc),
-            _ => None,
-        };
-        if let Some(ssrc) = wish {
-            self.counters.keyframe_wishes = self.counters.keyframe_wishes.saturating_add(1);
-            let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
-            let Some(slot) = viewer.slot_of(ssrc).and_then(|n| viewer.slots.get(n)) else {
-                self.counters.strange_feedback = self.counters.strange_feedback.saturating_add(1);
-                return;
-            };
-            let Some(lane) = slot.attached.as_ref().map(|a| a.lane) else { return };
-            if viewer.allowed.wishes.take(now) {
-                self.want_keyframe(now, lane);
-            } else {
-                self.counters.limited_wishes = self.counters.limited_wishes.saturating_add(1);
-            }
-        }
-    }
-
     /// Notes what a viewer asks for again, as far as its allowance goes.
-    fn nack(&mut self, now: Instant, at: usize, nack: &Nack) {
+    fn nack(&mut self, now: Instant, at: usize, ssrc: u32, seqs: impl Iterator<Item = u16>) {
         let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
-        let Some(slot) = viewer.slot_of(*nack.ssrc) else {
+        let Some(slot) = viewer.slot_of(ssrc) else {
             self.counters.strange_feedback = self.counters.strange_feedback.saturating_add(1);
             return;
         };
         let again = &mut viewer.allowed.again;
-        // The whole message is gone through, so that what is over the allowance is counted: str0m reads 31 entries of 17
-        // numbers at most.
-        for seq in nack.reports.iter().flat_map(|entry| nacked(entry.pid, entry.blp)) {
+        // The whole message is gone through, so that what is over the allowance is counted; a datagram bounds it.
+        for seq in seqs {
             if again.take(now) && self.repeats.len() < REPEATS {
                 self.repeats.push(Repeat { session: at, slot, seq });
             } else {
@@ -91,34 +98,42 @@ impl Sfu {
         }
     }
 
-    /// Notes what a viewer says of its path.
-    fn reception<'a>(
-        &mut self,
-        now: Instant,
-        at: usize,
-        blocks: impl Iterator<Item = &'a str0m::rtp::rtcp::ReceptionReport>,
-    ) {
+    /// Notes what a viewer says of its path in one report block.
+    fn reception(&mut self, now: Instant, at: usize, ssrc: u32, block: Block) {
         let ntp = NtpTime::from_wall(self.config.wall.micros(now));
         let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
-        for block in blocks {
-            let Some(slot) = viewer.slot_of(*block.ssrc).and_then(|n| viewer.slots.get_mut(n)) else {
-                self.counters.strange_feedback = self.counters.strange_feedback.saturating_add(1);
-                continue;
-            };
-            let block = Block {
-                lost: block.packets_lost,
-                jitter: block.jitter,
-                last_report: block.last_sr_time,
-                delay: block.last_sr_delay,
-            };
-            let counters = &mut self.counters;
-            let lost = slot.losses.newly(block, slot.outlet.packets());
-            counters.viewer_lost_packets = counters.viewer_lost_packets.saturating_add(lost);
-            if let Some(trip) = viewer.reception.report(block, ntp) {
-                let micros = u64::try_from(trip.as_micros()).unwrap_or(u64::MAX);
-                counters.round_trips = counters.round_trips.saturating_add(1);
-                counters.round_trip_micros = counters.round_trip_micros.saturating_add(micros);
-            }
+        let Some(slot) = viewer.slot_of(ssrc).and_then(|n| viewer.slots.get_mut(n)) else {
+            self.counters.strange_feedback = self.counters.strange_feedback.saturating_add(1);
+            return;
+        };
+        let counters = &mut self.counters;
+        let lost = slot.losses.newly(block, slot.outlet.packets());
+        counters.viewer_lost_packets = counters.viewer_lost_packets.saturating_add(lost);
+        if let Some(jitter) = slot.outlet.clock_rate().and_then(|rate| slot.losses.jitter(block, rate)) {
+            counters.jitters = counters.jitters.saturating_add(1);
+            counters.jitter_micros = counters.jitter_micros.saturating_add(micros(jitter));
+        }
+        if let Some(trip) = viewer.reception.report(block, ntp) {
+            counters.round_trips = counters.round_trips.saturating_add(1);
+            counters.round_trip_micros = counters.round_trip_micros.saturating_add(micros(trip));
+        }
+    }
+
+    /// Adds up what one feedback packet tells of a viewer's path.
+    fn estimate(&mut self, input: EstimateInput) {
+        let told = &mut self.counters.feedback;
+        let EstimateInput { arrived, bytes, missing, late, unknown, span, growth } = input;
+        for (sum, more) in [
+            (&mut told.packets, u64::from(arrived)),
+            (&mut told.bytes, bytes.into()),
+            (&mut told.missing, missing.into()),
+            (&mut told.late, late.into()),
+            (&mut told.unknown, unknown.into()),
+            (&mut told.micros, micros(span)),
+            (&mut told.rise_micros, growth.max(0).unsigned_abs()),
+            (&mut told.fall_micros, growth.min(0).unsigned_abs()),
+        ] {
+            *sum = sum.saturating_add(more);
         }
     }
 
@@ -147,8 +162,6 @@ impl Sfu {
     }
 }
 
-/// The sequence numbers of one NACK entry (RFC 4585 section 6.2.1).
-fn nacked(pid: u16, blp: u16) -> impl Iterator<Item = u16> {
-    let others = (0..16_u16).filter(move |bit| blp & (1 << bit) != 0);
-    std::iter::once(pid).chain(others.map(move |bit| pid.wrapping_add(bit).wrapping_add(1)))
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

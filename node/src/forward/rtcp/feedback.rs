@@ -1,9 +1,6 @@
 //! Reading compound packets.
 
-use super::{
-    BYE, Feedback, MAX_NACKS, MAX_PACKETS, PAYLOAD_FEEDBACK, RECEIVER_REPORT, SENDER_REPORT,
-    TRANSPORT_FEEDBACK,
-};
+use super::{BYE, Feedback, PAYLOAD_FEEDBACK, RECEIVER_REPORT, SENDER_REPORT, TRANSPORT_FEEDBACK};
 use crate::media::clock::NtpTime;
 
 const NACK: u8 = 1;
@@ -15,14 +12,13 @@ const REPORT_BLOCK: usize = 24;
 
 /// Takes a compound packet (or one of reduced size, RFC 5506) apart.
 pub fn parse(compound: &[u8]) -> Feedbacks<'_> {
-    Feedbacks { rest: compound, packets: 0, blocks: &[], entries: &[] }
+    Feedbacks { rest: compound, blocks: &[], entries: &[] }
 }
 
 /// The feedback of a compound packet, in its order.
 #[derive(Debug, Clone)]
 pub struct Feedbacks<'a> {
     rest: &'a [u8],
-    packets: usize,
     /// Report blocks still to be told.
     blocks: &'a [u8],
     /// FIR entries still to be told.
@@ -33,16 +29,15 @@ impl<'a> Iterator for Feedbacks<'a> {
     type Item = Feedback<'a>;
 
     fn next(&mut self) -> Option<Feedback<'a>> {
-        if let Some((block, rest)) = self.blocks.split_first_chunk::<REPORT_BLOCK>() {
-            self.blocks = rest;
-            return Some(report_block(block));
-        }
-        if let Some((&[a, b, c, d, seq, _, _, _], rest)) = self.entries.split_first_chunk::<8>() {
-            self.entries = rest;
-            return Some(Feedback::Fir { ssrc: u32::from_be_bytes([a, b, c, d]), seq });
-        }
-        while self.packets < MAX_PACKETS {
-            self.packets += 1;
+        loop {
+            if let Some((block, rest)) = self.blocks.split_first_chunk::<REPORT_BLOCK>() {
+                self.blocks = rest;
+                return Some(report_block(block));
+            }
+            if let Some((&[a, b, c, d, seq, _, _, _], rest)) = self.entries.split_first_chunk::<8>() {
+                self.entries = rest;
+                return Some(Feedback::Fir { ssrc: u32::from_be_bytes([a, b, c, d]), seq });
+            }
             let (&[first, packet_type, l0, l1], after) = self.rest.split_first_chunk::<4>()?;
             let len = 4 * usize::from(u16::from_be_bytes([l0, l1]));
             if first >> 6 != 2 || len > after.len() {
@@ -58,11 +53,7 @@ impl<'a> Iterator for Feedbacks<'a> {
             if let Some(feedback) = self.packet(packet_type, first & 0x1f, body) {
                 return Some(feedback);
             }
-            if !self.blocks.is_empty() || !self.entries.is_empty() {
-                return self.next();
-            }
         }
-        None
     }
 }
 
@@ -100,7 +91,7 @@ impl<'a> Feedbacks<'a> {
             (PAYLOAD_FEEDBACK, PLI) => Some(Feedback::Pli { ssrc: media(body)?.0 }),
             (PAYLOAD_FEEDBACK, FIR) => {
                 let (_, entries) = media(body)?;
-                self.entries = entries.get(..entries.len().min(8 * 32)).unwrap_or_default();
+                self.entries = entries;
                 None
             }
             (PAYLOAD_FEEDBACK, APPLICATION) => remb(media(body)?.1).or(Some(Feedback::Other { packet_type })),
@@ -155,12 +146,11 @@ pub struct NackSeqs<'a> {
     next: u16,
     /// Lowest bit: `next` itself is asked for.
     mask: u32,
-    left: usize,
 }
 
 impl<'a> NackSeqs<'a> {
     fn new(entries: &'a [u8]) -> Self {
-        Self { entries, next: 0, mask: 0, left: MAX_NACKS }
+        Self { entries, next: 0, mask: 0 }
     }
 }
 
@@ -168,7 +158,6 @@ impl Iterator for NackSeqs<'_> {
     type Item = u16;
 
     fn next(&mut self) -> Option<u16> {
-        self.left = self.left.checked_sub(1)?;
         if self.mask == 0 {
             let (&[p0, p1, m0, m1], rest) = self.entries.split_first_chunk::<4>()?;
             self.entries = rest;

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{Feedback, MAX_NACKS, MAX_PACKETS, SenderReport, parse, write_bye, write_sender_report};
+use super::{Feedback, SenderReport, Twcc, parse, write_bye, write_sender_report};
 use crate::media::clock::NtpTime;
 
 fn packet(count: u8, packet_type: u8, body: &[u8]) -> Vec<u8> {
@@ -68,18 +68,19 @@ fn a_mask_names_the_sixteen_that_follow_and_wraps() {
     assert_eq!(nacked(&compound), expected);
 }
 
+/// Each is told, so that whoever acts upon it can count what is too much.
 #[test]
-fn greed_is_bounded() {
-    let entries: Vec<u32> = (0..2_000).map(|step| step << 16 | 0xffff).collect();
+fn greed_is_told_in_full() {
+    let entries: Vec<u32> = (0..360).map(|step| step << 16 | 0xffff).collect();
     let compound = packet(1, 205, &words(&[&[1, 2][..], &entries].concat()));
-    assert_eq!(nacked(&compound).len(), MAX_NACKS);
-    let storm = packet(1, 206, &words(&[1, 2])).repeat(1_000);
-    assert_eq!(parse(&storm).count(), MAX_PACKETS);
-    let silent = packet(0, 201, &words(&[1])).repeat(1_000);
+    assert_eq!(nacked(&compound).len(), 360 * 17);
+    let storm = packet(1, 206, &words(&[1, 2])).repeat(120);
+    assert_eq!(parse(&storm).count(), 120);
+    let silent = packet(0, 201, &words(&[1])).repeat(180);
     assert_eq!(parse(&silent).count(), 0);
-    let entries: Vec<u32> = (0..2_000).collect();
+    let entries: Vec<u32> = (0..360).collect();
     let fir = packet(4, 206, &words(&[&[1, 0][..], &entries].concat()));
-    assert_eq!(parse(&fir).count(), 32);
+    assert_eq!(parse(&fir).count(), 180);
 }
 
 #[test]
@@ -134,14 +135,53 @@ fn a_sender_report_is_read_back_with_its_name() {
     assert_eq!(write_sender_report(&report, &"n".repeat(256), &mut [0; 600]), None);
 }
 
+#[test]
+fn all_kinds_of_chunks_of_transport_feedback_are_read() {
+    // Base 0xfffe, 2 + 14 + 7 + 4 statuses, reference 2 × 64 ms. A run of two that came; one-bit symbols, of which
+    // the first and the last came; two-bit symbols: small, large, none, reserved, small, none, none; a run that did not
+    // come, longer than what is left.
+    let raw = [
+        &[0xff, 0xfe, 0, 27, 0, 0, 2, 9][..],
+        &[0x20, 2, 0xa0, 1, 0b1101_1000, 0b1101_0000, 0x1f, 0xff],
+        &[4, 0, 8, 1, 2, 0xff, 0xf8, 5],
+    ]
+    .concat();
+    let read: Vec<(u16, Option<u32>)> = Twcc::read(&raw).unwrap().statuses().collect();
+    assert_eq!(read.len(), 27);
+    assert!(read.iter().enumerate().all(|(n, (seq, _))| *seq == 0xfffe_u16.wrapping_add(n as u16)));
+    let came: Vec<(usize, u32)> =
+        read.iter().enumerate().filter_map(|(n, (_, time))| time.map(|time| (n, time))).collect();
+    assert_eq!(came, [(0, 516), (1, 516), (2, 524), (15, 525), (16, 527), (17, 519), (20, 524)]);
+    for len in 0..16 {
+        assert_eq!(Twcc::read(&raw[..len]), None, "{len}: it announces more");
+    }
+    assert_eq!(Twcc::read(&raw[..17]).unwrap().statuses().count(), 1, "deltas end");
+}
+
+#[test]
+fn chunks_of_nothing_end_the_reading_of_transport_feedback() {
+    let raw = [&[0, 0, 0xff, 0xff, 0, 0, 0, 0][..], &[0x40, 0].repeat(700)].concat();
+    assert_eq!(Twcc::read(&raw), None);
+    let raw = [&[0, 0, 0, 3, 0, 0, 0, 0][..], &[0x20, 0, 0x20, 0, 0x20, 0, 7, 7, 7]].concat();
+    assert_eq!(Twcc::read(&raw).unwrap().statuses().count(), 0);
+}
+
 proptest! {
     #[test]
-    fn no_bytes_are_too_hostile(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        for feedback in parse(&bytes) {
-            if let Feedback::Nack { seqs, .. } = feedback {
-                prop_assert!(seqs.count() <= MAX_NACKS);
-            }
+    fn no_transport_feedback_is_too_hostile(raw in prop::collection::vec(any::<u8>(), 0..200)) {
+        if let Some(twcc) = Twcc::read(&raw) {
+            let announced = usize::from(u16::from_be_bytes([raw[2], raw[3]]));
+            prop_assert!(twcc.statuses().count() <= announced);
         }
+    }
+
+    #[test]
+    fn no_bytes_are_too_hostile(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let mut asked = 0;
+        for feedback in parse(&bytes) {
+            asked += if let Feedback::Nack { seqs, .. } = feedback { seqs.count() } else { 0 };
+        }
+        prop_assert!(asked <= bytes.len() / 4 * 17);
     }
 
     /// Headers that are nearly right reach further in.
@@ -156,13 +196,11 @@ proptest! {
             compound.extend(words.to_be_bytes());
             compound.extend(body);
         }
-        let mut told = 0;
+        let (mut told, mut asked) = (0, 0);
         for feedback in parse(&compound) {
             told += 1;
-            if let Feedback::Nack { seqs, .. } = feedback {
-                prop_assert!(seqs.count() <= MAX_NACKS);
-            }
+            asked += if let Feedback::Nack { seqs, .. } = feedback { seqs.count() } else { 0 };
         }
-        prop_assert!(told <= MAX_PACKETS * 33);
+        prop_assert!(told <= compound.len() / 4 && asked <= compound.len() / 4 * 17);
     }
 }

@@ -1,7 +1,8 @@
-//! The two ways to seal: AES-GCM, and AES in counter mode with HMAC-SHA1.
+//! The two ways to seal and open: AES-GCM, and AES in counter mode with HMAC-SHA1.
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{AES_128, EncryptingKey, EncryptionContext, UnboundCipherKey};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 
 use super::kdf::{Label, derive};
@@ -12,6 +13,7 @@ const ENCRYPTED: u32 = 0x8000_0000;
 /// Bytes at the start of an RTCP packet that stay clear: header and SSRC.
 const RTCP_CLEAR: usize = 8;
 const SHA1_80: usize = 10;
+const GCM_TAG: usize = 16;
 
 /// Prepared contexts, for RTP and for RTCP. The rare ones are large and stand elsewhere.
 pub(super) enum Cipher {
@@ -33,27 +35,15 @@ pub(super) struct Cm {
 impl Cipher {
     pub fn derive(profile: Profile, key: &[u8], salt: &[u8]) -> Result<Self, SrtpError> {
         use Label::{RtcpAuth, RtcpKey, RtcpSalt, RtpAuth, RtpKey, RtpSalt};
-        let gcm = |key_label, salt_label| {
-            let (mut session_key, mut session_salt) = ([0u8; 32], [0u8; 12]);
-            let session_key = session_key.get_mut(..profile.key_len()).ok_or(SrtpError::Crypto)?;
-            derive(key, salt, key_label, session_key)?;
-            derive(key, salt, salt_label, &mut session_salt)?;
-            Gcm::new(session_key, session_salt)
-        };
-        let cm = |key_label, auth_label, salt_label| {
-            let (mut session_key, mut auth, mut session_salt) = ([0u8; 16], [0u8; 20], [0u8; 14]);
-            derive(key, salt, key_label, &mut session_key)?;
-            derive(key, salt, auth_label, &mut auth)?;
-            derive(key, salt, salt_label, &mut session_salt)?;
-            Cm::new(&session_key, &auth, session_salt).map(Box::new)
-        };
         Ok(match profile {
-            Profile::AeadAes128Gcm | Profile::AeadAes256Gcm => {
-                Self::Gcm { rtp: gcm(RtpKey, RtpSalt)?, rtcp: gcm(RtcpKey, RtcpSalt)? }
-            }
-            Profile::Aes128CmSha1_80 => {
-                Self::Cm { rtp: cm(RtpKey, RtpAuth, RtpSalt)?, rtcp: cm(RtcpKey, RtcpAuth, RtcpSalt)? }
-            }
+            Profile::AeadAes128Gcm | Profile::AeadAes256Gcm => Self::Gcm {
+                rtp: Gcm::derive(profile, key, salt, [RtpKey, RtpSalt])?,
+                rtcp: Gcm::derive(profile, key, salt, [RtcpKey, RtcpSalt])?,
+            },
+            Profile::Aes128CmSha1_80 => Self::Cm {
+                rtp: Cm::derive(key, salt, [RtpKey, RtpAuth, RtpSalt])?,
+                rtcp: Cm::derive(key, salt, [RtcpKey, RtcpAuth, RtcpSalt])?,
+            },
         })
     }
 
@@ -80,7 +70,53 @@ impl Cipher {
     }
 }
 
+/// A prepared context for the RTCP that comes.
+pub(super) enum Opener {
+    Gcm(Gcm),
+    Cm(Box<Cm>),
+}
+
+impl Opener {
+    pub fn derive(profile: Profile, key: &[u8], salt: &[u8]) -> Result<Self, SrtpError> {
+        use Label::{RtcpAuth, RtcpKey, RtcpSalt};
+        Ok(match profile {
+            Profile::AeadAes128Gcm | Profile::AeadAes256Gcm => {
+                Self::Gcm(Gcm::derive(profile, key, salt, [RtcpKey, RtcpSalt])?)
+            }
+            Profile::Aes128CmSha1_80 => Self::Cm(Cm::derive(key, salt, [RtcpKey, RtcpAuth, RtcpSalt])?),
+        })
+    }
+
+    /// The index that a packet claims. It says nothing before the packet is opened.
+    pub fn index(&self, packet: &[u8]) -> Result<u32, SrtpError> {
+        let (clear, behind) = match self {
+            Self::Gcm(_) => (RTCP_CLEAR + GCM_TAG, 0),
+            Self::Cm(_) => (RTCP_CLEAR, SHA1_80),
+        };
+        let word = packet.len().checked_sub(behind).and_then(|end| packet.get(clear..end)?.last_chunk::<4>());
+        let word = u32::from_be_bytes(*word.ok_or(SrtpError::Short(packet.len()))?);
+        if word & ENCRYPTED == 0 { Err(SrtpError::Forged) } else { Ok(word & !ENCRYPTED) }
+    }
+
+    /// Opens a packet whose index has been read.
+    pub fn open<'a>(&self, packet: &'a mut [u8], index: u32) -> Result<&'a [u8], SrtpError> {
+        match self {
+            Self::Gcm(gcm) => gcm.open_rtcp(packet, index),
+            Self::Cm(cm) => cm.open_rtcp(packet, index),
+        }
+    }
+}
+
 impl Gcm {
+    fn derive(profile: Profile, key: &[u8], salt: &[u8], labels: [Label; 2]) -> Result<Self, SrtpError> {
+        let (mut session_key, mut session_salt) = ([0u8; 32], [0u8; 12]);
+        let session_key = session_key.get_mut(..profile.key_len()).ok_or(SrtpError::Crypto)?;
+        let [of_key, of_salt] = labels;
+        derive(key, salt, of_key, session_key)?;
+        derive(key, salt, of_salt, &mut session_salt)?;
+        Self::new(session_key, session_salt)
+    }
+
     pub fn new(key: &[u8], salt: [u8; 12]) -> Result<Self, SrtpError> {
         let algorithm = if key.len() == 32 { &AES_256_GCM } else { &AES_128_GCM };
         let key = UnboundKey::new(algorithm, key).map_err(|_| SrtpError::Crypto)?;
@@ -107,7 +143,7 @@ impl Gcm {
         let ([a, b, c, d], [e, f]) = (name.roc.to_be_bytes(), name.seq.to_be_bytes());
         let nonce = self.nonce(name.ssrc.to_be_bytes(), [a, b, c, d, e, f]);
         let (header, body) = split(packet, header_len)?;
-        let body_len = body.len().checked_sub(16).ok_or(SrtpError::Crypto)?;
+        let body_len = body.len().checked_sub(GCM_TAG).ok_or(SrtpError::Crypto)?;
         let (body, tag) = split(body, body_len)?;
         self.seal(nonce, header, payload, body, tag)
     }
@@ -127,9 +163,27 @@ impl Gcm {
         let (header, rest) = split(out, RTCP_CLEAR)?;
         header.copy_from_slice(clear);
         let (body, rest) = split(rest, plain.len())?;
-        let (tag, at_word) = split(rest, 16)?;
+        let (tag, at_word) = split(rest, GCM_TAG)?;
         at_word.copy_from_slice(&word);
         self.seal(nonce, &authenticated, Some(plain), body, tag)
+    }
+
+    /// The reverse of [`Self::seal_rtcp`], in place.
+    fn open_rtcp<'a>(&self, packet: &'a mut [u8], index: u32) -> Result<&'a [u8], SrtpError> {
+        let short = SrtpError::Short(packet.len());
+        let sealed_len = packet.len().checked_sub(4).ok_or(short)?;
+        let (sealed, word) = split(packet, sealed_len)?;
+        let (clear, body) = split(sealed, RTCP_CLEAR)?;
+        let [_, _, _, _, ssrc @ ..] = *clear.first_chunk::<RTCP_CLEAR>().ok_or(short)?;
+        let [a, b, c, d] = index.to_be_bytes();
+        let nonce = self.nonce(ssrc, [0, 0, a, b, c, d]);
+        let mut authenticated = [0u8; RTCP_CLEAR + 4];
+        for (byte, from) in authenticated.iter_mut().zip(clear.iter().chain(&*word)) {
+            *byte = *from;
+        }
+        let opened = self.key.open_in_place(nonce, Aad::from(&authenticated), body);
+        let len = RTCP_CLEAR + opened.map_err(|_| SrtpError::Forged)?.len();
+        packet.get(..len).ok_or(short)
     }
 
     fn seal(
@@ -154,6 +208,15 @@ impl Gcm {
 }
 
 impl Cm {
+    fn derive(key: &[u8], salt: &[u8], labels: [Label; 3]) -> Result<Box<Self>, SrtpError> {
+        let (mut session_key, mut auth, mut session_salt) = ([0u8; 16], [0u8; 20], [0u8; 14]);
+        let [of_key, of_auth, of_salt] = labels;
+        derive(key, salt, of_key, &mut session_key)?;
+        derive(key, salt, of_auth, &mut auth)?;
+        derive(key, salt, of_salt, &mut session_salt)?;
+        Self::new(&session_key, &auth, session_salt).map(Box::new)
+    }
+
     pub fn new(key: &[u8; 16], auth: &[u8; 20], salt: [u8; 14]) -> Result<Self, SrtpError> {
         let key = UnboundCipherKey::new(&AES_128, key).and_then(EncryptingKey::ctr);
         let auth = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, auth);
@@ -211,6 +274,22 @@ impl Cm {
         self.encrypt(ssrc, [0, 0, a, b, c, d], split(copy, RTCP_CLEAR)?.1)?;
         self.sign(signed, &[], tag);
         Ok(())
+    }
+
+    /// The reverse of [`Self::seal_rtcp`], in place.
+    fn open_rtcp<'a>(&self, packet: &'a mut [u8], index: u32) -> Result<&'a [u8], SrtpError> {
+        let short = SrtpError::Short(packet.len());
+        let signed_len = packet.len().checked_sub(SHA1_80).ok_or(short)?;
+        let (signed, tag) = split(packet, signed_len)?;
+        let mut expected = [0u8; SHA1_80];
+        self.sign(signed, &[], &mut expected);
+        verify_slices_are_equal(&expected, tag).map_err(|_| SrtpError::Forged)?;
+        let len = signed_len.checked_sub(4).ok_or(short)?;
+        let (clear, body) = split(split(signed, len)?.0, RTCP_CLEAR)?;
+        let [_, _, _, _, ssrc @ ..] = *clear.first_chunk::<RTCP_CLEAR>().ok_or(short)?;
+        let [a, b, c, d] = index.to_be_bytes();
+        self.encrypt(ssrc, [0, 0, a, b, c, d], body)?;
+        packet.get(..len).ok_or(short)
     }
 }
 

@@ -30,6 +30,20 @@ impl Profile {
         }
     }
 
+    /// The key and the salt of one end, out of `client key | server key | client salt | server salt`.
+    pub(super) fn half(self, material: &[u8], of_client: bool) -> Result<(&[u8], &[u8]), SrtpError> {
+        let (key_len, salt_len) = (self.key_len(), self.salt_len());
+        let wanted = 2 * (key_len + salt_len);
+        let short = SrtpError::KeyLength { profile: self, found: material.len(), wanted };
+        let (key_at, salt_at) = if of_client { (0, 2 * key_len) } else { (key_len, 2 * key_len + salt_len) };
+        if material.len() < wanted {
+            return Err(short);
+        }
+        let key = material.get(key_at..key_at + key_len).ok_or(short)?;
+        let salt = material.get(salt_at..salt_at + salt_len).ok_or(short)?;
+        Ok((key, salt))
+    }
+
     /// Bytes that sealing adds to an RTP packet.
     pub const fn rtp_overhead(self) -> usize {
         match self {
@@ -92,6 +106,12 @@ pub enum SrtpError {
     /// All SRTCP indexes of this key are used up: the session must end.
     #[error("all SRTCP indexes of this key are used up: end the session")]
     Exhausted,
+    /// The packet's index came before, or is too old to tell.
+    #[error("a report under this index came before, or it is too old to tell")]
+    Replayed,
+    /// The packet is not what the other end sealed.
+    #[error("the packet was not sealed, or not encrypted, with the keys of this session")]
+    Forged,
     /// The cryptographic library refused.
     #[error("the cryptographic library refused to seal")]
     Crypto,

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use super::cipher::{Cm, Gcm};
 use super::kdf::{Label, derive};
-use super::{Packet, Profile, RTCP_OVERHEAD, SrtpError, SrtpSender};
+use super::{Packet, Profile, RTCP_OVERHEAD, SrtcpReceiver, SrtpError, SrtpSender};
 
 mod stock_peer;
 
@@ -179,4 +179,98 @@ fn each_side_takes_its_half_of_the_keying_material() {
         };
         assert_eq!(sealed(&ours), sealed(&expected));
     }
+}
+
+const PROFILES: [Profile; 3] = [Profile::AeadAes128Gcm, Profile::AeadAes256Gcm, Profile::Aes128CmSha1_80];
+
+/// Both ends of a session: the client, and this side as its server.
+fn ends(profile: Profile) -> (SrtpSender, SrtcpReceiver) {
+    let len = 2 * (profile.key_len() + profile.salt_len());
+    let material: Vec<u8> = (0..len).map(|n| n as u8).collect();
+    let client = SrtpSender::from_keying_material(profile, &material, true).unwrap();
+    (client, SrtcpReceiver::from_keying_material(profile, &material, false).unwrap())
+}
+
+fn report(client: &mut SrtpSender, nth: u8) -> (Vec<u8>, Vec<u8>) {
+    report_of(client, 9, nth)
+}
+
+fn report_of(client: &mut SrtpSender, ssrc: u8, nth: u8) -> (Vec<u8>, Vec<u8>) {
+    let plain = [&[0x80, 201, 0, 1, 0, 0, 0, ssrc][..], &[nth; 40]].concat();
+    let mut sealed = vec![0; plain.len() + RTCP_OVERHEAD];
+    let len = client.seal_rtcp(&plain, &mut sealed).unwrap();
+    sealed.truncate(len);
+    (plain, sealed)
+}
+
+#[test]
+fn reports_are_opened_once_in_any_order_within_the_window() {
+    for profile in PROFILES {
+        let (mut client, mut ours) = ends(profile);
+        let reports: Vec<_> = (0..100).map(|nth| report(&mut client, nth)).collect();
+        for nth in [0, 2, 1, 80, 17, 99, 79] {
+            let (plain, sealed) = &reports[nth];
+            assert_eq!(ours.open(&mut sealed.clone()), Ok(&plain[..]), "{profile:?} {nth}");
+            assert_eq!(ours.open(&mut sealed.clone()), Err(SrtpError::Replayed), "{profile:?} {nth}");
+        }
+        assert_eq!(ours.open(&mut reports[35].1.clone()), Err(SrtpError::Replayed), "too old to tell");
+    }
+}
+
+#[test]
+fn no_changed_report_is_opened_and_none_closes_the_way_for_the_right_one() {
+    for profile in PROFILES {
+        let (mut client, mut ours) = ends(profile);
+        let (plain, sealed) = report(&mut client, 7);
+        for at in 0..sealed.len() {
+            for bit in [1, 0x80] {
+                let mut changed = sealed.clone();
+                changed[at] ^= bit;
+                assert_eq!(ours.open(&mut changed), Err(SrtpError::Forged), "{profile:?} {at}");
+            }
+        }
+        for len in 0..sealed.len() {
+            assert!(ours.open(&mut sealed[..len].to_vec()).is_err(), "{profile:?} {len}");
+        }
+        // What this side seals is not for this side.
+        let material: Vec<u8> = (0..2 * (profile.key_len() + profile.salt_len())).map(|n| n as u8).collect();
+        let mut own = SrtpSender::from_keying_material(profile, &material, false).unwrap();
+        assert_eq!(ours.open(&mut report(&mut own, 7).1), Err(SrtpError::Forged));
+        assert_eq!(ours.open(&mut sealed.clone()), Ok(&plain[..]), "{profile:?}");
+    }
+}
+
+/// As Firefox does, whose sound and picture report under SSRCs of their own.
+#[test]
+fn each_ssrc_has_indexes_of_its_own() {
+    for profile in PROFILES {
+        let ((mut sound, mut ours), (mut picture, _)) = (ends(profile), ends(profile));
+        for nth in 0..200 {
+            let (plain, sealed) = report_of(&mut picture, 2, nth);
+            assert_eq!(ours.open(&mut sealed.clone()), Ok(&plain[..]), "{profile:?} {nth}");
+            if nth % 50 == 0 {
+                let (plain, sealed) = report_of(&mut sound, 1, nth);
+                assert_eq!(ours.open(&mut sealed.clone()), Ok(&plain[..]), "{profile:?} {nth}");
+                assert_eq!(ours.open(&mut sealed.clone()), Err(SrtpError::Replayed), "{profile:?} {nth}");
+            }
+            assert_eq!(ours.open(&mut sealed.clone()), Err(SrtpError::Replayed), "{profile:?} {nth}");
+        }
+    }
+}
+
+#[test]
+fn the_ssrcs_heard_last_are_remembered_and_no_more() {
+    let (mut client, mut ours) = ends(Profile::AeadAes128Gcm);
+    let mut kept = report_of(&mut client, 255, 0).1;
+    let original = kept.clone();
+    ours.open(&mut kept).unwrap();
+    for ssrc in 0..200 {
+        ours.open(&mut report_of(&mut client, ssrc, 0).1).unwrap();
+        if ssrc % 16 == 0 {
+            ours.open(&mut report_of(&mut client, 255, 1).1).unwrap();
+        }
+    }
+    assert_eq!(ours.windows.len(), 32);
+    assert_eq!(ours.open(&mut original.clone()), Err(SrtpError::Replayed), "it spoke in between");
+    assert_eq!(ours.open(&mut report_of(&mut client, 199, 0).1).map(<[u8]>::len), Ok(48));
 }

@@ -47,6 +47,8 @@ pub struct Client {
     /// The last RTP packets that it sent and got, as on the wire.
     pub last_sent: Vec<u8>,
     pub last_got: Vec<u8>,
+    /// The last RTCP that it sent.
+    pub last_report: Vec<u8>,
     seen: usize,
     pub dropped: usize,
     pending: VecDeque<Vec<u8>>,
@@ -166,6 +168,7 @@ impl World {
             keys: None,
             last_sent: Vec::new(),
             last_got: Vec::new(),
+            last_report: Vec::new(),
             seen: 0,
             dropped: 0,
             pending: VecDeque::new(),
@@ -198,6 +201,8 @@ impl World {
                 for contents in out {
                     if is_rtp(&contents) {
                         self.clients[at].last_sent.clone_from(&contents);
+                    } else if contents[0] & 0xc0 == 0x80 {
+                        self.clients[at].last_report.clone_from(&contents);
                     }
                     self.sfu.handle_datagram(self.now, addr, &contents);
                 }

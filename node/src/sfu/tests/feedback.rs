@@ -9,6 +9,7 @@ use super::client::{World, payload};
 use crate::forward::srtp::{RTCP_OVERHEAD, SrtpSender};
 use crate::service::Direction::{Publish, View};
 use crate::sfu::Counters;
+use crate::sfu::session::Role;
 
 const PUBLISHER: usize = 0;
 const HOSTILE: usize = 1;
@@ -281,4 +282,28 @@ fn a_datagram_longer_than_any_path_carries_is_not_opened() {
     assert_eq!(after.rejected_rtcp - before.rejected_rtcp, FRAMES);
     assert_eq!(after.keyframe_wishes, before.keyframe_wishes);
     attacked.is_served_again();
+}
+
+#[test]
+fn each_viewers_path_is_told_by_its_own_reports() {
+    let mut attacked = Attacked::new();
+    attacked.play(2, |_| {});
+    let counters = attacked.world.sfu.counters();
+    let before = (counters.viewer_lost_packets, counters.jitters, counters.jitter_micros);
+    // A quarter lost of late, three in all; 900 ticks of 90 kHz.
+    let mut body = attacked.ssrc.to_be_bytes().to_vec();
+    body.extend([64, 0, 0, 3, 0, 0, 9, 9]);
+    body.extend(900_u32.to_be_bytes());
+    body.extend([0; 8]);
+    attacked.send(&message(1, 201, &body));
+    let counters = attacked.world.sfu.counters();
+    assert_eq!(counters.viewer_lost_packets - before.0, 3);
+    assert_eq!((counters.jitters - before.1, counters.jitter_micros - before.2), (1, 10_000));
+    let told = [HOSTILE, HONEST].map(|client| {
+        let at = attacked.world.sfu.by_id[&attacked.world.clients[client].session];
+        let Role::Viewer(viewer) = &attacked.world.sfu.sessions.get(at).unwrap().role else { panic!() };
+        viewer.slots[0].losses.latest()
+    });
+    assert_eq!(told[0], (64, Some(Duration::from_millis(10))));
+    assert!(told[1].0 == 0 && told[1].1 != told[0].1, "{told:?}");
 }

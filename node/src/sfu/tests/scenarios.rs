@@ -279,6 +279,71 @@ fn viewers_get_send_times_and_transport_wide_numbers_where_they_take_them() {
     let times: Vec<_> = got.iter().map(|p| p.header.ext_vals.abs_send_time.unwrap()).collect();
     let passed = *times.iter().max().unwrap() - *times.iter().min().unwrap();
     assert!((Duration::from_millis(1_760)..Duration::from_millis(1_780)).contains(&passed), "{passed:?}");
+    world.pass(Duration::from_secs(6));
     let counters = world.sfu.counters();
     assert_eq!((counters.bad_datagrams, counters.str0m_viewer_rtp), (0, 0), "{counters:?}");
+    assert_eq!(counters.rejected_rtcp, 0);
+    let told = &counters.feedback;
+    assert_eq!((told.packets, told.missing, told.unknown), (300, 0, 0), "each told once: {told:?}");
+    assert_eq!(told.bytes, counters.egress_bytes);
+    // The path takes no time: what came in a time is what was sent in it.
+    assert!((1_500_000..1_780_000).contains(&told.micros), "{told:?}");
+    assert!(told.rise_micros + told.fall_micros < 20_000, "{told:?}");
+    assert!(counters.jitters > 0 && counters.jitter_micros / counters.jitters < 40_000, "{counters:?}");
+}
+
+#[test]
+fn what_is_lost_is_missing_in_feedback() {
+    let mut world = published();
+    let viewer = world.join(View, &[Video]);
+    world.pass(Duration::from_millis(200));
+    world.clients[viewer].lose_every = Some(20);
+    for frame in 0..100_u32 {
+        world.frame(0, Video, 100 + u64::from(frame) * 4, 4, frame * 3_000, frame == 0);
+        world.pass(Duration::from_millis(30));
+    }
+    world.clients[viewer].lose_every = None;
+    world.frame(0, Video, 500, 1, 300_000, false);
+    world.pass(Duration::from_secs(1));
+    let (dropped, counters) = (world.clients[viewer].dropped as u64, world.sfu.counters());
+    let told = &counters.feedback;
+    assert!(dropped > 15, "{dropped}");
+    // One lost between the last packet of a feedback and the first of the next is told of by neither.
+    assert!(told.missing > dropped / 2 && told.missing <= dropped, "{dropped} lost: {told:?}");
+    assert_eq!((told.late, told.unknown), (0, 0), "{told:?}");
+    // Retransmissions are numbered too, and may go twice.
+    let client = &world.clients[viewer];
+    let of_it = world.sent.iter().filter(|(_, to, _)| *to == client.addr);
+    let sent: u64 = of_it.map(|(_, _, packets)| *packets as u64).sum();
+    assert!(sent >= counters.egress_packets + counters.rtx_packets && counters.rtx_packets > 0);
+    assert_eq!(told.packets, sent - dropped, "{told:?}");
+}
+
+#[test]
+fn reports_that_are_forged_or_come_twice_are_counted_and_move_nothing() {
+    let mut world = published();
+    let viewer = world.join(View, &[Video]);
+    world.pass(Duration::from_millis(200));
+    world.frame(0, Video, 100, 3, 0, true);
+    world.clients[viewer].ask_keyframe();
+    world.pass(Duration::from_millis(100));
+    let wishes = world.sfu.counters().keyframe_wishes;
+    assert_eq!((wishes, world.sfu.counters().rejected_rtcp), (1, 0));
+    let (sent, addr) = (world.clients[viewer].last_report.clone(), world.clients[viewer].addr);
+    let at = world.sfu.by_id[&world.clients[viewer].session];
+    let to = |world: &World| match &world.sfu.sessions.get(at).unwrap().role {
+        crate::sfu::session::Role::Viewer(viewer) => viewer.to,
+        crate::sfu::session::Role::Publisher(_) => None,
+    };
+    let before = to(&world);
+    let mut forged = sent.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    for packet in [&sent[..], &forged, &sent[..12], &[0x80, 201]] {
+        world.sfu.handle_datagram(world.now, addr, packet);
+    }
+    assert_eq!((world.sfu.counters().keyframe_wishes, world.sfu.counters().rejected_rtcp), (wishes, 4));
+    assert_eq!(to(&world), before);
+    world.clients[viewer].ask_keyframe();
+    world.pass(Duration::from_millis(700));
+    assert!(world.sfu.counters().keyframe_wishes > wishes, "it is heard as before");
 }
