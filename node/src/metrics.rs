@@ -85,7 +85,7 @@ const COUNTERS: [Of<Counters>; 36] = [
     ("unknown_extensions_total", "Header extensions of publishers that were not negotiated", |c| {
         c.unknown_extensions
     }),
-    ("str0m_viewer_rtp_total", "RTP of viewers on the wrong road: always 0", |c| c.str0m_viewer_rtp),
+    ("str0m_viewer_rtp_total", "RTP and RTCP to viewers on the wrong road: always 0", |c| c.str0m_viewer_rtp),
     ("seal_failures_total", "Packets that could not be sealed", |c| c.seal_failures),
 ];
 
@@ -106,10 +106,11 @@ const MICROS: [Of<Counters>; 5] = [
     }),
 ];
 
-const DROPPED: [Of<Counted>; 2] = [
+const DROPPED: [Of<Counted>; 3] = [
     ("crossings_dropped_total", "Packets lost between shards because one did not keep up", |c| {
         c.crossings_dropped
     }),
+    ("socket_refused_packets_total", "Packets that the system refused to send", |c| c.socket_refused),
     ("socket_dropped_total", "Trains given up because a socket stayed full", |c| c.socket_dropped),
 ];
 

@@ -3,7 +3,6 @@
 //! Per viewer there is one [`Sealer`] (the SRTP context) and per m-line one [`Outlet`] (SSRCs, rewriting, reports,
 //! what may be sent again). Nothing of the publisher's mid, rid, extension ids, payload types and SSRCs passes.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::forward::history::EstimateInput;
@@ -11,7 +10,7 @@ use crate::forward::rtcp::{self, SenderReport, Twcc};
 use crate::forward::rtp::{ExtensionIds, HEADER_MAX, Header, Stamps};
 use crate::forward::srtp::{RTCP_OVERHEAD, RTP_OVERHEAD, SrtpSender};
 use crate::forward::stamp::{Once, SentAt, Stamper};
-use crate::forward::train::Trains;
+use crate::forward::train::{Trains, Way};
 use crate::media::clock::{ReportPoint, Skew, ViewClock};
 use crate::media::packet::{CaptureMicros, Packet};
 use crate::media::rewrite::{Outgoing, Refused, Rewriter, SourceEpoch, SourceStart};
@@ -79,8 +78,8 @@ pub struct Road<'a> {
     pub trains: &'a mut Trains,
     /// Sends the pending trains and empties the arena.
     pub depart: &'a mut dyn FnMut(&mut Trains),
-    /// The viewer's address.
-    pub to: SocketAddr,
+    /// Where the viewer is.
+    pub to: Way,
     /// When this flush sends.
     pub at: SentAt,
 }
@@ -90,7 +89,7 @@ impl Road<'_> {
         if self.trains.slot(room).is_none() {
             self.trains.end();
             (self.depart)(self.trains);
-            self.trains.begin(self.to, None);
+            self.trains.begin_way(self.to);
         }
         self.trains.slot(room)
     }

@@ -31,6 +31,22 @@ impl Default for TrainLimits {
     }
 }
 
+/// A way to a client: its address, and the one of ours that it used last. Answers from another address would not pass
+/// its firewall, nor its ICE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// Our address; none leaves it to the kernel.
+    pub local: Option<IpAddr>,
+}
+
+impl From<SocketAddr> for Way {
+    fn from(peer: SocketAddr) -> Self {
+        Self { peer, local: None }
+    }
+}
+
 /// Packets for one destination, one behind the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Train {
@@ -85,6 +101,11 @@ impl Trains {
             to: None,
             growing: None,
         }
+    }
+
+    /// What follows goes this way.
+    pub fn begin_way(&mut self, way: Way) {
+        self.begin(way.peer, way.local);
     }
 
     /// What follows goes to `dst`, from the local address `src`.

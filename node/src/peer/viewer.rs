@@ -4,7 +4,6 @@
 //! with the SSRCs of the first. A slot is one recvonly m-line of the client; lanes are put into slots and taken out again
 //! without renegotiation.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +20,7 @@ use crate::forward::egress::{Format, Outlet, Sealer};
 use crate::forward::pace::Pacer;
 use crate::forward::reception::{Losses, Reception};
 use crate::forward::srtp::{Profile, SrtcpReceiver, SrtpSender};
+use crate::forward::train::Way;
 use crate::media::codec::CodecName;
 use crate::media::layer::Wish;
 use crate::media::rewrite::SourceEpoch;
@@ -134,7 +134,7 @@ pub struct Viewer {
     /// ICE and DTLS are done.
     pub connected: bool,
     /// Where media goes.
-    pub to: Option<SocketAddr>,
+    pub to: Option<Way>,
     /// Media stream id and CNAME.
     pub label: String,
     /// How fast it is sent what waits.
@@ -222,17 +222,22 @@ impl Viewer {
         }
     }
 
-    /// Looks at what str0m sends: learns where the peer is from anything that is not STUN. Returns whether it was
-    /// RTP, which must never be.
-    pub fn note_transmit(&mut self, to: SocketAddr, contents: &[u8]) -> bool {
-        match (contents.first(), contents.get(1)) {
-            (Some(20..=63), _) => {
+    /// Looks at what str0m sends: learns where the peer is from DTLS. Returns whether it was RTP or RTCP, which must
+    /// never be: under one key there is one sender, so that no nonce is used twice.
+    pub fn note_transmit(&mut self, to: Way, contents: &[u8]) -> bool {
+        match contents.first() {
+            Some(20..=63) => {
                 self.to.get_or_insert(to);
                 false
             }
-            // RTCP has packet types 192–223 (RFC 5761 section 4); anything else with version 2 is RTP.
-            (Some(128..=191), Some(pt)) => !(192..=223).contains(pt),
-            _ => false,
+            first => matches!(first, Some(128..=191)),
+        }
+    }
+
+    /// Media that goes there goes this way from now on.
+    pub fn moved(&mut self, way: Way) {
+        if let Some(to) = self.to.as_mut().filter(|to| to.peer == way.peer) {
+            *to = way;
         }
     }
 

@@ -90,7 +90,7 @@ pub struct Counters {
     pub rejected_rtp: u64,
     /// Header extensions of publishers that were not negotiated: ignored (RFC 8285 section 4.1), never forwarded.
     pub unknown_extensions: u64,
-    /// RTP packets in the transmits of viewers' str0m. Always 0: viewers' media never goes that way.
+    /// RTP and RTCP in the transmits of viewers' str0m. Always 0: viewers' media and reports never go that way.
     pub str0m_viewer_rtp: u64,
     /// Packets that could not be sealed.
     pub seal_failures: u64,

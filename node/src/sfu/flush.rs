@@ -135,7 +135,7 @@ impl Sfu {
         let (Some(to), Some(sealer), true) = (viewer.to, viewer.sealer.as_mut(), viewer.connected) else {
             return;
         };
-        trains.begin(to, None);
+        trains.begin_way(to);
         let mut road = Road { trains, depart, to, at: sent_at };
         let mut left = false;
         for kind in [MediaKind::Video, MediaKind::Audio] {
@@ -179,7 +179,7 @@ impl Sfu {
             };
             let Role::Viewer(viewer) = &mut session.role else { continue };
             let (Some(to), Some(sealer)) = (viewer.to, viewer.sealer.as_mut()) else { continue };
-            trains.begin(to, None);
+            trains.begin_way(to);
             let mut road = Road { trains, depart, to, at };
             let round_trip = viewer.reception.round_trip();
             for repeat in of_one {

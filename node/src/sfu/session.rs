@@ -9,6 +9,7 @@ use freshet_cluster::room::EndReason;
 use freshet_cluster::{Identity, RoomId, SessionId};
 use str0m::Rtc;
 
+use crate::forward::train::Way;
 use crate::peer::publisher::Publisher;
 use crate::peer::viewer::Viewer;
 
@@ -23,7 +24,8 @@ pub(super) struct Session {
     /// Names this use of the table's slot in timers.
     pub serial: u64,
     pub closing: Option<EndReason>,
-    pub addresses: Vec<SocketAddr>,
+    /// Where it is found, and by which of our addresses it came from there last.
+    pub addresses: Vec<Way>,
     pub ufrag: String,
     pub offer: String,
     pub candidates: usize,
@@ -33,6 +35,13 @@ pub(super) struct Session {
     pub wanted: Instant,
     /// When others asked for it to be looked at, until it was.
     pub asked: Option<Instant>,
+}
+
+impl Session {
+    /// The way to an address of its client.
+    pub fn way(&self, peer: SocketAddr) -> Way {
+        self.addresses.iter().find(|way| way.peer == peer).copied().unwrap_or(peer.into())
+    }
 }
 
 /// What a session is for.

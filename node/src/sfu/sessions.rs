@@ -14,6 +14,7 @@ use str0m::{Candidate, IceCreds, Input, Output, Rtc};
 use super::machine::Sfu;
 use super::session::{Role, Session};
 use super::types::{Ask, Datagram, Event};
+use crate::forward::train::Way;
 use crate::peer::contain::contained;
 use crate::peer::negotiate::{self, Negotiated};
 use crate::peer::publisher::Publisher;
@@ -238,9 +239,9 @@ impl Sfu {
         let Some(session) = self.sessions.remove(at) else { return };
         self.by_id.remove(&session.id);
         self.by_ufrag.remove(&session.ufrag);
-        for addr in &session.addresses {
-            if self.by_addr.get(addr) == Some(&at) {
-                self.by_addr.remove(addr);
+        for way in &session.addresses {
+            if self.by_addr.get(&way.peer) == Some(&at) {
+                self.by_addr.remove(&way.peer);
             }
         }
         let mut published = None;
@@ -261,8 +262,11 @@ impl Sfu {
         self.events.push_back(Event::Ended { session: session.id, room: session.room, published, reason });
     }
 
-    /// A datagram came: find its session by address, or the first time by the STUN user name.
-    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, contents: &[u8]) {
+    /// A datagram came: find its session by address, or the first time by the STUN user name. What is answered goes
+    /// the same way back.
+    pub fn handle_datagram(&mut self, now: Instant, way: impl Into<Way>, contents: &[u8]) {
+        let way: Way = way.into();
+        let from = way.peer;
         let known = self.whose(from);
         let named = if is_stun(contents) {
             local_ufrag(contents).and_then(|u| self.by_ufrag.get(u).copied())
@@ -283,7 +287,7 @@ impl Sfu {
         }
         if let (true, Role::Viewer(viewer)) = (rtcp, &mut session.role) {
             if viewer.allowed.messages.is_open(now) {
-                return self.viewer_rtcp(now, at, from, contents);
+                return self.viewer_rtcp(now, at, way, contents);
             }
             self.counters.limited_rtcp = self.counters.limited_rtcp.saturating_add(1);
             return;
@@ -321,9 +325,7 @@ impl Sfu {
             let strange = u64::from(publisher.unknown_extensions(contents));
             self.counters.unknown_extensions = self.counters.unknown_extensions.saturating_add(strange);
         }
-        if known != Some(at) {
-            self.learn(at, from);
-        }
+        self.learn(at, way, is_stun(contents));
         if fine {
             self.poll(now, at);
         } else {
@@ -336,7 +338,7 @@ impl Sfu {
     /// first: an address stands in `by_addr` exactly when its session has it.
     fn whose(&mut self, addr: SocketAddr) -> Option<usize> {
         let last = self.sessions.get(self.last_heard);
-        if last.is_some_and(|session| session.addresses.contains(&addr)) {
+        if last.is_some_and(|session| session.addresses.iter().any(|way| way.peer == addr)) {
             return Some(self.last_heard);
         }
         let at = self.by_addr.get(&addr).copied()?;
@@ -344,18 +346,29 @@ impl Sfu {
         Some(at)
     }
 
-    fn learn(&mut self, at: usize, addr: SocketAddr) {
+    /// Notes where a session's client is. Of an address that is known only what is authentic tells that it calls
+    /// another of ours now.
+    fn learn(&mut self, at: usize, way: Way, authentic: bool) {
         let Some(session) = self.sessions.get_mut(at) else { return };
+        if let Some(known) = session.addresses.iter_mut().find(|known| known.peer == way.peer) {
+            if authentic && *known != way {
+                *known = way;
+                if let Role::Viewer(viewer) = &mut session.role {
+                    viewer.moved(way);
+                }
+            }
+            return;
+        }
         if session.addresses.len() >= ADDRESSES_MAX {
             let old = session.addresses.remove(0);
-            self.by_addr.remove(&old);
+            self.by_addr.remove(&old.peer);
         }
-        session.addresses.push(addr);
-        if let Some(other) = self.by_addr.insert(addr, at)
+        session.addresses.push(way);
+        if let Some(other) = self.by_addr.insert(way.peer, at)
             && other != at
             && let Some(other) = self.sessions.get_mut(other)
         {
-            other.addresses.retain(|a| *a != addr);
+            other.addresses.retain(|known| known.peer != way.peer);
         }
     }
 
@@ -381,13 +394,14 @@ impl Sfu {
             }
             match output {
                 Some(Ok(Output::Transmit(transmit))) => {
+                    let way = session.way(transmit.destination);
                     if let Role::Viewer(viewer) = &mut session.role
-                        && viewer.note_transmit(transmit.destination, &transmit.contents)
+                        && viewer.note_transmit(way, &transmit.contents)
                     {
                         self.counters.str0m_viewer_rtp = self.counters.str0m_viewer_rtp.saturating_add(1);
                     }
                     let contents = transmit.contents.to_vec();
-                    self.datagrams.push_back(Datagram { to: transmit.destination, contents });
+                    self.datagrams.push_back(Datagram { to: way.peer, from: way.local, contents });
                 }
                 Some(Ok(Output::Event(ref event))) => self.str0m_event(now, at, event),
                 failed => {

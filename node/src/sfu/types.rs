@@ -1,6 +1,6 @@
 //! What goes into a shard's machine and what comes out of it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,6 +113,8 @@ pub enum Event {
 pub struct Datagram {
     /// Where to.
     pub to: SocketAddr,
+    /// From which of our addresses; none leaves it to the kernel.
+    pub from: Option<IpAddr>,
     /// What.
     pub contents: Vec<u8>,
 }

@@ -1,6 +1,5 @@
 //! What comes from viewers: RTCP. What they get beside packets: retransmissions and sender reports.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::machine::Sfu;
@@ -9,6 +8,7 @@ use super::types::{Datagram, Repeat};
 use crate::forward::history::EstimateInput;
 use crate::forward::reception::Block;
 use crate::forward::rtcp::{self, Feedback, Twcc};
+use crate::forward::train::Way;
 use crate::media::clock::{NtpTime, Skew};
 use crate::peer::viewer::REPORT_EVERY;
 
@@ -26,7 +26,7 @@ impl Sfu {
     }
 
     /// A viewer's RTCP: opened and taken apart here, once. str0m does not see it.
-    pub(super) fn viewer_rtcp(&mut self, now: Instant, at: usize, from: SocketAddr, sealed: &[u8]) {
+    pub(super) fn viewer_rtcp(&mut self, now: Instant, at: usize, way: Way, sealed: &[u8]) {
         let mut buffer = std::mem::take(&mut self.opened);
         buffer.clear();
         buffer.extend_from_slice(sealed);
@@ -37,7 +37,7 @@ impl Sfu {
         {
             session.heard = now;
             // It is authentic: media goes to where it came from.
-            viewer.to = Some(from);
+            viewer.to = Some(way);
             viewer.allowed.messages.charge(now);
             for feedback in rtcp::parse(compound) {
                 self.viewer_feedback(now, at, feedback);
@@ -155,7 +155,7 @@ impl Sfu {
             let skew = if video { self.config.report_skew } else { Skew::default() };
             let report = slot.outlet.report(sealer, &viewer.label, &stream.clock, wall, skew);
             if let Some(contents) = report {
-                self.datagrams.push_back(Datagram { to, contents });
+                self.datagrams.push_back(Datagram { to: to.peer, from: to.local, contents });
             }
             slot.report_due = now.checked_add(REPORT_EVERY);
         }

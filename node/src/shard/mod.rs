@@ -16,3 +16,6 @@ pub use crossing::Crossings;
 pub use handle::{Parts, ShardHandle, spawn};
 pub use intake::{Intake, Routes};
 pub use order::{Counted, Order, Tell};
+
+#[cfg(test)]
+mod tests;

@@ -144,6 +144,8 @@ pub struct Counted {
     pub listeners: (usize, usize),
     /// Datagrams dropped because the socket stayed full.
     pub socket_dropped: u64,
+    /// Packets that the system refused to send.
+    pub socket_refused: u64,
     /// Packets of other shards lost because this one did not keep up.
     pub crossings_dropped: u64,
 }

@@ -14,11 +14,11 @@ use super::ears::Ears;
 use super::order::{Counted, Order, Tell};
 use super::wire;
 use crate::agent::Link;
-use crate::forward::train::{TrainLimits, Trains};
+use crate::forward::train::{TrainLimits, Trains, Way};
 use crate::quic::{MediaIn, MediaOut};
 use crate::service::{Choice, SessionError};
 use crate::sfu::{self, Hop, HopPacket, Sfu};
-use crate::socket::{RecvBatch, SendBatch, Socket, Stop};
+use crate::socket::{RecvBatch, SendBatch, Sent, Socket, Stop};
 
 /// Batches of datagrams taken in one turn: more would keep what is in from going out.
 const BATCHES: usize = 4;
@@ -55,8 +55,8 @@ pub(super) struct Turn {
     arriving: VecDeque<Crossing>,
     trains: Trains,
     batch: SendBatch,
-    dropped: u64,
     ears: Ears,
+    lost: Lost,
     latest: Arc<RwLock<Counted>>,
     told: Instant,
     /// Packets sent to viewers in a second, as of `told`, and all of them until then.
@@ -79,8 +79,8 @@ impl Turn {
             arriving: VecDeque::new(),
             trains: Trains::new(TrainLimits::default()),
             batch: SendBatch::default(),
-            dropped: 0,
             ears: Ears::new(Instant::now()),
+            lost: Lost::default(),
             latest,
             told: Instant::now(),
             rate: 0,
@@ -99,7 +99,8 @@ impl Turn {
             packets_per_second,
             kept,
             listeners,
-            socket_dropped: self.dropped,
+            socket_dropped: self.lost.dropped,
+            socket_refused: self.lost.refused,
             crossings_dropped,
         }
     }
@@ -142,7 +143,8 @@ impl Turn {
                 Ok(_) => {
                     let now = Instant::now();
                     for datagram in received.iter() {
-                        self.machine.handle_datagram(now, datagram.source, datagram.bytes);
+                        let way = Way { peer: datagram.source, local: datagram.local };
+                        self.machine.handle_datagram(now, way, datagram.bytes);
                     }
                 }
             }
@@ -199,14 +201,14 @@ impl Turn {
         if self.machine.poll_timeout().is_some_and(|due| due <= now) {
             self.machine.handle_timeout(now);
         }
-        let Self { machine, trains, socket, batch, dropped, .. } = self;
-        let mut depart = |trains: &mut Trains| depart(socket, batch, trains, dropped);
+        let Self { machine, trains, socket, batch, lost, .. } = self;
+        let mut depart = |trains: &mut Trains| depart(socket, batch, trains, lost);
         while let Some(datagram) = machine.poll_datagram() {
-            trains.begin(datagram.to, None);
+            trains.begin(datagram.to, datagram.from);
             if trains.slot(datagram.contents.len()).is_none() {
                 trains.end();
                 depart(trains);
-                trains.begin(datagram.to, None);
+                trains.begin(datagram.to, datagram.from);
             }
             if let Some(slot) = trains.slot(datagram.contents.len()) {
                 slot.copy_from_slice(&datagram.contents);
@@ -218,6 +220,7 @@ impl Turn {
         trains.end();
         let sent = socket.try_send(batch, trains.arena(), trains.pending());
         trains.advance(sent.trains);
+        lost.refuse(&sent);
         if sent.stop == Some(Stop::Busy) {
             tokio::time::sleep(BUSY_PAUSE).await;
         }
@@ -337,17 +340,37 @@ fn choose(
     machine.choose_layer(now, session, who, line.map(|line| line.mid.as_str()), choice)
 }
 
+/// What the socket did not take.
+#[derive(Debug, Default)]
+struct Lost {
+    /// Trains given up.
+    dropped: u64,
+    /// Packets that the system refused for good.
+    refused: u64,
+}
+
+impl Lost {
+    fn refuse(&mut self, sent: &Sent) {
+        self.refused = self.refused.saturating_add(u64::try_from(sent.refused).unwrap_or(u64::MAX));
+        if let Some(error) = &sent.error {
+            tracing::debug!(%error, packets = sent.refused, "the system refused packets");
+        }
+    }
+}
+
 /// Empties the arena: waits a little for a full socket, then gives up what is left and counts it.
-fn depart(socket: &Socket, batch: &mut SendBatch, trains: &mut Trains, dropped: &mut u64) {
+fn depart(socket: &Socket, batch: &mut SendBatch, trains: &mut Trains, lost: &mut Lost) {
     for _ in 0..BUSY_TRIES {
         let sent = socket.try_send(batch, trains.arena(), trains.pending());
         trains.advance(sent.trains);
+        lost.refuse(&sent);
         if sent.stop.is_none() {
             return;
         }
         std::thread::sleep(BUSY_PAUSE);
     }
     let left = trains.pending().len();
-    *dropped = dropped.saturating_add(u64::try_from(left).unwrap_or(u64::MAX));
+    lost.dropped = lost.dropped.saturating_add(u64::try_from(left).unwrap_or(u64::MAX));
     trains.advance(left);
+    batch.give_up();
 }

@@ -1,4 +1,5 @@
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{RecvBatch, SendBatch, Sent, Socket, SocketOptions, Stop};
@@ -117,6 +118,64 @@ fn this_kernel_has_what_the_fast_path_wants_and_options_turn_it_off() {
         assert!(!caps(SocketOptions { local_addresses: false, ..all }).local_addresses);
         let bare = caps(SocketOptions { batches: false, ..all });
         assert!(!bare.batches && !bare.gso && !bare.gro && !bare.local_addresses);
+    });
+}
+
+/// Lines of a log, kept.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_was_found_is_logged() {
+    for (way, options) in ways() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            block_on(async {
+                let socket = Socket::bind(LOCAL, &options).unwrap();
+                let caps = socket.caps();
+                let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+                let line = logged.lines().find(|line| line.contains("UDP socket is bound")).unwrap();
+                for found in [
+                    format!("local={}", socket.local_addr()),
+                    format!("batches={}", caps.batches),
+                    format!("gso={}", caps.gso),
+                    format!("gro={}", caps.gro),
+                    format!("local_addresses={}", caps.local_addresses),
+                ] {
+                    assert!(line.contains(&found), "{way}: {found} in {line}");
+                }
+            });
+        });
+    }
+}
+
+/// A caller that gives up what was left may send a train of the same place and length next.
+#[test]
+fn what_was_given_up_takes_nothing_from_what_comes_after() {
+    block_on(async {
+        let (node, viewer) =
+            (Socket::bind(LOCAL, &ways()[0].1).unwrap(), Socket::bind(LOCAL, &ways()[0].1).unwrap());
+        let train = Train { dst: viewer.local_addr(), src: None, range: 0..30, segment: 10 };
+        let mut batch = SendBatch::new();
+        batch.left_half_way(&train, 2);
+        batch.give_up();
+        node.writable().await.unwrap();
+        assert_eq!(node.try_send(&mut batch, &[7; 30], &[train]).packets, 3);
+        assert_eq!(receive(&viewer, 3).await.len(), 3);
     });
 }
 

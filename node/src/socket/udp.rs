@@ -233,4 +233,14 @@ impl SendBatch {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// Trains that were left are given up: one that is like them later goes out from its beginning.
+    pub fn give_up(&mut self) {
+        self.half = HalfWay::default();
+    }
+
+    #[cfg(test)]
+    pub(super) fn left_half_way(&mut self, train: &Train, packets: usize) {
+        self.half.keep(train, packets);
+    }
 }

@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -34,8 +35,8 @@ impl Bench {
     }
 
     fn with<T>(&mut self, call: impl FnOnce(&mut Outlet, &mut Sealer, &mut Road<'_>) -> T) -> (T, Vec<u8>) {
-        let to = SocketAddr::from(([127, 0, 0, 1], 9));
-        self.trains.begin(to, None);
+        let to = Way::from(SocketAddr::from(([127, 0, 0, 1], 9)));
+        self.trains.begin_way(to);
         let depart = &mut |_: &mut Trains| {};
         let mut road = Road { trains: &mut self.trains, depart, to, at: SentAt::default() };
         let result = call(&mut self.outlet, &mut self.sealer, &mut road);

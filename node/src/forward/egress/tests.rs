@@ -91,7 +91,7 @@ impl Desk {
         let Self { sealer, trains, wire, .. } = self;
         trains.begin(TO, None);
         let mut depart = |_: &mut Trains| panic!("the arena is large enough");
-        let done = work(sealer, now, &mut Road { trains, depart: &mut depart, to: TO, at });
+        let done = work(sealer, now, &mut Road { trains, depart: &mut depart, to: TO.into(), at });
         trains.end();
         for train in trains.pending() {
             let bytes = &trains.arena()[train.range.clone()];

@@ -1,7 +1,7 @@
 //! A shard with clients around it.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use freshet_cluster::unit::UnixMillis;
@@ -18,7 +18,7 @@ use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
 use crate::agent::StreamKey;
 use crate::forward::srtp::{Profile, SrtpSender};
-use crate::forward::train::{TrainLimits, Trains};
+use crate::forward::train::{TrainLimits, Trains, Way};
 use crate::media::clock::{Skew, Wall};
 use crate::peer::keys::Keys;
 use crate::peer::negotiate::Common;
@@ -61,6 +61,9 @@ pub struct World {
     pub datagrams_of_str0m: usize,
     /// When trains went, to whom, and of how many packets.
     pub sent: Vec<(Instant, SocketAddr, usize)>,
+    /// Which address of the shard clients call, and where it answers from.
+    pub called: Option<IpAddr>,
+    pub answered: Vec<(SocketAddr, Option<IpAddr>)>,
     trains: Trains,
     next: u128,
 }
@@ -95,6 +98,8 @@ impl World {
             clients: Vec::new(),
             datagrams_of_str0m: 0,
             sent: Vec::new(),
+            called: None,
+            answered: Vec::new(),
             trains: Trains::new(TrainLimits::default()),
             next: 1,
         }
@@ -204,7 +209,8 @@ impl World {
                     } else if contents[0] & 0xc0 == 0x80 {
                         self.clients[at].last_report.clone_from(&contents);
                     }
-                    self.sfu.handle_datagram(self.now, addr, &contents);
+                    let way = Way { peer: addr, local: self.called };
+                    self.sfu.handle_datagram(self.now, way, &contents);
                 }
             }
             self.sfu.handle_timeout(self.now);
@@ -220,12 +226,15 @@ impl World {
         let mut wire: Vec<(SocketAddr, Vec<u8>)> = Vec::new();
         while let Some(datagram) = self.sfu.poll_datagram() {
             self.datagrams_of_str0m += 1;
+            self.answered.push((datagram.to, datagram.from));
             wire.push((datagram.to, datagram.contents));
         }
         let (now, mut sent) = (self.now, std::mem::take(&mut self.sent));
+        let mut answered = std::mem::take(&mut self.answered);
         let mut take = |trains: &mut Trains, wire: &mut Vec<(SocketAddr, Vec<u8>)>| {
             for train in trains.pending() {
                 sent.push((now, train.dst, train.segments()));
+                answered.push((train.dst, train.src));
                 for packet in trains.arena()[train.range.clone()].chunks(train.segment) {
                     wire.push((train.dst, packet.to_vec()));
                 }
@@ -239,7 +248,7 @@ impl World {
         trains.end();
         wire.extend(early);
         take(trains, &mut wire);
-        self.sent = sent;
+        (self.sent, self.answered) = (sent, answered);
         let moved = !wire.is_empty();
         for (to, contents) in wire {
             if let Some(client) =

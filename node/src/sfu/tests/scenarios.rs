@@ -209,7 +209,8 @@ fn hostile_datagrams_are_counted_and_dropped() {
                 bytes[4..8].copy_from_slice(&[0x21, 0x12, 0xa4, 0x42]);
             }
             world.sfu.handle_datagram(world.now, addr, &bytes);
-            world.sfu.handle_datagram(world.now, "127.0.0.1:9".parse().unwrap(), &bytes);
+            let stranger: std::net::SocketAddr = "127.0.0.1:9".parse().unwrap();
+            world.sfu.handle_datagram(world.now, stranger, &bytes);
         }
     }
     world.pass(Duration::from_millis(50));
@@ -346,4 +347,36 @@ fn reports_that_are_forged_or_come_twice_are_counted_and_move_nothing() {
     world.clients[viewer].ask_keyframe();
     world.pass(Duration::from_millis(700));
     assert!(world.sfu.counters().keyframe_wishes > wishes, "it is heard as before");
+}
+
+#[test]
+fn all_that_a_client_gets_comes_from_the_address_that_it_called_last() {
+    let mut world = World::new();
+    let [first, second] = [7, 8].map(|n| Some(std::net::IpAddr::from([127, 0, 0, n])));
+    world.called = first;
+    world.join(Publish, &[Audio, Video]);
+    world.claim(0, 1);
+    let viewer = world.join(View, &[Audio, Video]);
+    world.pass(Duration::from_millis(300));
+    let mut frames = 0..;
+    let mut play = |world: &mut World, count: usize| {
+        for n in frames.by_ref().take(count) {
+            world.frame(0, Video, 100 + u64::from(n) * 4, 4, n * 3_000, n == 0);
+            world.pass(Duration::from_millis(30));
+        }
+    };
+    play(&mut world, 100);
+    let answers = std::mem::take(&mut world.answered);
+    assert!(answers.len() > 100 && answers.iter().all(|(_, from)| *from == first), "{answers:?}");
+    world.called = second;
+    play(&mut world, 10);
+    world.answered.clear();
+    play(&mut world, 100);
+    let addresses = [world.clients[0].addr, world.clients[viewer].addr];
+    let [to_publisher, to_viewer] = addresses.map(|addr| {
+        let of_it = world.answered.iter().filter(|(to, _)| *to == addr);
+        of_it.map(|(_, from)| *from).collect::<Vec<_>>()
+    });
+    assert!(to_viewer.len() > 100 && !to_publisher.is_empty(), "media to one, reports to the other");
+    assert!(to_viewer.iter().all(|from| *from == second), "{to_viewer:?}");
 }

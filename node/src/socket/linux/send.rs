@@ -98,9 +98,45 @@ pub(in crate::socket) struct To<'a, S> {
     pub gso: bool,
 }
 
+/// What takes messages: the kernel, or in tests one with moods. Returns how many, from the first on, it took.
+trait Taker {
+    fn take(&mut self, messages: &mut [libc::mmsghdr]) -> io::Result<usize>;
+}
+
+struct Kernel<'a, S>(&'a S);
+
+impl<S: AsRawFd> Taker for Kernel<'_, S> {
+    fn take(&mut self, messages: &mut [libc::mmsghdr]) -> io::Result<usize> {
+        let count = libc::c_uint::try_from(messages.len()).unwrap_or(0);
+        // SAFETY: all messages were filled just now by `fill`; they point into scratch space that stays borrowed and
+        // unmoved, and into the arena, which the kernel only reads.
+        let done = unsafe {
+            libc::sendmmsg(
+                self.0.as_raw_fd(),
+                messages.as_mut_ptr(),
+                count,
+                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+            )
+        };
+        usize::try_from(done).map_err(|_| io::Error::last_os_error())
+    }
+}
+
 /// Sends trains in order until all are done or the kernel has no room.
 pub(in crate::socket) fn send<S: AsRawFd>(
     to: To<'_, S>,
+    scratch: &mut SendScratch,
+    half_way: &mut HalfWay,
+    arena: &[u8],
+    trains: &[Train],
+    sent: &mut Sent,
+) -> io::Result<()> {
+    send_to(&mut Kernel(to.socket), (to.is_v6, to.gso), scratch, half_way, arena, trains, sent)
+}
+
+fn send_to(
+    taker: &mut impl Taker,
+    (is_v6, gso): (bool, bool),
     scratch: &mut SendScratch,
     half_way: &mut HalfWay,
     arena: &[u8],
@@ -112,33 +148,25 @@ pub(in crate::socket) fn send<S: AsRawFd>(
     let mut single = None;
     while place.train < trains.len() {
         sent.trains = place.train;
-        let gso = to.gso && !scratch.gso_failed;
-        fill(scratch, (to.is_v6, gso, single), arena, trains, place);
+        let gso = gso && !scratch.gso_failed;
+        fill(scratch, (is_v6, gso, single), arena, trains, place);
         let Some(first) = scratch.packets.first().copied() else {
             let lost = trains.get(place.train).map_or(1, |train| train.segments() - place.packets);
             sent.refuse(lost, io::ErrorKind::AddrNotAvailable.into());
             place.advance(trains, lost);
             continue;
         };
-        let count = libc::c_uint::try_from(scratch.packets.len()).unwrap_or(0);
-        // SAFETY: the first `count` headers were filled just now; they point into `scratch`, which stays borrowed
-        // and unmoved, and into `arena`, which the kernel only reads.
-        let done = unsafe {
-            libc::sendmmsg(
-                to.socket.as_raw_fd(),
-                scratch.headers.as_mut_ptr(),
-                count,
-                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
-            )
-        };
-        if let Ok(done) = usize::try_from(done) {
-            for packets in scratch.packets.iter().take(done) {
-                sent.packets += packets;
-                place.advance(trains, *packets);
+        let count = scratch.packets.len();
+        let error = match taker.take(scratch.headers.get_mut(..count).unwrap_or_default()) {
+            Ok(done) => {
+                for packets in scratch.packets.iter().take(done) {
+                    sent.packets += packets;
+                    place.advance(trains, *packets);
+                }
+                continue;
             }
-            continue;
-        }
-        let error = io::Error::last_os_error();
+            Err(error) => error,
+        };
         match trouble(&error) {
             Trouble::Again => {}
             Trouble::Later => {
@@ -182,5 +210,132 @@ fn fill(
         }
         let packets = scratch.packets.last().copied().unwrap_or(1);
         place.advance(trains, packets);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a kernel may say to a call.
+    #[derive(Debug, Clone, Copy)]
+    enum Mood {
+        All,
+        First,
+        Half,
+        /// No room, or interrupted.
+        Fails(i32),
+        /// Fails when the first message is a train that it should cut up.
+        FailsTrain(i32),
+        /// Fails when the first message is one packet: that one is refused for good.
+        Refuses(i32),
+    }
+
+    /// A packet: to which port, and its bytes.
+    type Packet = (u16, Vec<u8>);
+
+    #[derive(Default)]
+    struct Moody {
+        moods: Vec<Mood>,
+        segments: Vec<usize>,
+        took: Vec<Packet>,
+        refused: Vec<Packet>,
+    }
+
+    impl Moody {
+        fn packets(&self, message: &libc::mmsghdr) -> Vec<Packet> {
+            let header = &message.msg_hdr;
+            // SAFETY: `fill` has written name and vector for this message just now.
+            let (name, vector) = unsafe { (&*header.msg_name.cast::<Name>(), &*header.msg_iov) };
+            // SAFETY: the vector describes bytes of the arena.
+            let bytes = unsafe { std::slice::from_raw_parts(vector.iov_base.cast::<u8>(), vector.iov_len) };
+            let port = name.address(header.msg_namelen).unwrap().port();
+            let segment = self.segments[usize::from(port) - 1];
+            assert!(header.msg_controllen > 0 || bytes.len() <= segment, "one packet, or told how to cut");
+            bytes.chunks(segment).map(|packet| (port, packet.to_vec())).collect()
+        }
+    }
+
+    impl Taker for Moody {
+        fn take(&mut self, messages: &mut [libc::mmsghdr]) -> io::Result<usize> {
+            let trained = messages[0].msg_hdr.msg_controllen > 0;
+            let count = match self.moods.pop().unwrap_or(Mood::All) {
+                Mood::Fails(error) => return Err(io::Error::from_raw_os_error(error)),
+                Mood::FailsTrain(error) if trained => return Err(io::Error::from_raw_os_error(error)),
+                Mood::Refuses(error) if !trained => {
+                    let packet = self.packets(&messages[0]);
+                    self.refused.extend(packet);
+                    return Err(io::Error::from_raw_os_error(error));
+                }
+                Mood::First => 1,
+                Mood::Half => messages.len().div_ceil(2),
+                Mood::All | Mood::FailsTrain(_) | Mood::Refuses(_) => messages.len(),
+            };
+            for message in &messages[..count] {
+                let packets = self.packets(message);
+                self.took.extend(packets);
+            }
+            Ok(count)
+        }
+    }
+
+    fn mood() -> impl Strategy<Value = Mood> {
+        prop_oneof![
+            Just(Mood::All),
+            Just(Mood::First),
+            Just(Mood::Half),
+            prop::sample::select(vec![libc::EAGAIN, libc::ENOBUFS, libc::ENOMEM, libc::EINTR])
+                .prop_map(Mood::Fails),
+            prop::sample::select(vec![libc::EIO, libc::EMSGSIZE, libc::EINVAL]).prop_map(Mood::FailsTrain),
+            prop::sample::select(vec![libc::EMSGSIZE, libc::EPERM, libc::ENETUNREACH])
+                .prop_map(Mood::Refuses),
+        ]
+    }
+
+    proptest! {
+        /// Full sockets, short queues, half-taken calls, trains that no device cuts up: what goes out is every packet
+        /// of every train, once and in order, but for those that were refused for good; all of it is counted.
+        #[test]
+        fn whatever_the_kernel_says_all_goes_out_once_and_in_order(
+            moods in prop::collection::vec(mood(), 0..60),
+            lengths in prop::collection::vec((1usize..40, 1usize..9, 0usize..9), 1..90),
+            gso: bool,
+        ) {
+            let (mut arena, mut trains) = (vec![], vec![]);
+            for (port, (segment, whole, rest)) in (1u16..).zip(lengths) {
+                let start = arena.len();
+                let len = segment * whole + rest.min(segment - 1);
+                arena.extend((start..start + len).map(|n| (n % 251) as u8));
+                let dst = SocketAddr::from(([127, 0, 0, 1], port));
+                trains.push(Train { dst, src: None, range: start..arena.len(), segment });
+            }
+            let segments = trains.iter().map(|train| train.segment).collect();
+            let mut kernel = Moody { moods, segments, ..Moody::default() };
+            let (mut scratch, mut half_way) = (SendScratch::default(), HalfWay::default());
+            let (mut done, mut counted, mut lost) = (0, 0, 0);
+            while done < trains.len() {
+                let mut sent = Sent::default();
+                let said = send_to(
+                    &mut kernel, (false, gso), &mut scratch, &mut half_way, &arena, &trains[done..], &mut sent,
+                );
+                prop_assert!(said.is_err() || done + sent.trains == trains.len());
+                prop_assert_eq!(sent.refused > 0, sent.error.is_some());
+                done += sent.trains;
+                counted += sent.packets;
+                lost += sent.refused;
+            }
+            prop_assert_eq!((counted, lost), (kernel.took.len(), kernel.refused.len()));
+            let (mut took, mut refused) = (kernel.took.into_iter().peekable(), kernel.refused.into_iter().peekable());
+            for train in &trains {
+                for packet in arena[train.range.clone()].chunks(train.segment) {
+                    let expected = (train.dst.port(), packet.to_vec());
+                    let came = took.next_if_eq(&expected).or_else(|| refused.next_if_eq(&expected));
+                    prop_assert!(came.is_some(), "{expected:?} is missing or out of order");
+                }
+            }
+            prop_assert!(took.next().is_none() && refused.next().is_none());
+        }
     }
 }
