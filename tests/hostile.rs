@@ -146,7 +146,8 @@ async fn dev() -> (Process, String, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let [port] = freshet_cluster::testing::free_ports::<1>();
     let listen = format!("127.0.0.1:{port}");
-    let args = ["dev", "--max-sessions", "5000", "--listen", &listen].map(str::to_owned);
+    let args =
+        ["dev", "--max-sessions", "5000", "--max-busy", "100%", "--listen", &listen].map(str::to_owned);
     let process = Process::start(dir.path(), "hostile", "dev", &args, &[]);
     let url = format!("http://{listen}");
     eventually(Duration::from_secs(20), "dev has a node", || async {

@@ -135,7 +135,8 @@ async fn viewers_on_the_shards_of_another_node_are_complete() {
     let [port] = free_ports::<1>();
     let base = format!("http://127.0.0.1:{port}");
     // Twelve sessions a node: the publisher's node has no room for all viewers.
-    let args = ["dev", "--nodes", "2", "--shards", "4", "--max-sessions", "12", "--listen"];
+    let args =
+        ["dev", "--nodes", "2", "--shards", "4", "--max-sessions", "12", "--max-busy", "100%", "--listen"];
     let args: Vec<String> =
         args.into_iter().map(str::to_owned).chain([format!("127.0.0.1:{port}")]).collect();
     let mut dev = Process::start(dir.path(), "shards", "dev", &args, &[]);

@@ -275,7 +275,9 @@ impl Kept {
         let coordinators = (0..cluster.plan.coordinators).map(|n| cluster.url(n));
         for (n, url) in nodes.chain(coordinators).enumerate() {
             let of_one = support::gauges(&url).await?;
-            gauges.extend(of_one.into_iter().map(|(name, value)| (format!("{n} {name}"), value)));
+            // How busy something is says nothing of what is left behind.
+            let counts = of_one.into_iter().filter(|(name, _)| !name.contains("_busy_ratio"));
+            gauges.extend(counts.map(|(name, value)| (format!("{n} {name}"), value)));
         }
         Some(Self { gauges, keys: cluster.stored(keys::ROOT).await })
     }

@@ -8,7 +8,7 @@ use freshet_edge::metrics::Metrics;
 use freshet_relay_proto::link::LinkCounters;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Counter, IntCounter, IntGauge};
+use prometheus::{Counter, Gauge, GaugeVec, IntCounter, IntGauge, Opts};
 
 use crate::control::Shared;
 use crate::quic::{LinkTotals, Relay};
@@ -196,6 +196,29 @@ fn gauge(name: &str, help: &str, value: u64) -> Vec<MetricFamily> {
     .unwrap_or_default()
 }
 
+fn ratio(name: &str, help: &str, value: f64) -> Vec<MetricFamily> {
+    let made = Gauge::new(format!("freshet_node_{name}"), help);
+    made.map(|g| {
+        g.set(value);
+        g.collect()
+    })
+    .unwrap_or_default()
+}
+
+/// How busy each shard is: a node refuses sessions when the last of them is full, so their mean would not tell.
+fn busy(counted: &[Counted]) -> Vec<MetricFamily> {
+    let help = "Share of the last two seconds in which a shard's thread was at work";
+    let made = GaugeVec::new(Opts::new("freshet_node_shard_busy_ratio", help), &["shard"]);
+    made.map(|gauges| {
+        for (shard, counted) in counted.iter().enumerate() {
+            let busy = f64::from(counted.load.permille) / 1_000.0;
+            gauges.with_label_values(&[&shard.to_string()]).set(busy);
+        }
+        gauges.collect()
+    })
+    .unwrap_or_default()
+}
+
 impl Collector for NodeCollector {
     fn desc(&self) -> Vec<&Desc> {
         Vec::new()
@@ -220,6 +243,20 @@ impl Collector for NodeCollector {
             let sum = counted.iter().fold(0_u64, |sum, c| sum.saturating_add(of(c)));
             families.extend(gauge(name, help, sum));
         }
+        families.extend(busy(&counted));
+        if let Some(shard) = self.shards.first() {
+            let limit = f64::from(shard.max_busy().as_percent()) / 100.0;
+            families.extend(ratio(
+                "busy_limit_ratio",
+                "How busy a shard may be before it is given no more sessions; 1 is no limit",
+                limit,
+            ));
+        }
+        let full = counted.iter().filter(|c| c.load.full).count();
+        families.extend(gauge("full_shards", "Shards that are too busy for more sessions", count(full)));
+        let refused = self.shared.refused_busy.load(Ordering::Acquire);
+        let help = "Sessions refused because all shards were too busy";
+        families.extend(counter("busy_refusals_total", help, refused));
         let links = self.relay.links();
         families.extend(gauge("relay_links", "Live relay links", count(links.len())));
         let carried = self.relay.totals();

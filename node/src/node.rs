@@ -34,7 +34,7 @@ use crate::peer::negotiate::Common;
 use crate::peer::{crypto, opened};
 use crate::quic::{Relay, RelayConfig, RelayError, Trust};
 use crate::service::SessionService;
-use crate::shard::{self, Crossings, Intake, Order, ShardHandle};
+use crate::shard::{self, Crossings, Intake, Limit, Order, ShardHandle};
 use crate::{control, metrics, sfu};
 
 /// Events of shards that wait for the agent; what does not fit waits in the shard.
@@ -87,6 +87,8 @@ pub struct NodeConfig {
     pub ice: IceServers,
     /// Sessions that it accepts.
     pub max_sessions: u32,
+    /// Per cent of its time that a shard may be at work before it is given no more sessions; 100: no limit.
+    pub max_busy: u32,
     /// Egress that it says it can carry.
     pub max_egress: Bitrate,
     /// An error in sender reports of video, in microseconds; for the test that proves the lip-sync test.
@@ -379,6 +381,7 @@ async fn start_shards(
             media,
             events: events.clone(),
             crossings: crossings.clone(),
+            max_busy: Limit::percent(config.max_busy),
         };
         let started = shard::spawn(parts).await.map_err(|source| StartError::Media { address, source })?;
         shards.push(started);

@@ -60,6 +60,17 @@ pub enum CreateError {
         /// The limit.
         limit: u32,
     },
+    /// Its cores are full. Another node may serve. → 503, `reason: over-capacity`
+    #[error(
+        "this node is busy: its media threads were at work {busy} % of the last two seconds; from {limit} % on it takes no \
+         sessions until that is a twentieth less"
+    )]
+    Busy {
+        /// Per cent, of the thread with the least.
+        busy: u32,
+        /// The limit, in per cent.
+        limit: u32,
+    },
     /// The node drains. Another node may serve. → 503, `reason: draining`
     #[error("this node is draining")]
     Draining,

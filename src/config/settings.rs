@@ -244,6 +244,14 @@ pub const SETTINGS: &[Setting] = &[
     .default_all("1s"),
     one("max-sessions", "N", MEDIA, MEDIA_HEADING, "Sessions that a node takes before it refuses more")
         .default_all("2000"),
+    one(
+        "max-busy",
+        "PERCENT",
+        MEDIA,
+        MEDIA_HEADING,
+        "A media thread at work for so much of its time is given no more sessions, 1% to 100%; 100% is no limit",
+    )
+    .default_all("90%"),
     one("max-egress", "BITRATE", MEDIA, MEDIA_HEADING, "Bits per second that a node may send, as in 4G or 800M")
         .default_all("4G"),
     one(

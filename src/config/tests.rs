@@ -160,6 +160,8 @@ fn wrong_values_are_told_with_their_place_and_a_way_out() {
         ("shards", "0", "1 to 64"),
         ("shards", "many", "auto"),
         ("max-sessions", "0", "from 1 on"),
+        ("max-busy", "0%", "1% to 100%"),
+        ("max-busy", "101", "1% to 100%"),
         ("max-egress", "fast", "bit rate"),
         ("batch", "11ms", "0 to 10ms"),
         ("viewer-cap", "much", "bit rate"),

@@ -76,6 +76,8 @@ pub struct Media {
     pub keyframe_age: Duration,
     /// Sessions before it refuses.
     pub max_sessions: u32,
+    /// Per cent of its time that a media thread may be at work before it is given no more sessions.
+    pub max_busy: u32,
     /// Bits per second before it refuses.
     pub max_egress: Bitrate,
     /// Region label.
@@ -105,7 +107,7 @@ pub struct NodeSettings {
     /// Media.
     pub media: Media,
     /// The cluster.
-    pub member: Member,
+    pub member: Box<Member>,
     /// Where relay links are taken.
     pub relay: SocketAddr,
     /// Certificates of an authority for the relay; `None`: of the node's own making.
@@ -298,6 +300,7 @@ fn media(reader: &Reader<'_>, listen: SocketAddr) -> Result<Media, ConfigError> 
         viewer_cap: reader.parse_with("viewer-cap", value::bitrate)?,
         keyframe_age: reader.need_with("keyframe-age", keyframe_age, "write a time from 0 to 2s")?,
         max_sessions: reader.need_with("max-sessions", sessions, count)?,
+        max_busy: reader.need_with("max-busy", value::percent, "write a share of time from 1% to 100%")?,
         max_egress: reader.need_with("max-egress", value::bitrate, "write a bit rate")?,
         region: reader.parse_with("region", label)?.unwrap_or_default(),
         zone: reader.parse_with("zone", label)?.unwrap_or_default(),
@@ -353,7 +356,7 @@ fn node(reader: &Reader<'_>, common: Common, media: Media, host: &str) -> Result
     Ok(NodeSettings {
         http_advertise: http_advertise.or_else(|| reached(common.listen).map(|a| format!("http://{a}"))),
         relay_advertise: relay_advertise.or_else(|| reached(relay).map(|a| a.to_string())),
-        member: member(reader, common.listen, host)?,
+        member: Box::new(member(reader, common.listen, host)?),
         relay_files: relay_files(reader)?,
         relay,
         media,

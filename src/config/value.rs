@@ -51,6 +51,14 @@ pub fn bitrate(text: &str) -> Result<Bitrate, String> {
     }
 }
 
+/// Reads a share in whole per cent, from 1 to 100: `90%`; the sign may be left out.
+pub fn percent(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim_end().parse().ok();
+    number
+        .filter(|percent| (1..=100).contains(percent))
+        .ok_or_else(|| format!("{text:?} is not a share: write 1% to 100%"))
+}
+
 /// Reads the base of URLs: http or https, a host, perhaps a path; no query. Comes back without a slash at the end.
 pub fn base_url(text: &str) -> Result<String, String> {
     let wrong = |why: &str| {
@@ -122,6 +130,16 @@ mod tests {
         }
         for text in ["", "0", "G", "4T", "-1M", "1.5G", "99999999999999999999", "18446744073709551615G"] {
             assert!(bitrate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn shares_are_in_whole_per_cent() {
+        for (text, share) in [("90%", 90), ("1", 1), ("100 %", 100)] {
+            assert_eq!(percent(text), Ok(share), "{text}");
+        }
+        for text in ["", "%", "0", "0%", "101%", "-5%", "9.5%", "half"] {
+            assert!(percent(text).is_err(), "{text}");
         }
     }
 

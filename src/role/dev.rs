@@ -77,6 +77,7 @@ pub async fn start(settings: DevSettings) -> anyhow::Result<Running> {
             public_url: common.public_url.clone(),
             ice: ice.clone(),
             max_sessions: media.max_sessions,
+            max_busy: media.max_busy,
             max_egress: media.max_egress,
             report_skew_us: node::report_skew_us(),
         };

@@ -56,6 +56,7 @@ pub fn config(settings: NodeSettings) -> NodeConfig {
         ice: common::ice(&shared),
         public_url: shared.public_url,
         max_sessions: media.max_sessions,
+        max_busy: media.max_busy,
         max_egress: media.max_egress,
         report_skew_us: report_skew_us(),
     }

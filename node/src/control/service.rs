@@ -86,9 +86,16 @@ impl Service {
         Ok(Reservation { shared: &self.shared, session, kept: false })
     }
 
-    /// The shard with the least to do.
+    /// The shard with the least to do, of those that are not full.
     fn shard(&self) -> Result<&ShardHandle, CreateError> {
-        self.shards.iter().min_by_key(|s| s.load()).ok_or(CreateError::Internal)
+        let free = self.shards.iter().filter(|shard| !shard.busy().full);
+        if let Some(shard) = free.min_by_key(|shard| shard.load()) {
+            return Ok(shard);
+        }
+        let least = self.shards.iter().min_by_key(|shard| shard.busy().permille);
+        let least = least.ok_or(CreateError::Internal)?;
+        self.shared.refused_busy.fetch_add(1, Ordering::AcqRel);
+        Err(CreateError::Busy { busy: least.busy().permille / 10, limit: least.max_busy().as_percent() })
     }
 
     /// The shard is not in the session's id: every shard is asked, and the one that has it answers.
@@ -141,6 +148,7 @@ impl SessionService for Service {
         let view = ask.direction == Direction::View;
         let session = SessionId::from_bits(rand::rng().random());
         let mut reservation = self.reserve(session, &ask.room, view)?;
+        let shard = self.shard()?;
         // A call that carries a plan was placed by a coordinator, which knows better than this node, that may have
         // entered the room's tree just now, whether somebody publishes.
         let placed = ask.plan.is_some();
@@ -150,7 +158,6 @@ impl SessionService for Service {
         if view && !ask.wait && !placed && !self.shared.is_live(&ask.room, ask.stream.as_ref()) {
             return Err(CreateError::NoPublisher { retry_after: RETRY });
         }
-        let shard = self.shard()?;
         let (reply, answer) = oneshot::channel();
         let order = Ask {
             session,

@@ -38,6 +38,8 @@ pub struct Shared {
     pub sessions: AtomicU32,
     /// Joins accepted since the start.
     pub joins: AtomicU64,
+    /// Sessions refused because all shards were busy.
+    pub refused_busy: AtomicU64,
     /// Announcements of streams refused because of a loop, and because of an older generation.
     pub refused_announcements: (AtomicU64, AtomicU64),
     /// What agent and switchboard keep.
@@ -61,6 +63,7 @@ impl Shared {
             incarnation,
             sessions: AtomicU32::new(0),
             joins: AtomicU64::new(0),
+            refused_busy: AtomicU64::new(0),
             refused_announcements: Default::default(),
             kept: Kept::default(),
             limit,

@@ -23,6 +23,11 @@ pub(super) fn not_created(error: CreateError) -> Problem {
             elsewhere("over-capacity", format!("{said}: ask again, or ask another node"))
                 .member("limit", limit)
         }
+        CreateError::Busy { busy, limit } => {
+            elsewhere("over-capacity", format!("{said}: ask again, or ask another node"))
+                .member("busy_percent", busy)
+                .member("busy_limit_percent", limit)
+        }
         CreateError::Draining => elsewhere("draining", format!("{said}: ask another node")),
         CreateError::LeaseLost => elsewhere("lease-lost", format!("{said}: ask another node")),
         CreateError::Replaced => elsewhere("replaced", format!("{said}: ask another node")),

@@ -3,9 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::busy::{Busy, Limit, Load, Waits};
 use super::crossing::Crossings;
 use super::order::{Counted, Order, Tell};
 use super::turn::{Around, Turn};
@@ -28,6 +30,7 @@ pub struct ShardHandle {
     coming: Arc<AtomicU32>,
     latest: Arc<RwLock<Counted>>,
     candidates: Vec<SocketAddr>,
+    max_busy: Limit,
 }
 
 impl ShardHandle {
@@ -57,6 +60,16 @@ impl ShardHandle {
     pub fn coming(&self) -> Coming {
         self.coming.fetch_add(1, Ordering::Relaxed);
         Coming(self.coming.clone())
+    }
+
+    /// How much of its time it is at work, and whether it takes newcomers, as of a quarter of a second ago at most.
+    pub fn busy(&self) -> Load {
+        self.latest.read().unwrap_or_else(PoisonError::into_inner).load
+    }
+
+    /// How busy it may be before it is given no more sessions.
+    pub fn max_busy(&self) -> Limit {
+        self.max_busy
     }
 
     /// What its answers advertise.
@@ -106,6 +119,8 @@ pub struct Parts {
     pub events: mpsc::Sender<(u16, sfu::Event)>,
     /// What crosses between the shards of this node.
     pub crossings: Crossings,
+    /// How busy it may be before it says that it takes no newcomers.
+    pub max_busy: Limit,
 }
 
 /// Starts a shard's thread and returns when its socket is bound. It ends when its handle is dropped.
@@ -114,7 +129,13 @@ pub async fn spawn(parts: Parts) -> std::io::Result<ShardHandle> {
     let sessions = Arc::new(AtomicU32::new(0));
     let latest = Arc::new(RwLock::new(Counted::default()));
     let (bound, is_bound) = oneshot::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let waits = Arc::new(Waits::new());
+    let (begins, ends) = (waits.clone(), waits.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(move || begins.begin())
+        .on_thread_unpark(move || ends.end())
+        .build()?;
     let name = format!("shard-{}", parts.shard);
     let around = Around {
         shard: parts.shard,
@@ -122,6 +143,8 @@ pub async fn spawn(parts: Parts) -> std::io::Result<ShardHandle> {
         sessions: sessions.clone(),
         latest: latest.clone(),
         crossings: parts.crossings,
+        busy: Busy::new(parts.max_busy, Instant::now()),
+        waits,
     };
     std::thread::Builder::new().name(name).spawn(move || {
         pin(parts.shard, parts.of);
@@ -142,7 +165,7 @@ pub async fn spawn(parts: Parts) -> std::io::Result<ShardHandle> {
         });
     })?;
     let candidates = is_bound.await.map_err(std::io::Error::other)??;
-    Ok(ShardHandle { orders, sessions, coming: Arc::default(), latest, candidates })
+    Ok(ShardHandle { orders, sessions, coming: Arc::default(), latest, candidates, max_busy: parts.max_busy })
 }
 
 /// Gives a shard a core of its own where there is one for each. A single shard is left to the scheduler: other nodes

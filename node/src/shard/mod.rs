@@ -4,6 +4,7 @@
 //! arrive together leave together, and a train is as long as the burst was. Socket buffers that are full make the
 //! rest wait in order; nothing is lost silently. Shards share nothing on a packet's way but bounded queues.
 
+mod busy;
 mod crossing;
 mod ears;
 mod handle;
@@ -12,6 +13,7 @@ mod order;
 mod turn;
 mod wire;
 
+pub use busy::{Limit, Load};
 pub use crossing::Crossings;
 pub use handle::{Parts, ShardHandle, spawn};
 pub use intake::{Intake, Routes};

@@ -7,6 +7,7 @@ use freshet_edge::sse::EventSender;
 use freshet_relay_proto::control::LayerRate;
 use tokio::sync::oneshot;
 
+use super::busy::Load;
 use crate::agent::{Lane, Link, StreamKey};
 use crate::audience::Kind;
 use crate::quic::MediaOut;
@@ -138,6 +139,8 @@ pub struct Counted {
     pub counters: Counters,
     /// Packets sent to viewers lately, in a second.
     pub packets_per_second: u64,
+    /// How much of its time it is at work.
+    pub load: Load,
     /// Sessions, lanes, streams, viewers.
     pub kept: (usize, usize, usize, usize),
     /// Event streams of sessions, and connections that read them.

@@ -9,6 +9,7 @@ use freshet_cluster::room::EndReason;
 use freshet_cluster::{Identity, SessionId};
 use tokio::sync::{mpsc, oneshot};
 
+use super::busy::{Busy, Load, Waits};
 use super::crossing::{Crossing, Crossings, Inlet};
 use super::ears::Ears;
 use super::order::{Counted, Order, Tell};
@@ -40,6 +41,8 @@ pub(super) struct Around {
     pub sessions: Arc<AtomicU32>,
     pub latest: Arc<RwLock<Counted>>,
     pub crossings: Crossings,
+    pub busy: Busy,
+    pub waits: Arc<Waits>,
 }
 
 pub(super) struct Turn {
@@ -62,11 +65,14 @@ pub(super) struct Turn {
     /// Packets sent to viewers in a second, as of `told`, and all of them until then.
     rate: u64,
     sent_before: u64,
+    busy: Busy,
+    waits: Arc<Waits>,
+    load: Load,
 }
 
 impl Turn {
     pub fn new(machine: Sfu, socket: Socket, around: Around) -> Self {
-        let Around { shard, events, sessions, latest, crossings } = around;
+        let Around { shard, events, sessions, latest, crossings, busy, waits } = around;
         Self {
             machine,
             socket,
@@ -85,6 +91,9 @@ impl Turn {
             told: Instant::now(),
             rate: 0,
             sent_before: 0,
+            busy,
+            waits,
+            load: Load::default(),
         }
     }
 
@@ -97,6 +106,7 @@ impl Turn {
         Counted {
             counters,
             packets_per_second,
+            load: self.load,
             kept,
             listeners,
             socket_dropped: self.lost.dropped,
@@ -233,6 +243,7 @@ impl Turn {
             let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX).max(1);
             self.rate = sent.saturating_sub(self.sent_before).saturating_mul(1_000) / millis;
             self.sent_before = sent;
+            self.load = self.busy.note(now, self.waits.total());
             *self.latest.write().unwrap_or_else(PoisonError::into_inner) = self.counted();
         }
         // Events wait in the machine while the node's task is busy; they are as many as sessions at most.

@@ -73,6 +73,7 @@ async fn a_refused_offer_has_its_own_status() {
         row("/whep/r1", "v=0\ncodecs", 422, Some("no-common-codec")),
         row("/whip/r1", "v=0\nstore", 503, Some("store-away")),
         row("/whip/r1", "v=0\nfull", 503, Some("over-capacity")),
+        row("/whep/r1", "v=0\nbusy", 503, Some("over-capacity")),
         row("/whip/r1", "v=0\ndraining", 503, Some("draining")),
         row("/whep/r1", "v=0\nlost", 503, Some("lease-lost")),
         row("/whip/r1", "v=0\nreplaced", 503, Some("replaced")),
@@ -122,6 +123,12 @@ async fn a_refusal_names_what_a_program_needs() {
     let reply = node.ask("POST", "/whep/r1", &headers, "v=0\nfull").await;
     assert_eq!(reply.header("freshet-refused"), Some("over-capacity"));
     assert_eq!(reply.json()["limit"], 7);
+    let reply = node.ask("POST", "/whep/r1", &headers, "v=0\nbusy").await;
+    assert_eq!(reply.header("freshet-refused"), Some("over-capacity"));
+    assert_eq!(
+        (&reply.json()["busy_percent"], &reply.json()["busy_limit_percent"]),
+        (&97.into(), &90.into())
+    );
     let reply = node.ask("POST", "/whep/r1", &[], "v=0\n").await;
     assert_eq!(reply.header("www-authenticate"), Some("Bearer realm=\"freshet\""));
 }

@@ -57,6 +57,7 @@ impl SessionService for Fake {
         self.asked.lock().unwrap().push(ask.clone());
         match ask.offer.lines().nth(1).unwrap_or_default() {
             "full" => return Err(CreateError::OverCapacity { limit: 7 }),
+            "busy" => return Err(CreateError::Busy { busy: 97, limit: 90 }),
             "draining" => return Err(CreateError::Draining),
             "lost" => return Err(CreateError::LeaseLost),
             "replaced" => return Err(CreateError::Replaced),
