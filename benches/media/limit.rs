@@ -3,57 +3,108 @@
 use std::time::Duration;
 
 use super::common::Settings;
-use super::common::live::{Live, Outcome};
+use super::common::gauge::Gauge;
+use super::common::live::{Live, Newcomers, Outcome};
 use super::common::measure::Samples;
 use super::common::report::{Row, Target};
 use super::common::trace::Trace;
 
 /// The default of `--batch`.
 const BATCH: Duration = Duration::from_millis(5);
-/// Until the last room plays and the pacer knows its rate.
-const WARM: Duration = Duration::from_secs(3);
 
 /// Rooms of 50 viewers: enough for half as much again as one core delivers.
 const ROOMS: usize = 60;
 const EACH: usize = 50;
+/// Sinks of the floor that tells how fast the machine is.
+const SINKS: usize = 500;
+
+/// How long a load lasts before it counts, and then.
+#[derive(Clone, Copy)]
+struct Times {
+    warm: Duration,
+    time: Duration,
+}
+
+impl Times {
+    const fn millis(warm: u64, time: u64) -> Self {
+        Self { warm: Duration::from_millis(warm), time: Duration::from_millis(time) }
+    }
+}
+
+/// Until the queue at the door is as full as it becomes.
+const OVERLOAD: Times = Times::millis(2_000, 1_500);
+const LATENCY: Times = Times::millis(1_000, 2_000);
+/// Until the shard's mean says how busy it is, and then twenty newcomers.
+const NEWCOMERS: Times = Times::millis(3_000, 2_000);
+const ROUNDS: usize = 5;
+
+/// A load that was offered, and how fast the machine was.
+struct Level {
+    out: Outcome,
+    /// Packets a second that the floor sends.
+    floor: f64,
+}
+
+impl Level {
+    /// What was delivered while the floor sends one packet.
+    fn share(&self) -> f64 {
+        self.out.delivered / self.floor
+    }
+}
 
 struct Ground {
     live: Live,
+    gauge: Gauge,
     rooms: usize,
     each: usize,
-    warm: Duration,
-    time: Duration,
     /// Packets a second that a room's viewers should get.
     of_room: f64,
+    /// What the shard delivers at most while the floor sends one packet.
+    full: f64,
     quick: bool,
 }
 
 impl Ground {
-    async fn new(settings: &Settings, rooms: usize, each: usize, seconds: u64) -> Self {
-        let (rooms, each) = settings.size((rooms, each), (rooms.min(4), 5));
+    async fn new(settings: &Settings) -> Self {
+        let (rooms, each) = settings.size((ROOMS, EACH), (4, 5));
         let trace = Trace::new(settings.size(2, 1));
         let of_room = trace.packets() as f64 / trace.length.as_secs_f64() * each as f64;
+        let gauge = Gauge::new(&trace, settings.size(SINKS, 5));
         let live = Live::new(rooms, each, BATCH, trace).await;
-        let (warm, time) = (settings.size(WARM, WARM / 4), Duration::from_secs(settings.size(seconds, 1)));
-        Self { live, rooms, each, warm, time, of_room, quick: settings.quick }
+        let mut ground = Self { live, gauge, rooms, each, of_room, full: 0.0, quick: settings.quick };
+        if settings.quick {
+            ground.check().await;
+        } else {
+            // More than it can take, and about as much.
+            for offered in [0.8, 0.8, 1.05, 0.95] {
+                let offered =
+                    if ground.full == 0.0 || offered < 0.9 { offered } else { offered * ground.full };
+                ground.full = ground.offer(offered, OVERLOAD).share().max(ground.full);
+            }
+        }
+        ground
     }
 
-    /// Offers so many packets a second, or as near as whole rooms come.
-    fn offer(&mut self, rate: f64) -> Outcome {
-        let rooms = ((rate / self.of_room).round() as usize).max(1);
-        assert!(rooms <= self.rooms, "{rooms} rooms are wanted, there are {}", self.rooms);
-        self.run(rooms)
+    /// Offers so many packets for each that the floor sends now, or as near as whole rooms come.
+    fn offer(&mut self, for_each: f64, times: Times) -> Level {
+        let before = self.gauge.read();
+        let rooms = (before * for_each / self.of_room).round() as usize;
+        let out = self.run(rooms.clamp(1, self.rooms), times);
+        let after = self.gauge.read();
+        let level = Level { out, floor: (before + after) / 2.0 };
+        println!("  floor {before:.0} to {after:.0} packets a second, share {:.3}", level.share());
+        level
     }
 
-    fn run(&mut self, rooms: usize) -> Outcome {
-        let out = self.live.run(rooms, self.warm, self.time);
+    fn run(&mut self, rooms: usize, times: Times) -> Outcome {
+        let out = self.live.run(rooms, times.warm, times.time);
         let wanted = self.of_room * rooms as f64;
         // How punctual a quick run is says nothing.
         let late = !self.quick && (out.offered / wanted - 1.0).abs() > 0.1;
         assert!(!late, "{} were offered instead of {wanted}", out.offered);
         println!(
             "{rooms} rooms of {}: {:.0} packets a second offered, {:.0} delivered, {:.0} of them at first, least {:.3}; \
-             door refused {}; shard {:.2}, crowd {:.2}; p99 {:.2} ms, not held {:.2} ms",
+             door refused {}; shard {:.2}, busy {}, {} of {} newcomers refused, crowd {:.2}; p99 {:.2} ms, not held {:.2} ms",
             self.each,
             out.offered,
             out.delivered,
@@ -61,6 +112,9 @@ impl Ground {
             out.least,
             out.refused,
             out.shard,
+            out.busy,
+            out.newcomers.refused,
+            out.newcomers.asked,
             out.crowd,
             out.latency.quantile(990, true),
             out.latency.quantile(990, false)
@@ -70,7 +124,8 @@ impl Ground {
 
     /// Everything arrives, what was lost on the way at the second time, and nothing waits for ever.
     async fn check(&mut self) {
-        let out = self.run(self.rooms);
+        let out = self.run(self.rooms, Times::millis(750, 1_000));
+        assert!(self.gauge.read() > 0.0);
         let (viewers, counters) = ((self.rooms * self.each) as u64, self.live.counters().await);
         // Nobody knows that the last packet of a stream is missing.
         assert!(out.missing <= viewers * 2, "{} packets never come to {viewers} viewers", out.missing);
@@ -87,90 +142,115 @@ fn samples(figures: &[f64]) -> Samples {
     samples
 }
 
-/// Delivered packets as more and more is offered.
-pub async fn saturation(settings: &Settings) -> Vec<Row> {
-    let mut ground = Ground::new(settings, ROOMS, EACH, 2).await;
-    if settings.quick {
-        ground.check().await;
-        return vec![];
-    }
-    const LEVELS: [u32; 5] = [50, 75, 100, 125, 150];
-    let all = ground.rooms;
-    let full = ground.run(all).delivered;
-    let mut outcomes: Vec<Vec<Outcome>> = LEVELS.map(|_| vec![]).into();
-    for _ in 0..3 {
-        for (level, outcomes) in LEVELS.iter().zip(&mut outcomes) {
-            outcomes.push(ground.offer(full * f64::from(*level) / 100.0));
+fn median(levels: &[Level], what: impl Fn(&Level) -> f64) -> f64 {
+    samples(&levels.iter().map(what).collect::<Vec<f64>>()).median()
+}
+
+/// Runs each of these loads, in parts of what the shard delivers at most, in every round; up in one, down in the next.
+fn rounds(ground: &mut Ground, loads: &[u32], times: Times) -> Vec<Vec<Level>> {
+    let mut levels: Vec<Vec<Level>> = loads.iter().map(|_| vec![]).collect();
+    for round in 0..ROUNDS {
+        for step in 0..loads.len() {
+            let nth = if round % 2 == 0 { step } else { loads.len() - 1 - step };
+            let level = ground.offer(ground.full * f64::from(loads[nth]) / 100.0, times);
+            levels[nth].push(level);
         }
     }
-    // The machine has moods that last for many seconds: a level is compared with the best of its own round.
-    let peak = |round: usize| outcomes.iter().map(|of_level| of_level[round].delivered).fold(0.0, f64::max);
-    let peaks: Vec<f64> = (0..3).map(peak).collect();
-    let shares = |of_level: &[Outcome]| -> Vec<f64> {
-        of_level.iter().zip(&peaks).map(|(out, peak)| out.delivered / peak * 100.0).collect()
-    };
-    let of = |outcomes: &[Outcome], what: &dyn Fn(&Outcome) -> f64| {
-        samples(&outcomes.iter().map(what).collect::<Vec<f64>>())
-    };
+    levels
+}
+
+/// Delivered packets as more and more is offered.
+pub async fn saturation(settings: &Settings) -> Vec<Row> {
+    const LOADS: [u32; 5] = [50, 75, 100, 125, 150];
+    let mut ground = Ground::new(settings).await;
+    if settings.quick {
+        return vec![];
+    }
+    let rounds = rounds(&mut ground, &LOADS, OVERLOAD);
+    let peak = rounds.iter().map(|levels| median(levels, Level::share)).fold(0.0, f64::max);
     let mut rows = vec![];
-    for (level, outcomes) in LEVELS.iter().zip(&outcomes) {
-        let (shard, p99) = (
-            of(outcomes, &|out| out.shard * 100.0).median(),
-            of(outcomes, &|out| out.latency.quantile(990, true)).median(),
-        );
+    for (load, levels) in LOADS.iter().zip(&rounds) {
+        let shares: Vec<f64> = levels.iter().map(|level| level.share() / peak * 100.0).collect();
+        let each = |what: &dyn Fn(&Level) -> f64| median(levels, what);
         rows.push(Row {
-            name: format!("saturation, {level} % offered"),
+            name: format!("saturation, {load} % offered"),
             unit: "% of the peak delivered",
-            ours: samples(&shares(outcomes)),
+            ours: samples(&shares),
             reference: None,
-            target: if *level < 100 { Target::None } else { Target::Least(90.0) },
+            target: if *load < 100 { Target::None } else { Target::Least(90.0) },
             note: format!(
-                "{:.0} packets a second of {:.0}; rounds {}; p99 {p99:.0} ms; shard at work {shard:.0} %",
-                of(outcomes, &|out| out.delivered).median(),
-                of(outcomes, &|out| out.offered).median(),
-                shares(outcomes).iter().map(|share| format!("{share:.0}")).collect::<Vec<_>>().join(", ")
+                "{:.0} packets a second of {:.0}; rounds {}; p99 {:.0} ms; shard at work {:.0} %",
+                each(&|level| level.out.delivered),
+                each(&|level| level.out.offered),
+                shares.iter().map(|share| format!("{share:.0}")).collect::<Vec<_>>().join(", "),
+                each(&|level| level.out.latency.quantile(990, true)),
+                each(&|level| level.out.shard * 100.0),
             ),
         });
     }
+    let least: Vec<f64> =
+        rounds[4].iter().map(|Level { out, .. }| out.least / (out.delivered / out.offered) * 100.0).collect();
     rows.push(Row {
         name: "saturation, 150 % offered, the viewer with least".to_owned(),
         unit: "% of the mean viewer's packets",
-        ours: of(&outcomes[4], &|out| out.least / (out.delivered / out.offered) * 100.0),
+        ours: samples(&least),
         reference: None,
         target: Target::None,
         note: String::new(),
     });
+    for (load, target) in [(50, Target::Most(0.0)), (150, Target::Least(100.0))] {
+        let level = ground.offer(ground.full * f64::from(load) / 100.0, NEWCOMERS);
+        let Newcomers { asked, refused, .. } = level.out.newcomers;
+        rows.push(Row {
+            name: format!("saturation, {load} % offered, newcomers refused"),
+            unit: "% of those who ask",
+            ours: samples(&[f64::from(refused) / f64::from(asked) * 100.0]),
+            reference: None,
+            target,
+            note: format!(
+                "{refused} of {asked}, from 3 s on; the shard was at work {} % of 2 s",
+                level.out.busy / 10
+            ),
+        });
+    }
     rows
 }
 
 /// From the shard's door to the receiver's read.
 pub async fn latency(settings: &Settings) -> Vec<Row> {
-    let mut ground = Ground::new(settings, ROOMS, EACH, 4).await;
+    const LOADS: [u32; 3] = [20, 60, 80];
+    let mut ground = Ground::new(settings).await;
     if settings.quick {
-        ground.check().await;
         return vec![];
     }
-    let all = ground.rooms;
-    let full = ground.run(all).delivered;
+    let rounds = rounds(&mut ground, &LOADS, LATENCY);
     let mut rows = vec![];
-    for load in [20_u32, 60, 80] {
-        let outcomes: Vec<_> = (0..3).map(|_| ground.offer(full * f64::from(load) / 100.0)).collect();
+    for (load, levels) in LOADS.iter().zip(&rounds) {
         for (held_too, which) in [(true, "all"), (false, "not held")] {
             for (thousandths, name) in [(500, "p50"), (990, "p99"), (999, "p99.9")] {
-                let mut ours = Samples::default();
-                outcomes.iter().for_each(|out| ours.push(out.latency.quantile(thousandths, held_too)));
+                let times: Vec<f64> =
+                    levels.iter().map(|level| level.out.latency.quantile(thousandths, held_too)).collect();
                 let target = match (name, load, held_too) {
                     ("p99", 60, false) => Target::Most(BATCH.as_secs_f64() * 1e3 + 3.0),
                     ("p99", _, true) => Target::Most(50.0),
                     _ => Target::None,
                 };
+                let note = if (name, held_too) == ("p50", true) {
+                    let at_work = median(levels, |level| level.out.shard * 100.0);
+                    format!(
+                        "{:.0} packets a second; shard at work {at_work:.0} %",
+                        median(levels, |level| level.out.delivered)
+                    )
+                } else {
+                    String::new()
+                };
                 rows.push(Row {
                     name: format!("added latency, {load} % load, {which}, {name}"),
                     unit: "ms",
-                    ours,
+                    ours: samples(&times),
                     reference: None,
                     target,
-                    note: String::new(),
+                    note,
                 });
             }
         }

@@ -10,13 +10,11 @@ use std::time::{Duration, Instant};
 
 use freshet_cluster::SessionId;
 use freshet_cluster::room::EndReason;
-use freshet_node::media::clock::{Skew, Wall};
-use freshet_node::peer::negotiate::Common;
-use freshet_node::peer::{crypto, opened};
+use freshet_node::media::clock::Wall;
 use freshet_node::quic::{LinkId, MediaIn};
 use freshet_node::session::Direction;
-use freshet_node::sfu::{Ask, Config, Event};
-use freshet_node::shard::{self, Crossings, Order, Parts, ShardHandle, Tell};
+use freshet_node::sfu::{Ask, Event};
+use freshet_node::shard::{Order, ShardHandle, Tell};
 use freshet_relay_proto::header::{Extensions, MediaHeader};
 use tokio::sync::{mpsc, oneshot};
 
@@ -25,7 +23,7 @@ use super::common::Settings;
 use super::common::joiners::{Crowd, FRAMES, Sent, realtime};
 use super::common::measure::{self, Samples};
 use super::common::report::{Row, Target};
-use super::common::stage::incoming;
+use super::common::stage::{self, incoming};
 
 /// Rooms of one stream each, whose frames come one room after the other.
 pub const ROOMS: usize = 8;
@@ -50,37 +48,10 @@ struct Node {
 impl Node {
     async fn new() -> Self {
         let (media, incoming_media) = mpsc::channel(4_096);
-        let (told, events) = mpsc::channel(65_536);
         let wall = Wall::new(Instant::now(), Duration::from_secs(1_800_000_000));
-        let config = move |candidates| Config {
-            shard: 0,
-            common: Common {
-                cert: crypto::certificate().unwrap(),
-                candidates,
-                provider: crypto::provider(),
-                take_keys: crypto::take_keys,
-                opened: opened::opened,
-            },
-            // Clients that are connected say nothing more.
-            silence: Duration::from_secs(3_600),
-            batch: Duration::from_millis(5),
-            viewer_cap: None,
-            fresh_keyframe: Duration::from_millis(1_000),
-            report_skew: Skew::default(),
-            wall,
-        };
-        let parts = Parts {
-            shard: 0,
-            of: 1,
-            bind: "127.0.0.1:0".parse().unwrap(),
-            advertise: vec!["127.0.0.1".parse().unwrap()],
-            config: Box::new(config),
-            seed: [7; 32],
-            media: incoming_media,
-            events: told,
-            crossings: Crossings::new(1),
-        };
-        let shard = shard::spawn(parts).await.unwrap();
+        // Clients that are connected say nothing more.
+        let silence = Duration::from_secs(3_600);
+        let (shard, events) = stage::shard(silence, Duration::from_millis(5), wall, incoming_media).await;
         for room in 0..ROOMS {
             shard.tell(Tell::Up(incoming(room))).await;
         }

@@ -8,19 +8,17 @@ use std::collections::BinaryHeap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use freshet_cluster::SessionId;
-use freshet_node::media::clock::{Skew, Wall};
-use freshet_node::peer::negotiate::Common;
-use freshet_node::peer::{crypto, opened};
+use freshet_node::media::clock::Wall;
 use freshet_node::quic::{LinkId, MediaIn, MediaSink};
 use freshet_node::session::Direction;
-use freshet_node::sfu::{Ask, Config};
-use freshet_node::shard::{Crossings, Intake, Order, Parts, ShardHandle, Tell, spawn};
+use freshet_node::sfu::Ask;
+use freshet_node::shard::{Intake, Order, ShardHandle, Tell};
 use freshet_relay_proto::header::{Extensions, MediaHeader};
 use tokio::sync::{mpsc, oneshot};
 
 use super::crowd::{Crowd, Got, Viewer};
 use super::measure::pin;
-use super::stage::incoming;
+use super::stage::{self, incoming};
 use super::trace::{Moment, Trace};
 use crate::{READER_CORE, WORKER_CORE};
 
@@ -76,10 +74,30 @@ pub struct Outcome {
     pub missing: u64,
     /// Packets that the door refused.
     pub refused: u64,
+    pub newcomers: Newcomers,
+    /// What the shard says of itself, in thousandths.
+    pub busy: u32,
     pub latency: Latency,
     /// Shares of their cores that shard and crowd were at work.
     pub shard: f64,
     pub crowd: f64,
+}
+
+/// Whether the shard takes sessions, asked ten times a second as a node asks before each join.
+pub struct Newcomers {
+    next: Instant,
+    pub asked: u32,
+    pub refused: u32,
+}
+
+impl Newcomers {
+    fn ask(&mut self, now: Instant, shard: &ShardHandle) {
+        if now >= self.next {
+            self.next = now + Duration::from_millis(100);
+            self.asked += 1;
+            self.refused += u32::from(shard.busy().full);
+        }
+    }
 }
 
 pub struct Live {
@@ -99,37 +117,8 @@ impl Live {
     pub async fn new(rooms: usize, each: usize, batch: Duration, trace: Trace) -> Self {
         pin(WORKER_CORE);
         let (intake, mut doors) = Intake::new(1);
-        let (events, events_in) = mpsc::channel(65_536);
-        let cert = crypto::certificate().unwrap();
         let wall = Wall::new(Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap());
-        let config = move |candidates| Config {
-            shard: 0,
-            common: Common {
-                cert,
-                candidates,
-                provider: crypto::provider(),
-                take_keys: crypto::take_keys,
-                opened: opened::opened,
-            },
-            silence: Duration::from_secs(15),
-            batch,
-            viewer_cap: None,
-            fresh_keyframe: Duration::from_millis(1_000),
-            report_skew: Skew::default(),
-            wall,
-        };
-        let parts = Parts {
-            shard: 0,
-            of: 1,
-            bind: "127.0.0.1:0".parse().unwrap(),
-            advertise: vec!["127.0.0.1".parse().unwrap()],
-            config: Box::new(config),
-            seed: [7; 32],
-            media: doors.remove(0),
-            events,
-            crossings: Crossings::new(1),
-        };
-        let shard = spawn(parts).await.unwrap();
+        let (shard, events) = stage::shard(stage::SILENCE, batch, wall, doors.remove(0)).await;
         let server = shard.candidates()[0];
         for room in 0..rooms {
             shard.tell(Tell::Up(incoming(room))).await;
@@ -153,8 +142,7 @@ impl Live {
         pin(READER_CORE);
         let rooms = (0..rooms).map(|_| Room::default()).collect();
         let (crowd, stat) = (Crowd::new(viewers), thread_of_shard());
-        let mut live =
-            Self { shard, intake, crowd, each, rooms, trace, refused: 0, stat, _events: events_in };
+        let mut live = Self { shard, intake, crowd, each, rooms, trace, refused: 0, stat, _events: events };
         live.crowd.connect();
         live.prime();
         live
@@ -217,23 +205,32 @@ impl Live {
         }
     }
 
-    /// Plays the first so many rooms: `warm` that does not count, then `time` that does.
+    /// Plays the first so many rooms: `warm` that does not count, then `time` that does. Newcomers ask all the while.
     pub fn run(&mut self, playing: usize, warm: Duration, time: Duration) -> Outcome {
         let begin = Instant::now();
         let (from, to) = (begin + warm, begin + warm + time);
         let length = self.trace.length;
-        // Spread evenly over the trace, whatever the number of rooms: frames and keyframes do not come together.
-        let phase = |room: usize| length.mul_f64((room as f64 * 0.618_034).fract());
-        let mut due: BinaryHeap<_> =
-            (0..playing).map(|room| Reverse((begin + phase(room), room, 0_usize))).collect();
+        // All play from the start, each from another place, spread evenly over the trace whatever the number of rooms:
+        // frames and keyframes do not come together.
+        let first = |room: usize| {
+            let phase = length.mul_f64((room as f64 * 0.618_034).fract());
+            let nth = self.trace.moments.iter().position(|moment| moment.at >= phase);
+            nth.map_or((begin, room, 0), |nth| (begin + (self.trace.moments[nth].at - phase), room, nth))
+        };
+        let mut due: BinaryHeap<_> = (0..playing).map(|room| Reverse(first(room))).collect();
+        self.rooms[..playing].iter_mut().for_each(|room| room.rounds += 1);
         let mut latency = Latency([vec![0; STEPS], vec![0; STEPS]]);
-        let first = self.state(Duration::ZERO);
+        let before = self.state(Duration::ZERO);
         let (mut start, mut end) = (None, None);
         let (mut idle, mut quiet) = (Duration::ZERO, Instant::now());
+        let mut newcomers = Newcomers { next: from, asked: 0, refused: 0 };
         loop {
             let now = Instant::now();
             if start.is_none() && now >= from {
                 start = Some((now, self.state(idle)));
+            }
+            if end.is_none() {
+                newcomers.ask(now, &self.shard);
             }
             if end.is_none() && now >= to {
                 end = Some((now, self.state(idle)));
@@ -273,7 +270,8 @@ impl Live {
         }
         let last = self.state(idle);
         let mut out = self.between(playing, &start.unwrap(), &end.unwrap(), latency);
-        out.missing = self.missing(playing, &first, &last);
+        out.missing = self.missing(playing, &before, &last);
+        out.newcomers = newcomers;
         out
     }
 
@@ -299,6 +297,8 @@ impl Live {
             first: first as f64 / seconds,
             least,
             missing: 0,
+            newcomers: Newcomers { next: *from, asked: 0, refused: 0 },
+            busy: self.shard.busy().permille,
             refused: after.refused - before.refused,
             latency,
             shard: (after.cpu - before.cpu).as_secs_f64() / seconds,

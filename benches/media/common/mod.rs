@@ -4,6 +4,7 @@ pub mod allocations;
 pub mod client;
 pub mod crowd;
 pub mod floor;
+pub mod gauge;
 pub mod joiners;
 pub mod live;
 pub mod measure;

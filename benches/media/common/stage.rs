@@ -18,10 +18,13 @@ use freshet_node::media::packet::{CaptureMicros, Extensions, Packet};
 use freshet_node::peer::keys::Keys;
 use freshet_node::peer::negotiate::Common;
 use freshet_node::peer::{crypto, opened};
+use freshet_node::quic::MediaIn;
 use freshet_node::session::Direction;
-use freshet_node::sfu::{Ask, Config, Datagram, Hop, Incoming, Sfu};
+use freshet_node::sfu::{Ask, Config, Datagram, Event, Hop, Incoming, Sfu};
+use freshet_node::shard::{Crossings, Limit, Parts, ShardHandle, spawn};
 use freshet_node::socket::{SendBatch, Socket, SocketOptions};
 use freshet_relay_proto::track::{CodecInfo, MediaKind, TrackInfo};
+use tokio::sync::mpsc;
 
 use super::allocations;
 use super::client::Client;
@@ -32,6 +35,8 @@ use super::trace::{Sample, Trace};
 pub const SERVER: &str = "127.0.0.1:5000";
 /// How often clients are given time.
 const CLIENTS_EVERY: Duration = Duration::from_secs(1);
+/// A session of which nothing is heard for so long is over.
+pub const SILENCE: Duration = Duration::from_secs(15);
 const WALL: Duration = Duration::from_secs(1_800_000_000);
 /// Bytes of a sealed packet from which on it is video: the trace's sound has 100, its video 800 or more.
 const VIDEO_FROM: usize = 500;
@@ -119,22 +124,8 @@ impl Stage {
         let socket = Socket::bind("127.0.0.1:0".parse().unwrap(), &SocketOptions::default()).unwrap();
         socket.writable().await.unwrap();
         let now = Instant::now();
-        let config = Config {
-            shard: 0,
-            common: Common {
-                cert: crypto::certificate().unwrap(),
-                candidates: vec![SERVER.parse().unwrap()],
-                provider: crypto::provider(),
-                take_keys,
-                opened: opened::opened,
-            },
-            silence: Duration::from_secs(15),
-            batch,
-            viewer_cap: None,
-            fresh_keyframe: Duration::from_millis(1_000),
-            report_skew: Skew::default(),
-            wall: Wall::new(now, WALL),
-        };
+        let mut config = config(vec![SERVER.parse().unwrap()], SILENCE, batch, Wall::new(now, WALL));
+        config.common.take_keys = take_keys;
         let trains = Trains::new(TrainLimits::default());
         let mut stage = Self {
             sfu: Sfu::new(config, [7; 32]),
@@ -347,6 +338,49 @@ impl Stage {
         });
         middle.unwrap_or(0)
     }
+}
+
+/// What a shard is told that differs from a node's defaults in nothing else.
+fn config(candidates: Vec<SocketAddr>, silence: Duration, batch: Duration, wall: Wall) -> Config {
+    Config {
+        shard: 0,
+        common: Common {
+            cert: crypto::certificate().unwrap(),
+            candidates,
+            provider: crypto::provider(),
+            take_keys: crypto::take_keys,
+            opened: opened::opened,
+        },
+        silence,
+        batch,
+        viewer_cap: None,
+        fresh_keyframe: Duration::from_millis(1_000),
+        report_skew: Skew::default(),
+        wall,
+    }
+}
+
+/// A shard as a node runs it, on the core of whom calls, and what it has to say.
+pub async fn shard(
+    silence: Duration,
+    batch: Duration,
+    wall: Wall,
+    media: mpsc::Receiver<MediaIn>,
+) -> (ShardHandle, mpsc::Receiver<(u16, Event)>) {
+    let (events, told) = mpsc::channel(65_536);
+    let parts = Parts {
+        shard: 0,
+        of: 1,
+        bind: "127.0.0.1:0".parse().unwrap(),
+        advertise: vec!["127.0.0.1".parse().unwrap()],
+        config: Box::new(move |candidates| config(candidates, silence, batch, wall)),
+        seed: [7; 32],
+        media,
+        events,
+        crossings: Crossings::new(1),
+        max_busy: Limit::percent(90),
+    };
+    (spawn(parts).await.unwrap(), told)
 }
 
 /// The stream of a room.

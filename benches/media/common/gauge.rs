@@ -1,0 +1,47 @@
+//! What the shard's core can do now: virtual machines become a third faster or slower from one half minute to the next.
+//!
+//! The floor's work for a tenth of a second, on the core of the shard while that has nothing to do, and read on the other
+//! core as the crowd reads: so it feels what the shard will feel.
+
+use std::time::{Duration, Instant};
+
+use super::floor::{Floor, Profile};
+use super::measure::pin;
+use super::sinks::{Reading, Sinks};
+use super::trace::{Moment, Trace};
+use crate::{READER_CORE, WORKER_CORE};
+
+const TIME: Duration = Duration::from_millis(150);
+/// Frames sent before the reader is waited for: what a socket's buffer takes.
+const FRAMES: usize = 6;
+
+pub struct Gauge {
+    sinks: Sinks,
+    floor: Floor,
+    frame: Moment,
+}
+
+impl Gauge {
+    pub fn new(trace: &Trace, viewers: usize) -> Self {
+        let sinks = Sinks::new(viewers, Reading::Read, READER_CORE);
+        let floor = Floor::new(&sinks.addresses(), Profile::Gcm);
+        let usual = |moment: &&Moment| moment.packets[0].video && !moment.packets[0].keyframe;
+        let frame = trace.moments.iter().find(usual).unwrap().clone();
+        Self { sinks, floor, frame }
+    }
+
+    /// Packets a second that the floor sends now, by the clock on the wall.
+    pub fn read(&mut self) -> f64 {
+        pin(WORKER_CORE);
+        let (begin, mut spent, mut packets) = (Instant::now(), Duration::ZERO, 0);
+        while begin.elapsed() < TIME {
+            let start = Instant::now();
+            let sent: usize = (0..FRAMES).map(|_| self.floor.send(&self.frame.packets)).sum();
+            spent += start.elapsed();
+            packets += sent;
+            self.sinks.expect(sent);
+        }
+        pin(READER_CORE);
+        packets as f64 / spent.as_secs_f64()
+    }
+}
