@@ -14,7 +14,7 @@ use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Crossings, Order, Parts, ShardHandle, Tell, spawn};
+use super::{Crossings, Limit, Order, Parts, ShardHandle, Tell, spawn};
 use crate::agent::{Link, StreamKey};
 use crate::media::clock::{Skew, Wall};
 use crate::peer::negotiate::Common;
@@ -89,6 +89,7 @@ async fn shard(bind: &str, advertised: IpAddr) -> (ShardHandle, mpsc::Sender<Med
         media: packets,
         events,
         crossings: Crossings::new(1),
+        max_busy: Limit::NONE,
     };
     (spawn(parts).await.unwrap(), media)
 }
