@@ -27,8 +27,11 @@ use crate::media::rewrite::SourceEpoch;
 
 /// Slots of one viewer at most.
 pub const SLOTS_MAX: usize = 8;
-/// Time between sender reports of one SSRC.
-pub const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Time between the sender reports of a viewer, on average: each interval is drawn from half to one and a half of it
+/// (RFC 3550 section 6.3.1), or all who began in one flush would be reported to in one turn for ever.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// The same while nothing is sent.
+const REPORT_IDLE: Duration = Duration::from_secs(5);
 
 /// What a slot carries.
 #[derive(Debug, Clone)]
@@ -74,8 +77,8 @@ pub struct Slot {
     pub before: Option<(SourceEpoch, Attached)>,
     /// Which layer its client wants.
     pub wish: Wish,
-    /// When the next sender report is due.
-    pub report_due: Option<Instant>,
+    /// Packets that its last sender report told of; none before the first, which goes at once.
+    pub told: Option<u64>,
     /// Losses that the viewer has reported.
     pub losses: Losses,
     codecs: Arc<[sdp::Codec]>,
@@ -145,6 +148,10 @@ pub struct Viewer {
     pub allowed: Allowances,
     /// The flush that visited it last.
     pub round: u64,
+    /// When the sender reports of all slots are due: one wake-up for all of them.
+    pub report_due: Option<Instant>,
+    /// Nothing was sent between its last two reports.
+    pub idle: bool,
     /// Somebody wants to know what it is shown.
     pub listened: bool,
 }
@@ -181,7 +188,7 @@ impl Viewer {
                 coming: None,
                 before: None,
                 wish: Wish::default(),
-                report_due: None,
+                told: None,
                 losses: Losses::default(),
                 codecs: media.codecs.clone(),
             });
@@ -199,6 +206,8 @@ impl Viewer {
             reception: Reception::default(),
             allowed: Allowances::default(),
             round: 0,
+            report_due: None,
+            idle: false,
             listened: false,
         };
         silence_str0m(rtc, answer);
@@ -246,8 +255,20 @@ impl Viewer {
         self.slots.iter().position(|s| s.outlet.ssrc() == ssrc || s.outlet.rtx_ssrc() == Some(ssrc))
     }
 
-    /// When the next sender report is due.
-    pub fn due(&self) -> Option<Instant> {
-        self.slots.iter().filter_map(|s| s.report_due).min()
+    /// What was sent makes a report due at once: the first of a slot, so that a player can line up sound and picture,
+    /// or the first after nothing was sent for a while.
+    pub fn reports_now(&mut self, now: Instant) -> bool {
+        if self.report_due.is_some_and(|due| due <= now) {
+            return false;
+        }
+        self.report_due = Some(now);
+        true
+    }
+
+    /// The sender reports of all slots have been sent, with `news` of at least one. `random` lies between 0 and 1.
+    pub fn reported(&mut self, now: Instant, news: bool, random: f64) {
+        self.idle = !news;
+        let every = if news { REPORT_EVERY } else { REPORT_IDLE };
+        self.report_due = now.checked_add(every.mul_f64(0.5 + random.clamp(0.0, 1.0)));
     }
 }

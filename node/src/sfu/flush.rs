@@ -137,7 +137,7 @@ impl Sfu {
         };
         trains.begin_way(to);
         let mut road = Road { trains, depart, to, at: sent_at };
-        let mut left = false;
+        let (mut left, mut unreported) = (false, false);
         for kind in [MediaKind::Video, MediaKind::Audio] {
             let slots = viewer.slots.iter_mut().enumerate();
             for (n, slot) in slots.filter(|(_, slot)| slot.kind == kind) {
@@ -151,16 +151,15 @@ impl Sfu {
                     counters.overrun_packets = counters.overrun_packets.saturating_add(served.overrun);
                     overrun.push(lane);
                 }
-                if served.packets > 0 && slot.report_due.is_none() {
-                    // The first report goes out at once, so that a player can line up sound and picture.
-                    slot.report_due = Some(now);
-                    reports.push(at);
-                }
+                unreported |= served.packets > 0 && (viewer.idle || slot.told.is_none());
             }
         }
         road.trains.end();
         if left {
             behind.push(at);
+        }
+        if unreported && viewer.reports_now(now) {
+            reports.push(at);
         }
     }
 

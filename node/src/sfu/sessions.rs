@@ -452,7 +452,7 @@ impl Sfu {
         let mut due = session.asked.map_or(due, |asked| asked.min(due)).min(silent);
         let own = match &session.role {
             Role::Publisher(publisher) => publisher.due(),
-            Role::Viewer(viewer) => viewer.due(),
+            Role::Viewer(viewer) => viewer.report_due,
         };
         due = own.map_or(due, |own| own.min(due));
         session.wanted = due;

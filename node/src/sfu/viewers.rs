@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use rand::Rng;
+
 use super::machine::Sfu;
 use super::session::Role;
 use super::types::{Datagram, Repeat};
@@ -10,7 +12,6 @@ use crate::forward::reception::Block;
 use crate::forward::rtcp::{self, Feedback, Twcc};
 use crate::forward::train::Way;
 use crate::media::clock::{NtpTime, Skew};
-use crate::peer::viewer::REPORT_EVERY;
 
 /// Packets that wait to be sent again; more are not, and are asked for again.
 const REPEATS: usize = 65_536;
@@ -142,22 +143,29 @@ impl Sfu {
         let wall = self.config.wall.micros(now);
         let Some(session) = self.sessions.get_mut(at) else { return };
         let Role::Viewer(viewer) = &mut session.role else { return };
+        if viewer.report_due.is_none_or(|due| due > now) {
+            return;
+        }
+        viewer.report_due = None;
         let (Some(to), Some(sealer)) = (viewer.to, viewer.sealer.as_mut()) else { return };
         let watching = viewer.watching.as_ref();
         let stream = watching.and_then(|w| self.rooms.get(&session.room).and_then(|r| r.streams.get(w)));
+        let mut news = false;
         for slot in &mut viewer.slots {
-            if slot.report_due.is_none_or(|due| due > now) {
-                continue;
-            }
-            slot.report_due = None;
-            let Some(stream) = stream else { continue };
+            // Without a stream there are no reports until something is sent again.
+            let told = stream.map(|_| slot.outlet.packets()).filter(|sent| *sent > 0);
+            news |= told.is_some_and(|told| slot.told != Some(told));
+            slot.told = told;
+            let (Some(stream), Some(_)) = (stream, told) else { continue };
             let video = slot.kind == freshet_relay_proto::track::MediaKind::Video;
             let skew = if video { self.config.report_skew } else { Skew::default() };
             let report = slot.outlet.report(sealer, &viewer.label, &stream.clock, wall, skew);
             if let Some(contents) = report {
                 self.datagrams.push_back(Datagram { to: to.peer, from: to.local, contents });
             }
-            slot.report_due = now.checked_add(REPORT_EVERY);
+        }
+        if stream.is_some() {
+            viewer.reported(now, news, self.rng.random_range(0.0..1.0));
         }
     }
 }

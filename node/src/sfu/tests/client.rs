@@ -1,6 +1,6 @@
 //! A shard with clients around it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,8 @@ use str0m::media::{
     Direction as Flow, KeyframeRequestKind, MediaKind, Mid, Pt, Rid, Simulcast, SimulcastLayer,
 };
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{RtpPacket, RtpWrite, Ssrc};
+use str0m::rtp::rtcp::Rtcp;
+use str0m::rtp::{RawPacket, RtpPacket, RtpWrite, Ssrc};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
 use crate::agent::StreamKey;
@@ -27,6 +28,8 @@ use crate::service::Direction;
 use crate::sfu::{Ask, Config, Sfu};
 
 pub const SERVER: &str = "127.0.0.1:5000";
+/// The RTCP packet type of sender reports.
+const SENDER_REPORT: u8 = 200;
 
 pub struct Client {
     pub rtc: Rtc,
@@ -51,6 +54,19 @@ pub struct Client {
     pub last_report: Vec<u8>,
     seen: usize,
     pub dropped: usize,
+    /// Since `lose_every` was set: RTP datagrams that got lost on their way here, and those that came.
+    pub lost: Vec<Vec<u8>>,
+    pub came: Vec<Vec<u8>>,
+    /// What RTCP told, in which datagram and when; only for clients that ask str0m for it.
+    pub told: Vec<(Instant, usize, Rtcp)>,
+    /// Of the RTP that it sends, every n-th datagram gets lost.
+    pub lose_sent_every: Option<usize>,
+    pub sent_lost: usize,
+    sent: usize,
+    /// It answers NACKs with the very same datagrams, as clients without RTX do: all that it sent, by sequence number.
+    pub repeats: Option<HashMap<u16, Vec<u8>>>,
+    datagrams: usize,
+    clock: Instant,
     pending: VecDeque<Vec<u8>>,
 }
 
@@ -64,6 +80,8 @@ pub struct World {
     /// Which address of the shard clients call, and where it answers from.
     pub called: Option<IpAddr>,
     pub answered: Vec<(SocketAddr, Option<IpAddr>)>,
+    /// When sender reports went, and to whom.
+    pub reports: Vec<(Instant, SocketAddr)>,
     trains: Trains,
     next: u128,
 }
@@ -100,6 +118,7 @@ impl World {
             sent: Vec::new(),
             called: None,
             answered: Vec::new(),
+            reports: Vec::new(),
             trains: Trains::new(TrainLimits::default()),
             next: 1,
         }
@@ -136,16 +155,30 @@ impl World {
         codecs: impl FnOnce(RtcConfig) -> RtcConfig,
         simulcast: Option<Simulcast>,
     ) -> usize {
-        let addr: SocketAddr = format!("127.0.0.1:{}", 20_000 + self.clients.len()).parse().unwrap();
-        let config =
-            RtcConfig::new().set_crypto_provider(crypto::provider()).set_rtp_mode(true).clear_codecs();
-        let mut rtc = codecs(config).build(self.now);
-        rtc.add_local_candidate(Candidate::host(addr, "udp").unwrap());
+        let (mut rtc, addr) = self.rtc(codecs);
         let flow = if direction == Direction::Publish { Flow::SendOnly } else { Flow::RecvOnly };
         let mut api = rtc.sdp_api();
         let mids =
             kinds.iter().map(|k| (*k, api.add_media(*k, flow, None, None, simulcast.clone()))).collect();
         let (offer, pending) = api.apply().unwrap();
+        let (session, answer) = self.ask(direction, offer.to_sdp_string());
+        rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(&answer).unwrap()).unwrap();
+        self.clients.push(Client::new(rtc, (addr, self.now), session, mids, answer));
+        self.clients.len() - 1
+    }
+
+    /// A client's session before any offer, and its address.
+    pub fn rtc(&self, codecs: impl FnOnce(RtcConfig) -> RtcConfig) -> (Rtc, SocketAddr) {
+        let addr: SocketAddr = format!("127.0.0.1:{}", 20_000 + self.clients.len()).parse().unwrap();
+        let config =
+            RtcConfig::new().set_crypto_provider(crypto::provider()).set_rtp_mode(true).clear_codecs();
+        let mut rtc = codecs(config).build(self.now);
+        rtc.add_local_candidate(Candidate::host(addr, "udp").unwrap());
+        (rtc, addr)
+    }
+
+    /// Offers; returns the session and the answer.
+    pub fn ask(&mut self, direction: Direction, offer: String) -> (SessionId, String) {
         let session = SessionId::from_bits(self.next);
         self.next += 1;
         let ask = Ask {
@@ -154,31 +187,10 @@ impl World {
             room: "room".parse().unwrap(),
             pinned: None,
             identity: "me".parse().unwrap(),
-            offer: offer.to_sdp_string(),
+            offer,
         };
         let (answer, _) = self.sfu.create(self.now, ask).unwrap();
-        rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(&answer).unwrap()).unwrap();
-        self.clients.push(Client {
-            rtc,
-            addr,
-            session,
-            mids,
-            got: Vec::new(),
-            connected: false,
-            closed: false,
-            keyframes_asked: 0,
-            asked: Vec::new(),
-            answer,
-            lose_every: None,
-            keys: None,
-            last_sent: Vec::new(),
-            last_got: Vec::new(),
-            last_report: Vec::new(),
-            seen: 0,
-            dropped: 0,
-            pending: VecDeque::new(),
-        });
-        self.clients.len() - 1
+        (session, answer)
     }
 
     pub fn key(generation: u64) -> StreamKey {
@@ -204,9 +216,10 @@ impl World {
                 moved |= !out.is_empty();
                 let addr = self.clients[at].addr;
                 for contents in out {
-                    if is_rtp(&contents) {
-                        self.clients[at].last_sent.clone_from(&contents);
-                    } else if contents[0] & 0xc0 == 0x80 {
+                    if is_rtp(&contents) && self.clients[at].loses_sent(&contents) {
+                        continue;
+                    }
+                    if !is_rtp(&contents) && contents[0] & 0xc0 == 0x80 {
                         self.clients[at].last_report.clone_from(&contents);
                     }
                     let way = Way { peer: addr, local: self.called };
@@ -227,6 +240,9 @@ impl World {
         while let Some(datagram) = self.sfu.poll_datagram() {
             self.datagrams_of_str0m += 1;
             self.answered.push((datagram.to, datagram.from));
+            if datagram.contents[1] == SENDER_REPORT {
+                self.reports.push((self.now, datagram.to));
+            }
             wire.push((datagram.to, datagram.contents));
         }
         let (now, mut sent) = (self.now, std::mem::take(&mut self.sent));
@@ -303,25 +319,41 @@ impl World {
 
     /// Sends one frame of a simulcast layer, of `packets` packets of `size` bytes: a keyframe where one was asked for.
     pub fn layer_frame(&mut self, client: usize, name: &str, first: u64, packets: u64, ts: u32, size: usize) {
+        let make = |n: u64, key: bool| {
+            let mut payload = vec![name.as_bytes()[0]; size];
+            payload[0] = if key && n == 0 { 0x65 } else { 0x41 };
+            payload
+        };
+        self.layer_frame_of(client, (Codec::H264, name), (first, packets), ts, make);
+    }
+
+    /// The same in a codec, of payloads by their place in the frame; returns whether it is a keyframe.
+    pub fn layer_frame_of(
+        &mut self,
+        client: usize,
+        (codec, name): (Codec, &str),
+        (first, packets): (u64, u64),
+        ts: u32,
+        mut payload: impl FnMut(u64, bool) -> Vec<u8>,
+    ) -> bool {
         let now = self.now;
         let client = &mut self.clients[client];
-        let (pt, _) = client.tx(MediaKind::Video);
+        let (pt, _) = client.tx_of(MediaKind::Video, codec);
         let (mid, rid) = (client.mids[0].1, Rid::from(name));
         let key = client.asked.contains(&rid);
         client.asked.retain(|asked| *asked != rid);
         for n in 0..packets {
-            let mut payload = vec![name.as_bytes()[0]; size];
-            payload[0] = if key && n == 0 { 0x65 } else { 0x41 };
-            let write = RtpWrite::new(pt, (first + n).into(), ts, now, payload);
+            let write = RtpWrite::new(pt, (first + n).into(), ts, now, payload(n, key));
             let write = write.marker(n + 1 == packets).nackable(true);
             client.rtc.direct_api().stream_tx_by_mid(mid, Some(rid)).unwrap().write_rtp(write);
         }
         self.settle();
+        key
     }
 }
 
 /// What clients speak.
-fn usual(config: RtcConfig) -> RtcConfig {
+pub fn usual(config: RtcConfig) -> RtcConfig {
     let sound = config.enable_opus(true, false);
     sound.enable_h264(true).enable_vp8(true).enable_vp9(true).enable_av1(true)
 }
@@ -343,6 +375,45 @@ fn is_rtp(contents: &[u8]) -> bool {
 }
 
 impl Client {
+    /// A client that has its answer.
+    pub fn new(
+        rtc: Rtc,
+        (addr, now): (SocketAddr, Instant),
+        session: SessionId,
+        mids: Vec<(MediaKind, Mid)>,
+        answer: String,
+    ) -> Self {
+        Self {
+            rtc,
+            addr,
+            session,
+            mids,
+            got: Vec::new(),
+            connected: false,
+            closed: false,
+            keyframes_asked: 0,
+            asked: Vec::new(),
+            answer,
+            lose_every: None,
+            keys: None,
+            last_sent: Vec::new(),
+            last_got: Vec::new(),
+            last_report: Vec::new(),
+            seen: 0,
+            dropped: 0,
+            lost: Vec::new(),
+            came: Vec::new(),
+            told: Vec::new(),
+            lose_sent_every: None,
+            sent_lost: 0,
+            sent: 0,
+            repeats: None,
+            datagrams: 0,
+            clock: now,
+            pending: VecDeque::new(),
+        }
+    }
+
     pub fn tx(&mut self, kind: MediaKind) -> (Pt, Ssrc) {
         self.tx_of(kind, if kind == MediaKind::Video { Codec::H264 } else { Codec::Opus })
     }
@@ -361,13 +432,30 @@ impl Client {
         (pt, ssrc)
     }
 
+    /// Whether this datagram of its own gets lost. Remembers it.
+    fn loses_sent(&mut self, contents: &[u8]) -> bool {
+        self.last_sent = contents.to_vec();
+        self.sent += 1;
+        if let Some(repeats) = &mut self.repeats {
+            repeats.insert(u16::from_be_bytes([contents[2], contents[3]]), contents.to_vec());
+        }
+        let lost = self.lose_sent_every.is_some_and(|n| self.sent.is_multiple_of(n));
+        self.sent_lost += usize::from(lost);
+        lost
+    }
+
     pub fn receive(&mut self, now: Instant, contents: &[u8]) {
+        (self.clock, self.datagrams) = (now, self.datagrams + 1);
         if is_rtp(contents) {
             self.last_got = contents.to_vec();
             self.seen += 1;
             if self.lose_every.is_some_and(|n| self.seen.is_multiple_of(n)) {
                 self.dropped += 1;
+                self.lost.push(contents.to_vec());
                 return;
+            }
+            if self.lose_every.is_some() {
+                self.came.push(contents.to_vec());
             }
         }
         let Ok(parsed) = contents.try_into() else { return };
@@ -396,11 +484,25 @@ impl Client {
                     self.keyframes_asked += 1;
                     self.asked.extend(request.rid);
                 }
+                Output::Event(Event::RawPacket(raw)) => {
+                    if let RawPacket::RtcpRx(rtcp) = *raw {
+                        self.repeat(&rtcp, out);
+                        self.told.push((self.clock, self.datagrams, rtcp));
+                    }
+                }
                 Output::Event(_) => {}
             }
         }
         // Left by this client's DTLS on this thread; the shard must not take them for its own.
         self.keys = crypto::take_keys().or(self.keys.take());
+    }
+
+    fn repeat(&self, rtcp: &Rtcp, out: &mut VecDeque<Vec<u8>>) {
+        let (Rtcp::Nack(nack), Some(repeats)) = (rtcp, &self.repeats) else { return };
+        for entry in nack.reports.iter() {
+            let asked = (0..=16_u16).filter(|n| *n == 0 || entry.blp & (1 << (n - 1)) != 0);
+            out.extend(asked.filter_map(|n| repeats.get(&entry.pid.wrapping_add(n)).cloned()));
+        }
     }
 
     /// Seals what this client might send.

@@ -1,0 +1,136 @@
+//! Sender reports: when they go, and what stands in them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use str0m::media::MediaKind::{Audio, Video};
+use str0m::rtp::rtcp::{Rtcp, SdesType};
+
+use super::client::{World, usual};
+use crate::service::Direction::{Publish, View};
+
+const MS: Duration = Duration::from_millis(1);
+const VIEWERS: usize = 200;
+
+/// Sound and picture for so many viewers, whose first packets all go in one flush. The viewers themselves fall silent.
+struct Audience {
+    world: World,
+    frame: u32,
+}
+
+impl Audience {
+    fn new() -> Self {
+        let mut world = World::with(|config| config.silence = Duration::from_secs(600));
+        world.join(Publish, &[Audio, Video]);
+        world.claim(0, 1);
+        world.pass(MS * 200);
+        for _ in 0..VIEWERS {
+            world.join(View, &[Audio, Video]);
+        }
+        world.pass(MS * 100);
+        assert!(world.clients.iter().all(|client| client.connected));
+        world.clients.truncate(1);
+        world.reports.clear();
+        Self { world, frame: 0 }
+    }
+
+    fn play(&mut self, time: Duration) {
+        let end = self.world.now + time;
+        while self.world.now < end {
+            let n = self.frame;
+            self.world.frame(0, Video, 100 + u64::from(n), 1, n * 4_500, n == 0);
+            self.world.frame(0, Audio, 100 + u64::from(n), 1, n * 2_400, false);
+            self.world.pass(MS * 50);
+            self.frame += 1;
+        }
+    }
+
+    /// Reports sent since `from`, by moment and viewer.
+    fn reports(&self, from: Instant) -> BTreeMap<(Instant, SocketAddr), usize> {
+        let mut reports = BTreeMap::new();
+        for report in self.world.reports.iter().filter(|(at, _)| *at >= from) {
+            *reports.entry(*report).or_default() += 1;
+        }
+        reports
+    }
+}
+
+#[test]
+fn reports_to_viewers_who_began_together_do_not_stay_together() {
+    let mut audience = Audience::new();
+    let begin = audience.world.now;
+    audience.play(MS * 50);
+    let first = audience.reports(begin);
+    assert_eq!(first.len(), VIEWERS, "everybody is reported to at once");
+    assert!(first.keys().all(|(at, _)| *at - begin <= MS * 10));
+    audience.play(MS * 5_000);
+    let later = audience.world.now;
+    audience.play(MS * 4_000);
+    let reports = audience.reports(later);
+    let a_second = reports.len() / 4;
+    assert!((VIEWERS * 9 / 10..=VIEWERS * 11 / 10).contains(&a_second), "one each second: {a_second}");
+    assert!(reports.values().all(|slots| *slots == 2), "sound and picture in one wake-up");
+    for (from, _) in reports.keys() {
+        let together = reports.keys().filter(|(at, _)| (*from..*from + MS * 50).contains(at)).count();
+        assert!(together * 100 <= a_second * 15, "{together} of {a_second} within 50 ms");
+    }
+    for viewer in reports.keys().map(|(_, viewer)| *viewer).take(VIEWERS) {
+        let times: Vec<Instant> = reports.keys().filter(|(_, to)| *to == viewer).map(|(at, _)| *at).collect();
+        let apart = times.windows(2).map(|pair| pair[1] - pair[0]);
+        assert!(apart.clone().all(|gap| (MS * 500..=MS * 1_510).contains(&gap)), "RFC 3550 section 6.3.1");
+        assert!(apart.clone().max() > apart.min(), "drawn anew each time");
+    }
+}
+
+#[test]
+fn who_is_sent_nothing_is_reported_to_more_rarely_and_at_once_when_it_goes_on() {
+    let mut audience = Audience::new();
+    audience.play(MS * 1_000);
+    audience.world.pass(MS * 4_000);
+    let idle = audience.world.now;
+    audience.world.pass(MS * 20_000);
+    let reports = audience.reports(idle).len();
+    assert!((VIEWERS * 4 * 8 / 10..=VIEWERS * 4 * 12 / 10).contains(&reports), "{reports} in 20 s");
+    let again = audience.world.now;
+    audience.play(MS * 50);
+    assert_eq!(audience.reports(again).len(), VIEWERS);
+    let after = audience.world.now;
+    audience.play(MS * 2_000);
+    let reports = audience.reports(after).len();
+    assert!((VIEWERS * 15 / 10..=VIEWERS * 25 / 10).contains(&reports), "{reports} in 2 s");
+}
+
+#[test]
+fn each_report_is_a_sender_report_and_a_cname_in_one_datagram() {
+    let mut world = World::new();
+    world.join(Publish, &[Audio, Video]);
+    world.claim(0, 1);
+    world.pass(MS * 200);
+    let viewer = world.join_with(View, &[Audio, Video], |config| usual(config).enable_raw_packets(true));
+    world.pass(MS * 100);
+    for n in 0..100_u32 {
+        world.frame(0, Video, 100 + u64::from(n), 1, n * 4_500, n == 0);
+        world.frame(0, Audio, 100 + u64::from(n), 1, n * 2_400, false);
+        world.pass(MS * 50);
+    }
+    let client = &world.clients[viewer];
+    let cname = client.answer.lines().find_map(|line| line.split_once("cname:")).unwrap().1;
+    let mut datagrams: BTreeMap<usize, Vec<&Rtcp>> = BTreeMap::new();
+    for (_, datagram, rtcp) in &client.told {
+        datagrams.entry(*datagram).or_default().push(rtcp);
+    }
+    assert!((6..=20).contains(&datagrams.len()), "two slots for five seconds: {}", datagrams.len());
+    for compound in datagrams.values() {
+        let [Rtcp::SenderReport(report), Rtcp::SourceDescription(description)] = &compound[..] else {
+            panic!("{compound:?}")
+        };
+        let ssrc = report.sender_info.ssrc;
+        assert!(client.got.iter().any(|packet| packet.header.ssrc == ssrc));
+        let described: Vec<_> = description.reports.iter().collect();
+        assert_eq!(described.len(), 1);
+        assert_eq!(described[0].ssrc, ssrc);
+        let values: Vec<_> = described[0].values.iter().collect();
+        assert_eq!(values, [&(SdesType::CNAME, cname.to_owned())]);
+    }
+}
