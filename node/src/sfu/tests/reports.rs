@@ -1,4 +1,4 @@
-//! Sender reports: when they go, and what stands in them.
+//! Sender reports: when they go, what stands in them, and under whose SSRC.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,6 +9,7 @@ use str0m::rtp::rtcp::{Rtcp, SdesType};
 
 use super::client::{World, usual};
 use crate::service::Direction::{Publish, View};
+use crate::sfu::session::Role;
 
 const MS: Duration = Duration::from_millis(1);
 const VIEWERS: usize = 200;
@@ -133,4 +134,30 @@ fn each_report_is_a_sender_report_and_a_cname_in_one_datagram() {
         let values: Vec<_> = described[0].values.iter().collect();
         assert_eq!(values, [&(SdesType::CNAME, cname.to_owned())]);
     }
+}
+
+/// Under AES-GCM an SSRC and an index make the nonce (RFC 7714 section 9.1), and each side would count its own.
+#[test]
+fn str0m_sends_neither_media_nor_reports_to_a_viewer_that_loses_packets_and_reports_it() {
+    let mut world = World::new();
+    world.join(Publish, &[Audio, Video]);
+    world.claim(0, 1);
+    world.pass(MS * 200);
+    let viewer = world.join(View, &[Audio, Video]);
+    world.clients[viewer].lose_every = Some(7);
+    for n in 0..200_u32 {
+        world.frame(0, Video, 100 + u64::from(n), 1, n * 4_500, n == 0);
+        world.frame(0, Audio, 100 + u64::from(n), 1, n * 2_400, false);
+        world.pass(MS * 50);
+    }
+    assert!(world.clients[viewer].dropped > 20 && world.sfu.counters().rtx_packets > 0);
+    assert_eq!(world.sfu.counters().str0m_viewer_rtp, 0);
+    let at = world.sfu.by_id[&world.clients[viewer].session];
+    let Role::Viewer(viewer) = &mut world.sfu.sessions.get_mut(at).unwrap().role else { panic!() };
+    let to = viewer.to.unwrap();
+    for kind in [96, 111, 200, 201, 203, 205, 206] {
+        assert!(viewer.note_transmit(to, &[0x80, kind, 0, 1, 0, 0, 0, 9]), "{kind} would be counted");
+    }
+    assert!(!viewer.note_transmit(to, &[22, 254, 253, 0]), "DTLS is not");
+    assert!(!viewer.note_transmit(to, &[0, 1, 0, 0]), "nor is STUN");
 }
