@@ -28,6 +28,8 @@ struct Track {
     mid: String,
     /// Payload type and name of each codec, in the order of `info.codecs`.
     codecs: Vec<(u8, CodecName)>,
+    /// Payload types with NACK and without RTX: what is asked for again comes as it came first.
+    repeated: Vec<u8>,
     /// One for each name in `info.layers`, or one without a name.
     layers: Vec<Layer>,
     /// Measures the layers; none without simulcast.
@@ -105,6 +107,7 @@ impl Publisher {
                     layers,
                 },
                 mid: mid.clone(),
+                repeated: codecs.clone().filter(|c| c.nack && c.rtx.is_none()).map(|c| c.pt).collect(),
                 codecs: codecs.map(|c| (c.pt, CodecName::from_name(&c.name))).collect(),
                 layers: (0..encodings).map(|_| Layer::new(first.clock_rate)).collect(),
                 pulse: (encodings > 1).then(|| Pulse::new(encodings)),
@@ -154,13 +157,17 @@ impl Publisher {
         self.tracks.iter_mut().flat_map(of_track).collect()
     }
 
-    /// Where packets of an SSRC belong. `named` is asked for the m-line and the layer of one that is new here; none for
-    /// what was not negotiated.
-    pub fn place(&mut self, ssrc: u32, named: impl FnOnce() -> Option<(Mid, Option<Rid>)>) -> Option<Place> {
+    /// Where packets of an SSRC belong. `named` is asked for the m-line and the layer of one that is new here, and told
+    /// whether what is asked for again comes without RTX; none for what was not negotiated.
+    pub fn place(
+        &mut self,
+        (ssrc, pt): (u32, u8),
+        named: impl FnOnce(bool) -> Option<(Mid, Option<Rid>)>,
+    ) -> Option<Place> {
         if let Some((_, place)) = self.ssrcs.iter().find(|(known, _)| *known == ssrc) {
             return Some(*place);
         }
-        let (mid, rid) = named()?;
+        let (mid, rid) = named(self.tracks.iter().any(|track| track.repeated.contains(&pt)))?;
         let at = self.tracks.iter().position(|track| *track.mid == *mid)?;
         let names = &self.tracks.get(at)?.info.layers;
         let layer = match (rid, names.is_empty()) {

@@ -51,9 +51,18 @@ impl Sfu {
         };
         let wall = config.wall.micros(rtp.timestamp);
         // Asking str0m makes it look through all it has at the next poll.
-        let named = || rtc.direct_api().stream_rx(&rtp.header.ssrc).map(|s| (s.mid(), s.rid()));
+        let named = |repeated: bool| {
+            let mut api = rtc.direct_api();
+            let stream = api.stream_rx(&rtp.header.ssrc)?;
+            if repeated {
+                // By itself it asks again only where there is RTX.
+                stream.suppress_nack(false);
+            }
+            Some((stream.mid(), stream.rid()))
+        };
         let claimed = publisher.key.is_some();
-        let place = publisher.place(*rtp.header.ssrc, named).filter(|_| claimed);
+        let names = (*rtp.header.ssrc, *rtp.header.payload_type);
+        let place = publisher.place(names, named).filter(|_| claimed);
         let placed = place.and_then(|place| Some((place, publisher.take(place, wall, rtp)?)));
         let Some((place, Incoming { track, layer, packet })) = placed else {
             counters.unplaced_packets = counters.unplaced_packets.saturating_add(1);
