@@ -8,6 +8,7 @@ mod hostile;
 mod joins;
 mod layers;
 mod pacing;
+mod pictures;
 mod repairs;
 mod reports;
 mod scenarios;
