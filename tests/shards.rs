@@ -65,6 +65,8 @@ async fn all_complete(publisher: Publisher, viewers: Vec<Viewer>) {
             assert_eq!(track.last_index, sent.track(kind).last_index, "{kind:?}: to the last packet");
             assert_eq!(track.lost_before_recovery, track.recovered_by_rtx, "{kind:?}: {track:?}");
             assert_eq!(track.out_of_order_after_recovery, 0, "{kind:?}: {track:?}");
+            // On the wire nothing comes after what was captured later, but what was lost and sent again.
+            assert!(track.late <= track.recovered_by_rtx, "{kind:?}: {track:?}");
             assert_eq!(track.payload_mismatch + track.unstamped + track.rejected, 0, "{kind:?}: {track:?}");
             assert!(track.received > 100, "{kind:?}: {track:?}");
         }
@@ -154,4 +156,59 @@ async fn viewers_on_the_shards_of_another_node_are_complete() {
     all_complete(publisher, viewers).await;
     dev.signal("-TERM");
     assert_eq!(dev.wait(Duration::from_secs(8)), Some(0), "{}", dev.tail());
+}
+
+/// UDP ports of loopback one after the other, which nobody has.
+fn ports_in_a_row(count: u16) -> u16 {
+    let free = |first: &u16| {
+        let bind = |n| std::net::UdpSocket::bind(("127.0.0.1", first + n)).is_ok();
+        (0..count).all(bind)
+    };
+    std::iter::repeat_with(|| free_ports::<1>()[0]).take(100).find(free).expect("free UDP ports")
+}
+
+/// The names of this process's threads, with the cores that each may run on.
+#[cfg(target_os = "linux")]
+fn threads() -> Vec<(String, String)> {
+    let status = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("status")).ok();
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().filter_map(|task| status(task.unwrap()));
+    let field = |status: &str, name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_default().trim().to_owned()
+    };
+    tasks.map(|status| (field(&status, "Name:"), field(&status, "Cpus_allowed_list:"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_shard_has_the_next_port_and_a_core_of_its_own_where_there_are_enough() {
+    let cores = u16::try_from(std::thread::available_parallelism().unwrap().get().min(64)).unwrap();
+    let shards = cores.max(2);
+    let port = ports_in_a_row(shards);
+    let mut config = config("ports", shards);
+    config.udp.set_port(port);
+    let node = Node::start(config, Arc::new(MemoryStore::new()), Arc::new(MemoryBus::new())).await.unwrap();
+    let base = format!("http://{}", node.http_addr());
+    #[cfg(target_os = "linux")]
+    for shard in (0..shards).filter(|_| cores > 1) {
+        let name = format!("shard-{shard}");
+        let (_, on): (Vec<String>, Vec<String>) = threads().into_iter().filter(|(of, _)| *of == name).unzip();
+        assert!(on.iter().any(|list| list.parse::<u16>().is_ok()), "{name} may run on {on:?}");
+    }
+    let publisher = publish(&base, "show").await;
+    let viewers = join(&base, "show", 2 * usize::from(shards)).await;
+    let mut seen = BTreeSet::new();
+    for viewer in &viewers {
+        let answer = &viewer.negotiated().answer;
+        let candidates = answer.lines().filter(|line| line.starts_with("a=candidate:"));
+        let ports: BTreeSet<&str> = candidates.filter_map(|line| line.split(' ').nth(5)).collect();
+        let own = shard(viewer);
+        assert_eq!(ports, BTreeSet::from([(port + own).to_string().as_str()]), "shard {own}: {answer}");
+        seen.insert(own);
+    }
+    assert!(seen.len() > 1, "{seen:?}");
+    for viewer in viewers {
+        viewer.close().await;
+    }
+    publisher.stop().await.unwrap();
+    node.stop().await;
 }
