@@ -21,7 +21,7 @@ use crate::service::{
     SessionInfo, SessionService,
 };
 use crate::sfu::Ask;
-use crate::shard::{Order, ShardHandle, Tell};
+use crate::shard::{self, Order, ShardHandle, Tell};
 
 /// A client that waits for its host asks again after this time; the coordinator spreads it by audience.
 const RETRY: Duration = Duration::from_secs(2);
@@ -88,8 +88,7 @@ impl Service {
 
     /// The shard with the least to do, of those that are not full.
     fn shard(&self) -> Result<&ShardHandle, CreateError> {
-        let free = self.shards.iter().filter(|shard| !shard.busy().full);
-        if let Some(shard) = free.min_by_key(|shard| shard.load()) {
+        if let Some(shard) = shard::least_loaded(self.shards.iter().map(|shard| (shard, shard.work()))) {
             return Ok(shard);
         }
         let least = self.shards.iter().min_by_key(|shard| shard.busy().permille);

@@ -8,6 +8,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 use super::busy::{Busy, Limit, Load, Waits};
+use super::choice::Work;
 use super::crossing::Crossings;
 use super::order::{Counted, Order, Tell};
 use super::turn::{Around, Turn};
@@ -17,9 +18,6 @@ use crate::socket::{Socket, SocketOptions};
 
 /// Orders that wait for a shard; senders wait when it is full (joins are slowed, media is not).
 const ORDERS: usize = 1_024;
-
-/// Packets a second that a session counts for beside what it is sent: about those of 2 Mbit/s and sound.
-const OF_A_SESSION: u64 = 270;
 
 /// Talks to a shard.
 #[derive(Clone)]
@@ -46,13 +44,12 @@ impl ShardHandle {
         self.order(Order::Tell(tell)).await;
     }
 
-    /// What it has to do, in packets a second: those that it sent lately, and a share for each session, whose media
-    /// may only begin.
-    pub fn load(&self) -> u64 {
+    /// What it has to do, as of a quarter of a second ago at most; its sessions as of now.
+    pub fn work(&self) -> Work {
         let sessions =
             self.sessions.load(Ordering::Relaxed).saturating_add(self.coming.load(Ordering::Relaxed));
-        let lately = self.latest.read().unwrap_or_else(PoisonError::into_inner).packets_per_second;
-        lately.saturating_add(u64::from(sessions).saturating_mul(OF_A_SESSION))
+        let latest = self.latest.read().unwrap_or_else(PoisonError::into_inner);
+        Work { packets_per_second: latest.packets_per_second, sessions, full: latest.load.full }
     }
 
     /// Counts a session that is being made, until what is returned is dropped: joins that come together spread.

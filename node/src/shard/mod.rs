@@ -5,6 +5,7 @@
 //! rest wait in order; nothing is lost silently. Shards share nothing on a packet's way but bounded queues.
 
 mod busy;
+mod choice;
 mod crossing;
 mod ears;
 mod handle;
@@ -14,6 +15,7 @@ mod turn;
 mod wire;
 
 pub use busy::{Limit, Load};
+pub use choice::{Work, least_loaded};
 pub use crossing::Crossings;
 pub use handle::{Parts, ShardHandle, spawn};
 pub use intake::{Intake, Routes};
