@@ -108,7 +108,16 @@ async fn a_viewer_hears_through_any_coordinator_when_its_stream_begins_and_ends(
         refused("POST", &layer, &watch, "{\"mediaId\": \"9\"}").await,
         (422, "no-such-layer".to_owned())
     );
-    assert_eq!(ask("POST", &layer, &watch, &[JSON], "{}").await.status, 200);
+    for (body, wanted) in [
+        ("{\"maxTemporalLayerId\": \"0\"}", (400, "bad-json")),
+        ("{\"temporalLayerId\": -1}", (400, "bad-json")),
+        ("{\"maxTemporalLayerId\": 4}", (422, "no-such-layer")),
+    ] {
+        assert_eq!(refused("POST", &layer, &watch, body).await, (wanted.0, wanted.1.to_owned()), "{body}");
+    }
+    for body in ["{\"maxTemporalLayerId\": 0}", "{}"] {
+        assert_eq!(ask("POST", &layer, &watch, &[JSON], body).await.status, 200, "{body}");
+    }
 
     let subscribe = async |body: &str| {
         let made = ask("POST", &sse, &watch, &[JSON], body).await;

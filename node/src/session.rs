@@ -202,16 +202,13 @@ pub struct SessionInfo {
     pub etag: String,
 }
 
-/// Which encoding of a simulcast track a viewer wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Choice {
-    /// Whichever the node finds best.
-    Automatic,
-    /// This one, whatever the node would find best.
-    Encoding {
-        /// Its RID.
-        id: String,
-    },
+/// What a viewer wants of a track. Each choice takes the place of the one before; the default leaves all to the node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// The RID of the encoding; none for whichever the node finds best.
+    pub rid: Option<String>,
+    /// The highest temporal layer; none for all.
+    pub max_temporal: Option<u8>,
 }
 
 /// What a viewer's session shows, and could show.

@@ -23,6 +23,8 @@ use crate::service::{Choice, Kind};
 const NAMES_MAX: usize = 32;
 /// Longest RID or number of an m-line, in bytes.
 const ID_MAX: usize = 255;
+/// Highest temporal layer that a VP8 payload can name (RFC 7741 section 4.2).
+const TEMPORAL_MAX: u8 = 3;
 
 /// The `Link` headers of a new viewer's session at this URL.
 pub(super) fn links(location: &str) -> [String; 2] {
@@ -119,7 +121,7 @@ pub(super) async fn unsubscribe(
     Ok(StatusCode::OK.into_response())
 }
 
-/// What a client picks: the draft's members. Those of scalable codecs and sizes are read so that they can be refused.
+/// What a client picks: the draft's members. Those of spatial layers and sizes are read so that they can be refused.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Pick {
@@ -127,10 +129,11 @@ struct Pick {
     rid: Option<String>,
     /// What drafts before 02 called it.
     encoding_id: Option<String>,
+    /// To be sent: it and those that it needs, which are all below it.
+    temporal_layer_id: Option<u8>,
+    max_temporal_layer_id: Option<u8>,
     spatial_layer_id: Option<IgnoredAny>,
-    temporal_layer_id: Option<IgnoredAny>,
     max_spatial_layer_id: Option<IgnoredAny>,
-    max_temporal_layer_id: Option<IgnoredAny>,
     max_width: Option<IgnoredAny>,
     max_height: Option<IgnoredAny>,
 }
@@ -142,9 +145,7 @@ impl Pick {
             .map_err(|e| bad(format!("the body is not a JSON object as the layer extension has it: {e}")))?;
         let others = [
             ("spatialLayerId", pick.spatial_layer_id),
-            ("temporalLayerId", pick.temporal_layer_id),
             ("maxSpatialLayerId", pick.max_spatial_layer_id),
-            ("maxTemporalLayerId", pick.max_temporal_layer_id),
             ("maxWidth", pick.max_width),
             ("maxHeight", pick.max_height),
         ];
@@ -152,6 +153,12 @@ impl Pick {
             let detail = format!("layers are not picked by {name} here: pick one by its rid");
             return Err(Problem::unprocessable(detail).reason("no-such-layer"));
         }
+        let temporal = [pick.temporal_layer_id, pick.max_temporal_layer_id].into_iter().flatten();
+        if let Some(none) = temporal.clone().find(|layer| *layer > TEMPORAL_MAX) {
+            let detail = format!("there is no temporal layer {none}: name one of 0 to {TEMPORAL_MAX}");
+            return Err(Problem::unprocessable(detail).reason("no-such-layer"));
+        }
+        let max_temporal = temporal.min();
         if pick.rid.is_some() && pick.encoding_id.is_some() && pick.rid != pick.encoding_id {
             return Err(bad("rid and encodingId name different layers: send rid alone".to_owned()));
         }
@@ -159,7 +166,7 @@ impl Pick {
         if [&pick.media_id, &rid].into_iter().flatten().any(|id| id.len() > ID_MAX) {
             return Err(bad(format!("mediaId and rid have {ID_MAX} bytes at most")));
         }
-        Ok((pick.media_id, rid.map_or(Choice::Automatic, |id| Choice::Encoding { id })))
+        Ok((pick.media_id, Choice { rid, max_temporal }))
     }
 }
 
@@ -213,23 +220,41 @@ mod tests {
     #[test]
     fn a_pick_names_a_layer_or_none() {
         let one = |media: Option<&str>, id: &str| {
-            Ok((media.map(str::to_owned), Choice::Encoding { id: id.to_owned() }))
+            let choice = Choice { rid: Some(id.to_owned()), max_temporal: None };
+            Ok((media.map(str::to_owned), choice))
         };
         assert_eq!(picked(r#"{"mediaId": "1", "rid": "hd"}"#), one(Some("1"), "hd"));
         assert_eq!(picked(r#"{"encodingId": "hd"}"#), one(None, "hd"));
         assert_eq!(picked(r#"{"rid": "hd", "encodingId": "hd"}"#), one(None, "hd"));
-        assert_eq!(picked("{}"), Ok((None, Choice::Automatic)));
-        assert_eq!(picked(r#"{"mediaId": "0"}"#), Ok((Some("0".to_owned()), Choice::Automatic)));
-        assert_eq!(picked(r#"{"rid": null}"#), Ok((None, Choice::Automatic)));
+        assert_eq!(picked("{}"), Ok((None, Choice::default())));
+        assert_eq!(picked(r#"{"mediaId": "0"}"#), Ok((Some("0".to_owned()), Choice::default())));
+        assert_eq!(picked(r#"{"rid": null}"#), Ok((None, Choice::default())));
         let long = format!(r#"{{"rid": "{}"}}"#, "x".repeat(256));
         let twice = r#"{"rid": "a", "encodingId": "b"}"#;
         for bad in ["", "[]", "7", r#"{"rid": 7}"#, r#"{"mediaId": 1}"#, r#"{"what": 1}"#, twice, &long] {
             assert_eq!(picked(bad), Err(400), "{bad}");
         }
-        for other in
-            ["spatialLayerId", "temporalLayerId", "maxSpatialLayerId", "maxTemporalLayerId", "maxWidth"]
-        {
+        for other in ["spatialLayerId", "maxSpatialLayerId", "maxWidth", "maxHeight"] {
             assert_eq!(picked(&format!(r#"{{"rid": "hd", "{other}": 1}}"#)), Err(422), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_pick_bounds_temporal_layers_or_lifts_the_bound() {
+        let bound = |body: &str| picked(body).map(|(_, choice)| (choice.rid, choice.max_temporal));
+        assert_eq!(bound(r#"{"maxTemporalLayerId": 0}"#), Ok((None, Some(0))));
+        assert_eq!(bound(r#"{"temporalLayerId": 3}"#), Ok((None, Some(3))));
+        assert_eq!(
+            bound(r#"{"rid": "h", "temporalLayerId": 1, "maxTemporalLayerId": 2}"#),
+            Ok((Some("h".to_owned()), Some(1)))
+        );
+        assert_eq!(bound(r#"{"temporalLayerId": 3, "maxTemporalLayerId": 2}"#), Ok((None, Some(2))));
+        assert_eq!(bound(r#"{"maxTemporalLayerId": null}"#), Ok((None, None)));
+        for name in ["temporalLayerId", "maxTemporalLayerId"] {
+            for bad in ["-1", "256", "0.5", r#""1""#, "[1]", "true"] {
+                assert_eq!(bound(&format!(r#"{{"{name}": {bad}}}"#)), Err(400), "{name} {bad}");
+            }
+            assert_eq!(bound(&format!(r#"{{"{name}": 4}}"#)), Err(422), "{name}");
         }
     }
 

@@ -12,5 +12,6 @@ mod pictures;
 mod repairs;
 mod reports;
 mod scenarios;
+mod temporal;
 mod viewing;
 mod wishes;

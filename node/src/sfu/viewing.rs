@@ -50,8 +50,8 @@ impl Sfu {
         }
     }
 
-    /// Picks an encoding for a viewer's m-line, or leaves the choice to the node again; without `mid` the first video
-    /// line is meant.
+    /// Picks an encoding for a viewer's m-line, or leaves the choice to the node again, and bounds its temporal layers;
+    /// without `mid` the first video line is meant.
     pub fn choose_layer(
         &mut self,
         now: Instant,
@@ -71,9 +71,9 @@ impl Sfu {
                 Some(mid) => SessionError::NoSuchLayer(format!("no m-line of video has the mid {mid:?}")),
                 None => SessionError::NoSuchLayer("the session has no video".to_owned()),
             })?;
-        let wish = match &choice {
-            Choice::Automatic => Wish::Best,
-            Choice::Encoding { id } => {
+        let wish = match &choice.rid {
+            None => Wish::Best,
+            Some(id) => {
                 let known = self.encodings(slot);
                 let found = known.iter().find(|(_, layer)| layer.id == *id).map(|(place, _)| *place);
                 Wish::Layer(found.ok_or_else(|| no_such_layer(&known, id))?)
@@ -84,6 +84,7 @@ impl Sfu {
         };
         if let Some(slot) = viewer.slots.get_mut(n) {
             slot.wish = wish;
+            slot.outlet.set_max_temporal(choice.max_temporal);
         }
         self.choose_layers(now, at);
         Ok(())

@@ -164,7 +164,7 @@ impl SessionService for Fake {
         choice: Choice,
     ) -> Result<(), SessionError> {
         self.find(session, who)?;
-        if choice == (Choice::Encoding { id: "none".into() }) {
+        if choice.rid.as_deref() == Some("none") {
             return Err(SessionError::NoSuchLayer("the track has h, l".into()));
         }
         self.chosen.lock().unwrap().push((media_id.map(str::to_owned), choice));

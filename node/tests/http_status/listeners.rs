@@ -76,7 +76,7 @@ async fn a_refused_subscription_or_pick_has_its_own_status() {
     let gone = format!("{}/sse", at.replace(at.rsplit('/').next().unwrap(), &format!("{:032x}", 9)));
     let many = format!("[{}\"active\"]", "\"active\",".repeat(40));
     type Row<'a> = (&'a str, &'a str, Option<&'a str>, (&'a str, &'a str), &'a str, u16, Option<&'a str>);
-    let table: [Row<'_>; 30] = [
+    let table: [Row<'_>; 32] = [
         ("POST", &sse, None, JSON, "[]", 401, Some("token-missing")),
         ("POST", &layer, None, JSON, "{}", 401, Some("token-missing")),
         ("GET", &stream, None, JSON, "", 401, Some("token-missing")),
@@ -106,6 +106,8 @@ async fn a_refused_subscription_or_pick_has_its_own_status() {
         ("POST", &layer, good, JSON, "{\"rid\": \"a\", \"encodingId\": \"b\"}", 400, Some("bad-json")),
         ("POST", &layer, good, JSON, "{\"rid\": \"none\"}", 422, Some("no-such-layer")),
         ("POST", &layer, good, JSON, "{\"maxWidth\": 640}", 422, Some("no-such-layer")),
+        ("POST", &layer, good, JSON, "{\"maxTemporalLayerId\": 4}", 422, Some("no-such-layer")),
+        ("POST", &layer, good, JSON, "{\"maxTemporalLayerId\": \"1\"}", 400, Some("bad-json")),
         ("GET", &format!("{sse}/x"), good, JSON, "", 404, Some("no-event-stream")),
     ];
     for (method, path, auth, kind, body, status, reason) in table {
@@ -131,16 +133,22 @@ async fn a_refused_subscription_or_pick_has_its_own_status() {
 async fn a_layer_is_picked_and_let_go() {
     let (node, at, auth) = made(Setup::default(), "whep").await;
     let headers = [JSON, ("Authorization", auth.as_str())];
-    for body in
-        ["{\"mediaId\": \"1\", \"rid\": \"h\"}", "{\"encodingId\": \"l\"}", "{\"mediaId\": \"1\"}", "{}"]
-    {
+    for body in [
+        "{\"mediaId\": \"1\", \"rid\": \"h\"}",
+        "{\"encodingId\": \"l\"}",
+        "{\"maxTemporalLayerId\": 1}",
+        "{\"mediaId\": \"1\"}",
+        "{}",
+    ] {
         let reply = node.ask("POST", &format!("{at}/layer"), &headers, body).await;
         assert_eq!((reply.status, reply.body.as_str()), (200, ""), "{body}");
     }
     let one = || Some("1".to_owned());
-    let picked = |id: &str| Choice::Encoding { id: id.to_owned() };
+    let picked = |id: &str| Choice { rid: Some(id.to_owned()), max_temporal: None };
+    let bounded = Choice { rid: None, max_temporal: Some(1) };
+    let none = Choice::default;
     let wanted =
-        [(one(), picked("h")), (None, picked("l")), (one(), Choice::Automatic), (None, Choice::Automatic)];
+        [(one(), picked("h")), (None, picked("l")), (None, bounded), (one(), none()), (None, none())];
     assert_eq!(node.fake.chosen.lock().unwrap()[..], wanted);
 }
 

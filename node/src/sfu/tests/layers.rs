@@ -55,7 +55,8 @@ impl Show {
 
     fn pick(&mut self, viewer: usize, name: &str) -> Result<(), SessionError> {
         let session = self.world.clients[viewer].session;
-        self.world.sfu.choose_layer(self.world.now, session, None, None, Choice::Encoding { id: name.into() })
+        let choice = Choice { rid: Some(name.to_owned()), max_temporal: None };
+        self.world.sfu.choose_layer(self.world.now, session, None, None, choice)
     }
 
     /// The layers that a viewer was sent, by frame, in order.

@@ -85,7 +85,7 @@ impl Show {
 
     fn pick(&mut self, viewer: usize, name: &str) {
         let session = self.world.clients[viewer].session;
-        let choice = Choice::Encoding { id: name.into() };
+        let choice = Choice { rid: Some(name.to_owned()), max_temporal: None };
         self.world.sfu.choose_layer(self.world.now, session, None, None, choice).unwrap();
     }
 }

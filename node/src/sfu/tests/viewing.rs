@@ -64,12 +64,12 @@ fn lines_are_named_as_the_sdp_names_them_and_a_layer_that_is_not_there_is_refuse
         let who = "me".parse().unwrap();
         world.sfu.choose_layer(world.now, session, Some(&who), mid, choice)
     };
-    assert_eq!(choose(None, Choice::Automatic), Ok(()));
-    assert_eq!(choose(Some(&mids[1]), Choice::Automatic), Ok(()));
+    assert_eq!(choose(None, Choice::default()), Ok(()));
+    assert_eq!(choose(Some(&mids[1]), Choice::default()), Ok(()));
     let missing = |result| matches!(result, Err(SessionError::NoSuchLayer(_)));
-    assert!(missing(choose(Some(&mids[0]), Choice::Automatic)), "sound has no layers");
-    assert!(missing(choose(None, Choice::Encoding { id: "h".into() })));
+    assert!(missing(choose(Some(&mids[0]), Choice::default())), "sound has no layers");
+    assert!(missing(choose(None, Choice { rid: Some("h".into()), max_temporal: None })));
     let stranger = "another".parse().unwrap();
-    let chosen = world.sfu.choose_layer(world.now, session, Some(&stranger), None, Choice::Automatic);
+    let chosen = world.sfu.choose_layer(world.now, session, Some(&stranger), None, Choice::default());
     assert_eq!(chosen, Err(SessionError::NotYours));
 }

@@ -145,11 +145,11 @@ async fn layers_are_told_and_a_pick_shows_in_them() {
         layers.iter().map(of).collect()
     };
     assert_eq!(of(&told), [("h".to_owned(), true, true), ("l".to_owned(), true, false)]);
-    let low = Choice::Encoding { id: "l".to_owned() };
+    let low = Choice { rid: Some("l".to_owned()), max_temporal: None };
     stage.world.sfu.choose_layer(stage.world.now, session, None, None, low).unwrap();
     let text = stage.show(publisher, 30, &mut events);
     assert_eq!(of(&last(&text).unwrap()), [("h".to_owned(), true, false), ("l".to_owned(), true, true)]);
-    stage.world.sfu.choose_layer(stage.world.now, session, None, None, Choice::Automatic).unwrap();
+    stage.world.sfu.choose_layer(stage.world.now, session, None, None, Choice::default()).unwrap();
     let text = stage.show(publisher, 30, &mut events);
     assert_eq!(of(&last(&text).unwrap()), of(&told), "the best again");
 }
