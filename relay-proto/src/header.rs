@@ -1,6 +1,6 @@
 //! The header of a media datagram: everything about a packet but its payload, in 15 to 40 bytes.
 //!
-//! The index is the origin's extended sequence number and stays the same at every hop; the alias stands for room,
+//! The index is the origin's number of the packet and stays the same at every hop; the alias stands for room,
 //! stream and generation, and belongs to one direction of one link. Payload runs to the end of the datagram.
 
 use bytes::{Buf, Bytes};
@@ -44,7 +44,7 @@ pub struct MediaHeader {
     pub track: u8,
     /// Layer of the track.
     pub layer: u8,
-    /// The origin's extended sequence number: at most 2^62 − 1.
+    /// The origin's number of the packet: at most 2^62 − 1.
     pub index: u64,
     /// RTP timestamp as the publisher wrote it.
     pub timestamp: u32,

@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod codec;
+pub mod h264;
 pub mod keyframe;
 pub mod layer;
 pub mod packet;

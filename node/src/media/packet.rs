@@ -49,13 +49,14 @@ pub struct Extensions {
 /// One RTP packet of a track's layer, kept once for each node as `Arc<Packet>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packet {
-    /// The origin's extended sequence number: the same at every hop.
+    /// The origin's number, its publisher's extended sequence number and what was put in front: the same at every hop.
     pub index: u64,
     /// RTP timestamp as the publisher wrote it.
     pub timestamp: u32,
     /// RTP marker: for video the end of a frame.
     pub marker: bool,
-    /// This packet starts, or belongs to the start of, a frame that decodes without any before it.
+    /// A decoder can begin with this packet: nothing that it needs comes before. Of a frame one packet is marked, or
+    /// more of its first.
     pub keyframe: bool,
     /// Place of the codec in the track's list of codecs.
     pub codec: u8,

@@ -12,6 +12,7 @@ use super::{extensions, negotiate, sdp};
 use crate::agent::{Lane, StreamKey};
 use crate::media::clock::{NtpTime, PublisherClock, TrackClock};
 use crate::media::codec::{self, CodecName};
+use crate::media::h264::{H264, Taken};
 use crate::media::layer::Pulse;
 use crate::media::packet::{CaptureMicros, Extensions, Packet};
 use crate::media::wrap::low_32;
@@ -46,11 +47,14 @@ struct Layer {
     rate: u32,
     /// NTP and RTP time of the newest sender report.
     report: Option<(NtpTime, u32)>,
+    /// Numbers the packets of every codec.
+    h264: H264,
 }
 
 impl Layer {
     fn new(rate: u32) -> Self {
-        Self { ssrc: None, lane: None, clock: TrackClock::new(rate), rate, report: None }
+        let (clock, h264) = (TrackClock::new(rate), H264::default());
+        Self { ssrc: None, lane: None, clock, rate, report: None, h264 }
     }
 }
 
@@ -86,6 +90,8 @@ pub struct Incoming {
     pub layer: u8,
     /// The packet.
     pub packet: Packet,
+    /// Parameter sets that go in front of it.
+    pub sets: Vec<Packet>,
 }
 
 impl Publisher {
@@ -197,7 +203,7 @@ impl Publisher {
     }
 
     /// Turns what str0m received for a place into a packet. `wall` is this node's clock when it came. `None` for a payload
-    /// type that was not negotiated.
+    /// type that was not negotiated, and for what comes much too late.
     pub fn take(&mut self, place: Place, wall: CaptureMicros, rtp: &RtpPacket) -> Option<Incoming> {
         let clock = &mut self.clock;
         let track = self.tracks.get_mut(place.track)?;
@@ -207,10 +213,15 @@ impl Publisher {
         let info = track.info.codecs.get(at)?;
         let layer = track.layers.get_mut(place.layer)?;
         let nth = u8::try_from(place.layer).ok()?;
-        if info.clock_rate != layer.rate {
-            *layer = Layer::new(info.clock_rate);
+        let ssrc = *rtp.header.ssrc;
+        if layer.ssrc.is_some_and(|known| known != ssrc) {
+            layer.h264.restart();
         }
-        layer.ssrc = Some(*rtp.header.ssrc);
+        if info.clock_rate != layer.rate {
+            let h264 = std::mem::take(&mut layer.h264);
+            *layer = Layer { h264, ..Layer::new(info.clock_rate) };
+        }
+        layer.ssrc = Some(ssrc);
         if let Some(info) = &rtp.last_sender_info {
             let since = info.ntp_time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
             let ntp = NtpTime::from_wall(CaptureMicros(0).later(since));
@@ -226,9 +237,15 @@ impl Publisher {
         }
         let timestamp = rtp.header.timestamp;
         let capture = layer.clock.capture(clock, timestamp, wall);
-        let keyframe = track.info.kind == MediaKind::Video && codec::is_keyframe(*name, &rtp.payload);
+        let seq = *rtp.seq_no;
+        let Taken { index, keyframe, sets } = if *name == CodecName::H264 {
+            layer.h264.take(seq, timestamp, rtp.timestamp, &rtp.payload)?
+        } else {
+            let keyframe = track.info.kind == MediaKind::Video && codec::is_keyframe(*name, &rtp.payload);
+            Taken { index: layer.h264.index(seq)?, keyframe, sets: 0 }
+        };
         let packet = Packet {
-            index: *rtp.seq_no,
+            index,
             timestamp,
             marker: rtp.header.marker,
             keyframe,
@@ -238,7 +255,15 @@ impl Publisher {
             exts: forwarded(&rtp.header.ext_vals),
             payload: kept(&mut self.slab, &rtp.payload),
         };
-        Some(Incoming { track: track.info.id, layer: nth, packet })
+        let mut in_front = Vec::new();
+        if sets > 0 {
+            let set = |(index, unit): (u64, &[u8])| {
+                let (exts, payload) = (Extensions::default(), kept(&mut self.slab, unit));
+                Packet { index, marker: false, keyframe: true, exts, payload, ..packet.clone() }
+            };
+            in_front.extend((index.saturating_sub(sets)..).zip(layer.h264.sets()).map(set));
+        }
+        Some(Incoming { track: track.info.id, layer: nth, packet, sets: in_front })
     }
 }
 

@@ -78,7 +78,7 @@ pub struct Counters {
     pub late_packets: u64,
     /// Packets of a link that nothing here wants.
     pub unwanted_link_packets: u64,
-    /// Packets of a publisher that fit none of its negotiated m-lines or came before its claim.
+    /// Packets of a publisher that fit none of its negotiated m-lines, came before its claim or seconds late.
     pub unplaced_packets: u64,
     /// Datagrams of no session.
     pub unknown_datagrams: u64,

@@ -64,7 +64,7 @@ impl Sfu {
         let names = (*rtp.header.ssrc, *rtp.header.payload_type);
         let place = publisher.place(names, named).filter(|_| claimed);
         let placed = place.and_then(|place| Some((place, publisher.take(place, wall, rtp)?)));
-        let Some((place, Incoming { track, layer, packet })) = placed else {
+        let Some((place, Incoming { track, layer, packet, sets })) = placed else {
             counters.unplaced_packets = counters.unplaced_packets.saturating_add(1);
             return;
         };
@@ -79,7 +79,12 @@ impl Sfu {
             Some(found)
         });
         match lane {
-            Some(lane) => self.push(now, lane, Arc::new(packet)),
+            Some(lane) => {
+                for set in sets {
+                    self.push(now, lane, Arc::new(set));
+                }
+                self.push(now, lane, Arc::new(packet));
+            }
             None => counters.unplaced_packets = counters.unplaced_packets.saturating_add(1),
         }
     }

@@ -12,6 +12,7 @@ mod pictures;
 mod repairs;
 mod reports;
 mod scenarios;
+mod sets;
 mod temporal;
 mod viewing;
 mod wishes;

@@ -1,10 +1,10 @@
-//! Where keyframes start, by codec.
+//! Where keyframes start, by codec, and what stands in H.264's payloads.
 //!
 //! Payloads come from strangers: every read is checked, a payload that is cut short or lies about its lengths is
 //! simply not a keyframe, and nothing is decoded beyond what tells a keyframe's first packet.
 
 mod av1;
-mod h264;
+pub mod h264;
 mod vp8;
 mod vp9;
 
@@ -45,14 +45,14 @@ impl CodecName {
 
 /// The payload starts, or belongs to the start of, a frame that a decoder can begin with.
 ///
-/// Audio and unknown codecs have no keyframes: a receiver can begin anywhere, so nothing waits for one.
+/// Audio and unknown codecs have no keyframes: a receiver can begin anywhere, so nothing waits for one. Those of H.264
+/// take more than a payload to tell: `media::h264` does.
 pub fn is_keyframe(codec: CodecName, payload: &[u8]) -> bool {
     match codec {
-        CodecName::H264 => h264::is_keyframe(payload),
         CodecName::Vp8 => vp8::is_keyframe(payload),
         CodecName::Vp9 => vp9::is_keyframe(payload),
         CodecName::Av1 => av1::is_keyframe(payload),
-        CodecName::Opus | CodecName::Other => false,
+        CodecName::H264 | CodecName::Opus | CodecName::Other => false,
     }
 }
 

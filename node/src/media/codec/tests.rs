@@ -1,7 +1,16 @@
+use std::time::Instant;
+
 use proptest::prelude::*;
 
+use super::CodecName;
 use super::CodecName::{Av1, H264, Opus, Other, Vp8, Vp9};
-use super::{CodecName, is_keyframe};
+use crate::media::h264;
+
+/// Of the first packet of a publisher.
+fn is_keyframe(codec: CodecName, payload: &[u8]) -> bool {
+    let taken = h264::H264::default().take(1, 0, Instant::now(), payload);
+    if codec == H264 { taken.unwrap().keyframe } else { super::is_keyframe(codec, payload) }
+}
 
 #[test]
 fn keyframes_are_told_from_the_rest() {

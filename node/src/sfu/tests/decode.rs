@@ -14,11 +14,11 @@ use crate::service::Direction::{Publish, View};
 const WIDTH: usize = 320;
 const HEIGHT: usize = 180;
 /// Frames in all, frames from one keyframe to the next, and how many have been sent when the joiner comes.
-const FRAMES: usize = 120;
-const GROUP: usize = 60;
+pub const FRAMES: usize = 120;
+pub const GROUP: usize = 60;
 const BEFORE: usize = 75;
 const PAYLOAD: usize = 1_100;
-const FRAME: Duration = Duration::from_millis(33);
+pub const FRAME: Duration = Duration::from_millis(33);
 
 /// Runs ffmpeg. Anything that it complains of fails the test.
 fn ffmpeg(args: &[&str], input: Vec<u8>) -> Vec<u8> {
@@ -43,8 +43,13 @@ fn ffmpeg(args: &[&str], input: Vec<u8>) -> Vec<u8> {
 }
 
 fn encode(codec: &[&str]) -> Vec<u8> {
+    encode_in_groups(GROUP, codec)
+}
+
+/// Frames with a keyframe at every `group`th.
+pub fn encode_in_groups(group: usize, codec: &[&str]) -> Vec<u8> {
     let source = format!("testsrc2=size={WIDTH}x{HEIGHT}:rate=30");
-    let (frames, group) = (FRAMES.to_string(), GROUP.to_string());
+    let (frames, group) = (FRAMES.to_string(), group.to_string());
     let mut args =
         vec!["-f", "lavfi", "-i", &source, "-frames:v", &frames, "-pix_fmt", "yuv420p", "-g", &group];
     args.extend(codec);
@@ -53,7 +58,7 @@ fn encode(codec: &[&str]) -> Vec<u8> {
 }
 
 /// The luma and chroma of each frame.
-fn decode(format: &str, stream: Vec<u8>) -> Vec<Vec<u8>> {
+pub fn decode(format: &str, stream: Vec<u8>) -> Vec<Vec<u8>> {
     let args = [
         "-xerror",
         "-err_detect",
@@ -86,7 +91,7 @@ fn is_picture(frame: &[u8]) -> bool {
 
 /// Publishes frames of packets, with a joiner when a part of them has gone. Returns its payloads, frame by frame, and
 /// the keyframes that the publisher was asked for.
-fn watch(codec: Codec, frames: &[Vec<Vec<u8>>]) -> (Vec<Vec<Vec<u8>>>, usize) {
+pub fn watch(codec: Codec, frames: &[Vec<Vec<u8>>]) -> (Vec<Vec<Vec<u8>>>, usize) {
     let mut world = World::with(|config| config.batch = Duration::from_millis(5));
     world.join(Publish, &[Video]);
     world.claim(0, 1);
@@ -127,7 +132,7 @@ fn watch(codec: Codec, frames: &[Vec<Vec<u8>>]) -> (Vec<Vec<Vec<u8>>>, usize) {
 }
 
 /// The joiner's pictures are the source's, from the last keyframe before it came.
-fn same_pictures(source: &[Vec<u8>], seen: &[Vec<u8>], asked: usize) {
+pub fn same_pictures(source: &[Vec<u8>], seen: &[Vec<u8>], asked: usize) {
     assert_eq!(asked, 0, "it was served from the ring");
     assert_eq!(source.len(), FRAMES);
     assert_eq!(seen.len(), FRAMES - GROUP, "every frame since the keyframe");
@@ -138,7 +143,7 @@ fn same_pictures(source: &[Vec<u8>], seen: &[Vec<u8>], asked: usize) {
 }
 
 /// NAL units of a stream of Annex B.
-fn units(stream: &[u8]) -> Vec<&[u8]> {
+pub fn units(stream: &[u8]) -> Vec<&[u8]> {
     let starts: Vec<usize> =
         stream.windows(3).enumerate().filter(|(_, w)| *w == [0, 0, 1]).map(|(n, _)| n + 3).collect();
     let ends = starts.iter().skip(1).map(|next| next - 3).chain([stream.len()]);
@@ -154,7 +159,7 @@ fn units(stream: &[u8]) -> Vec<&[u8]> {
 }
 
 /// Packets of a NAL unit: itself, or fragments (RFC 6184 section 5.8).
-fn fragments(unit: &[u8]) -> Vec<Vec<u8>> {
+pub fn fragments(unit: &[u8]) -> Vec<Vec<u8>> {
     if unit.len() <= PAYLOAD {
         return vec![unit.to_vec()];
     }
@@ -168,7 +173,7 @@ fn fragments(unit: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// The stream of Annex B that the packets carry.
-fn joined(frames: &[Vec<Vec<u8>>]) -> Vec<u8> {
+pub fn joined(frames: &[Vec<Vec<u8>>]) -> Vec<u8> {
     let mut stream = Vec::new();
     for payload in frames.iter().flatten() {
         match payload[0] & 0x1f {
