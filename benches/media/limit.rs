@@ -75,11 +75,12 @@ impl Ground {
         if settings.quick {
             ground.check().await;
         } else {
-            // More than it can take, and about as much.
-            for offered in [0.8, 0.8, 1.05, 0.95] {
-                let offered =
-                    if ground.full == 0.0 || offered < 0.9 { offered } else { offered * ground.full };
-                ground.full = ground.offer(offered, OVERLOAD).share().max(ground.full);
+            // Nine tenths of what the floor sends is too much, and so is a fifth more than what came of that.
+            for _ in 0..2 {
+                ground.full = ground.offer(0.9, OVERLOAD).share().max(ground.full);
+            }
+            for _ in 0..3 {
+                ground.full = ground.offer(ground.full * 1.2, OVERLOAD).share().max(ground.full);
             }
         }
         ground

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::floor::{Floor, Profile};
-use super::measure::pin;
+use super::measure::{Meter, pin};
 use super::sinks::{Reading, Sinks};
 use super::trace::{Moment, Trace};
 use crate::{READER_CORE, WORKER_CORE};
@@ -30,18 +30,16 @@ impl Gauge {
         Self { sinks, floor, frame }
     }
 
-    /// Packets a second that the floor sends now, by the clock on the wall.
+    /// Packets that the floor sends now in a second of CPU time: the shard may still be busy with what was asked for again.
     pub fn read(&mut self) -> f64 {
         pin(WORKER_CORE);
-        let (begin, mut spent, mut packets) = (Instant::now(), Duration::ZERO, 0);
+        let (begin, mut meter, mut packets) = (Instant::now(), Meter::default(), 0);
         while begin.elapsed() < TIME {
-            let start = Instant::now();
-            let sent: usize = (0..FRAMES).map(|_| self.floor.send(&self.frame.packets)).sum();
-            spent += start.elapsed();
+            let sent: usize = meter.time(|| (0..FRAMES).map(|_| self.floor.send(&self.frame.packets)).sum());
             packets += sent;
             self.sinks.expect(sent);
         }
         pin(READER_CORE);
-        packets as f64 / spent.as_secs_f64()
+        packets as f64 / meter.micros() * 1e6
     }
 }

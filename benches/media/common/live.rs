@@ -298,7 +298,7 @@ impl Live {
             least,
             missing: 0,
             newcomers: Newcomers { next: *from, asked: 0, refused: 0 },
-            busy: self.shard.busy().permille,
+            busy: after.busy,
             refused: after.refused - before.refused,
             latency,
             shard: (after.cpu - before.cpu).as_secs_f64() / seconds,
@@ -329,6 +329,7 @@ impl Live {
                 .collect(),
             cpu: Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap()),
             refused: self.refused,
+            busy: self.shard.busy().permille,
             idle,
         }
     }
@@ -350,6 +351,7 @@ struct State {
     sent: Vec<u64>,
     cpu: Duration,
     refused: u64,
+    busy: u32,
     idle: Duration,
 }
 
