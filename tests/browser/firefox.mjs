@@ -1,5 +1,6 @@
-// Firefox publishes a drawing and the sound of its fake microphone, and watches them: the answers suit it, media flows both ways, and SRTP runs with
-// an AEAD cipher. It starts its own server, since it runs in a network namespace (`namespace.sh`).
+// Firefox publishes a drawing and the sound of its fake microphone, and watches them: the answers suit it, media flows both ways, SRTP runs with
+// an AEAD cipher, and all that it reports is opened (sound and picture may report under SSRCs of their own). It starts its own server, since it
+// runs in a network namespace (`namespace.sh`).
 //
 //   FRESHET_BIN=target/debug/freshet bash namespace.sh node firefox.mjs
 import { spawn } from 'node:child_process';
@@ -11,7 +12,12 @@ const URL_HERE = 'http://10.77.0.1:8080/';
 await run(
   'firefox',
   async (result) => {
-    const server = spawn(process.env.FRESHET_BIN, ['dev', '--listen', '10.77.0.1:8080', '--ip', '10.77.0.1'], { stdio: ['ignore', 'ignore', 'inherit'] });
+    const server = spawn(process.env.FRESHET_BIN, ['dev', '--listen', '10.77.0.1:8080', '--ip', '10.77.0.1'], { stdio: ['ignore', 'ignore', 'pipe'] });
+    let said = '';
+    server.stderr.on('data', (text) => {
+      said += text;
+      process.stderr.write(text);
+    });
     onEnd(() => server.kill('SIGTERM'));
     await until('the server is ready', () => fetch(`${URL_HERE}readyz`).then((answer) => answer.ok, () => false));
     const page = await firefox();
@@ -24,6 +30,20 @@ await run(
     }
     must(result.viewer.frames > 30, `${result.viewer.frames} pictures were shown`);
     must(result.viewer.audioBytes > 2_000, `${result.viewer.audioBytes} bytes of sound came`);
+    const [, node] = said.match(/http_addr=(\S+)/) ?? [];
+    must(node, `the server says where its node is: ${said}`);
+    const metrics = await (await fetch(`http://${node}/metrics`)).text();
+    result.reports = {};
+    for (const [name, least, most] of [
+      ['rejected_rtcp_datagrams', 0, 0],
+      ['viewer_jitters', 2, Infinity],
+      ['viewer_feedback_packets', 100, Infinity],
+      ['viewer_feedback_unknown', 0, 0],
+    ]) {
+      const count = Number(metrics.match(new RegExp(`^freshet_node_${name}_total (\\d+)`, 'm'))?.[1]);
+      must(count >= least && count <= most, `${name}: ${count}`);
+      result.reports[name] = count;
+    }
   },
   90_000,
 );
