@@ -30,6 +30,7 @@ use crate::control::registrar::Registrar;
 use crate::control::{Command, Parts, Service, Shared};
 use crate::http::{self, HttpState};
 use crate::media::clock::{Skew, Wall};
+use crate::media::ring::RingConfig;
 use crate::peer::negotiate::Common;
 use crate::peer::{crypto, opened};
 use crate::quic::{Relay, RelayConfig, RelayError, Trust};
@@ -63,6 +64,8 @@ pub struct NodeConfig {
     pub batch: Duration,
     /// Media: bits a second that one viewer is sent at most; none without a cap.
     pub viewer_cap: Option<Bitrate>,
+    /// Media: how long, and how many bytes of, a layer of a track are kept for retransmission and joiners.
+    pub ring: (Duration, usize),
     /// A joiner is served from the ring when its last keyframe is at most so old.
     pub keyframe_age: Duration,
     /// Media: addresses that candidates advertise.
@@ -346,6 +349,7 @@ async fn start_shards(
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let wall = Wall::new(Instant::now(), unix);
     let (batch, viewer_cap, fresh_keyframe) = (config.batch, config.viewer_cap, config.keyframe_age);
+    let ring = RingConfig::new(config.ring.0, config.ring.1);
     let crossings = Crossings::new(config.shards.max(1));
     let mut shards = Vec::with_capacity(media.len());
     for (shard, media) in (0..u16::MAX).zip(media) {
@@ -362,6 +366,7 @@ async fn start_shards(
             silence: SILENCE,
             batch,
             viewer_cap,
+            ring,
             fresh_keyframe,
             report_skew: skew,
             wall,

@@ -235,11 +235,27 @@ pub const SETTINGS: &[Setting] = &[
         "Bits per second that one viewer is sent at most, as in 8M. Default: no cap",
     ),
     one(
+        "ring-time",
+        "TIME",
+        MEDIA,
+        MEDIA_HEADING,
+        "Packets of a track are kept so long, for retransmission and joiners, 500ms to 10s",
+    )
+    .default_all("2s"),
+    one(
+        "ring-bytes",
+        "SIZE",
+        MEDIA,
+        MEDIA_HEADING,
+        "So many bytes of a layer of a track are kept at most, 256KiB to 64MiB",
+    )
+    .default_all("4MiB"),
+    one(
         "keyframe-age",
         "TIME",
         MEDIA,
         MEDIA_HEADING,
-        "A joiner begins at the last keyframe when that is at most so old, 0 to 2s; else the publisher is asked for one",
+        "A joiner begins at the last keyframe when that is at most so old, 0 to ring-time; else the publisher is asked for one",
     )
     .default_all("1s"),
     one("max-sessions", "N", MEDIA, MEDIA_HEADING, "Sessions that a node takes before it refuses more")

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -72,6 +73,10 @@ pub struct Media {
     pub batch: Duration,
     /// Bits per second that one viewer is sent at most.
     pub viewer_cap: Option<Bitrate>,
+    /// Packets are kept so long.
+    pub ring_time: Duration,
+    /// So many bytes of them at most, of each layer of each track.
+    pub ring_bytes: usize,
     /// A joiner begins at a keyframe that is at most so old.
     pub keyframe_age: Duration,
     /// Sessions before it refuses.
@@ -290,6 +295,14 @@ fn media(reader: &Reader<'_>, listen: SocketAddr) -> Result<Media, ConfigError> 
         let advice = "each shard takes a port from here on: write one that leaves room for them";
         return Err(reader.wrong("udp-port", &udp_port.to_string(), advice));
     }
+    let ring_time = reader.need_with("ring-time", ring_time, RING_TIME_ADVICE)?;
+    let keyframe_age: Duration =
+        reader.need_with("keyframe-age", value::duration, "write a time from 0 on")?;
+    if keyframe_age > ring_time {
+        let why =
+            format!("write a time from 0 to {ring_time:?}: what is older has left the ring (ring-time)");
+        return Err(reader.wrong("keyframe-age", &format!("{keyframe_age:?}"), why));
+    }
     let count = "write a number from 1 on";
     let sessions = |t: &str| t.parse().ok().filter(|n: &u32| *n > 0).ok_or(count);
     Ok(Media {
@@ -298,7 +311,9 @@ fn media(reader: &Reader<'_>, listen: SocketAddr) -> Result<Media, ConfigError> 
         shards,
         batch: reader.need_with("batch", batch, "write a time from 0 to 10ms")?,
         viewer_cap: reader.parse_with("viewer-cap", value::bitrate)?,
-        keyframe_age: reader.need_with("keyframe-age", keyframe_age, "write a time from 0 to 2s")?,
+        ring_time,
+        ring_bytes: reader.need_with("ring-bytes", ring_bytes, RING_BYTES_ADVICE)?,
+        keyframe_age,
         max_sessions: reader.need_with("max-sessions", sessions, count)?,
         max_busy: reader.need_with("max-busy", value::percent, "write a share of time from 1% to 100%")?,
         max_egress: reader.need_with("max-egress", value::bitrate, "write a bit rate")?,
@@ -315,12 +330,22 @@ fn batch(text: &str) -> Result<Duration, String> {
     if time <= BATCH_MAX { Ok(time) } else { Err("write a time from 0 to 10ms".to_owned()) }
 }
 
-/// What is older has left the ring.
-const KEYFRAME_AGE_MAX: Duration = Duration::from_secs(2);
+/// Less would not outlast a few round trips, more is not asked for again.
+const RING_TIME: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(10);
+const RING_TIME_ADVICE: &str = "write a time from 500ms to 10s";
 
-fn keyframe_age(text: &str) -> Result<Duration, String> {
+fn ring_time(text: &str) -> Result<Duration, String> {
     let time = value::duration(text)?;
-    if time <= KEYFRAME_AGE_MAX { Ok(time) } else { Err("write a time from 0 to 2s".to_owned()) }
+    if RING_TIME.contains(&time) { Ok(time) } else { Err(RING_TIME_ADVICE.to_owned()) }
+}
+
+/// A large keyframe fits; a node has hundreds of rings.
+const RING_BYTES: RangeInclusive<usize> = 256 << 10..=64 << 20;
+const RING_BYTES_ADVICE: &str = "write a size from 256KiB to 64MiB";
+
+fn ring_bytes(text: &str) -> Result<usize, String> {
+    let bytes = value::bytes(text)?;
+    if RING_BYTES.contains(&bytes) { Ok(bytes) } else { Err(RING_BYTES_ADVICE.to_owned()) }
 }
 
 /// Most shards of a node: more than any machine's cores that one node is given.

@@ -59,6 +59,21 @@ pub fn percent(text: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("{text:?} is not a share: write 1% to 100%"))
 }
 
+/// Reads a size: bytes, or `KiB`, `MiB`, `GiB`, as in `4MiB`.
+pub fn bytes(text: &str) -> Result<usize, String> {
+    let wrong = || format!("{text:?} is not a size: write a number with KiB, MiB or GiB, as in 4MiB");
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let factor: usize = match unit.trim() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    let number: usize = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(factor).ok_or_else(wrong)
+}
+
 /// Reads the base of URLs: http or https, a host, perhaps a path; no query. Comes back without a slash at the end.
 pub fn base_url(text: &str) -> Result<String, String> {
     let wrong = |why: &str| {
@@ -140,6 +155,16 @@ mod tests {
         }
         for text in ["", "%", "0", "0%", "101%", "-5%", "9.5%", "half"] {
             assert!(percent(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units_of_1024() {
+        for (text, size) in [("1000", 1_000), ("256KiB", 262_144), ("4MiB", 4_194_304), ("1 GiB", 1 << 30)] {
+            assert_eq!(bytes(text), Ok(size), "{text}");
+        }
+        for text in ["", "MiB", "4M", "4mb", "-1KiB", "1.5MiB", "99999999999999999999"] {
+            assert!(bytes(text).is_err(), "{text}");
         }
     }
 

@@ -65,6 +65,7 @@ pub async fn start(settings: DevSettings) -> anyhow::Result<Running> {
             shards: media.shards,
             batch: media.batch,
             viewer_cap: media.viewer_cap,
+            ring: (media.ring_time, media.ring_bytes),
             keyframe_age: media.keyframe_age,
             advertise: media.ips,
             relay: any,

@@ -41,6 +41,7 @@ pub fn config(settings: NodeSettings) -> NodeConfig {
         shards: media.shards,
         batch: media.batch,
         viewer_cap: media.viewer_cap,
+        ring: (media.ring_time, media.ring_bytes),
         keyframe_age: media.keyframe_age,
         advertise: media.ips,
         relay,

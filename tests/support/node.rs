@@ -20,6 +20,7 @@ pub fn config(id: &str, shards: u16) -> NodeConfig {
         shards,
         batch: Duration::from_millis(5),
         viewer_cap: None,
+        ring: (Duration::from_secs(2), 4 << 20),
         keyframe_age: Duration::from_secs(1),
         advertise: vec![local],
         relay: any,

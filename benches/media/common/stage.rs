@@ -15,6 +15,7 @@ use freshet_node::agent::{Lane, Link, StreamKey};
 use freshet_node::forward::train::{MAX_SEGMENTS, Train, TrainLimits, Trains};
 use freshet_node::media::clock::{Skew, Wall};
 use freshet_node::media::packet::{CaptureMicros, Extensions, Packet};
+use freshet_node::media::ring::RingConfig;
 use freshet_node::peer::keys::Keys;
 use freshet_node::peer::negotiate::Common;
 use freshet_node::peer::{crypto, opened};
@@ -354,6 +355,7 @@ fn config(candidates: Vec<SocketAddr>, silence: Duration, batch: Duration, wall:
         silence,
         batch,
         viewer_cap: None,
+        ring: RingConfig::default(),
         fresh_keyframe: Duration::from_millis(1_000),
         report_skew: Skew::default(),
         wall,

@@ -24,10 +24,20 @@ pub struct RingConfig {
     pub max_packets: usize,
 }
 
+/// Least and most of a ring's span of indexes: far less than what sequence numbers of 16 bits tell apart.
+const SPAN: (usize, usize) = (4_096, 16_384);
+
+impl RingConfig {
+    /// So much time, and so many bytes in it. The span has room for packets of a kilobyte.
+    pub fn new(max_age: Duration, max_bytes: usize) -> Self {
+        Self { max_age, max_bytes, max_packets: (max_bytes / 1_024).clamp(SPAN.0, SPAN.1) }
+    }
+}
+
 impl Default for RingConfig {
     /// Two seconds, and room for 16 Mbit/s in them.
     fn default() -> Self {
-        Self { max_age: Duration::from_secs(2), max_bytes: 4 << 20, max_packets: 4_096 }
+        Self::new(Duration::from_secs(2), 4 << 20)
     }
 }
 

@@ -36,7 +36,13 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub fn new(key: StreamKey, id: LaneId, kind: MediaKind, codecs: Vec<CodecInfo>, source: Source) -> Self {
+    pub fn new(
+        (key, id): (StreamKey, LaneId),
+        kind: MediaKind,
+        codecs: Vec<CodecInfo>,
+        source: Source,
+        ring: RingConfig,
+    ) -> Self {
         Self {
             key,
             id,
@@ -44,7 +50,7 @@ impl Lane {
             codecs,
             source,
             viewers: Vec::new(),
-            ring: Ring::new(RingConfig::default()),
+            ring: Ring::new(ring),
             gate: KeyframeGate::new(MIN_INTERVAL),
             gate_due: None,
             hops: Vec::new(),

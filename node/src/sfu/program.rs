@@ -82,7 +82,9 @@ impl Sfu {
             // One lane for each layer of a track, or one for the track.
             for layer in (0..=u8::MAX).take(track.layers.len().max(1)) {
                 let id: LaneId = (track.id, layer);
-                let lane = Lane::new(key.clone(), id, track.kind, track.codecs.clone(), stream.source);
+                let names = (key.clone(), id);
+                let ring = self.config.ring;
+                let lane = Lane::new(names, track.kind, track.codecs.clone(), stream.source, ring);
                 let at = self.lanes.insert(lane);
                 stream.lanes.push((id, at));
                 if let Source::Remote(hop, alias) = stream.source {

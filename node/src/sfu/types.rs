@@ -13,6 +13,7 @@ use freshet_relay_proto::track::{MediaKind, TrackInfo};
 use crate::agent::{Lane as LaneId, Link, RemoteStream, StreamKey};
 use crate::media::clock::{Skew, Wall};
 use crate::media::packet::Packet;
+use crate::media::ring::RingConfig;
 use crate::peer::negotiate::Common;
 use crate::session::Direction;
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub batch: Duration,
     /// Bits a second that one viewer is sent at most; none without a cap.
     pub viewer_cap: Option<Bitrate>,
+    /// What is kept of each lane.
+    pub ring: RingConfig,
     /// A joiner is served from the ring when its last keyframe is at most so old.
     pub fresh_keyframe: Duration,
     /// An error added to the clock of sender reports of video, for the test that proves the lip-sync test.

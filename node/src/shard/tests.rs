@@ -38,6 +38,7 @@ fn config(candidates: Vec<SocketAddr>) -> Config {
         silence: Duration::from_secs(15),
         batch: Duration::ZERO,
         viewer_cap: None,
+        ring: crate::media::ring::RingConfig::default(),
         fresh_keyframe: Duration::from_secs(1),
         report_skew: Skew::default(),
         wall: Wall::new(Instant::now(), Duration::from_secs(1_800_000_000)),

@@ -21,6 +21,7 @@ use crate::agent::StreamKey;
 use crate::forward::srtp::{Profile, SrtpSender};
 use crate::forward::train::{TrainLimits, Trains, Way};
 use crate::media::clock::{Skew, Wall};
+use crate::media::ring::RingConfig;
 use crate::peer::keys::Keys;
 use crate::peer::negotiate::Common;
 use crate::peer::{crypto, opened};
@@ -105,6 +106,7 @@ impl World {
             silence: Duration::from_secs(15),
             batch: Duration::ZERO,
             viewer_cap: None,
+            ring: RingConfig::default(),
             fresh_keyframe: Duration::from_millis(1_000),
             report_skew: Skew::default(),
             wall: Wall::new(now, Duration::from_secs(1_800_000_000)),

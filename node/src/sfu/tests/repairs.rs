@@ -7,6 +7,7 @@ use str0m::RtcConfig;
 use str0m::media::MediaKind::{Audio, Video};
 
 use super::client::{World, payload, usual};
+use crate::media::ring::RingConfig;
 use crate::service::Direction::{Publish, View};
 
 const MS: Duration = Duration::from_millis(1);
@@ -111,4 +112,21 @@ fn a_viewer_without_rtx_is_sent_the_very_same_packets_again() {
     assert_eq!(got(&world, viewer), sent());
     let counters = world.sfu.counters();
     assert!(counters.rtx_packets >= client.dropped as u64, "{counters:?}");
+}
+
+#[test]
+fn what_is_kept_is_bounded_in_time_and_in_bytes_as_configured() {
+    for (age, bytes) in [(MS * 400, 4 << 20), (MS * 2_000, 64 << 10)] {
+        let mut world = World::with(|config| config.ring = RingConfig::new(age, bytes));
+        world.join(Publish, &[Audio, Video]);
+        world.claim(0, 1);
+        world.pass(MS * 200);
+        play(&mut world);
+        let lane = world.sfu.lane_of(&World::key(1), (1, 0)).unwrap();
+        let ring = &world.sfu.lanes.get(lane).unwrap().ring;
+        let oldest = ring.get(ring.oldest().unwrap()).unwrap();
+        let kept = ring.get(ring.newest().unwrap()).unwrap().arrived - oldest.arrived;
+        assert!(kept <= age && ring.bytes() <= bytes, "{kept:?}, {} bytes", ring.bytes());
+        assert!(kept >= MS * 360 || ring.bytes() >= bytes - 1_000, "{kept:?}, {} bytes", ring.bytes());
+    }
 }
