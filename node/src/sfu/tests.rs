@@ -7,6 +7,7 @@ mod feedback;
 mod hostile;
 mod joins;
 mod layers;
+mod offers;
 mod pacing;
 mod pictures;
 mod repairs;

@@ -64,8 +64,9 @@ pub struct Client {
     pub lose_sent_every: Option<usize>,
     pub sent_lost: usize,
     sent: usize,
-    /// It answers NACKs with the very same datagrams, as clients without RTX do: all that it sent, by sequence number.
-    pub repeats: Option<HashMap<u16, Vec<u8>>>,
+    /// It answers NACKs with the very same datagrams, as clients without RTX do: all that it sent, by SSRC and sequence
+    /// number.
+    pub repeats: Option<HashMap<(u32, u16), Vec<u8>>>,
     datagrams: usize,
     clock: Instant,
     pending: VecDeque<Vec<u8>>,
@@ -439,7 +440,8 @@ impl Client {
         self.last_sent = contents.to_vec();
         self.sent += 1;
         if let Some(repeats) = &mut self.repeats {
-            repeats.insert(u16::from_be_bytes([contents[2], contents[3]]), contents.to_vec());
+            let ssrc = u32::from_be_bytes(contents[8..12].try_into().unwrap());
+            repeats.insert((ssrc, u16::from_be_bytes([contents[2], contents[3]])), contents.to_vec());
         }
         let lost = self.lose_sent_every.is_some_and(|n| self.sent.is_multiple_of(n));
         self.sent_lost += usize::from(lost);
@@ -503,7 +505,7 @@ impl Client {
         let (Rtcp::Nack(nack), Some(repeats)) = (rtcp, &self.repeats) else { return };
         for entry in nack.reports.iter() {
             let asked = (0..=16_u16).filter(|n| *n == 0 || entry.blp & (1 << (n - 1)) != 0);
-            out.extend(asked.filter_map(|n| repeats.get(&entry.pid.wrapping_add(n)).cloned()));
+            out.extend(asked.filter_map(|n| repeats.get(&(*nack.ssrc, entry.pid.wrapping_add(n))).cloned()));
         }
     }
 
