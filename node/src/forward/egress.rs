@@ -155,6 +155,8 @@ pub struct Outlet {
     source: Option<SourceEpoch>,
     /// The next source is a layer of the same track as the last.
     by_capture: bool,
+    /// The lowest index of the next source that has a place.
+    first: Option<u64>,
     newest: Option<ReportPoint>,
     packets: u64,
     bytes: u64,
@@ -191,6 +193,7 @@ impl Outlet {
             rewriter: Rewriter::new(first, seeds.1),
             source: None,
             by_capture: false,
+            first: None,
             newest: None,
             packets: 0,
             bytes: 0,
@@ -229,13 +232,21 @@ impl Outlet {
     pub fn switch_source(&mut self) {
         self.source = None;
         self.by_capture = false;
+        self.first = None;
     }
 
     /// The next packet is of another layer of the same track: numbers go on where they stand, and time by what passed
     /// between the captures. Returns the source that has ended.
     pub fn switch_layer(&mut self) -> Option<SourceEpoch> {
         self.by_capture = true;
+        self.first = None;
         self.source.take()
+    }
+
+    /// The next source begins with the frame whose first packet has this index, though another packet of it may be sent
+    /// before that one. Without a word it begins with the packet that is sent first.
+    pub fn begin_at(&mut self, index: u64) {
+        self.first = Some(index);
     }
 
     /// Whether packets of this format carry stamps. Those that may be repeated plainly do not: a repeat is the very
@@ -265,7 +276,7 @@ impl Outlet {
             None => {
                 let by_capture = std::mem::take(&mut self.by_capture);
                 let start = SourceStart {
-                    index: packet.index,
+                    index: self.first.take().map_or(packet.index, |first| first.min(packet.index)),
                     timestamp: packet.timestamp,
                     clock_rate: format.clock_rate,
                     at: self.due(packet).filter(|_| by_capture).unwrap_or(now),

@@ -25,9 +25,9 @@ pub struct SourceEpoch(pub u32);
 /// Where a source begins for this viewer.
 #[derive(Debug, Clone, Copy)]
 pub struct SourceStart {
-    /// Index of the first packet that is sent.
+    /// Index of the first packet that has a place. It need not be the one that is sent first.
     pub index: u64,
-    /// Its RTP timestamp.
+    /// RTP timestamp of the frame that it begins.
     pub timestamp: u32,
     /// Ticks of the RTP clock in a second.
     pub clock_rate: u32,
@@ -158,6 +158,11 @@ impl Rewriter {
     /// The source whose packets go out now.
     pub fn epoch(&self) -> Option<SourceEpoch> {
         self.runs.back().map(|run| run.source)
+    }
+
+    /// The first index of the source whose packets go out now that has a place, or of what has not been closed up yet.
+    pub fn first_index(&self) -> Option<u64> {
+        self.runs.back().map(|run| run.first_index)
     }
 
     /// The packet that went out with the highest sequence number.

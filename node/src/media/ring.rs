@@ -62,7 +62,22 @@ struct Keyframe {
     bytes_before: u64,
     /// Arrival number of the packet of its frame that came first.
     arrival: u64,
+    /// Arrival number of the packet that told that it is one.
+    known: u64,
 }
+
+/// Where a viewer begins with what a ring holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beginning {
+    /// Index of the keyframe's first packet. What has a lower one is not for this viewer.
+    pub index: u64,
+    /// Arrival number of the packet of the keyframe that came first. It need not be the first one.
+    pub arrival: u64,
+}
+
+/// Packets that may have come since the first of a keyframe before it is known for one; those that came earlier are
+/// asked for by viewers that begin with it.
+const FRAME_MAX: usize = 256;
 
 /// The last packets of one layer of one track.
 #[derive(Debug)]
@@ -190,9 +205,10 @@ impl Ring {
         self.keyframe.map(|keyframe| (keyframe.start, keyframe.arrived))
     }
 
-    /// The arrival number from which on the packets of the newest keyframe, and what follows it, came.
-    pub fn keyframe_arrival(&self) -> Option<u64> {
-        self.keyframe.map(|keyframe| keyframe.arrival)
+    /// The newest keyframe, if the packet that tells that it is one has the arrival number `arrival` or came later.
+    pub fn keyframe_since(&self, arrival: u64) -> Option<Beginning> {
+        let keyframe = self.keyframe.filter(|keyframe| keyframe.known >= arrival)?;
+        Some(Beginning { index: keyframe.start, arrival: keyframe.arrival.max(self.order_from) })
     }
 
     /// What comes next does not follow what is held: nobody begins at a keyframe from before.
@@ -322,16 +338,21 @@ impl Ring {
                 timestamp: packet.timestamp,
                 arrived: packet.arrived,
                 bytes_before: self.pushed_bytes,
-                arrival: self.frame_arrival(packet.timestamp),
+                arrival: self.frame_arrival(packet),
+                known: self.next_arrival() - 1,
             });
             self.start_frame_earlier();
         }
     }
 
-    /// The arrival number of the first packet of the frame that arrives now.
-    fn frame_arrival(&self, timestamp: u32) -> u64 {
-        let of_frame = self.order.iter().rev().take_while(|packet| packet.timestamp == timestamp).count();
-        self.next_arrival() - to_u64(of_frame)
+    /// The arrival number of that packet of a frame that came first; `last` is the one that has just come. Packets of
+    /// later frames may have come in between: what the publisher sends again is late by a round trip.
+    fn frame_arrival(&self, last: &Packet) -> u64 {
+        let of_frame = |packet: &Packet| packet.timestamp == last.timestamp;
+        let since = self.order.iter().enumerate().rev().take(FRAME_MAX);
+        let since = since.take_while(|(_, packet)| of_frame(packet) || packet.index > last.index);
+        let first = since.filter(|(_, packet)| of_frame(packet)).map(|(at, _)| to_u64(at)).last();
+        self.order_from + first.unwrap_or_default()
     }
 
     /// Moves the keyframe's start back over packets of the same frame that stand right before it.

@@ -40,7 +40,9 @@ impl Vp8 {
         max_temporal: Option<u8>,
     ) -> Option<Shift> {
         if self.numbering.source() != Some(source) {
-            self.numbering.begin(source, packet.index, descriptor);
+            // The first packet may come behind the second.
+            let first = rewriter.first_index().unwrap_or(packet.index).min(packet.index);
+            self.numbering.begin(source, first, descriptor);
         }
         let picture = Picture::of(source, packet, descriptor);
         let verdict = self.temporal.judge(picture, descriptor, max_temporal);

@@ -55,8 +55,8 @@ pub struct Attached {
 pub struct Coming {
     /// What the slot carries then; `next` is where its keyframe is looked for.
     pub to: Attached,
-    /// Since when the keyframe is there.
-    pub ready: Option<Instant>,
+    /// Since when the keyframe is there, and the index of its first packet.
+    pub ready: Option<(Instant, u64)>,
 }
 
 /// One m-line that receives.
@@ -98,6 +98,9 @@ impl Slot {
         let old = self.attached.replace(coming.to)?;
         let lane = old.lane;
         self.before = self.outlet.switch_layer().map(|epoch| (epoch, old));
+        if let Some((_, first)) = coming.ready {
+            self.outlet.begin_at(first);
+        }
         Some(lane)
     }
 

@@ -194,17 +194,18 @@ impl Sfu {
         let fresh = Fresh { max_age: self.config.fresh_keyframe, ..Fresh::default() };
         let Some(lane) = self.lanes.get_mut(at) else { return };
         let Some(Role::Viewer(viewer)) = self.sessions.get_mut(session).map(|s| &mut s.role) else { return };
-        let attached = viewer.slots.get_mut(slot).and_then(|slot| slot.attached.as_mut());
-        let Some(attached) = attached.filter(|attached| attached.lane == at) else { return };
+        let Some(slot) = viewer.slots.get_mut(slot) else { return };
+        let Some(attached) = slot.attached.as_mut().filter(|attached| attached.lane == at) else { return };
         attached.next = lane.ring.next_arrival();
         if lane.kind != MediaKind::Video {
             return;
         }
-        let start = fresh.start(&lane.ring, now).and_then(|_| lane.ring.keyframe_arrival());
+        let start = fresh.start(&lane.ring, now).and_then(|_| lane.ring.keyframe_since(0));
         match start {
             Some(start) => {
-                attached.next = start.max(lane.ring.first_arrival());
-                attached.catching_up = true;
+                attached.next = start.arrival;
+                (attached.waiting, attached.catching_up) = (false, true);
+                slot.outlet.begin_at(start.index);
                 self.hold_back(now, session);
             }
             None => self.want_keyframe(now, at),

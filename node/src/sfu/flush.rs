@@ -219,7 +219,7 @@ fn serve(
     let served = send_waiting(now, lanes, slot, sealer, pacer, road, counters);
     let ready = slot.coming.as_ref().and_then(|coming| coming.ready);
     let between = slot.attached.as_ref().is_none_or(|attached| attached.between);
-    if !ready.is_some_and(|ready| between || now.saturating_duration_since(ready) >= FRAME_MAX) {
+    if !ready.is_some_and(|(ready, _)| between || now.saturating_duration_since(ready) >= FRAME_MAX) {
         return served;
     }
     let changed = slot.change();
@@ -237,10 +237,10 @@ fn serve(
 fn look_for_keyframe(now: Instant, lanes: &Table<Lane>, coming: &mut Coming) {
     let Some(ring) = lanes.get(coming.to.lane).map(|lane| &lane.ring) else { return };
     if coming.ready.is_none()
-        && let Some(start) = ring.keyframe_arrival().filter(|start| *start >= coming.to.next)
+        && let Some(start) = ring.keyframe_since(coming.to.next)
     {
-        coming.to.next = start;
-        coming.ready = Some(now);
+        coming.to.next = start.arrival;
+        coming.ready = Some((now, start.index));
     }
 }
 
@@ -259,10 +259,18 @@ fn send_waiting(
     let leaves = coming.as_ref().is_some_and(|coming| coming.ready.is_some());
     let Some(lane) = lanes.get(attached.lane) else { return served };
     let end = lane.ring.next_arrival();
-    served.overrun = lane.ring.first_arrival().saturating_sub(attached.next);
+    if !attached.waiting {
+        served.overrun = lane.ring.first_arrival().saturating_sub(attached.next);
+    }
     if served.overrun > 0 {
         attached.next = lane.ring.first_arrival();
         attached.waiting = lane.kind == MediaKind::Video;
+    }
+    if attached.waiting {
+        // The keyframe's first packet may be the last of it to come: all of them go, and each has its place.
+        let Some(start) = lane.ring.keyframe_since(attached.next) else { return served };
+        (attached.waiting, attached.next) = (false, start.arrival);
+        outlet.begin_at(start.index);
     }
     let Some(waiting) = end.checked_sub(attached.next).filter(|waiting| *waiting > 0) else { return served };
     // Sound is little, and late sound is worse than a late picture.
@@ -274,8 +282,7 @@ fn send_waiting(
         }
         let packet = lane.ring.arrived(attached.next);
         attached.next = attached.next.saturating_add(1);
-        let Some(packet) = packet.filter(|packet| packet.keyframe || !attached.waiting) else { continue };
-        attached.waiting = false;
+        let Some(packet) = packet else { continue };
         let Some(format) = format(attached, packet.codec) else { continue };
         if let Some(len) = outlet.send(sealer, format, packet, now, road) {
             attached.between = packet.marker;

@@ -156,9 +156,8 @@ impl Sfu {
             let Some(lane) = self.lanes.get(to) else { return };
             let formats = slot.formats(&lane.codecs);
             let next = lane.ring.next_arrival();
-            // It waits for the marked packet of its keyframe's frame: others of the frame may have come before.
             let to_be =
-                Attached { lane: to, formats, waiting: true, next, catching_up: false, between: true };
+                Attached { lane: to, formats, waiting: false, next, catching_up: false, between: true };
             slot.coming = Some(Coming { to: to_be, ready: None });
             self.enter_lane(to, at, n);
             self.want_keyframe(now, to);

@@ -90,6 +90,30 @@ fn sealed(header_of: &[u8], payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn a_source_whose_first_packet_comes_last_keeps_a_place_for_it() {
+    let mut bench = Bench::new(Some(12));
+    bench.send(VP8, &picture(70, 300, 9, 0, 3, true));
+    bench.outlet.switch_source();
+    bench.outlet.begin_at(20);
+    let mut numbers = Vec::new();
+    for index in [21, 19, 22, 20] {
+        let packet = Packet { timestamp: 7, ..picture(index, 500, 7, 0, 5, true) };
+        let bytes = bench.send(VP8, &packet);
+        if bytes.is_empty() {
+            assert_eq!(index, 19, "of the frame before");
+            continue;
+        }
+        let expected = [&[0x90, 0xf0, 0x81, 0x2d, 10, 4, 0], &packet.payload[7..]].concat();
+        assert_eq!(bytes, sealed(&bytes, &expected), "{index}: of one picture");
+        let fields = parse(&bytes).unwrap().fields;
+        numbers.push((fields.seq, fields.timestamp));
+    }
+    let (first, timestamp) = (numbers[2].0, numbers[2].1);
+    assert_eq!(numbers, [first + 1, first + 2, first].map(|seq| (seq, timestamp)));
+    assert_eq!(bench.outlet.find(first).map(|(_, index)| index), Some(20));
+}
+
+#[test]
 fn vp8_goes_on_in_its_numbers_and_is_repeated_in_the_same() {
     for rtx_ssrc in [None, Some(12)] {
         let mut bench = Bench::new(rtx_ssrc);

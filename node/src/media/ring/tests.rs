@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::{Push, Ring, RingConfig};
+use super::{Beginning, Push, Ring, RingConfig};
 use crate::media::packet::{CaptureMicros, Extensions, Packet};
 
 fn packet(index: u64, timestamp: u32, keyframe: bool, arrived: Instant, len: usize) -> Arc<Packet> {
@@ -213,7 +213,14 @@ fn a_keyframe_begins_at_the_first_packet_of_its_frame_to_arrive() {
         ring.push(packet(index, 3_000, index != 2, now, 100));
     }
     ring.push(packet(5, 6_000, false, now, 100));
-    assert_eq!(ring.keyframe_arrival(), Some(1));
+    // It is known for one with the third.
+    assert_eq!(ring.keyframe_since(2), Some(Beginning { index: 2, arrival: 1 }));
+    assert_eq!(ring.keyframe_since(3), None);
+    // The first packet of the next is sent again, and comes when the frame behind it is there.
+    for (index, frame) in [(7, 3), (8, 3), (9, 4), (6, 3)] {
+        ring.push(packet(index, frame * 3_000, index == 6, now, 100));
+    }
+    assert_eq!(ring.keyframe_since(8), Some(Beginning { index: 6, arrival: 5 }));
     ring.forget_keyframe();
-    assert_eq!(ring.keyframe_arrival(), None);
+    assert_eq!(ring.keyframe_since(0), None);
 }

@@ -80,7 +80,8 @@ impl Numbering {
         self.runs.back().map(|run| run.source)
     }
 
-    /// A source begins with this packet: its numbers follow the last that went out. Those of the first stay.
+    /// A source begins with this index, and this descriptor of its first picture: its numbers follow the last that went
+    /// out. Those of the first stay.
     pub fn begin(&mut self, source: SourceEpoch, index: u64, first: &Descriptor) {
         let Last { picture, tl0, key, .. } = self.last;
         let picture = picture

@@ -84,6 +84,8 @@ pub struct World {
     pub answered: Vec<(SocketAddr, Option<IpAddr>)>,
     /// When sender reports went, and to whom.
     pub reports: Vec<(Instant, SocketAddr)>,
+    /// The first packet of each keyframe comes behind the others, which have been flushed by then.
+    pub first_comes_last: bool,
     trains: Trains,
     next: u128,
 }
@@ -122,6 +124,7 @@ impl World {
             called: None,
             answered: Vec::new(),
             reports: Vec::new(),
+            first_comes_last: false,
             trains: Trains::new(TrainLimits::default()),
             next: 1,
         }
@@ -309,15 +312,27 @@ impl World {
     pub fn frame(&mut self, client: usize, kind: MediaKind, first: u64, packets: u64, ts: u32, key: bool) {
         let now = self.now;
         let (pt, ssrc) = self.clients[client].tx(kind);
-        for n in 0..packets {
+        for n in self.order(packets, key) {
             let seq = first + n;
             let payload = payload(kind, seq, key && n == 0);
             let marker = n + 1 == packets;
             let write = RtpWrite::new(pt, seq.into(), ts, now, payload).marker(marker).nackable(true);
             let client = &mut self.clients[client];
             client.rtc.direct_api().stream_tx(&ssrc).unwrap().write_rtp(write);
+            if self.first_comes_last {
+                self.settle();
+            }
         }
         self.settle();
+    }
+
+    /// The order in which the packets of a frame come.
+    fn order(&self, packets: u64, key: bool) -> Vec<u64> {
+        let mut order: Vec<u64> = (0..packets).collect();
+        if self.first_comes_last && key {
+            order.rotate_left(1);
+        }
+        order
     }
 
     /// Sends one frame of a simulcast layer, of `packets` packets of `size` bytes: a keyframe where one was asked for.
@@ -339,16 +354,20 @@ impl World {
         ts: u32,
         mut payload: impl FnMut(u64, bool) -> Vec<u8>,
     ) -> bool {
-        let now = self.now;
-        let client = &mut self.clients[client];
+        let (now, at) = (self.now, client);
+        let client = &mut self.clients[at];
         let (pt, _) = client.tx_of(MediaKind::Video, codec);
         let (mid, rid) = (client.mids[0].1, Rid::from(name));
         let key = client.asked.contains(&rid);
         client.asked.retain(|asked| *asked != rid);
-        for n in 0..packets {
+        for n in self.order(packets, key) {
             let write = RtpWrite::new(pt, (first + n).into(), ts, now, payload(n, key));
             let write = write.marker(n + 1 == packets).nackable(true);
+            let client = &mut self.clients[at];
             client.rtc.direct_api().stream_tx_by_mid(mid, Some(rid)).unwrap().write_rtp(write);
+            if self.first_comes_last {
+                self.settle();
+            }
         }
         self.settle();
         key

@@ -118,6 +118,42 @@ fn a_viewer_goes_from_low_to_high_and_back_ten_times_without_a_seam() {
 }
 
 #[test]
+fn a_change_at_a_keyframe_whose_first_packet_comes_last_has_no_hole() {
+    let mut show = Show::new();
+    show.run(30);
+    let viewer = show.world.join(View, &[Video]);
+    show.run(30);
+    show.world.first_comes_last = true;
+    for name in ["h", "f", "h"] {
+        show.pick(viewer, name).unwrap();
+        show.run(25);
+        assert_eq!(show.shown(viewer).last(), Some(&name.as_bytes()[0]));
+    }
+    let got = &mut show.world.clients[viewer].got;
+    assert!(got.windows(2).any(|two| two[1].seq_no < two[0].seq_no), "it came last here, too");
+    got.sort_by_key(|packet| packet.seq_no);
+    assert_eq!(show.world.sfu.counters().rtx_packets, 0, "nothing had to be asked for");
+    assert_seamless(&show, viewer);
+}
+
+#[test]
+fn a_joiner_is_shown_what_is_at_hand_until_its_layer_has_a_keyframe() {
+    let mut show = Show::new();
+    show.run(30);
+    let first = show.world.join(View, &[Video]);
+    show.run(60);
+    show.pick(first, "h").unwrap();
+    show.run(10);
+    let joiner = show.world.join(View, &[Video]);
+    show.run(30);
+    let shown = show.shown(joiner);
+    assert_eq!((shown.first(), shown.last()), (Some(&b'h'), Some(&b'f')), "{shown:?}");
+    // What it had not caught up with is not shown any more.
+    let got = &show.world.clients[joiner].got;
+    assert!(got.windows(2).all(|two| *two[1].seq_no == *two[0].seq_no + 1), "numbered without a hole");
+}
+
+#[test]
 fn a_layer_that_stops_is_replaced_and_one_that_begins_is_gone_over_to() {
     let mut show = Show::new();
     show.layers[1].3 = false;

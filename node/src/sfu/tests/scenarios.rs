@@ -90,6 +90,27 @@ fn a_joiner_is_served_from_a_fresh_keyframe_in_the_ring() {
 }
 
 #[test]
+fn a_keyframe_whose_first_packet_comes_last_goes_whole_to_who_waits_and_who_joins() {
+    let mut world = published();
+    let waits = world.join(View, &[Video]);
+    world.pass(Duration::from_millis(200));
+    world.frame(0, Video, 96, 4, 0, false);
+    world.first_comes_last = true;
+    world.frame(0, Video, 100, 4, 3_000, true);
+    let joins = world.join(View, &[Video]);
+    world.pass(Duration::from_millis(100));
+    world.frame(0, Video, 104, 4, 6_000, false);
+    for viewer in [waits, joins] {
+        let mut got = video(&world, viewer);
+        got.sort_by_key(|packet| packet.seq_no);
+        let got: Vec<&[u8]> = got.iter().map(|packet| &packet.payload[..]).collect();
+        let sent: Vec<Vec<u8>> = (100..108).map(|seq| payload(Video, seq, seq == 100)).collect();
+        assert_eq!(got, sent);
+    }
+    assert_eq!(world.sfu.counters().rtx_packets, 0, "nothing had to be asked for");
+}
+
+#[test]
 fn viewers_keep_their_session_when_the_publisher_comes_back() {
     let mut world = published();
     let viewer = world.join(View, &[Audio, Video]);
