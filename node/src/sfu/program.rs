@@ -101,28 +101,27 @@ impl Sfu {
 
     /// Takes a stream's lanes away; viewers keep their sessions and their slots.
     fn clear_stream(&mut self, room: &RoomId, stream: &StreamId) {
-        let Some(old) = self.rooms.get_mut(room).and_then(|r| r.streams.remove(stream)) else { return };
-        let mut left = Vec::new();
+        let Some(of_room) = self.rooms.get_mut(room) else { return };
+        let Some(old) = of_room.streams.remove(stream) else { return };
+        let viewers = of_room.viewers.clone();
         for (id, at) in old.lanes {
             if let Source::Remote(hop, alias) = old.source {
                 self.by_hop.remove(&(hop, alias, id));
             }
-            let Some(lane) = self.lanes.remove(at) else { continue };
+            self.lanes.remove(at);
             self.ripe.retain(|ripe| *ripe != at);
-            for (session, slot) in lane.viewers {
-                if let Some(Role::Viewer(viewer)) = self.sessions.get_mut(session).map(|s| &mut s.role) {
-                    viewer.watching = None;
-                    if viewer.listened {
-                        left.push(session);
-                    }
-                    if let Some(slot) = viewer.slots.get_mut(slot) {
-                        let _ = slot.clear().count();
-                    }
-                }
-            }
         }
-        for session in left {
-            self.viewing_changed(session);
+        // A viewer watches a stream even while none of its tracks fits into a slot.
+        for at in viewers {
+            let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { continue };
+            if viewer.watching.as_ref() != Some(stream) {
+                continue;
+            }
+            viewer.watching = None;
+            for slot in &mut viewer.slots {
+                let _ = slot.clear().count();
+            }
+            self.viewing_changed(at);
         }
     }
 

@@ -138,6 +138,22 @@ fn viewers_keep_their_session_when_the_publisher_comes_back() {
     }
 }
 
+#[test]
+fn a_viewer_whom_nothing_of_a_publish_fits_gets_the_publish_that_takes_it_over() {
+    let mut world = World::new();
+    let old = world.join(Publish, &[Audio]);
+    world.claim(old, 1);
+    let viewer = world.join(View, &[Video]);
+    world.pass(Duration::from_millis(200));
+    world.frame(old, Audio, 500, 1, 0, false);
+    assert_eq!(world.clients[viewer].got.len(), 0);
+    let new = world.join(Publish, &[Audio, Video]);
+    world.claim(new, 2);
+    world.pass(Duration::from_millis(200));
+    world.frame(new, Video, 7_000, 4, 0, true);
+    assert_eq!(video(&world, viewer).len(), 4);
+}
+
 /// The way of a publisher's packets is remembered; here another stream comes to stand where it led.
 #[test]
 fn a_publisher_whose_stream_was_taken_over_sends_nothing_into_the_one_that_took_it() {
