@@ -22,7 +22,6 @@ use crate::forward::reception::{Losses, Reception};
 use crate::forward::srtp::{Profile, SrtcpReceiver, SrtpSender};
 use crate::forward::train::Way;
 use crate::media::codec::CodecName;
-use crate::media::layer::Wish;
 use crate::media::rewrite::SourceEpoch;
 
 /// Slots of one viewer at most.
@@ -75,8 +74,8 @@ pub struct Slot {
     pub coming: Option<Coming>,
     /// What it carried before the last change of layer, for what is asked for again.
     pub before: Option<(SourceEpoch, Attached)>,
-    /// Which layer its client wants.
-    pub wish: Wish,
+    /// The name of the layer that its client picked, whatever it carries; none for the best.
+    pub picked: Option<Box<str>>,
     /// Packets that its last sender report told of; none before the first, which goes at once.
     pub told: Option<u64>,
     /// Losses that the viewer has reported.
@@ -190,7 +189,7 @@ impl Viewer {
                 attached: None,
                 coming: None,
                 before: None,
-                wish: Wish::default(),
+                picked: None,
                 told: None,
                 losses: Losses::default(),
                 codecs: media.codecs.clone(),

@@ -15,7 +15,7 @@ use super::session::Role;
 use super::types::Source;
 use crate::agent::StreamKey;
 use crate::media::keyframe::Fresh;
-use crate::media::layer;
+use crate::media::layer::{self, Wish};
 use crate::peer::viewer::{Attached, Coming, Slot};
 use crate::session::LayerView;
 
@@ -112,11 +112,27 @@ impl Sfu {
     /// The lane that a slot should carry, of those of its track; none when nothing is known of them.
     fn wished_layer(&self, at: usize, n: usize, lanes: &[usize], present: Option<usize>) -> Option<usize> {
         let Some(Role::Viewer(viewer)) = self.sessions.get(at).map(|s| &s.role) else { return None };
-        let wish = viewer.slots.get(n)?.wish;
+        let wish = self.wish(viewer.slots.get(n)?, lanes);
         let rates: Vec<Option<u32>> =
             lanes.iter().map(|lane| self.lanes.get(*lane).and_then(|lane| lane.told)).collect();
         let place = lanes.iter().position(|lane| Some(*lane) == present).and_then(|at| u8::try_from(at).ok());
         lanes.get(usize::from(layer::choose(&rates, wish, place)?)).copied()
+    }
+
+    /// What a slot's client wants of a track with these lanes. Another publish of the stream need not have the layer that
+    /// was picked, or has it in another place.
+    fn wish(&self, slot: &Slot, lanes: &[usize]) -> Wish {
+        let Some(picked) = &slot.picked else { return Wish::Best };
+        let names = lanes.first().and_then(|lane| self.lanes.get(*lane)).map(|lane| self.names(lane));
+        let place = names.and_then(|names| names.iter().position(|name| **name == **picked));
+        place.and_then(|place| u8::try_from(place).ok()).map_or(Wish::Best, Wish::Layer)
+    }
+
+    /// The names of the layers of the track that a lane belongs to.
+    fn names(&self, lane: &Lane) -> &[String] {
+        let tracks = self.stream_of(lane).map(|stream| stream.tracks.as_slice()).unwrap_or_default();
+        let track = tracks.iter().find(|track| track.id == lane.id.0);
+        track.map(|track| track.layers.as_slice()).unwrap_or_default()
     }
 
     /// Brings every slot of a viewer to the layer that it should carry.
@@ -175,20 +191,17 @@ impl Sfu {
     }
 
     /// The encodings of the track in a slot, best first; none where it has one without a name.
-    pub(super) fn encodings(&self, slot: &Slot) -> Vec<(u8, LayerView)> {
+    pub(super) fn encodings(&self, slot: &Slot) -> Vec<LayerView> {
         let Some(present) = slot.attached.as_ref().map(|attached| attached.lane) else { return Vec::new() };
         let Some(lane) = self.lanes.get(present) else { return Vec::new() };
-        let stream = self.stream_of(lane);
-        let track = stream.and_then(|stream| stream.tracks.iter().find(|track| track.id == lane.id.0));
-        let names = track.map(|track| track.layers.as_slice()).unwrap_or_default();
-        let places = (0..=u8::MAX).zip(names).zip(self.siblings(present));
-        let view = |((place, name), lane): ((u8, &String), usize)| {
+        let view = |(name, lane): (&String, usize)| {
             let kbps = self.lanes.get(lane).and_then(|lane| lane.told).unwrap_or_default();
             let bitrate = u64::from(kbps).saturating_mul(1_000);
-            (place, LayerView { id: name.clone(), bitrate, current: present == lane })
+            LayerView { id: name.clone(), bitrate, current: present == lane }
         };
-        let mut encodings: Vec<(u8, LayerView)> = places.map(view).collect();
-        encodings.sort_by_key(|(_, view)| std::cmp::Reverse(view.bitrate));
+        let mut encodings: Vec<LayerView> =
+            self.names(lane).iter().zip(self.siblings(present)).map(view).collect();
+        encodings.sort_by_key(|view| std::cmp::Reverse(view.bitrate));
         encodings
     }
 }

@@ -8,7 +8,6 @@ use freshet_relay_proto::track::MediaKind;
 use super::machine::Sfu;
 use super::session::Role;
 use super::types::Event;
-use crate::media::layer::Wish;
 use crate::peer::viewer::{Slot, Viewer};
 use crate::session::{Choice, LayerView, Line, SessionError, Viewing};
 
@@ -35,7 +34,7 @@ impl Sfu {
             index: slot.line,
             mid: slot.mid.to_string(),
             kind: slot.kind,
-            layers: self.encodings(slot).into_iter().map(|(_, view)| view).collect(),
+            layers: self.encodings(slot),
         };
         Viewing { active: viewer.watching.is_some(), lines: viewer.slots.iter().map(line).collect() }
     }
@@ -71,19 +70,18 @@ impl Sfu {
                 Some(mid) => SessionError::NoSuchLayer(format!("no m-line of video has the mid {mid:?}")),
                 None => SessionError::NoSuchLayer("the session has no video".to_owned()),
             })?;
-        let wish = match &choice.rid {
-            None => Wish::Best,
-            Some(id) => {
-                let known = self.encodings(slot);
-                let found = known.iter().find(|(_, layer)| layer.id == *id).map(|(place, _)| *place);
-                Wish::Layer(found.ok_or_else(|| no_such_layer(&known, id))?)
+        let picked = choice.rid;
+        if let Some(id) = &picked {
+            let known = self.encodings(slot);
+            if known.iter().all(|layer| layer.id != *id) {
+                return Err(no_such_layer(&known, id));
             }
-        };
+        }
         let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else {
             return Err(SessionError::NotAViewer);
         };
         if let Some(slot) = viewer.slots.get_mut(n) {
-            slot.wish = wish;
+            slot.picked = picked.map(Into::into);
             slot.outlet.set_max_temporal(choice.max_temporal);
         }
         self.choose_layers(now, at);
@@ -91,8 +89,8 @@ impl Sfu {
     }
 }
 
-fn no_such_layer(known: &[(u8, LayerView)], id: &str) -> SessionError {
-    let known: Vec<&str> = known.iter().map(|(_, layer)| layer.id.as_str()).collect();
+fn no_such_layer(known: &[LayerView], id: &str) -> SessionError {
+    let known: Vec<&str> = known.iter().map(|layer| layer.id.as_str()).collect();
     let known = if known.is_empty() { "no layers".to_owned() } else { known.join(", ") };
     SessionError::NoSuchLayer(format!("the track has {known}, not {id:?}"))
 }

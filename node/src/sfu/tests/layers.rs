@@ -13,6 +13,7 @@ use crate::sfu::{Event, Hop};
 /// Frames of three layers, one after the other at 30 frames a second; layers begin at their own timestamps and numbers.
 struct Show {
     world: World,
+    publisher: usize,
     frame: u32,
     /// Name, packets of a frame, bytes of a packet, whether it is sent.
     layers: [(&'static str, u64, usize, bool); 3],
@@ -29,7 +30,7 @@ impl Show {
         world.pass(Duration::from_millis(200));
         assert!(world.clients[0].connected, "{}", world.clients[0].answer);
         let layers = [("q", 1, 300, true), ("f", 6, 1_000, true), ("h", 3, 800, true)];
-        Self { world, frame: 0, layers, wanted: BTreeSet::new() }
+        Self { world, publisher: 0, frame: 0, layers, wanted: BTreeSet::new() }
     }
 
     fn run(&mut self, frames: u32) {
@@ -38,7 +39,7 @@ impl Show {
                 let (first, ts) =
                     (1_000 + u64::from(self.frame) * packets, self.frame * 3_000 + n as u32 * 77_777);
                 if *on {
-                    self.world.layer_frame(0, name, first, *packets, ts, *size);
+                    self.world.layer_frame(self.publisher, name, first, *packets, ts, *size);
                 }
             }
             self.frame += 1;
@@ -57,6 +58,17 @@ impl Show {
         let session = self.world.clients[viewer].session;
         let choice = Choice { rid: Some(name.to_owned()), max_temporal: None };
         self.world.sfu.choose_layer(self.world.now, session, None, None, choice)
+    }
+
+    /// Another publish of the stream takes it over.
+    fn publish(&mut self, generation: u64, names: &[&str]) {
+        self.publisher = self.world.join_layers(names);
+        self.world.claim(self.publisher, generation);
+        self.world.pass(Duration::from_millis(200));
+        for (name, _, _, on) in &mut self.layers {
+            *on = names.contains(name);
+        }
+        self.wanted.clear();
     }
 
     /// The layers that a viewer was sent, by frame, in order.
@@ -151,6 +163,24 @@ fn a_joiner_is_shown_what_is_at_hand_until_its_layer_has_a_keyframe() {
     // What it had not caught up with is not shown any more.
     let got = &show.world.clients[joiner].got;
     assert!(got.windows(2).all(|two| *two[1].seq_no == *two[0].seq_no + 1), "numbered without a hole");
+}
+
+#[test]
+fn a_layer_is_picked_by_its_name_whatever_is_published_later() {
+    let mut show = Show::new();
+    show.run(30);
+    let viewer = show.world.join(View, &[Video]);
+    show.run(30);
+    show.pick(viewer, "q").unwrap();
+    show.run(30);
+    assert_eq!(show.shown(viewer).last(), Some(&b'q'));
+    for (generation, names, expected) in
+        [(2, &["f", "h", "q"][..], b'q'), (3, &["f", "h"][..], b'f'), (4, &["h", "q", "f"][..], b'q')]
+    {
+        show.publish(generation, names);
+        show.run(60);
+        assert_eq!(show.shown(viewer).last().copied(), Some(expected), "{names:?}");
+    }
 }
 
 #[test]
