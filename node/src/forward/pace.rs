@@ -2,14 +2,18 @@
 //!
 //! A frame of an ordinary stream goes at once, as one train. What is larger than a burst, a keyframe or what a joiner
 //! catches up with, is spread: at two and a half times the stream's rate, or so fast that what waits is gone within
-//! 50 ms, whichever is faster. A cap goes before both; then the viewer lags, and that is counted.
+//! 50 ms, whichever is faster, and a burst at most in each tick. A cap goes before all of it; then the viewer lags, and
+//! that is counted. What is asked for again goes by the same bucket, before what waits. Sound waits for nothing, and the
+//! picture pays for it.
 
 use std::time::{Duration, Instant};
 
 use freshet_cluster::unit::Bitrate;
 
-/// Packets that go at once at most.
+/// Packets that go in a tick at most.
 pub const BURST: u64 = 16;
+/// Bytes that go at once at most.
+const DEPTH: i64 = 19_200;
 /// What a packet counts for when it is not known: most video packets are nearly so large.
 const PACKET: u64 = 1_200;
 /// What waits is gone within this time, unless a cap forbids it.
@@ -54,11 +58,34 @@ impl Meter {
     }
 }
 
+/// What may go now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowed {
+    /// Until so many bytes have gone: the last packet may go beyond, and is paid for later.
+    pub bytes: u64,
+    /// So many packets.
+    pub packets: u64,
+}
+
+impl Allowed {
+    /// What is not paced.
+    pub const ALL: Self = Self { bytes: u64::MAX, packets: u64::MAX };
+
+    /// Nothing more may go after so much.
+    pub fn is_used_up(&self, packets: u64, bytes: u64) -> bool {
+        packets >= self.packets || bytes >= self.bytes
+    }
+}
+
 /// One viewer's allowance: a bucket as deep as a burst.
 #[derive(Debug, Clone)]
 pub struct Pacer {
-    tokens: u64,
+    /// Bytes that may go; less than nothing after what did not wait.
+    tokens: i64,
     at: Option<Instant>,
+    /// When the tick began, and the packets that went in it.
+    tick: Option<Instant>,
+    went: u64,
     /// Bytes a second by which what waits is gone in time, since something waits.
     drain: u64,
     /// Bytes a second at most; none without a cap.
@@ -68,11 +95,27 @@ pub struct Pacer {
 impl Pacer {
     /// A full bucket.
     pub fn new(cap: Option<Bitrate>) -> Self {
-        Self { tokens: BURST * PACKET, at: None, drain: 0, cap: cap.map(|cap| cap.bps() / 8) }
+        let cap = cap.map(|cap| cap.bps() / 8);
+        Self { tokens: DEPTH, at: None, tick: None, went: 0, drain: 0, cap }
     }
 
-    /// Bytes that may go now, of `waiting` packets of a lane with this rate: 0 when it is better to wait for more.
-    pub fn allow(&mut self, now: Instant, rate: u64, waiting: u64) -> u64 {
+    /// What may go now, of `waiting` packets of a lane with this rate: nothing when it is better to wait for more.
+    pub fn allow(&mut self, now: Instant, rate: u64, waiting: u64) -> Allowed {
+        let (backlog, allowed) = (waiting.saturating_mul(PACKET), self.refill(now, rate, waiting));
+        if allowed.bytes >= backlog {
+            self.drain = 0;
+        }
+        let enough = allowed.bytes >= backlog.min(GROUP * PACKET);
+        Allowed { bytes: if enough { allowed.bytes } else { 0 }, ..allowed }
+    }
+
+    /// What may go now, of `waiting` packets that were asked for again. Somebody stands still without them: they do not
+    /// wait for more.
+    pub fn allow_again(&mut self, now: Instant, rate: u64, waiting: u64) -> Allowed {
+        self.refill(now, rate, waiting)
+    }
+
+    fn refill(&mut self, now: Instant, rate: u64, waiting: u64) -> Allowed {
         let passed = self.at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         self.at = Some(now);
         let backlog = waiting.saturating_mul(PACKET);
@@ -80,17 +123,20 @@ impl Pacer {
         let fast = (rate.saturating_mul(5) / 2).max(self.drain);
         let rate = self.cap.map_or(fast, |cap| fast.min(cap));
         let earned = u128::from(rate).saturating_mul(passed.as_micros()) / 1_000_000;
-        let earned = u64::try_from(earned).unwrap_or(u64::MAX);
-        self.tokens = self.tokens.saturating_add(earned).min(BURST * PACKET);
-        if self.tokens >= backlog {
-            self.drain = 0;
+        let earned = i64::try_from(earned).unwrap_or(i64::MAX);
+        self.tokens = self.tokens.saturating_add(earned).min(DEPTH);
+        if self.tick.is_none_or(|tick| now.saturating_duration_since(tick) >= TICK) {
+            (self.tick, self.went) = (Some(now), 0);
         }
-        if self.tokens < backlog.min(GROUP * PACKET) { 0 } else { self.tokens }
+        let bytes = u64::try_from(self.tokens).unwrap_or_default();
+        Allowed { bytes, packets: BURST.saturating_sub(self.went) }
     }
 
-    /// So many bytes went.
-    pub fn spend(&mut self, bytes: u64) {
-        self.tokens = self.tokens.saturating_sub(bytes);
+    /// So many packets and bytes went.
+    pub fn spend(&mut self, packets: u64, bytes: u64) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.tokens = self.tokens.saturating_sub(bytes).max(-DEPTH);
+        self.went = self.went.saturating_add(packets);
     }
 }
 
@@ -109,10 +155,11 @@ mod tests {
     fn run(pacer: &mut Pacer, mut now: Instant, rate: u64, mut packets: u64) -> Vec<u64> {
         let mut went = Vec::new();
         while packets > 0 {
-            let allowed = (pacer.allow(now, rate, packets) / PACKET).min(packets).min(BURST);
-            pacer.spend(allowed * PACKET);
-            packets -= allowed;
-            went.push(allowed);
+            let allowed = pacer.allow(now, rate, packets);
+            let going = (0..packets).take_while(|n| !allowed.is_used_up(*n, n * PACKET)).count() as u64;
+            pacer.spend(going, going * PACKET);
+            packets -= going;
+            went.push(going);
             now += TICK;
             assert!(went.len() < 10_000, "it never ends");
         }
@@ -144,6 +191,23 @@ mod tests {
         // 16 at once, then 100 packets of 9,600 bit at 960 kbit/s: a second.
         let time = TICK * u32::try_from(went.len()).unwrap();
         assert!((MS * 950..MS * 1_100).contains(&time), "{time:?}");
+    }
+
+    #[test]
+    fn small_packets_go_no_more_at_once_and_what_goes_beyond_the_cap_is_paid_for() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(None);
+        let mut moments = [0, 1, 4, 5, 9, 10].map(|ms| {
+            let packets = pacer.allow(start + MS * ms, 250_000, 100).packets.min(10);
+            pacer.spend(packets, packets * 100);
+            packets
+        });
+        assert_eq!(moments, [10, 6, 0, 10, 6, 10]);
+        let mut pacer = Pacer::new(Some(Bitrate::from_kbps(80)));
+        pacer.spend(1, 29_200);
+        moments = [0, 500, 1_000, 1_100, 1_200, 3_500]
+            .map(|ms| pacer.allow_again(start + MS * ms, 250_000, 100).bytes);
+        assert_eq!(moments, [0, 0, 0, 1_000, 2_000, 19_200], "10 kB a second");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::machine::Sfu;
 use super::session::Role;
 use super::table::Table;
 use crate::forward::egress::{Again, Request, Road, Sealer};
-use crate::forward::pace::{BURST, Pacer, TICK};
+use crate::forward::pace::{Allowed, Pacer, TICK};
 use crate::forward::stamp::SentAt;
 use crate::forward::train::Trains;
 use crate::peer::viewer::{Attached, Coming, Slot};
@@ -23,6 +23,8 @@ use crate::peer::viewer::{Attached, Coming, Slot};
 const LAG: Duration = Duration::from_millis(50);
 /// A frame of the layer that is left is not waited for longer.
 const FRAME_MAX: Duration = Duration::from_millis(100);
+/// Packets that one viewer has asked for again and that wait for their turn; more are not sent, and are asked for again.
+const AGAIN_MAX: usize = 512;
 
 /// What became of the packets that waited in one slot.
 #[derive(Default)]
@@ -103,7 +105,8 @@ impl Sfu {
             self.visit(moment, session, trains, depart);
         }
         if due || self.behind_due.is_none() {
-            self.behind_due = if self.behind.is_empty() { None } else { now.checked_add(TICK) };
+            let none = self.behind.is_empty() && self.repeats.is_empty();
+            self.behind_due = if none { None } else { now.checked_add(TICK) };
         }
         while let Some(session) = self.reports.pop() {
             self.schedule(session, now);
@@ -163,7 +166,7 @@ impl Sfu {
         }
     }
 
-    /// Sends again what was asked for.
+    /// Sends again what was asked for, as far as pacing allows; the rest stays for the next tick.
     fn send_again(
         &mut self,
         (now, at): (Instant, SentAt),
@@ -171,6 +174,7 @@ impl Sfu {
         depart: &mut dyn FnMut(&mut Trains),
     ) {
         let mut repeats = std::mem::take(&mut self.repeats);
+        let mut later = std::mem::take(&mut self.later);
         for of_one in repeats.chunk_by(|a, b| a.session == b.session) {
             let Self { sessions, lanes, counters, .. } = self;
             let Some(session) = of_one.first().and_then(|first| sessions.get_mut(first.session)) else {
@@ -181,14 +185,28 @@ impl Sfu {
             trains.begin_way(to);
             let mut road = Road { trains, depart, to, at };
             let round_trip = viewer.reception.round_trip();
-            for repeat in of_one {
+            let of_slots = viewer.slots.iter().filter_map(|slot| lanes.get(slot.attached.as_ref()?.lane));
+            let rate = of_slots.map(|lane| lane.meter.rate()).max().unwrap_or_default();
+            let waiting = u64::try_from(of_one.len()).unwrap_or(u64::MAX);
+            let allowed = viewer.pacer.allow_again(now, rate, waiting);
+            let (mut packets, mut bytes) = (0_u64, 0_u64);
+            for (n, repeat) in of_one.iter().enumerate() {
+                if allowed.is_used_up(packets, bytes) {
+                    let rest = of_one.get(n..).unwrap_or_default();
+                    let (kept, dropped) = rest.split_at(rest.len().min(AGAIN_MAX));
+                    later.extend_from_slice(kept);
+                    let dropped = u64::try_from(dropped.len()).unwrap_or(u64::MAX);
+                    counters.limited_nacks = counters.limited_nacks.saturating_add(dropped);
+                    break;
+                }
                 let Some(slot) = viewer.slots.get_mut(repeat.slot) else { continue };
                 let asked = (repeat.seq, now, round_trip);
                 let again = again(lanes, slot, sealer, asked, &mut road);
                 let counter = match again {
                     None => &mut counters.rtx_missed,
                     Some(Again::Sent(len)) => {
-                        viewer.pacer.spend(len);
+                        packets = packets.saturating_add(1);
+                        bytes = bytes.saturating_add(len);
                         &mut counters.rtx_packets
                     }
                     Some(Again::TooSoon) => &mut counters.rtx_suppressed,
@@ -196,10 +214,11 @@ impl Sfu {
                 };
                 *counter = counter.saturating_add(1);
             }
+            viewer.pacer.spend(packets, bytes);
             road.trains.end();
         }
         repeats.clear();
-        self.repeats = repeats;
+        (self.repeats, self.later) = (later, repeats);
     }
 }
 
@@ -275,8 +294,8 @@ fn send_waiting(
     let Some(waiting) = end.checked_sub(attached.next).filter(|waiting| *waiting > 0) else { return served };
     // Sound is little, and late sound is worse than a late picture.
     let paced = lane.kind == MediaKind::Video;
-    let allowed = if paced { pacer.allow(now, lane.meter.rate(), waiting) } else { u64::MAX };
-    while attached.next < end && served.bytes < allowed && (!paced || served.packets < BURST) {
+    let allowed = if paced { pacer.allow(now, lane.meter.rate(), waiting) } else { Allowed::ALL };
+    while attached.next < end && !allowed.is_used_up(served.packets, served.bytes) {
         if leaves && attached.between {
             break;
         }
@@ -293,7 +312,7 @@ fn send_waiting(
             }
         }
     }
-    pacer.spend(served.bytes);
+    pacer.spend(served.packets, served.bytes);
     served.left = attached.next < end;
     attached.catching_up &= served.left;
     served

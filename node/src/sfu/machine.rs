@@ -43,6 +43,8 @@ pub struct Sfu {
     /// Slots that went over to another layer, and the lanes that they left: session, slot, lane.
     pub(super) changed: Vec<(usize, usize, usize)>,
     pub(super) repeats: Vec<Repeat>,
+    /// Room for those that wait for the next tick.
+    pub(super) later: Vec<Repeat>,
     /// Counts flushes, so that a viewer is visited once in each.
     pub(super) round: u64,
     /// Sessions whose first sender report is due.
@@ -78,6 +80,7 @@ impl Sfu {
             overrun: Vec::new(),
             changed: Vec::new(),
             repeats: Vec::new(),
+            later: Vec::new(),
             round: 0,
             reports: Vec::new(),
             timers: Timers::default(),

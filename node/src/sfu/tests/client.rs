@@ -53,6 +53,8 @@ pub struct Client {
     pub last_got: Vec<u8>,
     /// The last RTCP that it sent.
     pub last_report: Vec<u8>,
+    /// When RTP came, and how long it was, lost or not.
+    pub wire: Vec<(Instant, usize)>,
     seen: usize,
     pub dropped: usize,
     /// Since `lose_every` was set: RTP datagrams that got lost on their way here, and those that came.
@@ -421,6 +423,7 @@ impl Client {
             last_sent: Vec::new(),
             last_got: Vec::new(),
             last_report: Vec::new(),
+            wire: Vec::new(),
             seen: 0,
             dropped: 0,
             lost: Vec::new(),
@@ -471,6 +474,7 @@ impl Client {
         (self.clock, self.datagrams) = (now, self.datagrams + 1);
         if is_rtp(contents) {
             self.last_got = contents.to_vec();
+            self.wire.push((now, contents.len()));
             self.seen += 1;
             if self.lose_every.is_some_and(|n| self.seen.is_multiple_of(n)) {
                 self.dropped += 1;

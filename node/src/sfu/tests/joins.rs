@@ -96,9 +96,8 @@ fn a_thousand_joins_within_a_second_cost_the_publisher_two_keyframes_at_most() {
             (0..PACKETS).map(move |n| payload(Video, 100 + frame * PACKETS + n, key && n == 0))
         });
         assert!(client.got.iter().map(|packet| packet.payload.to_vec()).eq(sent), "all since then, once");
-        // A burst of these: the pacer counts bytes, and packets of 1,200.
         let largest = bursts[&client.addr];
-        assert!(largest <= BURST as usize * 1_200 / 930, "{largest} packets at once");
+        assert!(largest <= BURST as usize, "{largest} packets at once");
     }
     // The last joiners catch up with most of a second: no keyframe of their own, and not in one burst.
     assert_eq!(stream.world.sfu.counters().lagging_packets, 0);

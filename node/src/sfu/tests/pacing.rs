@@ -148,3 +148,53 @@ fn what_is_held_back_is_not_forgotten_when_sound_is_due_at_the_same_tick() {
         assert_eq!(video, 60, "all of the keyframe, though nothing else comes (offset {offset} ms)");
     }
 }
+
+/// Bytes, or packets, that came within a time at most.
+fn most_within(wire: &[(Instant, usize)], time: Duration, weigh: fn(usize) -> usize) -> usize {
+    let from = |start: usize| {
+        let since = &wire[start..];
+        since.iter().take_while(|(at, _)| *at - since[0].0 < time).map(|(_, len)| weigh(*len)).sum::<usize>()
+    };
+    (0..wire.len()).map(from).max().unwrap_or_default()
+}
+
+#[test]
+fn what_is_asked_for_again_is_paced_and_a_cap_holds_for_it() {
+    for cap in [None, Some(Bitrate::from_kbps(400))] {
+        let mut world = watched(|config| config.viewer_cap = cap);
+        let mut seq = 102;
+        let mut play = |world: &mut World, frames: u32| {
+            for _ in 0..frames {
+                world.frame(0, Video, seq, 1, 30 * seq as u32, false);
+                world.pass(MS * 33);
+                seq += 1;
+            }
+        };
+        // Until there is so much that few losses are answered twice.
+        play(&mut world, 200);
+        world.clients[1].lose_every = Some(1);
+        play(&mut world, 22);
+        world.clients[1].lose_every = None;
+        world.clients[1].wire.clear();
+        play(&mut world, 45);
+        let client = &world.clients[1];
+        assert_eq!(client.dropped, 22);
+        let again = world.sfu.counters().rtx_packets;
+        assert!(again >= 22, "{again}, {cap:?}");
+        let largest = most_within(&client.wire, MS, |_| 1);
+        assert!(largest <= 16, "{largest} packets at once, {cap:?}");
+        if cap.is_some() {
+            // 50 bytes a millisecond, a full bucket, and what the last packet is beyond.
+            let most = most_within(&client.wire, MS * 100, |len| len);
+            assert!(most <= 5_000 + 19_200 + 2_000, "{most} bytes within 100 ms");
+        }
+        let mut numbers: Vec<u64> = client.got.iter().map(|packet| *packet.seq_no).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(
+            numbers.len() as u64,
+            numbers[numbers.len() - 1] - numbers[0] + 1,
+            "nothing stays missing"
+        );
+    }
+}
