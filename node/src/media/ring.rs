@@ -211,9 +211,12 @@ impl Ring {
         Some(Beginning { index: keyframe.start, arrival: keyframe.arrival.max(self.order_from) })
     }
 
-    /// What comes next does not follow what is held: nobody begins at a keyframe from before.
-    pub fn forget_keyframe(&mut self) {
-        self.keyframe = None;
+    /// Forgets what is held: what comes next does not follow it, and may be the same again. Arrival numbers go on.
+    pub fn clear(&mut self) {
+        self.order_from = self.next_arrival();
+        self.order.clear();
+        self.slots.clear();
+        (self.base, self.floor, self.len, self.bytes, self.keyframe) = (0, 0, 0, 0, None);
     }
 
     /// Payload bytes pushed since the newest keyframe began, itself included: what a joiner served from it is sent.

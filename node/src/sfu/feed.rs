@@ -94,6 +94,7 @@ impl Sfu {
         if lane.hops.iter().any(|(h, _)| *h == hop) {
             return;
         }
+        begin_again(lane);
         lane.hops.push((hop, alias));
         let fresh = Fresh { max_age: self.config.fresh_keyframe, ..Fresh::default() };
         let start =
@@ -114,7 +115,6 @@ impl Sfu {
             && let Some(lane) = self.lanes.get_mut(at)
         {
             lane.hops.retain(|(h, _)| *h != hop);
-            interrupted(lane);
         }
     }
 
@@ -122,7 +122,6 @@ impl Sfu {
     pub fn handle_link_down(&mut self, link: Link) {
         for (_, lane) in self.lanes.iter_mut() {
             lane.hops.retain(|(h, _)| *h != Hop::Link(link));
-            interrupted(lane);
         }
     }
 
@@ -215,6 +214,7 @@ impl Sfu {
     /// Puts a slot on a lane: it is visited when the lane is flushed, and the lane is wanted.
     pub(super) fn enter_lane(&mut self, at: usize, session: usize, slot: usize) {
         let Some(lane) = self.lanes.get_mut(at) else { return };
+        begin_again(lane);
         lane.viewers.push((session, slot));
         if lane.viewers.len() == 1 {
             self.events.push_back(Event::Interest(lane.key.clone(), lane.id, true));
@@ -225,18 +225,17 @@ impl Sfu {
     pub(super) fn leave_lane(&mut self, at: usize, session: usize, slot: usize) {
         let Some(lane) = self.lanes.get_mut(at) else { return };
         lane.viewers.retain(|v| *v != (session, slot));
-        interrupted(lane);
         if lane.viewers.is_empty() {
             self.events.push_back(Event::Interest(lane.key.clone(), lane.id, false));
         }
     }
 }
 
-/// Nobody takes a lane of another node or shard any more: its packets stop, and whoever wants it again must not be
-/// served from before the gap.
-fn interrupted(lane: &mut Lane) {
+/// Somebody is about to take a lane. When nobody took it and it is of another node or shard, its packets have stopped:
+/// nobody is to be served from before the gap. They begin again with a fresh keyframe, which the ring may have had.
+fn begin_again(lane: &mut Lane) {
     if !lane.is_wanted() && matches!(lane.source, Source::Remote(..)) {
-        lane.ring.forget_keyframe();
+        lane.ring.clear();
     }
 }
 

@@ -221,6 +221,22 @@ fn a_keyframe_begins_at_the_first_packet_of_its_frame_to_arrive() {
         ring.push(packet(index, frame * 3_000, index == 6, now, 100));
     }
     assert_eq!(ring.keyframe_since(8), Some(Beginning { index: 6, arrival: 5 }));
-    ring.forget_keyframe();
-    assert_eq!(ring.keyframe_since(0), None);
+}
+
+#[test]
+fn a_ring_that_was_cleared_takes_the_same_again_under_new_arrival_numbers() {
+    let mut ring = ring(4);
+    let fill = |ring: &mut Ring| {
+        for index in 0..10 {
+            assert_eq!(ring.push(packet(index, 0, index == 7, Instant::now(), 100)), Push::New, "{index}");
+        }
+    };
+    fill(&mut ring);
+    ring.clear();
+    assert!(ring.is_empty() && ring.oldest().is_none() && ring.latest().is_none());
+    assert_eq!((ring.keyframe_since(0), ring.bytes_since_keyframe()), (None, 0));
+    assert_eq!((ring.first_arrival(), ring.next_arrival()), (10, 10));
+    fill(&mut ring);
+    assert_eq!(held(&ring), [6, 7, 8, 9]);
+    assert_eq!((ring.first_arrival(), ring.next_arrival()), (16, 20));
 }
