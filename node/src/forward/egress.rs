@@ -21,8 +21,9 @@ use crate::media::wrap::low_32;
 /// (RFC 9143 section 15).
 const MID_PACKETS: u64 = 64;
 /// A packet is not sent again when it was sent again within three quarters of a round trip: the request crossed the
-/// answer. The bounds hold for a round trip that is not known or not believed.
-const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
+/// answer. The bounds hold for a round trip that is not believed.
+const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// Where it is not known.
 const ROUND_TRIP: Duration = Duration::from_millis(35);
 /// Retransmissions remembered for each outlet, a power of two.
 const AGAIN_KEPT: u16 = 512;
@@ -111,8 +112,13 @@ pub struct Request {
 /// What came of a request to send again.
 #[derive(Debug)]
 pub enum Again {
-    /// It stands in the train, so many bytes long.
-    Sent(u64),
+    /// It stands in the train.
+    Sent {
+        /// So many times.
+        copies: u64,
+        /// So long, all copies together.
+        bytes: u64,
+    },
     /// It was sent again a moment ago, the viewer has had its share of retransmissions, or it never agreed to NACK.
     TooSoon,
     /// It could not be sealed.
@@ -409,15 +415,21 @@ impl Outlet {
         };
         let Ok(patch) = self.patch_again(format, packet, source) else { return Again::Failed };
         let copy = (packet, patch, out);
-        let Some(mut len) = self.seal_again(sealer, (format, rtx), copy, road) else { return Again::Failed };
+        let Some(mut bytes) = self.seal_again(sealer, (format, rtx), copy, road) else {
+            return Again::Failed;
+        };
+        let mut copies = 1;
         // A browser that misses the answer asks again after 100 ms, and stands still meanwhile. While few are asked for,
         // a second copy costs little; a plain repeat would be the same packet, which SRTP drops as a replay.
         let few = self.bytes > FEW_FROM && self.rtx_bytes < self.bytes / FEW;
-        if rtx.is_some() && few {
-            len = len.saturating_add(self.seal_again(sealer, (format, rtx), copy, road).unwrap_or_default());
+        if rtx.is_some()
+            && few
+            && let Some(more) = self.seal_again(sealer, (format, rtx), copy, road)
+        {
+            (copies, bytes) = (2, bytes.saturating_add(more));
         }
         self.repeated.note(seq, now);
-        Again::Sent(len)
+        Again::Sent { copies, bytes }
     }
 
     /// Seals one copy of a packet that is asked for into the train; returns its length.

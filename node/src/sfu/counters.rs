@@ -34,7 +34,7 @@ pub struct Counters {
     pub egress_packets: u64,
     /// Bytes of them on the wire, without IP and UDP.
     pub egress_bytes: u64,
-    /// Packets sent again on request.
+    /// Packets sent again on request; some go twice, and count twice.
     pub rtx_packets: u64,
     /// Requested packets that the ring did not have any more.
     pub rtx_missed: u64,

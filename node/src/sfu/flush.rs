@@ -202,17 +202,17 @@ impl Sfu {
                 let Some(slot) = viewer.slots.get_mut(repeat.slot) else { continue };
                 let asked = (repeat.seq, now, round_trip);
                 let again = again(lanes, slot, sealer, asked, &mut road);
-                let counter = match again {
-                    None => &mut counters.rtx_missed,
-                    Some(Again::Sent(len)) => {
-                        packets = packets.saturating_add(1);
+                let (counter, n) = match again {
+                    None => (&mut counters.rtx_missed, 1),
+                    Some(Again::Sent { copies, bytes: len }) => {
+                        packets = packets.saturating_add(copies);
                         bytes = bytes.saturating_add(len);
-                        &mut counters.rtx_packets
+                        (&mut counters.rtx_packets, copies)
                     }
-                    Some(Again::TooSoon) => &mut counters.rtx_suppressed,
-                    Some(Again::Failed) => &mut counters.seal_failures,
+                    Some(Again::TooSoon) => (&mut counters.rtx_suppressed, 1),
+                    Some(Again::Failed) => (&mut counters.seal_failures, 1),
                 };
-                *counter = counter.saturating_add(1);
+                *counter = counter.saturating_add(n);
             }
             viewer.pacer.spend(packets, bytes);
             road.trains.end();

@@ -106,8 +106,18 @@ impl Desk {
     }
 
     fn again(&mut self, outlet: &mut Outlet, format: Format, seq: u16) -> Option<Again> {
+        self.again_after(outlet, format, seq, MS)
+    }
+
+    fn again_after(
+        &mut self,
+        outlet: &mut Outlet,
+        format: Format,
+        seq: u16,
+        trip: Duration,
+    ) -> Option<Again> {
         let (source, index) = outlet.find(seq)?;
-        let round_trip = Some(MS);
+        let round_trip = Some(trip);
         Some(self.flush(|sealer, now, road| {
             let request = Request { seq, source, now, round_trip };
             outlet.again(sealer, format, &packet(index), request, road)
@@ -133,7 +143,7 @@ fn every_packet_of_a_viewer_is_numbered_and_dated_whatever_its_ssrc() {
         desk.send(&mut sound, NEVER, index).unwrap();
         if index % 4 == 3 {
             let seq = parse(&desk.wire[0]).unwrap().fields.seq + index as u16 - 1;
-            assert!(matches!(desk.again(&mut picture, WITH_RTX, seq), Some(Again::Sent(_))));
+            assert!(matches!(desk.again(&mut picture, WITH_RTX, seq), Some(Again::Sent { .. })));
         }
     }
     let read: Vec<Parsed<'_>> = desk.wire.iter().map(|packet| parse(packet).unwrap()).collect();
@@ -163,7 +173,7 @@ fn where_repeats_are_plain_nothing_is_stamped_and_a_repeat_is_the_same_to_the_by
     assert_eq!((number(&first), sent_at(&first)), (None, None));
     let seq = first.fields.seq;
     desk.micros += 500_000;
-    assert!(matches!(desk.again(&mut outlet, PLAIN, seq), Some(Again::Sent(_))));
+    assert!(matches!(desk.again(&mut outlet, PLAIN, seq), Some(Again::Sent { .. })));
     assert_eq!(desk.wire[10], desk.wire[4]);
 }
 
@@ -177,6 +187,44 @@ fn what_may_be_stamped_without_rtx_is_never_repeated() {
     assert!(matches!(desk.again(&mut outlet, NEVER, seq), Some(Again::TooSoon)));
     assert_eq!(desk.send(&mut outlet, NEVER, 0), None, "nor by a feeder that sends it twice");
     assert_eq!(desk.wire.len(), 1);
+}
+
+#[test]
+fn what_is_asked_for_twice_within_a_round_trip_is_sent_once() {
+    for millis in [20, 100, 400] {
+        let mut desk = Desk::new(Profile::AeadAes128Gcm);
+        let mut outlet = outlet(MEDIA, Some(RTX), 1 << 16);
+        (0..3).for_each(|index| drop(desk.send(&mut outlet, WITH_RTX, index)));
+        let (first, trip) = (parse(&desk.wire[0]).unwrap().fields.seq, MS * millis);
+        let mut sent = Vec::new();
+        for tenths in [0, 5, 7, 11, 16, 22] {
+            desk.micros = u64::from(millis) * tenths * 100;
+            let again = desk.again_after(&mut outlet, WITH_RTX, first, trip).unwrap();
+            sent.push(matches!(again, Again::Sent { copies: 1, .. }));
+        }
+        assert_eq!(sent, [true, false, false, true, false, true], "{millis} ms");
+        let other = desk.again_after(&mut outlet, WITH_RTX, first + 1, trip).unwrap();
+        assert!(matches!(other, Again::Sent { .. }), "another packet does not wait for it");
+    }
+}
+
+#[test]
+fn every_copy_counts_for_the_share_of_retransmissions() {
+    let mut desk = Desk::new(Profile::AeadAes128Gcm);
+    let mut outlet = outlet(MEDIA, Some(RTX), 1 << 16);
+    // So much that few are sent twice.
+    for index in 0..600 {
+        desk.micros = index * 1_000;
+        desk.send(&mut outlet, WITH_RTX, index).unwrap();
+    }
+    let (seq, before, wire) =
+        (parse(&desk.wire[590]).unwrap().fields.seq, outlet.again_left, desk.wire.len());
+    let Some(Again::Sent { copies: 2, bytes }) = desk.again(&mut outlet, WITH_RTX, seq) else {
+        panic!("it goes twice")
+    };
+    let on_wire: usize = desk.wire[wire..].iter().map(Vec::len).sum();
+    assert_eq!((desk.wire.len() - wire, on_wire as u64), (2, bytes));
+    assert_eq!(before - outlet.again_left, bytes);
 }
 
 /// What stands for the nonce of a sealed packet: SSRC and index. Sequence numbers in here go up and wrap.
@@ -241,7 +289,7 @@ fn no_nonce_seals_two_different_plaintexts() {
             desk.send(&mut sound, NEVER, index);
             if step % 6 == 0 {
                 answered +=
-                    usize::from(matches!(desk.again(&mut picture, format, asked), Some(Again::Sent(_))));
+                    usize::from(matches!(desk.again(&mut picture, format, asked), Some(Again::Sent { .. })));
                 asked = asked.wrapping_add(6);
             }
             if step % 60 == 1 {
