@@ -18,7 +18,7 @@ use crate::shard::{Counted, ShardHandle};
 /// Name, help text and where it stands.
 type Of<T> = (&'static str, &'static str, fn(&T) -> u64);
 
-const COUNTERS: [Of<Counters>; 36] = [
+const COUNTERS: [Of<Counters>; 37] = [
     ("ingress_packets_total", "Packets of publishers and links that went into a ring", |c| c.ingress_packets),
     ("ingress_payload_bytes_total", "Payload bytes that went into a ring", |c| c.ingress_bytes),
     ("crossed_packets_total", "Packets that went from one shard to another", |c| c.crossed_packets),
@@ -86,6 +86,11 @@ const COUNTERS: [Of<Counters>; 36] = [
         c.unknown_extensions
     }),
     ("str0m_viewer_rtp_total", "RTP and RTCP to viewers on the wrong road: always 0", |c| c.str0m_viewer_rtp),
+    (
+        "viewer_unplaced_packets_total",
+        "Packets that have no place in what a viewer gets: from before it began, or left out",
+        |c| c.unplaced_at_viewers,
+    ),
     ("seal_failures_total", "Packets that could not be sealed", |c| c.seal_failures),
 ];
 
@@ -111,7 +116,7 @@ const DROPPED: [Of<Counted>; 3] = [
         c.crossings_dropped
     }),
     ("socket_refused_packets_total", "Packets that the system refused to send", |c| c.socket_refused),
-    ("socket_dropped_total", "Trains given up because a socket stayed full", |c| c.socket_dropped),
+    ("socket_dropped_total", "Packets given up because a socket stayed full", |c| c.socket_dropped),
 ];
 
 const KEPT: [Of<Counted>; 6] = [

@@ -109,6 +109,16 @@ pub struct Request {
     pub round_trip: Option<Duration>,
 }
 
+/// Why a packet was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsent {
+    /// It has no place on this SSRC: it comes from before the source began for this viewer, is late for what has closed
+    /// up, or is left out on purpose.
+    NoPlace,
+    /// It could not be sealed.
+    Failed,
+}
+
 /// What came of a request to send again.
 #[derive(Debug)]
 pub enum Again {
@@ -268,7 +278,10 @@ impl Outlet {
         self.max_temporal = max;
     }
 
-    /// Rewrites and seals one packet into the train. Returns its length, `None` when it has no place on this SSRC.
+    /// Rewrites and seals one packet into the train. Returns its length.
+    ///
+    /// # Errors
+    /// [`Unsent`]; the packet's number is not given to another.
     pub fn send(
         &mut self,
         sealer: &mut Sealer,
@@ -276,7 +289,7 @@ impl Outlet {
         packet: &Packet,
         now: Instant,
         road: &mut Road<'_>,
-    ) -> Option<u64> {
+    ) -> Result<u64, Unsent> {
         let source = match self.source {
             Some(source) => source,
             None => {
@@ -294,12 +307,13 @@ impl Outlet {
         let patch = match &descriptor {
             Some(descriptor) => {
                 let vp8 = self.vp8.get_or_insert_default();
-                let shift = vp8.take(&mut self.rewriter, source, packet, descriptor, self.max_temporal)?;
-                Some(Patch::new(descriptor, shift))
+                let shift = vp8.take(&mut self.rewriter, source, packet, descriptor, self.max_temporal);
+                Some(Patch::new(descriptor, shift.ok_or(Unsent::NoPlace)?))
             }
             None => None,
         };
-        let out = self.rewriter.map(source, packet.index, packet.timestamp, now).ok()?;
+        let out = self.rewriter.map(source, packet.index, packet.timestamp, now);
+        let out = out.map_err(|_| Unsent::NoPlace)?;
         if let (Some(vp8), Some(patch)) = (&mut self.vp8, &patch) {
             vp8.sent(out.seq, patch);
         }
@@ -307,12 +321,12 @@ impl Outlet {
         let mut stamps = Stamps::default();
         if self.is_stamped(format) {
             if !self.once.first(out.seq) {
-                return None;
+                return Err(Unsent::NoPlace);
             }
             stamps = sealer.stamper.stamps(&self.ids, road.at);
         }
-        let slot = road.slot(room)?;
-        let len = self.seal(sealer, format.pt, (packet, patch), (out, stamps), slot)?;
+        let slot = road.slot(room).ok_or(Unsent::Failed)?;
+        let len = self.seal(sealer, format.pt, (packet, patch), (out, stamps), slot).ok_or(Unsent::Failed)?;
         road.trains.commit(len);
         sealer.stamper.sent(stamps, road.at, len);
         self.packets = self.packets.saturating_add(1);
@@ -327,7 +341,7 @@ impl Outlet {
                 skew: Skew::default(),
             });
         }
-        u64::try_from(len).ok()
+        Ok(u64::try_from(len).unwrap_or_default())
     }
 
     fn seal(

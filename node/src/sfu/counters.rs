@@ -80,6 +80,9 @@ pub struct Counters {
     pub unwanted_link_packets: u64,
     /// Packets of a publisher that fit none of its negotiated m-lines, came before its claim or seconds late.
     pub unplaced_packets: u64,
+    /// Packets that a viewer was not sent because they have no place in what it gets: they come from before it began, late
+    /// for what has closed up, in a codec that it did not negotiate, or are left out because it bounds temporal layers.
+    pub unplaced_at_viewers: u64,
     /// Datagrams of no session.
     pub unknown_datagrams: u64,
     /// Datagrams that str0m refused.

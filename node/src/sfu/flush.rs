@@ -13,7 +13,7 @@ use super::lane::Lane;
 use super::machine::Sfu;
 use super::session::Role;
 use super::table::Table;
-use crate::forward::egress::{Again, Request, Road, Sealer};
+use crate::forward::egress::{Again, Request, Road, Sealer, Unsent};
 use crate::forward::pace::{Allowed, Pacer, TICK};
 use crate::forward::stamp::SentAt;
 use crate::forward::train::Trains;
@@ -302,15 +302,24 @@ fn send_waiting(
         let packet = lane.ring.arrived(attached.next);
         attached.next = attached.next.saturating_add(1);
         let Some(packet) = packet else { continue };
-        let Some(format) = format(attached, packet.codec) else { continue };
-        if let Some(len) = outlet.send(sealer, format, packet, now, road) {
-            attached.between = packet.marker;
-            served.packets = served.packets.saturating_add(1);
-            served.bytes = served.bytes.saturating_add(len);
-            if !attached.catching_up && now.saturating_duration_since(packet.arrived) > LAG {
-                counters.lagging_packets = counters.lagging_packets.saturating_add(1);
+        let sent = match format(attached, packet.codec) {
+            Some(format) => outlet.send(sealer, format, packet, now, road),
+            None => Err(Unsent::NoPlace),
+        };
+        let counter = match sent {
+            Ok(len) => {
+                attached.between = packet.marker;
+                served.packets = served.packets.saturating_add(1);
+                served.bytes = served.bytes.saturating_add(len);
+                if attached.catching_up || now.saturating_duration_since(packet.arrived) <= LAG {
+                    continue;
+                }
+                &mut counters.lagging_packets
             }
-        }
+            Err(Unsent::NoPlace) => &mut counters.unplaced_at_viewers,
+            Err(Unsent::Failed) => &mut counters.seal_failures,
+        };
+        *counter = counter.saturating_add(1);
     }
     pacer.spend(served.packets, served.bytes);
     served.left = attached.next < end;

@@ -354,7 +354,7 @@ fn choose(
 /// What the socket did not take.
 #[derive(Debug, Default)]
 struct Lost {
-    /// Trains given up.
+    /// Packets given up.
     dropped: u64,
     /// Packets that the system refused for good.
     refused: u64,
@@ -380,8 +380,7 @@ fn depart(socket: &Socket, batch: &mut SendBatch, trains: &mut Trains, lost: &mu
         }
         std::thread::sleep(BUSY_PAUSE);
     }
-    let left = trains.pending().len();
-    lost.dropped = lost.dropped.saturating_add(u64::try_from(left).unwrap_or(u64::MAX));
-    trains.advance(left);
-    batch.give_up();
+    let packets = batch.give_up(trains.pending());
+    lost.dropped = lost.dropped.saturating_add(u64::try_from(packets).unwrap_or(u64::MAX));
+    trains.advance(trains.pending().len());
 }

@@ -172,7 +172,8 @@ fn what_was_given_up_takes_nothing_from_what_comes_after() {
         let train = Train { dst: viewer.local_addr(), src: None, range: 0..30, segment: 10 };
         let mut batch = SendBatch::new();
         batch.left_half_way(&train, 2);
-        batch.give_up();
+        let another = Train { range: 30..45, ..train.clone() };
+        assert_eq!(batch.give_up(&[train.clone(), another]), 1 + 2, "packets, but for those that have gone");
         node.writable().await.unwrap();
         assert_eq!(node.try_send(&mut batch, &[7; 30], &[train]).packets, 3);
         assert_eq!(receive(&viewer, 3).await.len(), 3);

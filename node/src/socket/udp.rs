@@ -234,9 +234,12 @@ impl SendBatch {
         Self::default()
     }
 
-    /// Trains that were left are given up: one that is like them later goes out from its beginning.
-    pub fn give_up(&mut self) {
-        self.half = HalfWay::default();
+    /// The trains that the last call left are given up: one that is like them later goes out from its beginning. Returns
+    /// the packets of them that have not gone.
+    pub fn give_up(&mut self, left: &[Train]) -> usize {
+        let mut half = std::mem::take(&mut self.half);
+        let gone = left.first().map_or(0, |train| half.take(train));
+        left.iter().map(Train::segments).sum::<usize>().saturating_sub(gone)
     }
 
     #[cfg(test)]

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Again, Format, Outlet, Request, Road, Sealer};
+use super::{Again, Format, Outlet, Request, Road, Sealer, Unsent};
 use crate::forward::rtp::{Parsed, parse};
 use crate::forward::srtp::{Profile, SrtpSender};
 use crate::forward::stamp::SentAt;
@@ -72,13 +72,15 @@ struct Desk {
     start: Instant,
     /// Time of the flush in microseconds since the start.
     micros: u64,
+    /// The arena may be too small.
+    spare: bool,
     wire: Vec<Vec<u8>>,
 }
 
 impl Desk {
     fn new(profile: Profile) -> Self {
         let trains = Trains::new(TrainLimits { arena: 4_096, ..TrainLimits::default() });
-        Self { sealer: sealer(profile), trains, start: Instant::now(), micros: 0, wire: vec![] }
+        Self { sealer: sealer(profile), trains, start: Instant::now(), micros: 0, spare: false, wire: vec![] }
     }
 
     fn now(&self) -> Instant {
@@ -90,7 +92,8 @@ impl Desk {
         let (now, at) = (self.now(), SentAt::new(CaptureMicros(START + self.micros)));
         let Self { sealer, trains, wire, .. } = self;
         trains.begin(TO, None);
-        let mut depart = |_: &mut Trains| panic!("the arena is large enough");
+        let spare = self.spare;
+        let mut depart = |_: &mut Trains| assert!(spare, "the arena is large enough");
         let done = work(sealer, now, &mut Road { trains, depart: &mut depart, to: TO.into(), at });
         trains.end();
         for train in trains.pending() {
@@ -101,7 +104,7 @@ impl Desk {
         done
     }
 
-    fn send(&mut self, outlet: &mut Outlet, format: Format, index: u64) -> Option<u64> {
+    fn send(&mut self, outlet: &mut Outlet, format: Format, index: u64) -> Result<u64, Unsent> {
         self.flush(|sealer, now, road| outlet.send(sealer, format, &packet(index), now, road))
     }
 
@@ -178,6 +181,22 @@ fn where_repeats_are_plain_nothing_is_stamped_and_a_repeat_is_the_same_to_the_by
 }
 
 #[test]
+fn a_packet_without_a_place_is_told_from_one_that_cannot_be_sealed() {
+    let mut desk = Desk::new(Profile::AeadAes128Gcm);
+    let mut outlet = outlet(MEDIA, Some(RTX), 1 << 16);
+    assert!(desk.send(&mut outlet, WITH_RTX, 7).is_ok());
+    assert_eq!(desk.send(&mut outlet, WITH_RTX, 6), Err(Unsent::NoPlace), "from before it began");
+    // Longer than any train.
+    let long = Packet { payload: vec![0; 5_000].into(), ..packet(8) };
+    desk.spare = true;
+    let sent = desk.flush(|sealer, now, road| outlet.send(sealer, WITH_RTX, &long, now, road));
+    assert_eq!(sent, Err(Unsent::Failed));
+    assert!(desk.send(&mut outlet, WITH_RTX, 9).is_ok());
+    let seq = |n: usize| parse(&desk.wire[n]).unwrap().fields.seq;
+    assert_eq!((desk.wire.len(), seq(1)), (2, seq(0) + 2), "its number stays free");
+}
+
+#[test]
 fn what_may_be_stamped_without_rtx_is_never_repeated() {
     let mut desk = Desk::new(Profile::AeadAes128Gcm);
     let mut outlet = outlet(SOUND, None, 1 << 16);
@@ -185,7 +204,7 @@ fn what_may_be_stamped_without_rtx_is_never_repeated() {
     let seq = parse(&desk.wire[0]).unwrap().fields.seq;
     desk.micros += 20_000;
     assert!(matches!(desk.again(&mut outlet, NEVER, seq), Some(Again::TooSoon)));
-    assert_eq!(desk.send(&mut outlet, NEVER, 0), None, "nor by a feeder that sends it twice");
+    assert_eq!(desk.send(&mut outlet, NEVER, 0), Err(Unsent::NoPlace), "nor by a feeder that sends it twice");
     assert_eq!(desk.wire.len(), 1);
 }
 
@@ -194,7 +213,7 @@ fn what_is_asked_for_twice_within_a_round_trip_is_sent_once() {
     for millis in [20, 100, 400] {
         let mut desk = Desk::new(Profile::AeadAes128Gcm);
         let mut outlet = outlet(MEDIA, Some(RTX), 1 << 16);
-        (0..3).for_each(|index| drop(desk.send(&mut outlet, WITH_RTX, index)));
+        (0..3).for_each(|index| assert!(desk.send(&mut outlet, WITH_RTX, index).is_ok()));
         let (first, trip) = (parse(&desk.wire[0]).unwrap().fields.seq, MS * millis);
         let mut sent = Vec::new();
         for tenths in [0, 5, 7, 11, 16, 22] {
@@ -285,8 +304,8 @@ fn no_nonce_seals_two_different_plaintexts() {
             }
             let of_source =
                 if step < 45_000 { 0 } else { 7_000_000 } + if step < 81_000 { 0 } else { 900_000 };
-            desk.send(&mut picture, format, index + of_source);
-            desk.send(&mut sound, NEVER, index);
+            let _ = desk.send(&mut picture, format, index + of_source);
+            let _ = desk.send(&mut sound, NEVER, index);
             if step % 6 == 0 {
                 answered +=
                     usize::from(matches!(desk.again(&mut picture, format, asked), Some(Again::Sent { .. })));
@@ -296,7 +315,7 @@ fn no_nonce_seals_two_different_plaintexts() {
                 // Asked once more, and by someone who never agreed to NACK; sent twice by a feeder.
                 desk.again(&mut picture, format, asked.wrapping_sub(600));
                 desk.again(&mut sound, NEVER, asked);
-                desk.send(&mut sound, NEVER, index);
+                let _ = desk.send(&mut sound, NEVER, index);
             }
             for sealed in desk.wire.drain(..) {
                 nonces.rtp(&sealed);
