@@ -111,11 +111,14 @@ const MICROS: [Of<Counters>; 5] = [
     }),
 ];
 
-const DROPPED: [Of<Counted>; 3] = [
+const DROPPED: [Of<Counted>; 4] = [
     ("crossings_dropped_total", "Packets lost between shards because one did not keep up", |c| {
         c.crossings_dropped
     }),
     ("socket_refused_packets_total", "Packets that the system refused to send", |c| c.socket_refused),
+    ("handshakes_dropped_total", "Datagrams of handshakes dropped because too many waited", |c| {
+        c.handshakes_dropped
+    }),
     ("socket_dropped_total", "Packets given up because a socket stayed full", |c| c.socket_dropped),
 ];
 

@@ -239,6 +239,7 @@ impl Sfu {
         let Some(session) = self.sessions.remove(at) else { return };
         self.by_id.remove(&session.id);
         self.by_ufrag.remove(&session.ufrag);
+        self.repeats.retain(|repeat| repeat.session != at);
         for way in &session.addresses {
             if self.by_addr.get(&way.peer) == Some(&at) {
                 self.by_addr.remove(&way.peer);
@@ -336,6 +337,11 @@ impl Sfu {
 
     /// The session that has this address. Datagrams come in runs from one client, so the last one's is looked at
     /// first: an address stands in `by_addr` exactly when its session has it.
+    /// Whether a session has this address.
+    pub fn knows(&self, addr: SocketAddr) -> bool {
+        self.by_addr.contains_key(&addr)
+    }
+
     fn whose(&mut self, addr: SocketAddr) -> Option<usize> {
         let last = self.sessions.get(self.last_heard);
         if last.is_some_and(|session| session.addresses.iter().any(|way| way.peer == addr)) {

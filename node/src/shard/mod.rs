@@ -10,6 +10,7 @@ mod crossing;
 mod ears;
 mod handle;
 mod intake;
+mod later;
 mod order;
 mod turn;
 mod wire;

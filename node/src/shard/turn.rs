@@ -1,5 +1,8 @@
 //! One turn after the other: take what came, let the machine decide, flush.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -12,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::busy::{Busy, Load, Waits};
 use super::crossing::{Crossing, Crossings, Inlet};
 use super::ears::Ears;
+use super::later::{self, Later};
 use super::order::{Counted, Order, Tell};
 use super::wire;
 use crate::agent::Link;
@@ -60,6 +64,7 @@ pub(super) struct Turn {
     batch: SendBatch,
     ears: Ears,
     lost: Lost,
+    later: Later,
     latest: Arc<RwLock<Counted>>,
     told: Instant,
     /// Packets sent to viewers in a second, as of `told`, and all of them until then.
@@ -87,6 +92,7 @@ impl Turn {
             batch: SendBatch::default(),
             ears: Ears::new(Instant::now()),
             lost: Lost::default(),
+            later: Later::default(),
             latest,
             told: Instant::now(),
             rate: 0,
@@ -111,6 +117,7 @@ impl Turn {
             listeners,
             socket_dropped: self.lost.dropped,
             socket_refused: self.lost.refused,
+            handshakes_dropped: self.later.dropped,
             crossings_dropped,
         }
     }
@@ -123,6 +130,12 @@ impl Turn {
             let due =
                 self.machine.poll_timeout().map_or(IDLE, |due| due.saturating_duration_since(now)).min(IDLE);
             let waiting = !self.trains.is_empty();
+            let joining = self.later.waiting() > 0;
+            if joining || !self.later.has_time() {
+                // Nothing else would make this thread look at the socket while joins are there all the time.
+                tokio::task::yield_now().await;
+            }
+            self.later.begin();
             tokio::select! {
                 biased;
                 _ = self.socket.readable() => self.receive(&mut received),
@@ -133,17 +146,24 @@ impl Turn {
                     Some(order) => self.order(order),
                     None => return,
                 },
+                () = std::future::ready(()), if joining => {}
                 () = tokio::time::sleep(due) => {}
             }
-            // Every door at every turn: a socket that is never empty does not keep links and other shards out.
-            self.link_packets(&mut media);
-            self.arrive(&inlet);
-            for _ in 0..PER_TURN {
-                let Ok(order) = orders.try_recv() else { break };
-                self.order(order);
-            }
-            self.finish().await;
+            self.rest(&mut media, &inlet, &mut orders).await;
         }
+    }
+
+    /// Every door at every turn: a socket that is never empty does not keep links and other shards out.
+    async fn rest(
+        &mut self,
+        media: &mut mpsc::Receiver<MediaIn>,
+        inlet: &Inlet,
+        orders: &mut mpsc::Receiver<Order>,
+    ) {
+        self.link_packets(media);
+        self.arrive(inlet);
+        self.join(orders);
+        self.finish().await;
     }
 
     fn receive(&mut self, received: &mut RecvBatch) {
@@ -151,12 +171,58 @@ impl Turn {
             match self.socket.try_recv(received) {
                 Ok(0) | Err(_) => return,
                 Ok(_) => {
-                    let now = Instant::now();
+                    let mut now = Instant::now();
                     for datagram in received.iter() {
                         let way = Way { peer: datagram.source, local: datagram.local };
-                        self.machine.handle_datagram(now, way, datagram.bytes);
+                        now = self.take(now, way, datagram.bytes);
                     }
                 }
+            }
+        }
+    }
+
+    /// Takes a datagram in now, or a handshake's later. What time it is then.
+    fn take(&mut self, now: Instant, way: Way, datagram: &[u8]) -> Instant {
+        // Strangers' never wait: they would take the places of those who join, and cost a look-up now.
+        if self.later.takes(datagram) && self.machine.knows(way.peer) {
+            self.later.put(way, datagram);
+            now
+        } else if later::is_handshake(datagram) {
+            self.handshake(way, datagram)
+        } else {
+            self.machine.handle_datagram(now, way, datagram);
+            now
+        }
+    }
+
+    /// A step of a handshake, on the turn's clock. When it is done.
+    fn handshake(&mut self, way: Way, datagram: &[u8]) -> Instant {
+        let began = Instant::now();
+        self.machine.handle_datagram(began, way, datagram);
+        let done = Instant::now();
+        self.later.spend(began, done);
+        done
+    }
+
+    /// What waits of handshakes and what the node orders, by turns, as long as the turn has time for it. Of the handshakes
+    /// one step is done in any case: an order may have taken the whole slice.
+    fn join(&mut self, orders: &mut mpsc::Receiver<Order>) {
+        for nth in 0..PER_TURN {
+            let in_time = self.later.has_time();
+            if nth > 0 && !in_time {
+                return;
+            }
+            let waited = self.later.next();
+            if let Some((way, datagram)) = &waited {
+                self.handshake(*way, datagram);
+            }
+            if !in_time {
+                return;
+            }
+            match orders.try_recv() {
+                Ok(order) => self.order(order),
+                Err(_) if waited.is_none() => return,
+                Err(_) => {}
             }
         }
     }
@@ -269,7 +335,12 @@ impl Turn {
     }
 
     fn order(&mut self, order: Order) {
-        let now = Instant::now();
+        let began = Instant::now();
+        self.carry_out(began, order);
+        self.later.spend(began, Instant::now());
+    }
+
+    fn carry_out(&mut self, now: Instant, order: Order) {
         let machine = &mut self.machine;
         // A client that went away does not wait for its answer: the session ends by silence.
         match order {
