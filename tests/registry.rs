@@ -286,5 +286,22 @@ async fn what_a_newer_version_wrote_for_newer_readers_is_left_alone() {
     // When the newer one has left, the place is free.
     store.delete(&keys[0], Expect::Any).await.unwrap();
     registered(&node).await;
+    // A newer node may take a stream over while this one renews what it has.
+    for room in ["r3", "r4"] {
+        publish(&node, room, None).await.expect("its own stream");
+    }
+    let [taken, own] = ["r3", "r4"].map(|room| {
+        let (room, stream) = (room.parse().unwrap(), "main".parse().unwrap());
+        keys::stream(&room, &stream)
+    });
+    let revision = store.put(&taken, newer.clone(), Expect::Any, None).await.unwrap();
+    // What is its own and is lost is written again; the second time, all of it has been looked at once.
+    for _ in 0..2 {
+        store.delete(&own, Expect::Any).await.unwrap();
+        let again = async || store.get(&own).await.unwrap().map(drop);
+        eventually(PATIENCE, "its own stream is written again", again).await;
+    }
+    let entry = store.get(&taken).await.unwrap().expect(&taken);
+    assert_eq!((entry.value, entry.revision), (newer, revision), "{taken}");
     node.stop().await;
 }

@@ -107,6 +107,8 @@ mod tests {
         let waits = tokio::spawn(async move { there.take().await });
         tokio::task::yield_now().await;
         desk.leave(|wishes| wishes.draining = true);
+        tokio::task::yield_now().await;
+        assert!(waits.is_finished(), "it is not looked at again by chance");
         assert!(waits.await.unwrap().draining);
     }
 }

@@ -219,3 +219,21 @@ async fn strangers_neither_listen_nor_end_what_others_hear() {
     assert_eq!(ears.unsubscribe(sfu, session, Some(&me), stream), Ok(()));
     assert_eq!(ears.streams(), 0);
 }
+
+#[tokio::test]
+async fn one_that_is_deleted_ends_for_its_reader_and_after_the_last_nothing_is_said_of_the_session() {
+    let mut stage = Stage::new();
+    let session = stage.viewer();
+    let [one, two] = [(); 2].map(|()| stage.subscribe(session, &Kind::ALL).unwrap());
+    let (mut first, mut second) = (stage.read(session, one).unwrap(), stage.read(session, two).unwrap());
+    let Stage { world, ears, .. } = &mut stage;
+    assert_eq!(ears.unsubscribe(&mut world.sfu, session, None, one), Ok(()));
+    assert_eq!((heard(&mut first), heard(&mut second)), ((String::new(), true), (String::new(), false)));
+    assert_eq!(ears.unsubscribe(&mut world.sfu, session, None, two), Ok(()));
+    assert_eq!(heard(&mut second), (String::new(), true));
+    let publisher = world.join(Publish, &[Audio, Video]);
+    world.claim(publisher, 1);
+    world.pass(Duration::from_millis(200));
+    let mut said = std::iter::from_fn(|| world.sfu.poll_event());
+    assert!(!said.any(|event| matches!(event, sfu::Event::Viewing(_))), "nobody listens any more");
+}
