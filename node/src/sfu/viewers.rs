@@ -37,8 +37,10 @@ impl Sfu {
             && let Ok(compound) = receiver.open(&mut buffer)
         {
             session.heard = now;
-            // It is authentic: media goes to where it came from.
-            viewer.to = Some(way);
+            // It is authentic: media goes to where it came from, unless it was overtaken.
+            if receiver.was_newest() {
+                viewer.to = Some(way);
+            }
             viewer.allowed.messages.charge(now);
             for feedback in rtcp::parse(compound) {
                 self.viewer_feedback(now, at, feedback);

@@ -26,6 +26,7 @@ pub struct SrtcpReceiver {
     opener: Opener,
     /// The one heard last stands first.
     pub(super) windows: Vec<Window>,
+    newest: bool,
 }
 
 impl SrtcpReceiver {
@@ -39,7 +40,7 @@ impl SrtcpReceiver {
         we_are_client: bool,
     ) -> Result<Self, SrtpError> {
         let (key, salt) = profile.half(material, !we_are_client)?;
-        Ok(Self { opener: Opener::derive(profile, key, salt)?, windows: Vec::new() })
+        Ok(Self { opener: Opener::derive(profile, key, salt)?, windows: Vec::new(), newest: false })
     }
 
     /// Opens a packet in place and returns the compound packet in it.
@@ -59,6 +60,7 @@ impl SrtcpReceiver {
             return Err(SrtpError::Replayed);
         }
         let opened = self.opener.open(packet, index)?;
+        self.newest = behind.is_none_or(|behind| behind == 0);
         match behind {
             Some(behind) => window.seen |= 1 << behind,
             None => {
@@ -68,6 +70,12 @@ impl SrtcpReceiver {
         }
         self.note(at, window);
         Ok(opened)
+    }
+
+    /// Whether nothing that was sent later under its SSRC had come before what was opened last: what was overtaken on
+    /// the way does not tell where its sender is now.
+    pub fn was_newest(&self) -> bool {
+        self.newest
     }
 
     /// Puts a window first, in place of the one at `at` or of the one that was not heard for longest.

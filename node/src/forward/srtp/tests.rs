@@ -208,9 +208,12 @@ fn reports_are_opened_once_in_any_order_within_the_window() {
     for profile in PROFILES {
         let (mut client, mut ours) = ends(profile);
         let reports: Vec<_> = (0..100).map(|nth| report(&mut client, nth)).collect();
-        for nth in [0, 2, 1, 80, 17, 99, 79] {
+        let (mut newest, order) = (0, [0, 2, 1, 80, 17, 99, 79]);
+        for nth in order {
             let (plain, sealed) = &reports[nth];
             assert_eq!(ours.open(&mut sealed.clone()), Ok(&plain[..]), "{profile:?} {nth}");
+            assert_eq!(ours.was_newest(), nth >= newest, "{profile:?} {nth}: it was overtaken or not");
+            newest = newest.max(nth);
             assert_eq!(ours.open(&mut sealed.clone()), Err(SrtpError::Replayed), "{profile:?} {nth}");
         }
         assert_eq!(ours.open(&mut reports[35].1.clone()), Err(SrtpError::Replayed), "too old to tell");
