@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use freshet_cluster::unit::Bitrate;
 
-/// Packets that go in a tick at most.
+/// Packets that go in a tick at most, unless the stream alone brings more.
 pub const BURST: u64 = 16;
-/// Bytes that go at once at most.
+/// Bytes that go at once at most, unless the stream alone brings more.
 const DEPTH: i64 = 19_200;
 /// What a packet counts for when it is not known: most video packets are nearly so large.
 const PACKET: u64 = 1_200;
@@ -119,17 +119,20 @@ impl Pacer {
         let passed = self.at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         self.at = Some(now);
         let backlog = waiting.saturating_mul(PACKET);
+        // From 24 Mbit/s on a viewer would fall ever further behind, with its bucket full.
+        let burst = BURST.max(per_tick(rate.saturating_mul(5) / 4) / PACKET);
         self.drain = self.drain.max(per_second(backlog, CATCH_UP));
         let fast = (rate.saturating_mul(5) / 2).max(self.drain);
         let rate = self.cap.map_or(fast, |cap| fast.min(cap));
         let earned = u128::from(rate).saturating_mul(passed.as_micros()) / 1_000_000;
         let earned = i64::try_from(earned).unwrap_or(i64::MAX);
-        self.tokens = self.tokens.saturating_add(earned).min(DEPTH);
+        let depth = DEPTH.max(i64::try_from(burst.saturating_mul(PACKET)).unwrap_or(i64::MAX));
+        self.tokens = self.tokens.saturating_add(earned).min(depth);
         if self.tick.is_none_or(|tick| now.saturating_duration_since(tick) >= TICK) {
             (self.tick, self.went) = (Some(now), 0);
         }
         let bytes = u64::try_from(self.tokens).unwrap_or_default();
-        Allowed { bytes, packets: BURST.saturating_sub(self.went) }
+        Allowed { bytes, packets: burst.saturating_sub(self.went) }
     }
 
     /// So many packets and bytes went.
@@ -138,6 +141,11 @@ impl Pacer {
         self.tokens = self.tokens.saturating_sub(bytes).max(-DEPTH);
         self.went = self.went.saturating_add(packets);
     }
+}
+
+fn per_tick(bytes_per_second: u64) -> u64 {
+    u64::try_from(u128::from(bytes_per_second).saturating_mul(TICK.as_micros()) / 1_000_000)
+        .unwrap_or(u64::MAX)
 }
 
 fn per_second(bytes: u64, time: Duration) -> u64 {
@@ -208,6 +216,16 @@ mod tests {
         moments = [0, 500, 1_000, 1_100, 1_200, 3_500]
             .map(|ms| pacer.allow_again(start + MS * ms, 250_000, 100).bytes);
         assert_eq!(moments, [0, 0, 0, 1_000, 2_000, 19_200], "10 kB a second");
+    }
+
+    #[test]
+    fn a_fast_stream_does_not_fall_behind() {
+        // 40 Mbit/s in frames of 139 packets, thirty a second.
+        let (mut pacer, start) = (Pacer::new(None), Instant::now());
+        for frame in 0..30 {
+            let went = run(&mut pacer, start + MS * 33 * frame, 5_000_000, 139);
+            assert!(TICK * u32::try_from(went.len()).unwrap() <= MS * 35, "frame {frame}: {went:?}");
+        }
     }
 
     #[test]

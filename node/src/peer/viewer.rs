@@ -150,6 +150,8 @@ pub struct Viewer {
     pub allowed: Allowances,
     /// The flush that visited it last.
     pub round: u64,
+    /// How many requests were kept for later in which flush.
+    pub kept: (u64, usize),
     /// When the sender reports of all slots are due: one wake-up for all of them.
     pub report_due: Option<Instant>,
     /// Nothing was sent between its last two reports.
@@ -208,6 +210,7 @@ impl Viewer {
             reception: Reception::default(),
             allowed: Allowances::default(),
             round: 0,
+            kept: (0, 0),
             report_due: None,
             idle: false,
             listened: false,

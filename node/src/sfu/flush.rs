@@ -24,7 +24,7 @@ const LAG: Duration = Duration::from_millis(50);
 /// A frame of the layer that is left is not waited for longer.
 const FRAME_MAX: Duration = Duration::from_millis(100);
 /// Packets that one viewer has asked for again and that wait for their turn; more are not sent, and are asked for again.
-const AGAIN_MAX: usize = 512;
+const AGAIN_MAX: usize = 128;
 
 /// What became of the packets that waited in one slot.
 #[derive(Default)]
@@ -86,7 +86,10 @@ impl Sfu {
         }
         // What is held back from here on, in either loop, is for a later flush.
         let due = self.behind_due.is_some_and(|due| due <= now);
-        let behind = if due { std::mem::take(&mut self.behind) } else { Vec::new() };
+        let mut behind = std::mem::take(&mut self.served);
+        if due {
+            std::mem::swap(&mut behind, &mut self.behind);
+        }
         let mut ripe = std::mem::take(&mut self.ripe);
         for at in ripe.drain(..) {
             let Some(lane) = self.lanes.get_mut(at) else { continue };
@@ -101,9 +104,10 @@ impl Sfu {
             }
         }
         self.ripe = ripe;
-        for session in behind {
+        for session in behind.drain(..) {
             self.visit(moment, session, trains, depart);
         }
+        self.served = behind;
         if due || self.behind_due.is_none() {
             let none = self.behind.is_empty() && self.repeats.is_empty();
             self.behind_due = if none { None } else { now.checked_add(TICK) };
@@ -175,6 +179,7 @@ impl Sfu {
     ) {
         let mut repeats = std::mem::take(&mut self.repeats);
         let mut later = std::mem::take(&mut self.later);
+        let round = self.round;
         for of_one in repeats.chunk_by(|a, b| a.session == b.session) {
             let Self { sessions, lanes, counters, .. } = self;
             let Some(session) = of_one.first().and_then(|first| sessions.get_mut(first.session)) else {
@@ -193,7 +198,11 @@ impl Sfu {
             for (n, repeat) in of_one.iter().enumerate() {
                 if allowed.is_used_up(packets, bytes) {
                     let rest = of_one.get(n..).unwrap_or_default();
-                    let (kept, dropped) = rest.split_at(rest.len().min(AGAIN_MAX));
+                    // A viewer's requests may stand in several runs.
+                    let kept_before = if viewer.kept.0 == round { viewer.kept.1 } else { 0 };
+                    let (kept, dropped) =
+                        rest.split_at(rest.len().min(AGAIN_MAX.saturating_sub(kept_before)));
+                    viewer.kept = (round, kept_before.saturating_add(kept.len()));
                     later.extend_from_slice(kept);
                     let dropped = u64::try_from(dropped.len()).unwrap_or(u64::MAX);
                     counters.limited_nacks = counters.limited_nacks.saturating_add(dropped);
@@ -321,7 +330,7 @@ fn send_waiting(
         };
         *counter = counter.saturating_add(1);
     }
-    pacer.spend(served.packets, served.bytes);
+    pacer.spend(if paced { served.packets } else { 0 }, served.bytes);
     served.left = attached.next < end;
     attached.catching_up &= served.left;
     served

@@ -37,6 +37,8 @@ pub struct Sfu {
     pub(super) batches: VecDeque<(Instant, usize)>,
     /// Viewers that have more to get than what comes in, and when they are looked at.
     pub(super) behind: Vec<usize>,
+    /// Empty between flushes; it takes the place of `behind` while those are served, so that neither is made anew.
+    pub(super) served: Vec<usize>,
     pub(super) behind_due: Option<Instant>,
     /// Lanes of which a viewer missed packets because they fell out of the ring.
     pub(super) overrun: Vec<usize>,
@@ -76,6 +78,7 @@ impl Sfu {
             ripe: Vec::new(),
             batches: VecDeque::new(),
             behind: Vec::new(),
+            served: Vec::new(),
             behind_due: None,
             overrun: Vec::new(),
             changed: Vec::new(),

@@ -169,7 +169,8 @@ fn forged_ranges_of_nack_are_looked_up_at_a_bounded_rate() {
     // What may be sent again: a fifth of the media, and what is saved up at most.
     let (again, media) = (after.rtx_packets - before.rtx_packets, (2 + SECONDS) * FRAMES * PACKETS);
     assert!(again * 900 < media * 901 / 5 + 128 * 1_024, "{again} sent again of {media}");
-    assert!(again > media / 10, "{again}");
+    // Of the first ranges, before the allowance goes to what the ring has no more: as many as wait for the pacer at most.
+    assert!(again >= 128, "{again}");
     attacked.is_served_again();
 }
 
