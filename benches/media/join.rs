@@ -16,6 +16,7 @@ use super::common::measure::{Meter, Samples};
 use super::common::report::{Row, Target};
 use super::common::sinks::{Reading, Sinks};
 use super::common::stage::{SERVER, Stage};
+use super::common::trace::Trace;
 use super::common::{Settings, allocations};
 
 fn addresses(count: usize) -> Vec<SocketAddr> {
@@ -233,16 +234,24 @@ fn kept<T>(count: usize, make: impl Fn() -> T) -> Samples {
 /// Heap of a connected viewer.
 pub async fn memory(settings: &Settings) -> Vec<Row> {
     let viewers = settings.size(1_000, 20);
+    let trace = Trace::new(settings.size(2, 1));
     let mut stage = Stage::new(1, Duration::ZERO).await;
-    stage.mute();
-    // Growth of shared lists and caches of the process is not the viewers'.
-    stage.join(&addresses(1), &mut Meter::default());
+    let sinks = Sinks::new(viewers + 1, Reading::Read, READER_CORE);
+    let (first, others) = {
+        let all = sinks.addresses();
+        (vec![all[0]], all[1..].to_vec())
+    };
+    // The stream's ring and the growth of shared lists and caches of the process are not the viewers'.
+    stage.join(&first, &mut Meter::default());
+    stage.forget_sent(&sinks);
+    (0..2).for_each(|_| stage.play(&trace, &sinks, &mut Meter::default()));
     let before = allocations::live();
-    let others: Vec<SocketAddr> = addresses(viewers + 1).split_off(1);
     stage.join(&others, &mut Meter::default());
-    let now = stage.now;
-    stage.run_until(now + Duration::from_secs(2), &mut Meter::default());
+    stage.forget_sent(&sinks);
+    stage.listen(&sinks, true, |keys| keys);
+    (0..3).for_each(|_| stage.play(&trace, &sinks, &mut Meter::default()));
     assert_eq!(stage.sfu.kept().0, viewers + 1);
+    assert!(stage.media().1 > viewers as u64, "packets are asked for again");
     stage.drop_clients();
     let mut ours = Samples::default();
     ours.push((allocations::live() - before) as f64 / 1e3 / viewers as f64);
@@ -258,7 +267,12 @@ pub async fn memory(settings: &Settings) -> Vec<Row> {
     let bare = kept(viewers, || Box::new(handshake(&mut Meter::default())));
     let dtls = kept(viewers, || dtls_alone(&mut Meter::default()));
     vec![
-        row(name, ours, target, "connected, one stream of sound and picture"),
+        row(
+            name,
+            ours,
+            target,
+            "they watch sound and picture, ask for packets again and tell of transport-wide numbers",
+        ),
         row("of a bare handshake".to_owned(), bare, Target::None, "str0m's ICE and DTLS by its direct API"),
         row("of DTLS alone".to_owned(), dtls, Target::None, "dimpl's server, connected"),
     ]
@@ -271,6 +285,8 @@ pub async fn idle(settings: &Settings) -> Vec<Row> {
     let mut stage = Stage::new(1, Duration::ZERO).await;
     let sinks = Sinks::new(viewers, Reading::Unread, READER_CORE);
     stage.join(&sinks.addresses(), &mut Meter::default());
+    // They have watched, so reports go on.
+    stage.play(&Trace::new(1), &sinks, &mut Meter::default());
     let mut ours = Samples::default();
     for turn in 0..=repetitions {
         let (mut meter, end) = (Meter::default(), stage.now + Duration::from_secs(SECONDS));

@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use freshet_node::forward::srtp::{Profile, SrtpSender};
+use freshet_node::peer::crypto;
+use freshet_node::peer::keys::Keys;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::crypto::CryptoProvider;
 use str0m::media::{Direction, MediaKind, Mid};
@@ -21,14 +24,15 @@ pub struct Client {
     mids: [(MediaKind, Mid); 2],
     pending: Option<SdpPendingOffer>,
     pub connected: bool,
+    /// What DTLS agreed on; the node's provider lets it be seen.
+    pub keys: Option<Keys>,
     out: Vec<Vec<u8>>,
 }
 
 impl Client {
     /// A client and its offer.
     pub fn new(now: Instant, address: SocketAddr, flow: Direction) -> (Self, String) {
-        let provider = Arc::new(str0m_aws_lc_rs::default_provider());
-        Self::with(provider, SERVER.parse().unwrap(), now, address, flow)
+        Self::with(crypto::provider(), SERVER.parse().unwrap(), now, address, flow)
     }
 
     /// The same with cryptography and a server of the caller's choice.
@@ -51,8 +55,8 @@ impl Client {
         let mids = [MediaKind::Audio, MediaKind::Video]
             .map(|kind| (kind, api.add_media(kind, flow, None, None, None)));
         let (offer, pending) = api.apply().unwrap();
-        let client =
-            Self { rtc, address, server, mids, pending: Some(pending), connected: false, out: Vec::new() };
+        let (pending, out) = (Some(pending), Vec::new());
+        let client = Self { rtc, address, server, mids, pending, connected: false, keys: None, out };
         (client, offer.to_sdp_string())
     }
 
@@ -104,11 +108,19 @@ impl Client {
     fn poll(&mut self) {
         loop {
             match self.rtc.poll_output().unwrap() {
-                Output::Timeout(_) => return,
+                Output::Timeout(_) => break,
                 Output::Transmit(transmit) => self.out.push(transmit.contents.to_vec()),
                 Output::Event(Event::Connected) => self.connected = true,
                 Output::Event(_) => {}
             }
         }
+        // They would be taken for those of the server's session that is polled next on this thread.
+        self.keys = crypto::take_keys().or(self.keys.take());
     }
+}
+
+/// What seals what a client says.
+pub fn sealer(keys: &Keys) -> SrtpSender {
+    let profile = Profile::try_from(keys.profile).unwrap();
+    SrtpSender::from_keying_material(profile, &keys.material, keys.client).unwrap()
 }

@@ -11,10 +11,10 @@ use std::os::fd::AsRawFd;
 use std::ptr::null_mut;
 use std::time::{Duration, Instant};
 
-use freshet_node::forward::srtp::{Profile, SrtpSender};
+use freshet_node::forward::srtp::SrtpSender;
 use freshet_node::peer::crypto;
 
-use super::client::Client;
+use super::client::{Client, sealer};
 
 /// One packet in so many is lost on a viewer's way.
 const LOSS: u32 = 100;
@@ -107,10 +107,8 @@ impl Viewer {
         for contents in self.client.pass(now) {
             let _ = self.socket.send(&contents);
         }
-        if let Some(keys) = crypto::take_keys() {
-            let profile = Profile::try_from(keys.profile).unwrap();
-            self.sealer =
-                Some(SrtpSender::from_keying_material(profile, &keys.material, keys.client).unwrap());
+        if let Some(keys) = self.client.keys.take() {
+            self.sealer = Some(sealer(&keys));
         }
     }
 

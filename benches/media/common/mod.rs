@@ -3,6 +3,7 @@
 pub mod allocations;
 pub mod client;
 pub mod crowd;
+pub mod feedback;
 pub mod floor;
 pub mod gauge;
 pub mod joiners;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::feedback::Heard;
 use super::measure::pin;
 
 /// Whether the sinks are read.
@@ -23,6 +24,7 @@ pub enum Reading {
 /// One socket for each viewer.
 pub struct Sinks {
     sockets: Arc<Vec<UdpSocket>>,
+    heard: Arc<Vec<Heard>>,
     reading: Reading,
     received: Arc<AtomicUsize>,
     told: AtomicUsize,
@@ -38,15 +40,26 @@ impl Sinks {
             socket
         };
         let sockets: Arc<Vec<UdpSocket>> = Arc::new((0..viewers).map(bind).collect());
+        let heard: Arc<Vec<Heard>> = Arc::new((0..viewers).map(|_| Heard::default()).collect());
         let (received, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let reader = (reading == Reading::Read).then(|| {
-            let (sockets, received, stop) = (sockets.clone(), received.clone(), stop.clone());
+            let (sockets, heard) = (sockets.clone(), heard.clone());
+            let (received, stop) = (received.clone(), stop.clone());
             std::thread::spawn(move || {
                 pin(core);
-                read(&sockets, &received, &stop);
+                read(&sockets, &heard, &received, &stop);
             })
         });
-        Self { sockets, reading, received, told: AtomicUsize::new(0), stop, reader }
+        Self { sockets, heard, reading, received, told: AtomicUsize::new(0), stop, reader }
+    }
+
+    pub fn reading(&self) -> Reading {
+        self.reading
+    }
+
+    /// What each of them has heard last; nothing where nobody reads.
+    pub fn heard(&self) -> Arc<Vec<Heard>> {
+        self.heard.clone()
     }
 
     pub fn addresses(&self) -> Vec<SocketAddr> {
@@ -77,7 +90,7 @@ impl Drop for Sinks {
 }
 
 /// Reads all sockets by epoll and `recvmmsg`, the cheapest way there is.
-fn read(sockets: &[UdpSocket], received: &AtomicUsize, stop: &AtomicBool) {
+fn read(sockets: &[UdpSocket], heard: &[Heard], received: &AtomicUsize, stop: &AtomicBool) {
     const BATCH: usize = 32;
     const SLOT: usize = 2_048;
     let mut buffer = vec![0u8; BATCH * SLOT];
@@ -101,10 +114,13 @@ fn read(sockets: &[UdpSocket], received: &AtomicUsize, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             let ready = libc::epoll_wait(poll, events.as_mut_ptr(), 256, 50).max(0) as usize;
             for event in &events[..ready] {
-                let fd = sockets[event.u64 as usize].as_raw_fd();
+                let (fd, heard) = (sockets[event.u64 as usize].as_raw_fd(), &heard[event.u64 as usize]);
                 loop {
                     let flags = libc::MSG_DONTWAIT;
                     let got = libc::recvmmsg(fd, headers.as_mut_ptr(), BATCH as u32, flags, null_mut());
+                    for (nth, header) in headers[..got.max(0) as usize].iter().enumerate() {
+                        heard.note(&buffer[nth * SLOT..nth * SLOT + header.msg_len as usize]);
+                    }
                     received.fetch_add(got.max(0) as usize, Ordering::Relaxed);
                     if got < BATCH as i32 {
                         break;

@@ -1,8 +1,8 @@
 //! A real shard machine with clients that did real ICE and DTLS, and a real socket.
 //!
 //! Time is the stage's own and passes as fast as work is done. Everything that the shard does is on the clock: packets
-//! in, timers, what clients say each second (STUN, receiver reports), sender reports, sealing and sending. What
-//! clients do themselves is off it. The stream comes by a link, so that the publisher's unsealing is not in the price.
+//! in, timers, what clients say (STUN each second; reports, feedback and NACKs where they are read), sender reports,
+//! sealing and sending. What clients do themselves is off it. The stream comes by a link, so that the publisher's unsealing is not in the price.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -28,10 +28,12 @@ use freshet_relay_proto::track::{CodecInfo, MediaKind, TrackInfo};
 use tokio::sync::mpsc;
 
 use super::allocations;
-use super::client::Client;
+use super::client::{Client, sealer};
+use super::feedback::Feedback;
 use super::measure::Meter;
 use super::sinks::Sinks;
 use super::trace::{Sample, Trace};
+use crate::READER_CORE;
 
 pub const SERVER: &str = "127.0.0.1:5000";
 /// How often clients are given time.
@@ -102,6 +104,8 @@ pub struct Stage {
     clients: Vec<Client>,
     by_address: HashMap<SocketAddr, usize>,
     clients_due: Instant,
+    /// What those say whose packets are read.
+    feedback: Option<Feedback>,
     /// For clients, whenever they are given time.
     mail: Vec<Datagram>,
     out: Out,
@@ -110,8 +114,8 @@ pub struct Stage {
     told: usize,
     played: u32,
     indices: (u64, u64),
-    /// Allocations inside flushes.
-    pub flush_allocations: usize,
+    /// Allocations while packets were taken in, and in flushes.
+    pub forward_allocations: usize,
     next: u128,
 }
 
@@ -136,6 +140,7 @@ impl Stage {
             clients: Vec::new(),
             by_address: HashMap::new(),
             clients_due: now,
+            feedback: None,
             mail: Vec::new(),
             out: Out {
                 socket,
@@ -147,7 +152,7 @@ impl Stage {
             told: 0,
             played: 0,
             indices: (1, 1),
-            flush_allocations: 0,
+            forward_allocations: 0,
             next: 1,
         };
         for room in 0..rooms {
@@ -196,6 +201,26 @@ impl Stage {
         panic!("not all clients connect");
     }
 
+    /// From now on clients say what they hear at the sinks that they joined with, of losses and, if `transport`, of
+    /// transport-wide numbers, sealed by the keys that `agreed` makes of theirs.
+    pub fn listen(&mut self, sinks: &Sinks, transport: bool, agreed: fn(Keys) -> Keys) {
+        let seal = |client: &mut Client| sealer(&agreed(client.keys.take().unwrap()));
+        let sealers = self.clients.iter_mut().map(seal).collect();
+        self.feedback = Some(Feedback::new(self.now, sinks.heard(), sealers, transport, READER_CORE));
+    }
+
+    /// What clients say of what they heard.
+    fn report(&mut self, meter: &mut Meter) {
+        let Some(feedback) = &mut self.feedback else { return };
+        let said = feedback.say(self.now).into_iter();
+        let said: Vec<_> = said.map(|(at, contents)| (self.clients[at].address(), contents)).collect();
+        // The system call that receives them, which is not in the price, would leave them in this core's cache.
+        std::hint::black_box(
+            said.iter().flat_map(|(_, contents)| contents).map(|b| u64::from(*b)).sum::<u64>(),
+        );
+        self.turn(meter, &said, |_, _| {});
+    }
+
     /// From now on nothing of str0m's goes to the socket.
     pub fn mute(&mut self) {
         self.mute = true;
@@ -203,6 +228,7 @@ impl Stage {
 
     /// Clients leave without a word.
     pub fn drop_clients(&mut self) {
+        self.feedback = None;
         self.clients = Vec::new();
         self.by_address = HashMap::new();
         self.mail = Vec::new();
@@ -232,13 +258,15 @@ impl Stage {
         said: &[(SocketAddr, Vec<u8>)],
         media: impl FnOnce(&mut Sfu, Instant),
     ) {
-        let Self { sfu, now, mail, out, flush_allocations, mute, .. } = self;
+        let Self { sfu, now, mail, out, forward_allocations, mute, .. } = self;
         let now = *now;
         meter.time(|| {
             for (from, contents) in said {
                 sfu.handle_datagram(now, *from, contents);
             }
+            let before = allocations::made();
             media(sfu, now);
+            *forward_allocations += allocations::made() - before;
             if sfu.poll_timeout().is_some_and(|due| due <= now) {
                 sfu.handle_timeout(now);
             }
@@ -253,7 +281,7 @@ impl Stage {
             sfu.flush(now, trains, &mut |trains| Out::depart(socket, batch, trains, sent));
             trains.end();
             Out::depart(socket, batch, trains, sent);
-            *flush_allocations += allocations::made() - before;
+            *forward_allocations += allocations::made() - before;
             while sfu.poll_event().is_some() {}
             sfu.drain_hop_packets();
         });
@@ -263,12 +291,16 @@ impl Stage {
     pub fn run_until(&mut self, end: Instant, meter: &mut Meter) {
         loop {
             let timer = self.sfu.poll_timeout().unwrap_or(end);
+            let reports = self.feedback.as_ref().map(|feedback| feedback.due);
             let due = if self.clients.is_empty() { timer } else { timer.min(self.clients_due) };
+            let due = reports.map_or(due, |reports| reports.min(due));
             if due > end {
                 break;
             }
             self.now = self.now.max(due);
-            if self.clients_due <= self.now && !self.clients.is_empty() {
+            if reports.is_some_and(|reports| reports <= self.now) {
+                self.report(meter);
+            } else if self.clients_due <= self.now && !self.clients.is_empty() {
                 self.exchange(meter);
             } else {
                 self.turn(meter, &[], |_, _| {});
@@ -323,9 +355,10 @@ impl Stage {
         self.take_ride();
     }
 
-    /// Media packets of viewers so far.
-    pub fn media(&self) -> u64 {
-        self.sfu.counters().egress_packets
+    /// Media packets of viewers so far, and those sent again.
+    pub fn media(&self) -> (u64, u64) {
+        let counters = self.sfu.counters();
+        (counters.egress_packets, counters.rtx_packets)
     }
 
     /// How long the train was that a video packet rode in, since the last call: the median over video packets, so
