@@ -34,8 +34,8 @@ impl Times {
 /// Until the queue at the door is as full as it becomes.
 const OVERLOAD: Times = Times::millis(2_000, 1_500);
 const LATENCY: Times = Times::millis(1_000, 2_000);
-/// Until the shard's mean says how busy it is, and then twenty newcomers.
-const NEWCOMERS: Times = Times::millis(3_000, 2_000);
+/// Until the mean of the shard forgets the load before, and then twenty newcomers.
+const NEWCOMERS: Times = Times::millis(5_000, 2_000);
 const ROUNDS: usize = 5;
 
 /// A load that was offered, and how fast the machine was.
@@ -209,7 +209,7 @@ pub async fn saturation(settings: &Settings) -> Vec<Row> {
             reference: None,
             target,
             note: format!(
-                "{refused} of {asked}, from 3 s on; the shard was at work {} % of 2 s",
+                "{refused} of {asked}, from 5 s on; the shard was at work {} % of 2 s",
                 level.out.busy / 10
             ),
         });
