@@ -9,7 +9,8 @@
 //! It also tells keyframes. A viewer, or a link that has dropped something, begins with the first packet that is marked,
 //! so a mark promises that the sets come no earlier. While a publisher's sets come in front of IDR pictures and nowhere
 //! else, the mark stands on them. Once they were seen apart, it stands on sets that were put in front, for every IDR
-//! picture: sets that come twice do no harm.
+//! picture: sets that come twice do no harm. A publisher without IDR pictures has nothing better than its sets: all of
+//! them are marked, apart or not.
 
 mod sets;
 
@@ -107,7 +108,7 @@ pub struct H264 {
     sets: Sets,
     /// Sets were seen apart from IDR pictures, or such a picture without.
     apart: bool,
-    /// An IDR picture was seen.
+    /// An IDR picture of this source was seen.
     keyed: bool,
     moves: VecDeque<Move>,
     /// What is added below the first of them, and where that ends to be known.
@@ -133,6 +134,7 @@ impl H264 {
         self.before = self.shift();
         (self.floor, self.newest, self.unit) = (0, None, AccessUnit::default());
         self.moves.clear();
+        self.keyed = false;
         self.sets.restart();
     }
 
@@ -167,7 +169,7 @@ impl H264 {
             }
         });
         if late && !same {
-            let keyframe = holds.sps && !self.apart || holds.idr && !self.sets.is_complete();
+            let keyframe = self.begins(holds) || holds.idr && !self.sets.is_complete();
             return Some(Taken { index, keyframe, sets: 0 });
         }
         let begins = holds.other && !self.unit.holds.other;
@@ -176,7 +178,7 @@ impl H264 {
             // Sets in front of a picture that cannot be begun with.
             self.apart = true;
         }
-        let mut keyframe = holds.sps && !self.apart;
+        let mut keyframe = self.begins(holds);
         self.unit.marked |= keyframe;
         let mut added = 0;
         if holds.idr {
@@ -195,6 +197,11 @@ impl H264 {
             }
         }
         Some(Taken { index, keyframe, sets: added })
+    }
+
+    /// A decoder can begin with a packet's own sets.
+    fn begins(&self, holds: Contents) -> bool {
+        holds.sps && (!self.apart || !self.keyed)
     }
 
     /// Whether a decoder can begin with the access unit whose first IDR slice has come.

@@ -214,6 +214,30 @@ fn recovery_points_with_sets_stay_what_they_were() {
 }
 
 #[test]
+fn a_stream_without_idr_pictures_can_be_begun_with_at_each_of_its_sets() {
+    let mut publisher = Publisher::new();
+    for round in 0..3 {
+        let (sets, alone) = ([sps(0), pps(0)], (vec![true, false], vec![0; 2]));
+        assert_eq!(publisher.unit(&sets), alone, "round {round}");
+        assert_eq!(publisher.unit(&[SEI.to_vec(), SLICE.to_vec()]).0, [false; 2]);
+        assert_eq!(publisher.unit(&[SLICE.to_vec()]).0, [false]);
+        // Sets that come when the picture behind them is there.
+        publisher.seq += 1;
+        publisher.unit(&[SLICE.to_vec()]);
+        let (seq, frame) = (publisher.seq - 1, (publisher.frame - 1) * 3_000 + 1);
+        let late = publisher.h264.take(seq, frame, publisher.now, &together(&sets));
+        assert_eq!(late.map(|taken| taken.keyframe), Some(true), "round {round}");
+    }
+    // With an IDR picture there is something better to begin with.
+    assert_eq!(publisher.unit(&[IDR.to_vec()]), (vec![true], vec![2]));
+    assert_eq!(publisher.unit(&[sps(0), pps(0)]).0, [false; 2]);
+    // Another source may have none again.
+    publisher.h264.restart();
+    publisher.unit(&[SLICE.to_vec()]);
+    assert_eq!(publisher.unit(&[sps(0), pps(0)]).0, [true, false]);
+}
+
+#[test]
 fn nothing_but_keyframes_costs_no_more_than_ten_times_the_sets_in_a_second() {
     let mut publisher = Publisher::new();
     publisher.unit(&[sps(0), pps(0)]);
