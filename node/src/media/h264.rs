@@ -12,12 +12,13 @@
 //! picture: sets that come twice do no harm. A publisher without IDR pictures has nothing better than its sets: all of
 //! them are marked, apart or not.
 
+mod numbers;
 mod sets;
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::codec::h264::{PPS, SPS, Unit, units};
+use numbers::Numbers;
 use sets::Sets;
 
 /// Other NAL unit types (ITU-T H.264 table 7-1).
@@ -30,8 +31,6 @@ const RECOVERY_POINT: u8 = 6;
 
 /// Sets are put in front at most so often: a publisher of nothing but keyframes does not double its packets.
 const APART: Duration = Duration::from_millis(100);
-/// Moves of the numbers that are remembered for late packets: more than a ring's two seconds.
-const MOVES: usize = 32;
 
 /// What becomes of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,13 +41,6 @@ pub struct Taken {
     pub keyframe: bool,
     /// So many sets go in front of it, under the indices right below its own: [`H264::sets`].
     pub sets: u64,
-}
-
-/// From this sequence number on, so much is added.
-#[derive(Debug, Clone, Copy)]
-struct Move {
-    first: u64,
-    shift: u64,
 }
 
 /// What a packet, or an access unit so far, holds.
@@ -110,31 +102,20 @@ pub struct H264 {
     apart: bool,
     /// An IDR picture of this source was seen.
     keyed: bool,
-    moves: VecDeque<Move>,
-    /// What is added below the first of them, and where that ends to be known.
-    before: u64,
-    floor: u64,
+    numbers: Numbers,
     last: Option<Instant>,
 }
 
 impl H264 {
-    /// The index of a packet; none when it is later than is remembered.
-    pub fn index(&self, seq: u64) -> Option<u64> {
-        let of = self.moves.iter().rev().find(|of| of.first <= seq);
-        let shift = match of {
-            Some(of) => of.shift,
-            None if seq >= self.floor => self.before,
-            None => return None,
-        };
-        seq.checked_add(shift)
+    /// Gives a packet of another codec its index; none when it is later than is remembered.
+    pub fn index(&mut self, seq: u64) -> Option<u64> {
+        self.numbers.give(seq)
     }
 
-    /// The numbers begin anew, as those of another SSRC do: what is added to them stays.
+    /// The numbers begin anew, as those of another SSRC do: the next packet gets the index behind the highest so far.
     pub fn restart(&mut self) {
-        self.before = self.shift();
-        (self.floor, self.newest, self.unit) = (0, None, AccessUnit::default());
-        self.moves.clear();
-        self.keyed = false;
+        self.numbers.restart();
+        (self.newest, self.unit, self.keyed) = (None, AccessUnit::default(), false);
         self.sets.restart();
     }
 
@@ -145,7 +126,7 @@ impl H264 {
 
     /// Takes a packet with this extended sequence number; none when it is later than is remembered.
     pub fn take(&mut self, seq: u64, timestamp: u32, now: Instant, payload: &[u8]) -> Option<Taken> {
-        let mut index = self.index(seq)?;
+        let mut index = self.numbers.give(seq)?;
         let late = self.newest.is_some_and(|newest| seq <= newest);
         // What came before the first packet is not known.
         let follows = self.newest.is_some_and(|newest| newest.checked_add(1) == Some(seq));
@@ -189,7 +170,7 @@ impl H264 {
                     let opens = self.opens(late);
                     if opens == Opens::WithSets && self.is_time(now) {
                         added = self.sets.len();
-                        index = self.make_room(seq, added)?;
+                        index = self.numbers.make_room(seq, added);
                     }
                     keyframe |= opens == Opens::AsItIs || added > 0;
                     self.unit.opens = Some(keyframe);
@@ -226,22 +207,6 @@ impl H264 {
             self.last = Some(now);
         }
         due
-    }
-
-    fn shift(&self) -> u64 {
-        self.moves.back().map_or(self.before, |of| of.shift)
-    }
-
-    /// Moves `seq` and what is behind it up; returns the index that it has then.
-    fn make_room(&mut self, seq: u64, by: u64) -> Option<u64> {
-        let shift = self.shift().checked_add(by)?;
-        if self.moves.len() >= MOVES
-            && let Some(oldest) = self.moves.pop_front()
-        {
-            (self.before, self.floor) = (oldest.shift, oldest.first);
-        }
-        self.moves.push_back(Move { first: seq, shift });
-        seq.checked_add(shift)
     }
 }
 

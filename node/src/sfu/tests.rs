@@ -14,6 +14,7 @@ mod repairs;
 mod reports;
 mod scenarios;
 mod sets;
+mod sources;
 mod temporal;
 mod viewing;
 mod wishes;

@@ -268,15 +268,57 @@ fn sets_are_few_and_small() {
 }
 
 #[test]
-fn another_source_goes_on_behind_what_was_added() {
+fn another_source_goes_on_right_behind_the_newest_wherever_its_numbers_begin() {
     let mut publisher = Publisher::new();
+    // Its 16 bits have wrapped three times.
+    publisher.seq = (3 << 16) + 100;
     publisher.unit(&[sps(0), pps(0)]);
     publisher.unit(&[IDR.to_vec()]);
+    let mut last = publisher.seq + 2;
+    assert_eq!(publisher.packet(&SLICE).index, last + 1);
+    for first in [11, 65_000, 0, 1 << 20, (3 << 16) + 500] {
+        publisher.h264.restart();
+        publisher.h264.restart();
+        publisher.frame += 1;
+        publisher.seq = first;
+        let payloads = [&SLICE[..], &SLICE, &IDR];
+        let taken = payloads.map(|payload| {
+            publisher.frame += 1;
+            publisher.now += FRAME;
+            let taken = publisher.h264.take(publisher.seq, publisher.frame * 3_000, publisher.now, payload);
+            publisher.seq += 1;
+            taken.map(|taken| (taken.index, taken.sets))
+        });
+        last += 1;
+        assert_eq!(taken, [(last + 1, 0), (last + 2, 0), (last + 5, 2)].map(Some), "from {first}");
+        let late = publisher.h264.take(first + 1, 0, publisher.now, &SLICE).map(|taken| taken.index);
+        assert_eq!(late, Some(last + 2), "what is late keeps its place");
+        if let Some(before) = first.checked_sub(1) {
+            let early = publisher.h264.take(before, 0, publisher.now, &SLICE);
+            assert_eq!(early, None, "there is no room below the newest of the source before");
+        }
+        last += 4;
+    }
+}
+
+#[test]
+fn a_source_of_another_codec_goes_on_there_too() {
+    let mut h264 = H264::default();
+    for seq in [70_000, 70_002, 70_001] {
+        assert_eq!(h264.index(seq), Some(seq), "late or not");
+    }
+    h264.restart();
+    assert_eq!([9, 11, 10, 8].map(|seq| h264.index(seq)), [Some(70_003), Some(70_005), Some(70_004), None]);
+}
+
+#[test]
+fn sets_of_another_source_are_newer_whatever_their_numbers() {
+    let mut publisher = Publisher::new();
+    publisher.unit(&[sps(0), pps(0)]);
     publisher.h264.restart();
     publisher.seq = 10;
-    assert_eq!(publisher.packet(&SLICE).index, 11 + 2);
     publisher.unit(&[sps(1), pps(1)]);
     let changed = [[sps(0), vec![9]].concat()];
     publisher.unit(&changed);
-    assert_eq!(publisher.sets()[0], changed[0], "its sets are newer, whatever their numbers");
+    assert_eq!(publisher.sets()[0], changed[0]);
 }
