@@ -247,7 +247,7 @@ pub const SETTINGS: &[Setting] = &[
         "SIZE",
         MEDIA,
         MEDIA_HEADING,
-        "So many bytes of a layer of a track are kept at most, 256KiB to 64MiB",
+        "So many bytes of a layer of a track are kept at most, 256KiB to 16MiB, in at most a packet for each KiB",
     )
     .default_all("4MiB"),
     one(

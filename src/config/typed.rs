@@ -339,9 +339,9 @@ fn ring_time(text: &str) -> Result<Duration, String> {
     if RING_TIME.contains(&time) { Ok(time) } else { Err(RING_TIME_ADVICE.to_owned()) }
 }
 
-/// A large keyframe fits; a node has hundreds of rings.
-const RING_BYTES: RangeInclusive<usize> = 256 << 10..=64 << 20;
-const RING_BYTES_ADVICE: &str = "write a size from 256KiB to 64MiB";
+/// A large keyframe fits; a node has hundreds of rings, whose spans grow no further.
+const RING_BYTES: RangeInclusive<usize> = 256 << 10..=16 << 20;
+const RING_BYTES_ADVICE: &str = "write a size from 256KiB to 16MiB";
 
 fn ring_bytes(text: &str) -> Result<usize, String> {
     let bytes = value::bytes(text)?;

@@ -13,9 +13,10 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 /// Runs of consecutive packets remembered for late packets and NACKs: two seconds of a stream of which every second
-/// frame is left out at 60 frames a second.
+/// frame is left out at 60 frames a second. Of such a one, what is older is not sent again, however long rings are.
 const MAX_RUNS: usize = 128;
-/// A wider gap closes up: its packets have left every ring, and sequence numbers must stay within half their range.
+/// A wider gap closes up, though the largest rings would still take its packets: nobody asks for so many, and sequence
+/// numbers must stay within half their range.
 const MAX_GAP: u64 = 8_192;
 
 /// One stay of one source in a slot. Never used twice in a slot.

@@ -24,11 +24,13 @@ pub struct RingConfig {
     pub max_packets: usize,
 }
 
-/// Least and most of a ring's span of indexes: far less than what sequence numbers of 16 bits tell apart.
+/// Least and most of a ring's span of indexes: far less than what sequence numbers of 16 bits tell apart. More bytes than
+/// go with the most cannot be set.
 const SPAN: (usize, usize) = (4_096, 16_384);
 
 impl RingConfig {
-    /// So much time, and so many bytes in it. The span has room for packets of a kilobyte.
+    /// So much time, and so many bytes in it. The span has room for packets of a kibibyte; of smaller ones fewer bytes are
+    /// kept.
     pub fn new(max_age: Duration, max_bytes: usize) -> Self {
         Self { max_age, max_bytes, max_packets: (max_bytes / 1_024).clamp(SPAN.0, SPAN.1) }
     }

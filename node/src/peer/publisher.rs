@@ -268,7 +268,7 @@ impl Publisher {
 }
 
 /// A payload in memory that many share. Left where str0m put it, each would be a piece of memory of its own that is
-/// taken and, two seconds later, given back when the cache has forgotten it; str0m takes the same warm piece each time.
+/// taken and, seconds later, given back when the cache has forgotten it; str0m takes the same warm piece each time.
 fn kept(slab: &mut BytesMut, payload: &[u8]) -> Bytes {
     if slab.capacity() < payload.len() {
         *slab = BytesMut::with_capacity(SLAB.max(payload.len()));

@@ -98,7 +98,7 @@ fn packets_left_out_close_up() {
 }
 
 #[test]
-fn a_gap_wider_than_any_ring_closes_up() {
+fn a_gap_too_wide_to_be_asked_for_closes_up() {
     let now = Instant::now();
     let mut rewriter = Rewriter::new(100, 0);
     let epoch = rewriter.begin(start(0, 0, now));

@@ -35,6 +35,12 @@ fn held(ring: &Ring) -> Vec<u64> {
 }
 
 #[test]
+fn the_span_grows_with_the_bytes_up_to_the_most_that_can_be_set() {
+    let span = |mebibytes: usize| RingConfig::new(Duration::from_secs(2), mebibytes << 20).max_packets;
+    assert_eq!([1, 4, 8, 16].map(span), [4_096, 4_096, 8_192, 16_384]);
+}
+
+#[test]
 fn packets_that_come_out_of_order_stand_in_order() {
     let mut ring = ring(64);
     for index in [10, 12, 11, 9, 15] {
