@@ -37,6 +37,14 @@ pub fn derive_defaults(layers: &mut Layers, host: &str) {
     if layers.role == Role::Dev && !given(layers, "open") && keyed {
         layers.set_default("open", "false");
     }
+    let time = |layers: &Layers, key| duration(layers.get(key)?.texts.first()?).ok();
+    if !given(layers, "keyframe-age")
+        && let (Some(age), Some(kept)) = (time(layers, "keyframe-age"), time(layers, "ring-time"))
+        && kept < age
+        && let Some(text) = layers.get("ring-time").and_then(|given| given.texts.first().cloned())
+    {
+        layers.set_default("keyframe-age", &text);
+    }
     let listen = layers.get("listen").and_then(|g| g.texts.first()?.parse::<std::net::SocketAddr>().ok());
     let Some(listen) = listen else { return };
     if layers.role != Role::Dev

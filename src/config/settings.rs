@@ -255,7 +255,7 @@ pub const SETTINGS: &[Setting] = &[
         "TIME",
         MEDIA,
         MEDIA_HEADING,
-        "A joiner begins at the last keyframe when that is at most so old, 0 to ring-time; else the publisher is asked for one",
+        "A joiner begins at the last keyframe when that is at most so old, 0 to ring-time, and that by default where it is less than 1s; else the publisher is asked for one",
     )
     .default_all("1s"),
     one("max-sessions", "N", MEDIA, MEDIA_HEADING, "Sessions that a node takes before it refuses more")

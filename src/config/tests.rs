@@ -194,6 +194,26 @@ fn wrong_values_are_told_with_their_place_and_a_way_out() {
 }
 
 #[test]
+fn a_keyframe_is_no_older_than_what_the_ring_keeps() {
+    let age = |more: &[(&'static str, &str)]| {
+        node(&[&[("ip", "192.0.2.1")], more].concat()).media.keyframe_age.as_millis()
+    };
+    assert_eq!(age(&[]), 1_000);
+    assert_eq!(age(&[("ring-time", "5s")]), 1_000);
+    assert_eq!(age(&[("ring-time", "500ms")]), 500, "nobody said that it is longer");
+    assert_eq!(age(&[("ring-time", "500ms"), ("keyframe-age", "100ms")]), 100);
+    let said = refused(
+        Role::Node,
+        &[KEY, SECRET, ("ip", "192.0.2.1"), ("ring-time", "500ms"), ("keyframe-age", "1s")],
+    );
+    assert!(said.contains("keyframe-age") && said.contains("0 to 500ms"), "{said}");
+    let said = refused(Role::Node, &[KEY, SECRET, ("ip", "192.0.2.1"), ("ring-time", "400ms")]);
+    assert!(said.contains("ring-time") && !said.contains("keyframe-age"), "{said}");
+    let printed = print::toml(&lay(Role::Node, &[KEY, SECRET, ("ring-time", "700ms")]));
+    assert!(printed.contains("keyframe-age = \"700ms\" # default"), "{printed}");
+}
+
+#[test]
 fn what_is_printed_is_toml_that_says_the_same_again() {
     let layers = lay(Role::Node, &[KEY, SECRET, ("ip", "192.0.2.1"), ("ip", "::1"), ("region", "a\"b")]);
     let text = print::toml(&layers);
