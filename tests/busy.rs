@@ -18,8 +18,9 @@ use support::{Answer, eventually, metric, request};
 const PUBLISH: &str = include_str!("data/offer-publish.sdp");
 const VIEW: &str = include_str!("data/offer-view.sdp");
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Little, so that a machine that runs other tests gets there, and much for a thread that has nothing to do.
-const LIMIT: u32 = 25;
+/// Little, so that two floods that share a small machine with both shards get there, and much for a thread that has
+/// nothing to do.
+const LIMIT: u32 = 8;
 
 /// Datagrams of nobody's, as fast as they go.
 struct Flood {
@@ -76,7 +77,7 @@ async fn a_busy_shard_gets_no_more_sessions_and_a_node_of_busy_shards_refuses_th
     let first = Flood::start(doors[0]);
     full_shards(&base, 1.0).await;
     let busy = metric(&base, "freshet_node_shard_busy_ratio{shard=\"0\"}").await.unwrap();
-    assert!((0.2..=1.0).contains(&busy), "{busy}");
+    assert!((0.07..=1.0).contains(&busy), "{busy}");
     let mut sessions = Vec::new();
     for n in 0..4 {
         // By number of sessions every other one would be the first shard's.
@@ -97,12 +98,12 @@ async fn a_busy_shard_gets_no_more_sessions_and_a_node_of_busy_shards_refuses_th
             ("5", "over-capacity")
         );
         assert_eq!(said["busy_limit_percent"], LIMIT);
-        assert!(said["busy_percent"].as_u64() > Some(20), "{said:#}");
+        assert!(said["busy_percent"].as_u64() >= Some(7), "{said:#}");
         let detail = said["detail"].as_str().unwrap();
         assert!(detail.contains("media threads were at work") && detail.contains("another node"), "{detail}");
     }
     assert_eq!(metric(&base, "freshet_node_busy_refusals_total").await, Some(2.0));
-    assert_eq!(metric(&base, "freshet_node_busy_limit_ratio").await, Some(0.25));
+    assert_eq!(metric(&base, "freshet_node_busy_limit_ratio").await, Some(0.08));
     // Who is there is served on.
     let ended = request("DELETE", &format!("{base}{}", sessions[0]), None, &[], "").await.unwrap();
     assert!(
