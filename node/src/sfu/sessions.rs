@@ -335,13 +335,13 @@ impl Sfu {
         }
     }
 
-    /// The session that has this address. Datagrams come in runs from one client, so the last one's is looked at
-    /// first: an address stands in `by_addr` exactly when its session has it.
     /// Whether a session has this address.
     pub fn knows(&self, addr: SocketAddr) -> bool {
         self.by_addr.contains_key(&addr)
     }
 
+    /// The session that has this address. Datagrams come in runs from one client, so the last one's is looked at
+    /// first: an address stands in `by_addr` exactly when its session has it.
     fn whose(&mut self, addr: SocketAddr) -> Option<usize> {
         let last = self.sessions.get(self.last_heard);
         if last.is_some_and(|session| session.addresses.iter().any(|way| way.peer == addr)) {

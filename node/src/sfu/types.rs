@@ -39,6 +39,31 @@ pub struct Config {
     pub wall: Wall,
 }
 
+#[cfg(test)]
+impl Config {
+    /// What a node has by default, with packets that go at once and a wall clock that begins at `now`.
+    pub fn of_tests(now: std::time::Instant, candidates: Vec<std::net::SocketAddr>) -> Self {
+        use crate::peer::{crypto, opened};
+        Self {
+            shard: 0,
+            common: Common {
+                cert: crypto::certificate().unwrap(),
+                candidates,
+                provider: crypto::provider(),
+                take_keys: crypto::take_keys,
+                opened: opened::opened,
+            },
+            silence: Duration::from_secs(15),
+            batch: Duration::ZERO,
+            viewer_cap: None,
+            ring: RingConfig::default(),
+            fresh_keyframe: Duration::from_secs(1),
+            report_skew: Skew::default(),
+            wall: Wall::new(now, Duration::from_secs(1_800_000_000)),
+        }
+    }
+}
+
 /// Where packets come from, or go to, beside this shard's own clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Hop {

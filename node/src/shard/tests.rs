@@ -16,34 +16,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Crossings, Limit, Order, Parts, ShardHandle, Tell, spawn};
 use crate::agent::{Link, StreamKey};
-use crate::media::clock::{Skew, Wall};
-use crate::peer::negotiate::Common;
-use crate::peer::{crypto, opened};
+use crate::peer::crypto;
 use crate::quic::{LinkId, MediaIn};
 use crate::session::Direction;
 use crate::sfu::{Ask, Config, Hop, Incoming};
 
 const WAIT: Duration = Duration::from_secs(20);
-
-fn config(candidates: Vec<SocketAddr>) -> Config {
-    Config {
-        shard: 0,
-        common: Common {
-            cert: crypto::certificate().unwrap(),
-            candidates,
-            provider: crypto::provider(),
-            take_keys: crypto::take_keys,
-            opened: opened::opened,
-        },
-        silence: Duration::from_secs(15),
-        batch: Duration::ZERO,
-        viewer_cap: None,
-        ring: crate::media::ring::RingConfig::default(),
-        fresh_keyframe: Duration::from_secs(1),
-        report_skew: Skew::default(),
-        wall: Wall::new(Instant::now(), Duration::from_secs(1_800_000_000)),
-    }
-}
 
 fn stream() -> Incoming {
     let codec = CodecInfo { name: "opus".into(), clock_rate: 48_000, channels: 2, fmtp: String::new() };
@@ -85,7 +63,7 @@ async fn shard(bind: &str, advertised: IpAddr) -> (ShardHandle, mpsc::Sender<Med
         of: 1,
         bind: bind.parse().unwrap(),
         advertise: vec![advertised],
-        config: Box::new(config),
+        config: Box::new(|candidates| Config::of_tests(Instant::now(), candidates)),
         seed: [7; 32],
         media: packets,
         events,

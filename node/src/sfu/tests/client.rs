@@ -20,12 +20,10 @@ use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 use crate::agent::StreamKey;
 use crate::forward::srtp::{Profile, SrtpSender};
 use crate::forward::train::{TrainLimits, Trains, Way};
-use crate::media::clock::{Skew, Wall};
-use crate::media::ring::RingConfig;
+use crate::peer::crypto;
 use crate::peer::keys::Keys;
-use crate::peer::negotiate::Common;
-use crate::peer::{crypto, opened};
 use crate::service::Direction;
+use crate::session::{Choice, SessionError};
 use crate::sfu::{Ask, Config, Sfu};
 
 pub const SERVER: &str = "127.0.0.1:5000";
@@ -99,23 +97,7 @@ impl World {
 
     pub fn with(edit: impl FnOnce(&mut Config)) -> Self {
         let now = Instant::now();
-        let mut config = Config {
-            shard: 0,
-            common: Common {
-                cert: crypto::certificate().unwrap(),
-                candidates: vec![SERVER.parse().unwrap()],
-                provider: crypto::provider(),
-                take_keys: crypto::take_keys,
-                opened: opened::opened,
-            },
-            silence: Duration::from_secs(15),
-            batch: Duration::ZERO,
-            viewer_cap: None,
-            ring: RingConfig::default(),
-            fresh_keyframe: Duration::from_millis(1_000),
-            report_skew: Skew::default(),
-            wall: Wall::new(now, Duration::from_secs(1_800_000_000)),
-        };
+        let mut config = Config::of_tests(now, vec![SERVER.parse().unwrap()]);
         edit(&mut config);
         Self {
             sfu: Sfu::new(config, [7; 32]),
@@ -204,6 +186,22 @@ impl World {
     pub fn key(generation: u64) -> StreamKey {
         let (room, stream) = ("room".parse().unwrap(), "main".parse().unwrap());
         StreamKey { room, stream, generation: Generation(generation) }
+    }
+
+    /// With a publisher of these layers, connected.
+    pub fn with_layers(names: &[&str]) -> Self {
+        let mut world = Self::new();
+        world.join_layers(names);
+        world.claim(0, 1);
+        world.pass(Duration::from_millis(200));
+        assert!(world.clients[0].connected, "{}", world.clients[0].answer);
+        world
+    }
+
+    /// A viewer picks a layer.
+    pub fn pick(&mut self, viewer: usize, rid: &str) -> Result<(), SessionError> {
+        let choice = Choice { rid: Some(rid.to_owned()), max_temporal: None };
+        self.sfu.choose_layer(self.now, self.clients[viewer].session, None, None, choice)
     }
 
     /// The publisher's claim holds.

@@ -7,7 +7,7 @@ use str0m::media::MediaKind::Video;
 
 use super::client::World;
 use crate::service::Direction::View;
-use crate::session::{Choice, SessionError};
+use crate::session::SessionError;
 use crate::sfu::{Event, Hop};
 
 /// Frames of three layers, one after the other at 30 frames a second; layers begin at their own timestamps and numbers.
@@ -24,11 +24,7 @@ struct Show {
 impl Show {
     /// The best layer stands in the middle: names and places say nothing.
     fn new() -> Self {
-        let mut world = World::new();
-        world.join_layers(&["q", "f", "h"]);
-        world.claim(0, 1);
-        world.pass(Duration::from_millis(200));
-        assert!(world.clients[0].connected, "{}", world.clients[0].answer);
+        let world = World::with_layers(&["q", "f", "h"]);
         let layers = [("q", 1, 300, true), ("f", 6, 1_000, true), ("h", 3, 800, true)];
         Self { world, publisher: 0, frame: 0, layers, wanted: BTreeSet::new() }
     }
@@ -55,9 +51,7 @@ impl Show {
     }
 
     fn pick(&mut self, viewer: usize, name: &str) -> Result<(), SessionError> {
-        let session = self.world.clients[viewer].session;
-        let choice = Choice { rid: Some(name.to_owned()), max_temporal: None };
-        self.world.sfu.choose_layer(self.world.now, session, None, None, choice)
+        self.world.pick(viewer, name)
     }
 
     /// Another publish of the stream takes it over.

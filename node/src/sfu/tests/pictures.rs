@@ -7,7 +7,6 @@ use str0m::media::MediaKind::Video;
 
 use super::client::World;
 use crate::service::Direction::View;
-use crate::session::Choice;
 
 /// Of a period of four frames, the temporal layer of each, as libwebrtc's three temporal layers have them.
 const TEMPORAL: [u8; 4] = [0, 2, 1, 2];
@@ -56,11 +55,7 @@ struct Show {
 
 impl Show {
     fn new() -> Self {
-        let mut world = World::new();
-        world.join_layers(&["q", "f", "h"]);
-        world.claim(0, 1);
-        world.pass(Duration::from_millis(200));
-        assert!(world.clients[0].connected, "{}", world.clients[0].answer);
+        let world = World::with_layers(&["q", "f", "h"]);
         let encoder = |name, packets, id, tl0, keyidx| Encoder { name, packets, id, tl0, keyidx, since: 0 };
         // One of them wraps in each of its counters soon.
         let encoders =
@@ -81,12 +76,6 @@ impl Show {
             self.frame += 1;
             self.world.pass(Duration::from_micros(33_333));
         }
-    }
-
-    fn pick(&mut self, viewer: usize, name: &str) {
-        let session = self.world.clients[viewer].session;
-        let choice = Choice { rid: Some(name.to_owned()), max_temporal: None };
-        self.world.sfu.choose_layer(self.world.now, session, None, None, choice).unwrap();
     }
 }
 
@@ -121,7 +110,7 @@ fn a_vp8_decoder_sees_one_stream_through_twenty_changes_of_layer() {
     show.run(30);
     for round in 0..10 {
         for name in ["q", "f"] {
-            show.pick(viewer, name);
+            show.world.pick(viewer, name).unwrap();
             show.run(25);
             let last = show.world.clients[viewer].got.last().unwrap();
             assert_eq!(seen(&last.payload).layer, name.as_bytes()[0], "round {round}");

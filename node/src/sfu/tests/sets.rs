@@ -2,7 +2,6 @@
 //! it, and each picture is the publisher's.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use str0m::format::Codec;
 use str0m::media::MediaKind::Video;
@@ -14,7 +13,6 @@ use super::decode::{
     FRAME, FRAMES, GROUP, decode, encode_in_groups, fragments, joined, same_pictures, units, watch,
 };
 use crate::service::Direction::View;
-use crate::session::Choice;
 use crate::sfu::Hop;
 
 const BASELINE: [&str; 10] = [
@@ -128,10 +126,7 @@ struct Show {
 
 impl Show {
     fn new(layers: [Frames; 2], swapped: bool) -> Self {
-        let mut world = World::new();
-        world.join_layers(&["a", "b"]);
-        world.claim(0, 1);
-        world.pass(Duration::from_millis(200));
+        let world = World::with_layers(&["a", "b"]);
         let [a, b] = layers;
         Self { world, layers: [("a", a, 1_000), ("b", b, 50_000)], swapped }
     }
@@ -164,9 +159,7 @@ impl Show {
     }
 
     fn pick(&mut self, viewer: usize, name: &str) {
-        let session = self.world.clients[viewer].session;
-        let choice = Choice { rid: Some(name.to_owned()), max_temporal: None };
-        self.world.sfu.choose_layer(self.world.now, session, None, None, choice).unwrap();
+        self.world.pick(viewer, name).unwrap();
     }
 }
 

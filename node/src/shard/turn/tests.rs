@@ -15,9 +15,6 @@ use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 use super::super::busy::Limit;
 use super::*;
 use crate::agent::StreamKey;
-use crate::media::clock::{Skew, Wall};
-use crate::peer::negotiate::Common;
-use crate::peer::{crypto, opened};
 use crate::quic::LinkId;
 use crate::service::CreateError;
 use crate::sfu::{Ask, Config, Incoming};
@@ -108,22 +105,11 @@ impl Stage {
     fn new() -> Self {
         let socket = Socket::bind("127.0.0.1:0".parse().unwrap(), &SocketOptions::default()).unwrap();
         let server = socket.local_addr();
+        let minute = Duration::from_secs(60);
         let config = Config {
-            shard: 0,
-            common: Common {
-                cert: crypto::certificate().unwrap(),
-                candidates: vec![server],
-                provider: crypto::provider(),
-                take_keys: crypto::take_keys,
-                opened: opened::opened,
-            },
-            silence: Duration::from_secs(60),
-            batch: Duration::ZERO,
-            viewer_cap: None,
-            fresh_keyframe: Duration::from_secs(60),
-            ring: crate::media::ring::RingConfig::default(),
-            report_skew: Skew::default(),
-            wall: Wall::new(Instant::now(), Duration::from_secs(1_800_000_000)),
+            silence: minute,
+            fresh_keyframe: minute,
+            ..Config::of_tests(Instant::now(), vec![server])
         };
         let (events, _events) = mpsc::channel(1_024);
         let crossings = Crossings::new(1);
