@@ -111,16 +111,29 @@ gist() {
     esac
 }
 
-# What a reader wants of a failed one: the names of failed tests and the end of the log.
+# What a reader wants of a failed one: for Rust each failed binary's own words, for others the end of the log.
 lament() {
     if [[ $1 == rust ]]; then
-        grep -E '^test .* FAILED$|^error(\[|:)|panicked at' "$LOGS/rust.log" | sort -u | head -40
+        # Errors of a build, and what each failed binary said of itself.
+        awk '/^failures:$|^error(\[|:)/ { on = 150 } /^test result:|^     Running/ { on = 0 } on-- > 0 { print substr($0, 1, 400) }' \
+            "$LOGS/rust.log" | head -400
+    else
+        tail -n 60 "$LOGS/$1.log"
     fi
-    tail -n 60 "$LOGS/$1.log"
+}
+
+# The same in a few lines, for the last screen of a run: which tests failed, and the first words of each.
+nutshell() {
+    if [[ $1 == rust ]]; then
+        grep -E '^test .* FAILED$|^error(\[|:)' "$LOGS/rust.log" | sort -u | head -12
+        awk '/panicked at/ { n = 5 } n-- > 0 { print substr($0, 1, 240) }' "$LOGS/rust.log" | head -30
+    else
+        tail -n 8 "$LOGS/$1.log" | cut -c1-240
+    fi
 }
 
 passed=0 failed=0 number=0
-summary=()
+summary=() failures=()
 began=$EPOCHSECONDS
 for step in "${run[@]}"; do
     IFS='|' read -r name minutes text <<<"$step"
@@ -136,9 +149,10 @@ for step in "${run[@]}"; do
         summary+=("$(printf '%-12s ok      %5d s' "$name" "$took")")
     else
         failed=$((failed + 1))
+        failures+=("$name")
         why="exit code $code"
         ((code == 124 || code == 137)) && why="not done within $minutes minutes"
-        printf '        FAILED after %d s: %s; the end of %s:\n' "$took" "$why" "$LOGS/$name.log"
+        printf '        FAILED after %d s: %s; from %s:\n' "$took" "$why" "$LOGS/$name.log"
         lament "$name" | sed 's/^/        | /'
         summary+=("$(printf '%-12s FAILED  %5d s  %s' "$name" "$took" "$why")")
         # Without its tools every later step would fail for that one reason.
@@ -148,5 +162,9 @@ done
 
 printf '\nsteps, %d s in all:\n' "$((EPOCHSECONDS - began))"
 printf '  %s\n' "${summary[@]}"
+for name in "${failures[@]}"; do
+    printf '\nfailed: %s (%s)\n' "$name" "$LOGS/$name.log"
+    nutshell "$name" | sed 's/^/  | /'
+done
 printf '\n%d passed, %d failed\n' "$passed" "$failed"
 ((failed == 0))

@@ -178,5 +178,5 @@ await run(
     await shows(third, 'Live', 30_000);
     step('whoever leaves is gone at once, and a viewer who waited for a place has it');
   },
-  90_000,
+  150_000,
 );

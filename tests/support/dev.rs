@@ -77,8 +77,11 @@ impl Dev {
         let text = String::from_utf8_lossy(&out.stdout).into_owned();
         println!("{text}");
         let errors = String::from_utf8_lossy(&out.stderr);
-        let said = format!("{name}: {text}{errors}\n{}", self.process.tail());
-        Outcome { ok: out.status.success(), result: serde_json::from_str(&text).unwrap_or_default(), said }
+        let result: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        // The reason first: whoever reads only a failure's first line should have it.
+        let reason = result["error"].as_str().unwrap_or("no reason given");
+        let said = format!("{name}: {reason}\n{text}{errors}\n{}", self.process.tail());
+        Outcome { ok: out.status.success(), result, said }
     }
 
     /// Runs a script that must succeed, and returns what it printed.

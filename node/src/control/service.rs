@@ -98,7 +98,7 @@ impl Service {
     }
 
     /// The shard is not in the session's id: every shard is asked, and the one that has it answers.
-    async fn ask<T, F>(&self, session: SessionId, order: F) -> Result<T, SessionError>
+    async fn ask<T, F>(&self, order: F) -> Result<T, SessionError>
     where
         F: Fn(oneshot::Sender<Result<T, SessionError>>) -> Order,
     {
@@ -107,17 +107,12 @@ impl Service {
             let (reply, answer) = oneshot::channel();
             shard.order(order(reply)).await;
             match tokio::time::timeout(SHARD_TIME, answer).await {
-                Ok(Ok(Err(SessionError::NotFound { .. }))) => {}
+                Ok(Ok(Err(SessionError::NotFound { reason: None }))) => {}
                 Ok(Ok(result)) => return result,
                 _ => last = SessionError::Internal,
             }
         }
-        match last {
-            SessionError::NotFound { .. } => {
-                Err(SessionError::NotFound { reason: self.shared.ended(session) })
-            }
-            other => Err(other),
-        }
+        Err(last)
     }
 
     async fn claim(&self, shard: &ShardHandle, session: SessionId, ask: Claim) -> Result<(), CreateError> {
@@ -190,7 +185,7 @@ impl SessionService for Service {
     }
 
     async fn look(&self, session: SessionId, who: Option<&Identity>) -> Result<SessionInfo, SessionError> {
-        self.ask(session, |reply| Order::Look(session, who.cloned(), reply)).await
+        self.ask(|reply| Order::Look(session, who.cloned(), reply)).await
     }
 
     async fn patch(
@@ -207,7 +202,7 @@ impl SessionService for Service {
             fragment: fragment.clone(),
             reply,
         };
-        self.ask(session, order).await
+        self.ask(order).await
     }
 
     async fn subscribe(
@@ -217,7 +212,7 @@ impl SessionService for Service {
         wants: &[Kind],
     ) -> Result<u32, SessionError> {
         let order = |reply| Order::Subscribe { session, who: who.cloned(), wants: wants.to_vec(), reply };
-        self.ask(session, order).await
+        self.ask(order).await
     }
 
     async fn read(
@@ -228,7 +223,7 @@ impl SessionService for Service {
     ) -> Result<EventStream, SessionError> {
         let (reader, events) = sse::channel(READER_QUEUE, sse::KEEP_ALIVE);
         let order = |reply| Order::Read { session, who: who.cloned(), stream, reader: reader.clone(), reply };
-        self.ask(session, order).await?;
+        self.ask(order).await?;
         Ok(events)
     }
 
@@ -238,7 +233,7 @@ impl SessionService for Service {
         who: Option<&Identity>,
         stream: u32,
     ) -> Result<(), SessionError> {
-        self.ask(session, |reply| Order::Unsubscribe(session, who.cloned(), stream, reply)).await
+        self.ask(|reply| Order::Unsubscribe(session, who.cloned(), stream, reply)).await
     }
 
     async fn choose_layer(
@@ -255,11 +250,11 @@ impl SessionService for Service {
             choice: choice.clone(),
             reply,
         };
-        self.ask(session, order).await
+        self.ask(order).await
     }
 
     async fn end(&self, session: SessionId, who: Option<&Identity>) -> Result<(), SessionError> {
-        self.ask(session, |reply| Order::EndBy(session, who.cloned(), reply)).await?;
+        self.ask(|reply| Order::EndBy(session, who.cloned(), reply)).await?;
         // Whoever asks for a place after this answer finds it free; the shard's word of the end comes later.
         self.shared.release(session);
         Ok(())

@@ -1,19 +1,13 @@
-//! What the tasks of one node share: counts, what is live, why sessions ended.
+//! What the tasks of one node share: counts, what is live, who holds a place.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use freshet_cluster::room::EndReason;
 use freshet_cluster::{Incarnation, NodeId, RoomId, SessionId, StreamId};
 
 use super::standing::{Standing, Unfit};
-
-/// How long the reason of an ended session is known.
-const TOMBSTONE: Duration = Duration::from_secs(60);
-/// Tombstones kept; older ones go first.
-const TOMBSTONES_MAX: usize = 10_000;
 
 /// What agent and switchboard keep now.
 #[derive(Debug, Default)]
@@ -50,7 +44,6 @@ pub struct Shared {
     pub draining: AtomicBool,
     standing: Mutex<Standing>,
     live: RwLock<HashMap<RoomId, Vec<StreamId>>>,
-    ended: Mutex<BTreeMap<(Instant, SessionId), EndReason>>,
     /// Sessions that hold a place, and what viewers among them watch.
     held: Mutex<HashMap<SessionId, Option<RoomId>>>,
 }
@@ -70,7 +63,6 @@ impl Shared {
             draining: AtomicBool::new(false),
             standing: Mutex::default(),
             live: RwLock::default(),
-            ended: Mutex::default(),
             held: Mutex::default(),
         }
     }
@@ -98,24 +90,6 @@ impl Shared {
             Some(stream) => streams.contains(stream),
             None => !streams.is_empty(),
         })
-    }
-
-    /// Why a session ended, for as long as it is known.
-    pub fn ended(&self, session: SessionId) -> Option<EndReason> {
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        ended.iter().find(|((_, id), _)| *id == session).map(|(_, reason)| *reason)
-    }
-
-    pub(super) fn bury(&self, now: Instant, session: SessionId, reason: EndReason) {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        ended.insert((now, session), reason);
-        while let Some(((at, id), _)) = ended.first_key_value() {
-            let key = (*at, *id);
-            if ended.len() <= TOMBSTONES_MAX && now.saturating_duration_since(key.0) < TOMBSTONE {
-                break;
-            }
-            ended.remove(&key);
-        }
     }
 
     /// Takes a place for a session that is about to be made; false when there is none. `watches` is the room of a viewer.

@@ -21,7 +21,7 @@ use super::registrar::{Notice, Registrar};
 use super::shared::Shared;
 use crate::agent::{Agent, Link, Output, StreamKey};
 use crate::quic::{LinkHandle, Relay, RelayEvent};
-use crate::sfu::{self, Hop};
+use crate::sfu::{self, Ended, Hop};
 use crate::shard::{Intake, ShardHandle, Tell};
 use crate::switchboard::{self, Forward, Switchboard};
 
@@ -97,7 +97,14 @@ pub fn spawn(parts: Parts) -> (mpsc::Sender<Command>, tokio::task::JoinHandle<()
     let (commands, inbox) = mpsc::channel(QUEUE);
     let agent = Agent::new(parts.shared.node.clone(), parts.shared.incarnation);
     let board = Switchboard::new(u16::try_from(parts.shards.len()).unwrap_or(u16::MAX));
-    let task = Task { agent, board, parts, handles: HashMap::new(), origins: BTreeMap::new() };
+    let task = Task {
+        agent,
+        board,
+        parts,
+        handles: HashMap::new(),
+        origins: BTreeMap::new(),
+        ended: Ended::default(),
+    };
     let join = tokio::spawn(task.run(inbox));
     (commands, join)
 }
@@ -115,6 +122,8 @@ struct Task {
     parts: Parts,
     handles: HashMap<Link, LinkHandle>,
     origins: BTreeMap<StreamKey, Origin>,
+    /// A claim may be told of after its session has ended.
+    ended: Ended,
 }
 
 impl Task {
@@ -151,7 +160,7 @@ impl Task {
             Command::Plan(plan) => {
                 self.agent.handle_plan(plan);
             }
-            Command::Claimed { key, session, .. } if self.parts.shared.ended(session).is_some() => {
+            Command::Claimed { key, session, .. } if self.ended.reason(session).is_some() => {
                 // Its publisher went while the store was asked.
                 self.parts.registrar.release(key);
             }
@@ -220,7 +229,7 @@ impl Task {
                     reason = reason.as_str(),
                     "session ended"
                 );
-                self.parts.shared.bury(Instant::now(), session, reason);
+                self.ended.note(Instant::now(), session, reason);
                 self.parts.shared.release(session);
                 // A session that ended before it heard of its claim does not name it.
                 let of_session =

@@ -9,6 +9,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::counters::Counters;
+use super::ended::Ended;
 use super::lane::Lane;
 use super::room::Room;
 use super::session::{Session, Timers};
@@ -28,6 +29,8 @@ pub struct Sfu {
     /// The session of the last datagram that came from a known address.
     pub(super) last_heard: usize,
     pub(super) by_ufrag: HashMap<String, usize>,
+    /// Why the sessions of the last minute ended.
+    pub(super) ended: Ended,
     pub(super) lanes: Table<Lane>,
     pub(super) by_hop: HashMap<(Hop, u32, LaneId), usize>,
     pub(super) rooms: HashMap<RoomId, Room>,
@@ -72,6 +75,7 @@ impl Sfu {
             by_addr: HashMap::new(),
             last_heard: 0,
             by_ufrag: HashMap::new(),
+            ended: Ended::default(),
             lanes: Table::default(),
             by_hop: HashMap::new(),
             rooms: HashMap::new(),

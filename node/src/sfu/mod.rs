@@ -4,6 +4,7 @@
 //! come out. The machine owns its sessions outright: another shard sees a packet only as a value in a queue.
 
 mod counters;
+mod ended;
 mod feed;
 mod flush;
 mod lane;
@@ -22,5 +23,6 @@ mod viewers;
 mod viewing;
 
 pub use counters::Counters;
+pub use ended::Ended;
 pub use machine::Sfu;
 pub use types::{Ask, Config, Datagram, Event, Hop, HopPacket, Incoming};

@@ -96,10 +96,21 @@ impl Sfu {
     }
 
     fn find(&self, id: SessionId, who: Option<&Identity>) -> Result<&Session, SessionError> {
-        let session = self.by_id.get(&id).and_then(|at| self.sessions.get(*at));
-        let session =
-            session.filter(|s| s.closing.is_none()).ok_or(SessionError::NotFound { reason: None })?;
+        let at = self.find_at(id)?;
+        let session = self.sessions.get(at).ok_or_else(|| self.missing(id))?;
+        if session.closing.is_some() {
+            return Err(SessionError::NotFound { reason: session.closing });
+        }
         if who.is_none_or(|who| session.identity == *who) { Ok(session) } else { Err(SessionError::NotYours) }
+    }
+
+    /// Where a session stands.
+    pub(super) fn find_at(&self, id: SessionId) -> Result<usize, SessionError> {
+        self.by_id.get(&id).copied().ok_or_else(|| self.missing(id))
+    }
+
+    fn missing(&self, id: SessionId) -> SessionError {
+        SessionError::NotFound { reason: self.ended.reason(id) }
     }
 
     /// Adds candidates, or restarts ICE.
@@ -118,7 +129,7 @@ impl Sfu {
         {
             return Err(SessionError::TagMismatch { current });
         }
-        let at = *self.by_id.get(&id).ok_or(SessionError::NotFound { reason: None })?;
+        let at = self.find_at(id)?;
         let known = self.sessions.get(at).and_then(|s| sdp::read(&s.offer).ok());
         let known = known.ok_or(SessionError::Internal)?;
         let restart = match (&fragment.ufrag, &fragment.pwd) {
@@ -245,6 +256,7 @@ impl Sfu {
                 self.by_addr.remove(&way.peer);
             }
         }
+        self.ended.note(now, session.id, reason);
         let mut published = None;
         match session.role {
             Role::Publisher(publisher) => {

@@ -60,7 +60,7 @@ impl Sfu {
         choice: Choice,
     ) -> Result<(), SessionError> {
         self.look(id, who)?;
-        let at = self.by_id.get(&id).copied().ok_or(SessionError::NotFound { reason: None })?;
+        let at = self.find_at(id)?;
         let Some(Role::Viewer(viewer)) = self.sessions.get(at).map(|s| &s.role) else {
             return Err(SessionError::NotAViewer);
         };

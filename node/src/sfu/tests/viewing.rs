@@ -73,3 +73,19 @@ fn lines_are_named_as_the_sdp_names_them_and_a_layer_that_is_not_there_is_refuse
     let chosen = world.sfu.choose_layer(world.now, session, Some(&stranger), None, Choice::default());
     assert_eq!(chosen, Err(SessionError::NotYours));
 }
+
+#[test]
+fn why_a_session_ended_is_known_before_its_client_or_anyone_else_hears_of_the_end() {
+    let mut world = World::new();
+    let publisher = world.join(Publish, &[Audio, Video]);
+    let leaving = world.join(View, &[Audio, Video]);
+    let [taken, left] = [publisher, leaving].map(|client| world.clients[client].session);
+    let why = |world: &World, session| world.sfu.look(session, None).unwrap_err();
+    assert!(world.sfu.end(world.now, taken, EndReason::TakenOver));
+    // Neither the DTLS close nor the event has left the machine.
+    assert_eq!(why(&world, taken), SessionError::NotFound { reason: Some(EndReason::TakenOver) });
+    assert!(world.sfu.end(world.now, left, EndReason::IceTimeout));
+    world.pass(Duration::from_millis(300));
+    assert_eq!(why(&world, left), SessionError::NotFound { reason: Some(EndReason::IceTimeout) });
+    assert_eq!(why(&world, SessionId::from_bits(7)), SessionError::NotFound { reason: None });
+}
