@@ -1,6 +1,6 @@
 //! What the shard's core can do now: virtual machines become a third faster or slower from one half minute to the next.
 //!
-//! The floor's work for a tenth of a second, on the core of the shard while that has nothing to do, and read on the other
+//! The floor's work for a moment, on the core of the shard while that has nothing to do, and read on the other
 //! core as the crowd reads: so it feels what the shard will feel.
 
 use std::time::{Duration, Instant};

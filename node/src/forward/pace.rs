@@ -2,9 +2,10 @@
 //!
 //! A frame of an ordinary stream goes at once, as one train. What is larger than a burst, a keyframe or what a joiner
 //! catches up with, is spread: at two and a half times the stream's rate, or so fast that what waits is gone within
-//! 50 ms, whichever is faster, and a burst at most in each tick. A cap goes before all of it; then the viewer lags, and
-//! that is counted. What is asked for again goes by the same bucket, before what waits. Sound waits for nothing, and the
-//! picture pays for it.
+//! 50 ms, whichever is faster, and a burst of 16 packets at most in each tick of 5 ms. A stream of more than about
+//! 25 Mbit/s would fall behind so; its burst is what it brings in a tick and a quarter. A cap goes before all of it; then
+//! the viewer lags, and that is counted. What is asked for again goes by the same bucket, before what waits. Sound waits
+//! for nothing, and the picture pays for it.
 
 use std::time::{Duration, Instant};
 
@@ -119,7 +120,7 @@ impl Pacer {
         let passed = self.at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         self.at = Some(now);
         let backlog = waiting.saturating_mul(PACKET);
-        // From 24 Mbit/s on a viewer would fall ever further behind, with its bucket full.
+        // A viewer of a faster stream would fall ever further behind, with its bucket full.
         let burst = BURST.max(per_tick(rate.saturating_mul(5) / 4) / PACKET);
         self.drain = self.drain.max(per_second(backlog, CATCH_UP));
         let fast = (rate.saturating_mul(5) / 2).max(self.drain);

@@ -2,8 +2,8 @@
 //!
 //! Busy is the share of time in which the thread did not wait for something to do. Time in which it had work and the
 //! system gave its core to somebody else counts, since packets are late then too. The share is a mean over two seconds:
-//! a storm of joins, which cost about as much each as a second and a half of their viewers' packets, fills the core for
-//! a moment and is over, but load that stays is seen before many more have come.
+//! a storm of joins, which cost about as much each as forwarding a hundred packets, fills the core for a moment and is
+//! over, but load that stays is seen before many more have come.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,9 +1,9 @@
 //! Joins have a slice of each turn, packets go first.
 //!
-//! A step of a DTLS handshake costs as much as forwarding fifty packets, an answer to an offer half of that, and when
-//! many join at once hundreds of either are there together. So one turn does a slice of that work and then flushes; what
-//! is left of it waits for the next turn, in the order in which it came. A datagram that finds no place is lost as one on
-//! the way is: DTLS sends it again.
+//! A DTLS handshake costs as much as forwarding some seventy packets, most of it in a few steps, an answer to an offer a
+//! third of that, and when many join at once hundreds of either are there together. So one turn does a slice of that work
+//! and then flushes; what is left of it waits for the next turn, in the order in which it came. A datagram that finds no
+//! place is lost as one on the way is: DTLS sends it again.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
