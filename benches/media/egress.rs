@@ -15,21 +15,22 @@ use super::common::sinks::{Reading, Sinks};
 use super::common::stage::Stage;
 use super::common::trace::Trace;
 
-const UNIT: &str = "µs of CPU a packet";
+pub const UNIT: &str = "µs of CPU a packet";
 /// The default of `--batch`.
 const BATCH: Duration = Duration::from_millis(5);
 
 /// Allocations of a turn in which some list is longer than ever before.
 const GROWTHS: usize = 3;
 /// The turns before have filled rings and let lists grow.
-const STEADY: usize = 3;
+pub const STEADY: usize = 3;
 
 /// The shard, and the floor beside it.
-struct Pair {
+pub struct Pair {
     sinks: Sinks,
     stage: Stage,
     floor: Floor,
     viewers: usize,
+    rooms: usize,
 }
 
 impl Pair {
@@ -39,7 +40,7 @@ impl Pair {
         Self::of(Case { profile, viewers, reading, batch: Duration::ZERO, transport: false }, rooms).await
     }
 
-    async fn of(case: Case, rooms: usize) -> Self {
+    pub async fn of(case: Case, rooms: usize) -> Self {
         let Case { profile, viewers, reading, batch, transport } = case;
         let sinks = Sinks::new(viewers, reading, READER_CORE);
         let cm = profile == Profile::Cm;
@@ -52,11 +53,11 @@ impl Pair {
             stage.listen(&sinks, transport, agreed);
         }
         let floor = Floor::new(&sinks.addresses(), profile);
-        Self { sinks, stage, floor, viewers }
+        Self { sinks, stage, floor, viewers, rooms }
     }
 
     /// CPU time of the shard for one turn, in microseconds a packet.
-    fn ours(&mut self, trace: &Trace, steady: bool) -> f64 {
+    pub fn ours(&mut self, trace: &Trace, steady: bool) -> f64 {
         let ((media, again), allocated) = (self.stage.media(), self.stage.forward_allocations);
         let mut meter = Meter::default();
         self.stage.play(trace, &self.sinks, &mut meter);
@@ -74,6 +75,16 @@ impl Pair {
         // Nothing is allocated for a packet, a viewer or a frame; some list may still grow for the last time.
         assert!(!steady || allocated <= GROWTHS, "{allocated} allocations in forwarding {packets} packets");
         meter.micros() / packets as f64
+    }
+
+    /// How long the train was that a video packet rode in, since the last call.
+    pub fn take_ride(&mut self) -> usize {
+        self.stage.take_ride()
+    }
+
+    /// Of that, what it took to put packets into rings, in microseconds since the last call.
+    fn take_ingress(&mut self) -> f64 {
+        std::mem::take(&mut self.stage.ingress).micros()
     }
 
     /// The same of the floor.
@@ -100,13 +111,13 @@ fn for_cm(keys: Keys) -> Keys {
 
 /// One comparison with F.
 #[derive(Clone, Copy)]
-struct Case {
-    profile: Profile,
-    viewers: usize,
-    reading: Reading,
-    batch: Duration,
+pub struct Case {
+    pub profile: Profile,
+    pub viewers: usize,
+    pub reading: Reading,
+    pub batch: Duration,
     /// Viewers tell of transport-wide numbers too.
-    transport: bool,
+    pub transport: bool,
 }
 
 /// Against F at several sizes of the audience.
@@ -148,7 +159,7 @@ async fn compare(trace: &Trace, case: Case, repetitions: usize) -> (Row, Row) {
     for turn in 0..=repetitions {
         let beside = pair.floor(&of_floor);
         let cost = pair.ours(trace, turn >= STEADY);
-        let ride = pair.stage.take_ride();
+        let ride = pair.take_ride();
         if turn > 0 {
             floor.push(beside);
             ours.push(cost);
@@ -197,15 +208,20 @@ pub async fn growth(settings: &Settings) -> Vec<Row> {
         let mut small = Pair::new(small.0, small.1).await;
         let mut large = Pair::new(large.0, large.1).await;
         let (mut ours, mut reference) = (Samples::default(), Samples::default());
+        let mut into_rings = [Samples::default(), Samples::default()];
         for turn in 0..=repetitions {
             let steady = turn >= STEADY;
             let (one, other) = (small.ours(&trace, steady), large.ours(&trace, steady));
+            let taken_in = [&mut small, &mut large]
+                .map(|pair| pair.take_ingress() / (trace.packets() * pair.rooms) as f64);
             if turn > 0 {
                 reference.push(one);
                 ours.push(other);
+                into_rings.iter_mut().zip(taken_in).for_each(|(samples, cost)| samples.push(cost));
             }
         }
-        let note = "packets into rings are in the price".to_owned();
+        let [before, after] = into_rings.map(|samples| samples.median());
+        let note = format!("in it, {before:.2} and {after:.2} µs to put a publisher's packet into its ring");
         let target = Target::Ratio(most);
         rows.push(Row { name, unit: UNIT, ours, reference: Some(reference), target, note });
     }

@@ -20,6 +20,7 @@
     reason = "a measuring program: the floor is bare system calls, and a wrong assumption should stop it"
 )]
 
+mod batch;
 mod common;
 mod egress;
 mod ingress;
@@ -38,12 +39,24 @@ static ALLOCATOR: allocations::Counting = allocations::Counting;
 const WORKER_CORE: usize = 0;
 const READER_CORE: usize = 1;
 
-const BENCHES: [&str; 10] =
-    ["egress", "growth", "join", "memory", "ingress", "relay", "saturation", "latency", "idle", "storm"];
+const BENCHES: [&str; 11] = [
+    "egress",
+    "batch",
+    "growth",
+    "join",
+    "memory",
+    "ingress",
+    "relay",
+    "saturation",
+    "latency",
+    "idle",
+    "storm",
+];
 
 async fn run(bench: &str, settings: &Settings) -> Vec<Row> {
     match bench {
         "egress" => egress::egress(settings).await,
+        "batch" => batch::batch(settings).await,
         "growth" => egress::growth(settings).await,
         "join" => join::join(settings).await,
         "memory" => join::memory(settings).await,

@@ -116,6 +116,8 @@ pub struct Stage {
     indices: (u64, u64),
     /// Allocations while packets were taken in, and in flushes.
     pub forward_allocations: usize,
+    /// What it took to put packets into rings; it is in the price too.
+    pub ingress: Meter,
     next: u128,
 }
 
@@ -153,6 +155,7 @@ impl Stage {
             played: 0,
             indices: (1, 1),
             forward_allocations: 0,
+            ingress: Meter::default(),
             next: 1,
         };
         for room in 0..rooms {
@@ -258,14 +261,14 @@ impl Stage {
         said: &[(SocketAddr, Vec<u8>)],
         media: impl FnOnce(&mut Sfu, Instant),
     ) {
-        let Self { sfu, now, mail, out, forward_allocations, mute, .. } = self;
+        let Self { sfu, now, mail, out, forward_allocations, ingress, mute, .. } = self;
         let now = *now;
         meter.time(|| {
             for (from, contents) in said {
                 sfu.handle_datagram(now, *from, contents);
             }
             let before = allocations::made();
-            media(sfu, now);
+            ingress.time(|| media(sfu, now));
             *forward_allocations += allocations::made() - before;
             if sfu.poll_timeout().is_some_and(|due| due <= now) {
                 sfu.handle_timeout(now);

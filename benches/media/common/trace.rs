@@ -62,6 +62,19 @@ impl Trace {
         Self { length: Duration::from_secs(u64::from(seconds)), moments }
     }
 
+    /// The same from a publisher that sends a frame's packets one after the other.
+    pub fn spread(&self, apart: Duration) -> Self {
+        let mut moments: Vec<Moment> = vec![];
+        for moment in &self.moments {
+            let apart = (0u32..).map(|nth| moment.at + apart * nth);
+            moments.extend(
+                moment.packets.iter().zip(apart).map(|(p, at)| Moment { at, packets: vec![p.clone()] }),
+            );
+        }
+        moments.sort_by_key(|moment| moment.at);
+        Self { length: self.length, moments }
+    }
+
     /// The same as a server sends it that lets sound wait so long for the end of a frame.
     pub fn batched(&self, tick: Duration) -> Self {
         let mut moments: Vec<Moment> = vec![];
