@@ -268,7 +268,7 @@ pub const SETTINGS: &[Setting] = &[
         "A media thread at work for so much of its time is given no more sessions, 1% to 100%; 100% is no limit",
     )
     .default_all("90%"),
-    one("max-egress", "BITRATE", MEDIA, MEDIA_HEADING, "Bits per second that a node may send, as in 4G or 800M")
+    one("max-egress", "BITRATE", MEDIA, MEDIA_HEADING, "Bits per second up to which coordinators place sessions on a node, as in 4G or 800M")
         .default_all("4G"),
     one(
         "ice-server",

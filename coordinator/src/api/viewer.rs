@@ -32,6 +32,11 @@ pub struct LayerPick {
     pub rid: Option<String>,
     /// What drafts before 02 called `rid`.
     pub encoding_id: Option<String>,
+    /// The highest temporal layer of VP8 to be sent, 0 to 3; all without it.
+    #[schema(example = 1)]
+    pub max_temporal_layer_id: Option<u8>,
+    /// The temporal layer of VP8 to be sent with those that it needs; of both the lower counts.
+    pub temporal_layer_id: Option<u8>,
 }
 
 /// POST to a session's event streams or layers: handed to its node.
