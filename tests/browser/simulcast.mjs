@@ -11,6 +11,12 @@ const RATE = 20;
 const GAP_MS = 200;
 /** Two pictures and a bit. */
 const CHANGE_MS = 150;
+/** Pictures before the first change: the least delayed of them is what the others are compared with. */
+const SETTLED = 40;
+/** By so much the pictures' time may run ahead: two layers may show a moment twice. */
+const AHEAD_MS = 300;
+/** By so much it may have fallen behind at the end, all of the last second's pictures together. */
+const BEHIND_MS = 400;
 
 await run(
   'simulcast',
@@ -42,7 +48,8 @@ await run(
     await until('the largest picture is shown', async () => (await shown(guest)).width === largest.width);
     // Two browsers that have just begun leave little of a small machine: what is measured comes after.
     await sleep(15_000);
-    await guest.evaluate(watchGaps, [Math.round(1_000 / RATE)]);
+    await guest.evaluate(watchGaps, [Math.round(1_000 / RATE), SETTLED]);
+    await until('pictures to compare with were shown', () => guest.evaluate((settled) => window.__gaps.frames > settled, SETTLED));
 
     result.changes = [];
     for (let round = 0; round < ROUNDS; round += 1) {
@@ -64,6 +71,11 @@ await run(
     const within = ordered[Math.floor(0.8 * ordered.length)];
     must(ordered.length >= 2 * ROUNDS - 1, `${ordered.length} changes were seen`);
     must(within <= CHANGE_MS, `four of five changes take up to ${within} ms`);
+
+    // Time that jumps ahead of what passed makes the player wait as long with each picture, and it stays behind by that.
+    const { aheadMs, behindMs } = result.gaps;
+    must(aheadMs <= AHEAD_MS, `the pictures' time ran ${aheadMs} ms ahead`);
+    must(behindMs <= BEHIND_MS, `the pictures' time fell ${behindMs} ms behind`);
 
     const wrong = await guest.evaluate(pick, [link, 'nonsense']);
     must(wrong >= 400 && wrong < 500, `a layer that is not there was answered with ${wrong}`);
@@ -108,18 +120,33 @@ async function shown(page) {
 /**
  * Runs in the page: how long pictures stand still. What the publisher left out is taken off: a busy machine's encoders skip
  * pictures, and stop a layer for a moment. Where the size changes the time between the two pictures stands as it is, too.
+ *
+ * And how the pictures' time goes beside the time at which they came: a busy machine makes some come late, but none early.
  */
-function watchGaps([usualMs]) {
+function watchGaps([usualMs, settled]) {
   const video = document.querySelector('video');
-  window.__gaps = { frames: 0, longestMs: 0, atChangesMs: [], notable: [] };
+  window.__gaps = { frames: 0, longestMs: 0, aheadMs: 0, behindMs: 0, atChangesMs: [], changes: [], notable: [] };
   let last;
-  const frame = (now, { rtpTimestamp, width }) => {
+  let [time, base, earliest] = [0, -Infinity, -Infinity];
+  const recent = [];
+  const frame = (now, { rtpTimestamp, receiveTime, width }) => {
     if (last) {
       const shown = Math.round(now - last.now);
       const taken = Math.round(((rtpTimestamp - last.rtpTimestamp) | 0) / 90);
       window.__gaps.frames += 1;
       window.__gaps.longestMs = Math.max(window.__gaps.longestMs, shown - Math.max(0, taken - usualMs));
-      if (width !== last.width) window.__gaps.atChangesMs.push(shown);
+      time += ((rtpTimestamp - last.rtpTimestamp) | 0) / 90;
+      const early = time - receiveTime;
+      recent.push(early);
+      if (recent.length > 20) recent.shift();
+      if (window.__gaps.frames <= settled) base = Math.max(base, early);
+      earliest = Math.max(earliest, early);
+      window.__gaps.aheadMs = Math.round(earliest - base);
+      window.__gaps.behindMs = Math.round(base - Math.max(...recent));
+      if (width !== last.width) {
+        window.__gaps.atChangesMs.push(shown);
+        window.__gaps.changes.push({ to: width, shown, taken, early: Math.round(early - base) });
+      }
       if (shown > 2 * usualMs) window.__gaps.notable.push({ shown, taken, from: last.width, to: width });
     }
     last = { now, rtpTimestamp, width };

@@ -35,8 +35,11 @@ const AGAIN_SAVED: u64 = 512 * 1024;
 /// Retransmissions are few while they are less than this part of the media, once so many bytes of it have gone.
 const FEW: u64 = 20;
 const FEW_FROM: u64 = 128 * 1024;
-/// Captures of two layers at a change lie nearer than this, in microseconds, or the clocks are not believed.
-const CAPTURE_GAP: u64 = 2_000_000;
+/// The time between two layers' captures differs from that between their sending by less, in microseconds, or their
+/// clocks are not believed.
+const CAPTURE_GAP: u64 = 4_000_000;
+/// A layer that shows what was captured before, in microseconds, runs ahead by as much at most.
+const AHEAD_MAX: i64 = 200_000;
 /// Longest compound report, sealed: SR, SDES with a CNAME of 255 bytes, index and tag.
 const REPORT_MAX: usize = 28 + 272 + RTCP_OVERHEAD;
 
@@ -171,6 +174,8 @@ pub struct Outlet {
     source: Option<SourceEpoch>,
     /// The next source is a layer of the same track as the last.
     by_capture: bool,
+    /// By how many microseconds time as sent is ahead of the captures, because layers showed a moment twice.
+    ahead: i64,
     /// The lowest index of the next source that has a place.
     first: Option<u64>,
     newest: Option<ReportPoint>,
@@ -209,6 +214,7 @@ impl Outlet {
             rewriter: Rewriter::new(first, seeds.1),
             source: None,
             by_capture: false,
+            ahead: 0,
             first: None,
             newest: None,
             packets: 0,
@@ -227,6 +233,11 @@ impl Outlet {
     /// Packets sent, retransmissions left out.
     pub fn packets(&self) -> u64 {
         self.packets
+    }
+
+    /// When the newest picture or sound that was sent was captured.
+    pub fn newest_capture(&self) -> Option<CaptureMicros> {
+        self.newest.map(|newest| newest.capture)
     }
 
     /// Ticks of the media clock in a second, once something was sent.
@@ -248,6 +259,7 @@ impl Outlet {
     pub fn switch_source(&mut self) {
         self.source = None;
         self.by_capture = false;
+        self.ahead = 0;
         self.first = None;
     }
 
@@ -298,7 +310,8 @@ impl Outlet {
                     index: self.first.take().map_or(packet.index, |first| first.min(packet.index)),
                     timestamp: packet.timestamp,
                     clock_rate: format.clock_rate,
-                    at: self.due(packet).filter(|_| by_capture).unwrap_or(now),
+                    at: if by_capture { self.due(packet, now).unwrap_or(now) } else { now },
+                    latest: self.newest.map(|newest| newest.timestamp),
                 };
                 *self.source.insert(self.rewriter.begin(start))
             }
@@ -389,11 +402,19 @@ impl Outlet {
     }
 
     /// When a packet would have gone had it come from the same layer as the newest that went. Layers of one track have
-    /// one capture clock, which their own arrival and sending jitter do not touch. None when the clocks do not agree.
-    fn due(&self, packet: &Packet) -> Option<Instant> {
-        let micros = packet.capture.micros_since(self.newest?.capture);
-        let after = Duration::from_micros(u64::try_from(micros.max(0)).ok()?);
-        self.rewriter.newest_at()?.checked_add(after).filter(|_| micros.unsigned_abs() < CAPTURE_GAP)
+    /// one capture clock, which their own arrival and sending jitter do not touch, nor an encoder that held a picture
+    /// back. None when the clocks do not agree.
+    fn due(&mut self, packet: &Packet, now: Instant) -> Option<Instant> {
+        let ahead = std::mem::take(&mut self.ahead);
+        let (captured, at) = (packet.capture.micros_since(self.newest?.capture), self.rewriter.newest_at()?);
+        let sent = i64::try_from(now.saturating_duration_since(at).as_micros()).ok()?;
+        if captured.abs_diff(sent) >= CAPTURE_GAP {
+            return None;
+        }
+        // What one change shows twice the next one takes back.
+        let passed = captured.saturating_sub(ahead);
+        self.ahead = passed.saturating_neg().clamp(0, AHEAD_MAX);
+        at.checked_add(Duration::from_micros(passed.max(0).unsigned_abs()))
     }
 
     /// The source, and the origin's index in it, behind a sequence number in a NACK.
@@ -530,6 +551,8 @@ impl Outlet {
     }
 }
 
+#[cfg(test)]
+mod changes;
 #[cfg(test)]
 mod pictures;
 #[cfg(test)]

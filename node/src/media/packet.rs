@@ -51,7 +51,7 @@ pub struct Extensions {
 pub struct Packet {
     /// The origin's number, its publisher's extended sequence number and what was put in front: the same at every hop.
     pub index: u64,
-    /// RTP timestamp as the publisher wrote it.
+    /// RTP timestamp as the publisher wrote it under its first SSRC; those of another go on from there.
     pub timestamp: u32,
     /// RTP marker: for video the end of a frame.
     pub marker: bool,

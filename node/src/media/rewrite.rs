@@ -35,6 +35,8 @@ pub struct SourceStart {
     /// When its media is due: the capture time on this node's clock, or `now` when there is none. The same choice for
     /// every call of one slot.
     pub at: Instant,
+    /// The latest timestamp that went out, if that is not the newest packet's: pictures need not come in their order.
+    pub latest: Option<u32>,
 }
 
 /// What a packet is called on the outgoing SSRC.
@@ -136,14 +138,13 @@ impl Rewriter {
         self.clock_rate = start.clock_rate;
         let outgoing = match self.newest {
             None => self.first,
-            Some(newest) => Outgoing {
-                seq: newest.outgoing.seq.saturating_add(1),
-                timestamp: newest.outgoing.timestamp.wrapping_add(ticks(
-                    newest.at,
-                    start.at,
-                    start.clock_rate,
-                )),
-            },
+            Some(newest) => {
+                let latest = later(newest.outgoing.timestamp, start.latest);
+                Outgoing {
+                    seq: newest.outgoing.seq.saturating_add(1),
+                    timestamp: latest.wrapping_add(ticks(newest.at, start.at, start.clock_rate)),
+                }
+            }
         };
         self.close_last();
         self.open(Run {
@@ -282,6 +283,11 @@ impl Rewriter {
         }
         self.runs.push_back(run);
     }
+}
+
+/// The later of two timestamps on their circle.
+fn later(timestamp: u32, other: Option<u32>) -> u32 {
+    other.filter(|other| other.wrapping_sub(timestamp).cast_signed() > 0).unwrap_or(timestamp)
 }
 
 /// Ticks from one moment to a later one, at least one.

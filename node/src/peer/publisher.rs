@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use freshet_relay_proto::control::LayerRate;
 use freshet_relay_proto::track::{CODECS_MAX, MediaKind, TrackInfo};
 use str0m::media::{Mid, Rid};
+use str0m::rtp::rtcp::SenderInfo;
 use str0m::rtp::{ExtensionValues, RtpPacket};
 
 use super::{extensions, negotiate, sdp};
@@ -45,8 +46,10 @@ struct Layer {
     clock: TrackClock,
     /// Clock rate of the codec that the clock runs at, in hertz.
     rate: u32,
-    /// NTP and RTP time of the newest sender report.
-    report: Option<(NtpTime, u32)>,
+    /// Added to its timestamps, so that those of another SSRC go on where the last ones stood.
+    shift: u32,
+    /// The newest timestamp with that added, and when it came.
+    newest: Option<(u32, CaptureMicros)>,
     /// Numbers the packets of every codec.
     h264: H264,
 }
@@ -54,7 +57,25 @@ struct Layer {
 impl Layer {
     fn new(rate: u32) -> Self {
         let (clock, h264) = (TrackClock::new(rate), H264::default());
-        Self { ssrc: None, lane: None, clock, rate, report: None, h264 }
+        Self { ssrc: None, lane: None, clock, rate, shift: 0, newest: None, h264 }
+    }
+
+    /// Another SSRC takes over: its timestamps begin anywhere, and the reports so far spoke of others.
+    fn take_over(&mut self, timestamp: u32, wall: CaptureMicros) {
+        self.h264.restart();
+        self.clock = TrackClock::new(self.rate);
+        let Some((newest, at)) = self.newest else { return };
+        let passed = u64::try_from(wall.micros_since(at)).unwrap_or(0).saturating_mul(self.rate.into());
+        self.shift = newest.wrapping_add(low_32(passed / 1_000_000).max(1)).wrapping_sub(timestamp);
+    }
+
+    /// What a timestamp is called from here on.
+    fn timestamp(&mut self, timestamp: u32, wall: CaptureMicros) -> u32 {
+        let timestamp = timestamp.wrapping_add(self.shift);
+        if self.newest.is_none_or(|(newest, _)| timestamp.wrapping_sub(newest).cast_signed() > 0) {
+            self.newest = Some((timestamp, wall));
+        }
+        timestamp
     }
 }
 
@@ -202,6 +223,17 @@ impl Publisher {
         }
     }
 
+    /// A sender report came, at `arrival` on this node's clock. One of an SSRC that nothing has come from says nothing.
+    pub fn report(&mut self, info: &SenderInfo, arrival: CaptureMicros) {
+        let Self { tracks, clock, .. } = self;
+        let mut layers = tracks.iter_mut().flat_map(|track| &mut track.layers);
+        let Some(layer) = layers.find(|layer| layer.ssrc == Some(*info.ssrc)) else { return };
+        let since = info.ntp_time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let ntp = NtpTime::from_wall(CaptureMicros(0).later(since));
+        let rtp = low_32(info.rtp_time.numer()).wrapping_add(layer.shift);
+        clock.report(&mut layer.clock, ntp, rtp, arrival);
+    }
+
     /// Turns what str0m received for a place into a packet. `wall` is this node's clock when it came. `None` for a payload
     /// type that was not negotiated, and for what comes much too late.
     pub fn take(&mut self, place: Place, wall: CaptureMicros, rtp: &RtpPacket) -> Option<Incoming> {
@@ -211,32 +243,26 @@ impl Publisher {
         let at = track.codecs.iter().position(|(p, _)| *p == pt)?;
         let (_, name) = track.codecs.get(at)?;
         let info = track.info.codecs.get(at)?;
+        let layer = track.layers.get(place.layer)?;
+        let starts = layer.clock.is_new() || layer.ssrc != Some(*rtp.header.ssrc);
+        let others = || track.layers.iter().filter_map(|layer| layer.clock.delay(wall));
+        let behind = if starts { others().min() } else { None };
         let layer = track.layers.get_mut(place.layer)?;
         let nth = u8::try_from(place.layer).ok()?;
         let ssrc = *rtp.header.ssrc;
         if layer.ssrc.is_some_and(|known| known != ssrc) {
-            layer.h264.restart();
+            layer.take_over(rtp.header.timestamp, wall);
         }
         if info.clock_rate != layer.rate {
             let h264 = std::mem::take(&mut layer.h264);
             *layer = Layer { h264, ..Layer::new(info.clock_rate) };
         }
         layer.ssrc = Some(ssrc);
-        if let Some(info) = &rtp.last_sender_info {
-            let since = info.ntp_time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-            let ntp = NtpTime::from_wall(CaptureMicros(0).later(since));
-            let report = (ntp, low_32(info.rtp_time.numer()));
-            if layer.report != Some(report) {
-                layer.report = Some(report);
-                let verdict = clock.report(ntp, wall);
-                layer.clock.report(clock, verdict, report.0, report.1);
-            }
-        }
         if let Some(pulse) = &mut track.pulse {
             pulse.note(rtp.timestamp, nth, rtp.payload.len());
         }
-        let timestamp = rtp.header.timestamp;
-        let capture = layer.clock.capture(clock, timestamp, wall);
+        let timestamp = layer.timestamp(rtp.header.timestamp, wall);
+        let capture = layer.clock.capture_behind(clock, timestamp, wall, behind);
         let seq = *rtp.seq_no;
         let Taken { index, keyframe, sets } = if *name == CodecName::H264 {
             layer.h264.take(seq, timestamp, rtp.timestamp, &rtp.payload)?

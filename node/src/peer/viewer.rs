@@ -56,6 +56,8 @@ pub struct Coming {
     pub to: Attached,
     /// Since when the keyframe is there, and the index of its first packet.
     pub ready: Option<(Instant, u64)>,
+    /// The index of a keyframe that was there and was not taken, because what it shows is past.
+    pub passed: Option<u64>,
 }
 
 /// One m-line that receives.

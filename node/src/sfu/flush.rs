@@ -4,6 +4,7 @@
 //! visited once each: one train with all that waits for the viewer, sound behind picture. What pacing holds back is
 //! looked at again a tick later.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use freshet_relay_proto::track::MediaKind;
@@ -17,12 +18,16 @@ use crate::forward::egress::{Again, Request, Road, Sealer, Unsent};
 use crate::forward::pace::{Allowed, Pacer, TICK};
 use crate::forward::stamp::SentAt;
 use crate::forward::train::Trains;
+use crate::media::packet::{CaptureMicros, Packet};
 use crate::peer::viewer::{Attached, Coming, Slot};
 
 /// What is sent later than this after it came has lagged.
 const LAG: Duration = Duration::from_millis(50);
 /// A frame of the layer that is left is not waited for longer.
 const FRAME_MAX: Duration = Duration::from_millis(100);
+/// A keyframe of the layer to come may have been captured so much before what was sent last, in microseconds: encoders of
+/// one camera are not equally fast.
+const BEHIND_MAX: i64 = 150_000;
 /// Packets that one viewer has asked for again and that wait for their turn; more are not sent, and are asked for again.
 const AGAIN_MAX: usize = 128;
 
@@ -37,6 +42,8 @@ struct Served {
     left: bool,
     /// The lane that the slot has left for another layer.
     changed: Option<usize>,
+    /// The lane whose keyframe was past.
+    passed: Option<usize>,
 }
 
 impl Sfu {
@@ -154,6 +161,7 @@ impl Sfu {
                 counters.egress_bytes = counters.egress_bytes.saturating_add(served.bytes);
                 left |= served.left;
                 changed.extend(served.changed.map(|lane| (at, n, lane)));
+                overrun.extend(served.passed);
                 if served.overrun > 0 {
                     counters.overrun_packets = counters.overrun_packets.saturating_add(served.overrun);
                     overrun.push(lane);
@@ -241,10 +249,10 @@ fn serve(
     road: &mut Road<'_>,
     counters: &mut Counters,
 ) -> Served {
-    if let Some(coming) = &mut slot.coming {
-        look_for_keyframe(now, lanes, coming);
-    }
-    let served = send_waiting(now, lanes, slot, sealer, pacer, road, counters);
+    let Slot { coming, outlet, .. } = slot;
+    let look = |coming| look_for_keyframe(now, lanes, coming, outlet.newest_capture());
+    let passed = coming.as_mut().and_then(look);
+    let served = Served { passed, ..send_waiting(now, lanes, slot, sealer, pacer, road, counters) };
     let ready = slot.coming.as_ref().and_then(|coming| coming.ready);
     let between = slot.attached.as_ref().is_none_or(|attached| attached.between);
     if !ready.is_some_and(|(ready, _)| between || now.saturating_duration_since(ready) >= FRAME_MAX) {
@@ -258,18 +266,32 @@ fn serve(
         overrun: served.overrun.saturating_add(more.overrun),
         left: more.left,
         changed,
+        passed,
     }
 }
 
 /// Looks for the keyframe at which a slot changes to another layer.
-fn look_for_keyframe(now: Instant, lanes: &Table<Lane>, coming: &mut Coming) {
-    let Some(ring) = lanes.get(coming.to.lane).map(|lane| &lane.ring) else { return };
-    if coming.ready.is_none()
-        && let Some(start) = ring.keyframe_since(coming.to.next)
-    {
-        coming.to.next = start.arrival;
-        coming.ready = Some((now, start.index));
+///
+/// A hop begins with the newest keyframe at hand, which is right for a joiner. A viewer who has been `shown` what came
+/// after it would see that time again, as one burst, and be behind by as much from then on: it waits for the next one.
+/// Returns the lane that has to be asked for it.
+fn look_for_keyframe(
+    now: Instant,
+    lanes: &Table<Lane>,
+    coming: &mut Coming,
+    shown: Option<CaptureMicros>,
+) -> Option<usize> {
+    let ring = &lanes.get(coming.to.lane)?.ring;
+    let start = ring.keyframe_since(coming.to.next).filter(|_| coming.ready.is_none())?;
+    let behind = |first: &Arc<Packet>| shown.is_some_and(|s| s.micros_since(first.capture) > BEHIND_MAX);
+    // One alone, whatever clocks say.
+    let first = coming.passed.is_none_or(|passed| passed == start.index);
+    if first && ring.arrived(start.arrival).is_some_and(behind) {
+        return coming.passed.replace(start.index).is_none().then_some(coming.to.lane);
     }
+    coming.to.next = start.arrival;
+    coming.ready = Some((now, start.index));
+    None
 }
 
 /// Sends what waits in one slot, as far as pacing allows; up to the end of a frame when another layer is ready.

@@ -24,6 +24,13 @@ impl Sfu {
                 self.publisher_live(now, at);
             }
             str0m::Event::RtpPacket(rtp) => self.publisher_packet(now, at, rtp),
+            str0m::Event::SenderFeedback(feedback) => {
+                // Dated as it came: the next packet of a layer that stands still may be far.
+                let wall = self.config.wall.micros(feedback.received_at);
+                if let Some(Role::Publisher(publisher)) = self.sessions.get_mut(at).map(|s| &mut s.role) {
+                    publisher.report(&feedback.sender_info, wall);
+                }
+            }
             _ => {}
         }
     }

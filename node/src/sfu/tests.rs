@@ -1,5 +1,6 @@
 //! A shard and stock str0m clients, without sockets: what goes in and what comes out, in virtual time.
 
+mod captures;
 pub(crate) mod client;
 mod codecs;
 mod decode;
@@ -7,6 +8,8 @@ mod feedback;
 mod hostile;
 mod joins;
 mod layers;
+mod layers_far;
+mod nodes;
 mod offers;
 mod pacing;
 mod pictures;

@@ -14,7 +14,7 @@ use crate::media::packet::{CaptureMicros, Extensions, Packet};
 const TO: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9);
 const MS: Duration = Duration::from_millis(1);
 const SECOND: u64 = 1_000_000;
-const START: u64 = 1_800_000_000 * SECOND;
+pub const START: u64 = 1_800_000_000 * SECOND;
 const MEDIA: u32 = 0x1111;
 const RTX: u32 = 0x2222;
 const SOUND: u32 = 0x3333;
@@ -26,7 +26,7 @@ const LEVEL: u8 = 1;
 const DELAY: u8 = 5;
 const TURNED: u8 = 13;
 
-const WITH_RTX: Format = Format { pt: 102, rtx: Some(103), nack: true, clock_rate: 90_000, vp8: false };
+pub const WITH_RTX: Format = Format { pt: 102, rtx: Some(103), nack: true, clock_rate: 90_000, vp8: false };
 const PLAIN: Format = Format { pt: 102, rtx: None, nack: true, clock_rate: 90_000, vp8: false };
 const NEVER: Format = Format { pt: 111, rtx: None, nack: false, clock_rate: 48_000, vp8: false };
 
@@ -35,7 +35,7 @@ fn sealer(profile: Profile) -> Sealer {
     Sealer::new(SrtpSender::new(profile, &key, &salt).unwrap())
 }
 
-fn outlet(ssrc: u32, rtx: Option<u32>, seed: u32) -> Outlet {
+pub fn outlet(ssrc: u32, rtx: Option<u32>, seed: u32) -> Outlet {
     let extensions = [
         (ABS, "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"),
         (NUMBER, "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"),
@@ -47,7 +47,7 @@ fn outlet(ssrc: u32, rtx: Option<u32>, seed: u32) -> Outlet {
     Outlet::new(ssrc, rtx, "0", &extensions.map(|(id, uri)| (id, uri.to_owned())), (seed, 1))
 }
 
-fn packet(index: u64) -> Packet {
+pub fn packet(index: u64) -> Packet {
     Packet {
         index,
         timestamp: (index as u32).wrapping_mul(3_000),
@@ -66,19 +66,19 @@ fn packet(index: u64) -> Packet {
 }
 
 /// One viewer's egress, and what it put on the wire.
-struct Desk {
+pub struct Desk {
     sealer: Sealer,
     trains: Trains,
     start: Instant,
     /// Time of the flush in microseconds since the start.
-    micros: u64,
+    pub micros: u64,
     /// The arena may be too small.
     spare: bool,
-    wire: Vec<Vec<u8>>,
+    pub wire: Vec<Vec<u8>>,
 }
 
 impl Desk {
-    fn new(profile: Profile) -> Self {
+    pub fn new(profile: Profile) -> Self {
         let trains = Trains::new(TrainLimits { arena: 4_096, ..TrainLimits::default() });
         Self { sealer: sealer(profile), trains, start: Instant::now(), micros: 0, spare: false, wire: vec![] }
     }
@@ -88,7 +88,7 @@ impl Desk {
     }
 
     /// Does something with the road, and takes what is on it.
-    fn flush<T>(&mut self, work: impl FnOnce(&mut Sealer, Instant, &mut Road<'_>) -> T) -> T {
+    pub fn flush<T>(&mut self, work: impl FnOnce(&mut Sealer, Instant, &mut Road<'_>) -> T) -> T {
         let (now, at) = (self.now(), SentAt::new(CaptureMicros(START + self.micros)));
         let Self { sealer, trains, wire, .. } = self;
         trains.begin(TO, None);

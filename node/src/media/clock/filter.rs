@@ -34,7 +34,6 @@ pub(super) struct Patience {
 /// Follows the smallest difference of two clocks: the sample that was delayed least.
 #[derive(Debug, Clone)]
 pub(super) struct OffsetFilter {
-    patience: Patience,
     state: Option<State>,
     suspects: u32,
     suspect_since: u64,
@@ -52,8 +51,8 @@ struct State {
 }
 
 impl OffsetFilter {
-    pub fn new(patience: Patience) -> Self {
-        Self { patience, state: None, suspects: 0, suspect_since: 0, suspect_min: i64::MAX }
+    pub fn new() -> Self {
+        Self { state: None, suspects: 0, suspect_since: 0, suspect_min: i64::MAX }
     }
 
     /// The offset in microseconds.
@@ -62,28 +61,29 @@ impl OffsetFilter {
     }
 
     /// Takes a sample (receiver's clock minus sender's, in microseconds) measured at `at` on the receiver's clock.
-    pub fn observe(&mut self, sample: i64, at: u64) -> Verdict {
+    /// `patience` is what it takes to believe this one, should it be late.
+    pub fn observe(&mut self, sample: i64, at: u64, patience: Patience) -> Verdict {
         let Some(state) = &mut self.state else { return self.anchor(sample, at) };
         let error = sample.saturating_sub(state.before_min.min(state.window_min));
         if error < -JUMP_MICROS {
             return self.anchor(sample, at);
         }
         if error > JUMP_MICROS {
-            return self.suspect(sample, at);
+            return self.suspect(sample, at, patience);
         }
         self.suspects = 0;
         state.take(sample, at);
         Verdict::Steady
     }
 
-    fn suspect(&mut self, sample: i64, at: u64) -> Verdict {
+    fn suspect(&mut self, sample: i64, at: u64, patience: Patience) -> Verdict {
         if self.suspects == 0 || sample.abs_diff(self.suspect_min) > JUMP_MICROS.unsigned_abs() {
             (self.suspects, self.suspect_since, self.suspect_min) = (0, at, sample);
         }
         self.suspects = self.suspects.saturating_add(1);
         self.suspect_min = self.suspect_min.min(sample);
-        let long = at.saturating_sub(self.suspect_since) >= self.patience.micros;
-        if self.suspects >= self.patience.samples && long {
+        let long = at.saturating_sub(self.suspect_since) >= patience.micros;
+        if self.suspects >= patience.samples && long {
             return self.anchor(self.suspect_min, at);
         }
         Verdict::Suspect

@@ -82,12 +82,10 @@ fn audio_and_video_captured_together_are_dated_together() {
         for step in 0..6_000u64 {
             let now = step * 20_000;
             if step % 50 == 7 {
-                let verdict = session.report(audio.ntp(now), wall(now + delay(step)));
-                of_audio.report(&session, verdict, audio.ntp(now), audio.rtp(now));
+                session.report(&mut of_audio, audio.ntp(now), audio.rtp(now), wall(now + delay(step)));
             }
             if step % 50 == 23 {
-                let verdict = session.report(video.ntp(now), wall(now + delay(step * 3)));
-                of_video.report(&session, verdict, video.ntp(now), video.rtp(now));
+                session.report(&mut of_video, video.ntp(now), video.rtp(now), wall(now + delay(step * 3)));
             }
             let heard = of_audio.capture(&session, audio.rtp(now), wall(now + delay(step * 5)));
             let seen = of_video.capture(&session, video.rtp(now), wall(now + delay(step * 7)));
@@ -113,19 +111,18 @@ fn a_clock_that_jumps_is_followed_and_one_stuck_report_is_not() {
         let (mut of_audio, mut of_video) = (TrackClock::new(48_000), TrackClock::new(90_000));
         for second in 0..5u64 {
             let now = second * 1_000_000;
-            let verdict = session.report(audio.ntp(now), wall(now + 20_000));
-            of_audio.report(&session, verdict, audio.ntp(now), audio.rtp(now));
-            let verdict = session.report(video.ntp(now), wall(now + 20_000));
-            of_video.report(&session, verdict, video.ntp(now), video.rtp(now));
+            session.report(&mut of_audio, audio.ntp(now), audio.rtp(now), wall(now + 20_000));
+            session.report(&mut of_video, video.ntp(now), video.rtp(now), wall(now + 20_000));
         }
         // One report was stuck for three seconds.
-        assert_eq!(session.report(audio.ntp(5_000_000), wall(8_000_000)), Verdict::Suspect);
+        let (ntp, rtp) = (audio.ntp(5_000_000), audio.rtp(5_000_000));
+        assert_eq!(session.report(&mut of_audio, ntp, rtp, wall(8_000_000)), Verdict::Suspect);
         let mut anchored = 0;
         for second in 9..20u64 {
             let now = second * 1_000_000;
-            let verdict = session.report(audio_after.ntp(now), wall(now + 20_000));
+            let verdict =
+                session.report(&mut of_audio, audio_after.ntp(now), audio.rtp(now), wall(now + 20_000));
             anchored += u32::from(verdict == Verdict::Anchored);
-            of_audio.report(&session, verdict, audio_after.ntp(now), audio.rtp(now));
             let heard = of_audio.capture(&session, audio.rtp(now), wall(now + 30_000));
             // Video has had no report since the jump, and keeps the offset that its own was made with.
             let seen = of_video.capture(&session, video.rtp(now), wall(now + 30_000));
@@ -142,8 +139,7 @@ fn days_without_a_report_wrap_the_timestamp_and_nothing_else() {
     let mut session = PublisherClock::new();
     let (mut reported, mut silent) = (TrackClock::new(90_000), TrackClock::new(90_000));
     // The report took 20 ms, packets take 50: what is dated by the one differs from what is dated by the other.
-    let verdict = session.report(video.ntp(0), wall(20_000));
-    reported.report(&session, verdict, video.ntp(0), video.rtp(0));
+    session.report(&mut reported, video.ntp(0), video.rtp(0), wall(20_000));
     for minute in 0..4 * 24 * 60u64 {
         let now = minute * 60_000_000;
         for (clock, delay) in [(&mut reported, 20_000), (&mut silent, 50_000)] {
@@ -161,9 +157,68 @@ fn a_report_that_makes_no_sense_is_not_believed() {
     let (_, video) = pair(3_900_000_000_000_000, 0);
     let mut session = PublisherClock::new();
     let mut track = TrackClock::new(90_000);
-    let verdict = session.report(video.ntp(0), wall(20_000));
-    track.report(&session, verdict, video.ntp(0), video.rtp(0).wrapping_add(1 << 30));
+    session.report(&mut track, video.ntp(0), video.rtp(0).wrapping_add(1 << 30), wall(20_000));
     assert_eq!(track.capture(&session, video.rtp(0), wall(20_000)), wall(20_000));
+}
+
+#[test]
+fn nothing_is_captured_long_after_it_came() {
+    let (_, video) = pair(3_900_000_000_000_000, 0);
+    let (mut session, mut track) = (PublisherClock::new(), TrackClock::new(90_000));
+    // The first report was stuck on its way, so that the offset is too late by 1.8 s.
+    session.report(&mut track, video.ntp(0), video.rtp(0), wall(1_800_000));
+    let capture = track.capture(&session, video.rtp(2_000_000), wall(2_020_000));
+    assert_eq!(capture, wall(2_020_000), "arrival stands in");
+    session.report(&mut track, video.ntp(2_100_000), video.rtp(2_100_000), wall(2_110_000));
+    let capture = track.capture(&session, video.rtp(2_200_000), wall(2_240_000));
+    assert_eq!(capture.micros_since(wall(2_210_000)).abs() / 100, 0, "the next one sets it right");
+}
+
+#[test]
+fn a_long_way_is_not_a_jump_and_moves_no_track_against_another() {
+    let (audio, video) = pair(3_900_000_000_000_000, 0);
+    let mut session = PublisherClock::new();
+    let (mut of_audio, mut of_video) = (TrackClock::new(48_000), TrackClock::new(90_000));
+    // For six seconds everything takes 1.6 s more; of video no report comes in that time.
+    for step in 0..400_u64 {
+        let now = step * 50_000;
+        let late = if (100..220).contains(&step) { 1_620_000 } else { 20_000 };
+        if step % 20 == 0 {
+            session.report(&mut of_audio, audio.ntp(now), audio.rtp(now), wall(now + late));
+        }
+        if step % 20 == 10 && late < 1_000_000 {
+            session.report(&mut of_video, video.ntp(now), video.rtp(now), wall(now + late));
+        }
+        if step > 40 {
+            let heard = of_audio.capture(&session, audio.rtp(now), wall(now + late));
+            let seen = of_video.capture(&session, video.rtp(now), wall(now + late));
+            for capture in [heard, seen] {
+                assert!(capture.0.abs_diff(wall(now + 20_000).0) <= 100, "step {step}: {heard:?}, {seen:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_late_first_report_of_a_layer_dates_it_as_its_siblings() {
+    let (audio, video) = pair(3_900_000_000_000_000, 0);
+    let mut session = PublisherClock::new();
+    let (mut of_audio, mut of_video) = (TrackClock::new(48_000), TrackClock::new(90_000));
+    for second in 0..5u64 {
+        let now = second * 1_000_000;
+        session.report(&mut of_audio, audio.ntp(now), audio.rtp(now), wall(now + 20_000));
+    }
+    of_audio.capture(&session, audio.rtp(5_000_000), wall(6_520_000));
+    let delay = of_audio.delay(wall(6_520_000));
+    assert_eq!(delay.map(|delay| delay / 1_000), Some(1_500));
+    assert_eq!(of_audio.delay(wall(9_000_000)), None, "long ago");
+    // Everything takes 1.5 s more when the layer begins: first without a report, then with one that was as late.
+    let first = of_video.capture_behind(&session, video.rtp(5_000_000), wall(6_520_000), delay);
+    assert!(first.0.abs_diff(wall(5_020_000).0) <= 100, "{first:?}");
+    let verdict = session.report(&mut of_video, video.ntp(5_100_000), video.rtp(5_100_000), wall(6_620_000));
+    assert_eq!(verdict, Verdict::Suspect);
+    let next = of_video.capture(&session, video.rtp(5_200_000), wall(6_900_000));
+    assert!(next.0.abs_diff(wall(5_220_000).0) <= 100, "{next:?}");
 }
 
 /// What a viewer makes of a report: the NTP time of an RTP timestamp, in microseconds.
@@ -249,8 +304,7 @@ proptest! {
         for (ntp, arrival, rtp, report) in steps {
             let (ntp, arrival) = (NtpTime(ntp), CaptureMicros(arrival));
             if report {
-                let verdict = session.report(ntp, arrival);
-                track.report(&session, verdict, ntp, rtp);
+                session.report(&mut track, ntp, rtp, arrival);
             }
             let capture = track.capture(&session, rtp, arrival);
             prop_assert!(capture.0.abs_diff(arrival.0) <= 10_000_000, "{:?} at {:?}", capture, arrival);

@@ -39,12 +39,12 @@ impl Default for ViewClock {
 impl ViewClock {
     /// For a new generation of a stream.
     pub fn new() -> Self {
-        Self { filter: OffsetFilter::new(PACKET_PATIENCE) }
+        Self { filter: OffsetFilter::new() }
     }
 
     /// A packet of any track came in at `arrival` on this node's wall.
     pub fn observe(&mut self, capture: CaptureMicros, arrival: CaptureMicros) -> Verdict {
-        self.filter.observe(arrival.micros_since(capture), arrival.0)
+        self.filter.observe(arrival.micros_since(capture), arrival.0, PACKET_PATIENCE)
     }
 
     /// A capture time on this node's wall. Before the first packet both walls are taken to be the same.

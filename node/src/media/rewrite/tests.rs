@@ -8,7 +8,7 @@ use super::{Outgoing, Refused, Rewriter, SourceEpoch, SourceStart};
 const MS: Duration = Duration::from_millis(1);
 
 fn start(index: u64, timestamp: u32, at: Instant) -> SourceStart {
-    SourceStart { index, timestamp, clock_rate: 90_000, at }
+    SourceStart { index, timestamp, clock_rate: 90_000, at, latest: None }
 }
 
 #[test]

@@ -77,8 +77,13 @@ impl Slot {
     }
 
     fn begin(&mut self, index: u64) -> SourceEpoch {
-        let epoch =
-            self.rewriter.begin(SourceStart { index, timestamp: 0, clock_rate: 90_000, at: self.now });
+        let epoch = self.rewriter.begin(SourceStart {
+            index,
+            timestamp: 0,
+            clock_rate: 90_000,
+            at: self.now,
+            latest: None,
+        });
         *self.source.insert(epoch)
     }
 

@@ -20,11 +20,15 @@ fn another_ssrc_goes_on_without_a_hole_wherever_its_numbers_begin() {
     world.pass(Duration::from_millis(200));
     // The first numbers wrap, so that the next are far below them, and those after that far above.
     let runs = [65_500, 200, 40_000];
+    // So do the timestamps: 20 ms go from frame to frame, and from run to run.
+    let bases = [u32::MAX - 50_000, 7, 1 << 31];
     let mut frame = 0;
-    for first in runs {
+    for (first, base) in runs.into_iter().zip(bases) {
         for n in 0..RUN {
-            world.frame(0, Video, first + n, 1, frame * 3_000, frame == 0);
-            world.frame(0, Audio, first + n, 1, frame * 960, false);
+            let nth = u32::try_from(n).unwrap();
+            let (picture, sound) = (base.wrapping_add(nth * 1_800), base.wrapping_add(nth * 960));
+            world.frame(0, Video, first + n, 1, picture, frame == 0);
+            world.frame(0, Audio, first + n, 1, sound, false);
             world.pass(Duration::from_millis(20));
             frame += 1;
         }
@@ -48,6 +52,9 @@ fn another_ssrc_goes_on_without_a_hole_wherever_its_numbers_begin() {
         for (n, packet) in got.iter().enumerate() {
             assert_eq!(packet.payload[..], sent[n][..], "{kind:?} {n}");
             assert_eq!(*packet.seq_no, *got[0].seq_no + n as u64, "{kind:?}: numbered without a hole");
+            let passed = n as u32 * if kind == Video { 1_800 } else { 960 };
+            let time = packet.header.timestamp.wrapping_sub(got[0].header.timestamp);
+            assert_eq!(time, passed, "{kind:?} {n}: time goes on");
         }
     }
     assert_eq!(world.sfu.counters().late_packets, 0);

@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use freshet_cluster::room::EndReason;
-use freshet_cluster::unit::UnixMillis;
 use str0m::media::KeyframeRequestKind::{Fir, Pli};
 use str0m::media::MediaKind::{Audio, Video};
 
 use super::client::{World, payload};
-use crate::agent::Link;
+use super::nodes::Nodes;
 use crate::service::Direction::{Publish, View};
-use crate::sfu::{Event, Hop, Incoming};
 
 /// At most one request in this time.
 const APART_MS: u64 = 500;
@@ -72,59 +70,13 @@ fn wishes_of_many_hops_and_of_viewers_here_are_one() {
     assert!((5..=7).contains(&asked), "{asked} in 3 s, one each {APART_MS} ms");
 }
 
-/// A node with a publisher, and one that takes the stream by a link from it.
-struct Nodes {
-    home: World,
-    child: World,
-}
-
-const UP: Hop = Hop::Link(Link(1));
-const DOWN: Hop = Hop::Link(Link(2));
-const ALIAS: u32 = 3;
-
-impl Nodes {
-    fn new() -> Self {
-        let (mut home, mut child) = (World::new(), World::new());
-        home.join(Publish, &[Video]);
-        home.claim(0, 1);
-        home.pass(Duration::from_millis(200));
-        child.now = home.now;
-        while let Some(event) = home.sfu.poll_event() {
-            if let Event::Live(key, tracks) = event {
-                let started_at = UnixMillis(1);
-                let stream = Incoming { key, started_at, tracks, hop: UP, alias: ALIAS };
-                child.sfu.handle_incoming_up(child.now, stream);
-            }
-        }
-        Self { home, child }
-    }
-
-    fn pass(&mut self, time: Duration) {
-        let (end, step) = (self.home.now + time, Duration::from_millis(10));
-        while self.home.now < end {
-            self.home.pass(step);
-            let (now, home) = (self.home.now, &mut self.home.sfu);
-            while let Some(event) = self.child.sfu.poll_event() {
-                match event {
-                    Event::Interest(key, lane, true) => {
-                        home.handle_forward(now, &key, lane, DOWN, ALIAS, None)
-                    }
-                    Event::Interest(key, lane, false) => home.handle_unforward(&key, lane, DOWN),
-                    Event::KeyframeWanted(key, lane) => home.handle_keyframe_request(now, &key, lane),
-                    _ => {}
-                }
-            }
-            for packet in home.drain_hop_packets() {
-                self.child.sfu.handle_hop_packet(self.child.now, UP, ALIAS, packet.lane, packet.packet);
-            }
-            self.child.pass(step);
-        }
-    }
-}
-
 #[test]
 fn who_takes_a_lane_that_was_left_a_moment_ago_is_served_from_the_keyframe_that_is_at_hand() {
-    let mut nodes = Nodes::new();
+    let mut home = World::new();
+    home.join(Publish, &[Video]);
+    home.claim(0, 1);
+    home.pass(Duration::from_millis(200));
+    let mut nodes = Nodes::new(home);
     let first = nodes.child.join(View, &[Video]);
     nodes.pass(Duration::from_millis(200));
     nodes.home.frame(0, Video, 100, 3, 0, true);
