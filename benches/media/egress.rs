@@ -22,7 +22,7 @@ const BATCH: Duration = Duration::from_millis(5);
 /// Allocations of a turn in which some list is longer than ever before.
 const GROWTHS: usize = 3;
 /// The turns before have filled rings and let lists grow.
-pub const STEADY: usize = 3;
+const STEADY: usize = 3;
 
 /// The shard, and the floor beside it.
 pub struct Pair {
