@@ -180,6 +180,25 @@ impl Audience {
         }
     }
 
+    /// Ends all event streams.
+    pub fn clear(&mut self) {
+        self.listeners.clear();
+    }
+
+    /// When an event stream that nobody reads is to be forgotten, or one that is read may be told rates again. Who is to
+    /// be told something now is not waited for.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let now_is = (self.shown.layers_version, self.shown.shape_version);
+        let due = |listener: &Listener| match (listener.unread, listener.layers) {
+            (Some(since), _) => since.checked_add(UNREAD),
+            (None, Some(known)) if known != now_is && listener.wants.contains(&Kind::Layers) => {
+                listener.layers_at?.checked_add(RATES_EVERY)
+            }
+            _ => None,
+        };
+        self.listeners.iter().filter_map(due).min()
+    }
+
     /// Forgets what nobody has read for too long.
     pub fn handle_timeout(&mut self, now: Instant) {
         let stale =

@@ -160,3 +160,26 @@ fn streams_are_few_and_what_nobody_reads_is_forgotten() {
     audience.handle_timeout(now + UNREAD);
     assert!(audience.is_empty());
 }
+
+#[test]
+fn it_says_when_time_alone_changes_something() {
+    let start = Instant::now();
+    let mut audience = Audience::new(&showing(true, &[("h", 1_000, true)]));
+    assert_eq!(audience.poll_timeout(), None);
+    let stream = audience.subscribe(start, ALL.to_vec()).unwrap();
+    let other = audience.subscribe(start, TURNS.to_vec()).unwrap();
+    assert_eq!(audience.poll_timeout(), Some(start + UNREAD), "nobody reads them");
+    let now = start + Duration::from_secs(1);
+    assert!(audience.handle_opened(stream) && audience.handle_opened(other));
+    let all = [heard(&mut audience, now, stream), heard(&mut audience, now, other)];
+    assert_eq!((all, audience.poll_timeout()), ([vec!["active", "layers"], vec!["active"]], None));
+    audience.handle_viewing(&showing(true, &[("h", 1_001, true)]));
+    assert_eq!(heard(&mut audience, now, stream), [""; 0]);
+    assert_eq!(audience.poll_timeout(), Some(now + RATES_EVERY), "rates wait, for who wants them");
+    assert_eq!(heard(&mut audience, now + RATES_EVERY, stream), ["layers"]);
+    assert_eq!(audience.poll_timeout(), None);
+    audience.handle_closed(now, other);
+    assert_eq!(audience.poll_timeout(), Some(now + UNREAD));
+    audience.clear();
+    assert_eq!((audience.len(), audience.poll_timeout()), (0, None));
+}

@@ -49,6 +49,30 @@ pub fn choose(rates: &[Option<u32>], wish: Wish, present: Option<u8>) -> Option<
     }
 }
 
+/// All that [`choose`] looks at in rates: while it stays the same, every choice does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ranks {
+    sent: Vec<usize>,
+    best: Vec<usize>,
+    cheapest: Option<usize>,
+}
+
+impl Ranks {
+    /// Of layers with these rates.
+    pub fn of(rates: &[Option<u32>]) -> Self {
+        let sent = || rates.iter().enumerate().filter_map(|(at, rate)| Some((at, rate.filter(|r| *r > 0)?)));
+        let top = sent().map(|(at, rate)| (rate, at)).max();
+        // The best, and then those that are as good.
+        let near = |rate: u32| top.is_some_and(|(top, _)| rate >= top - top / 5);
+        let best = top.map(|(_, at)| at).into_iter().chain(sent().filter(|s| near(s.1)).map(|s| s.0));
+        Self {
+            sent: sent().map(|(at, _)| at).collect(),
+            best: best.collect(),
+            cheapest: sent().map(|(at, rate)| (rate, at)).min().map(|(_, at)| at),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 struct Layer {
     bytes: u64,
@@ -141,7 +165,28 @@ fn kbps(bytes: u64, passed: Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn while_ranks_stay_every_choice_does_and_a_choice_stays_where_it_is(
+            rates in proptest::collection::vec(proptest::option::of(0..40_u32), 1..5),
+            steps in proptest::collection::vec(-6..=6_i32, 4),
+        ) {
+            let step = |(rate, step): (&Option<u32>, &i32)| rate.map(|rate| rate.saturating_add_signed(*step));
+            let later: Vec<Option<u32>> = rates.iter().zip(&steps).map(step).collect();
+            let wishes = (0..5).map(Wish::Layer).chain([Wish::Best]);
+            for (wish, present) in wishes.flat_map(|w| (0..5).map(Some).chain([None]).map(move |p| (w, p))) {
+                let chosen = choose(&rates, wish, present);
+                if Ranks::of(&rates) == Ranks::of(&later) {
+                    prop_assert_eq!(chosen, choose(&later, wish, present));
+                }
+                prop_assert_eq!(chosen.and_then(|at| choose(&rates, wish, Some(at))), chosen);
+            }
+        }
+    }
 
     const MS: Duration = Duration::from_millis(1);
 

@@ -160,6 +160,8 @@ pub struct Viewer {
     pub idle: bool,
     /// Somebody wants to know what it is shown.
     pub listened: bool,
+    /// It waits to be taken that what it is shown has changed.
+    pub said: bool,
 }
 
 impl Viewer {
@@ -216,6 +218,7 @@ impl Viewer {
             report_due: None,
             idle: false,
             listened: false,
+            said: false,
         };
         silence_str0m(rtc, answer);
         viewer

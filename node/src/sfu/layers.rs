@@ -15,13 +15,15 @@ use super::session::Role;
 use super::types::Source;
 use crate::agent::StreamKey;
 use crate::media::keyframe::Fresh;
-use crate::media::layer::{self, Wish};
+use crate::media::layer::{self, Ranks, Wish};
 use crate::peer::viewer::{Attached, Coming, Slot};
 use crate::session::LayerView;
 
 impl Sfu {
-    /// The publisher of a stream, here or elsewhere, sends its layers at these rates now.
+    /// The publisher of a stream, here or elsewhere, sends its layers at these rates now. Viewers are gone through only
+    /// when one of them may have to go over to another layer by that; else who listens is told, and nobody else looked at.
     pub fn handle_layers(&mut self, now: Instant, key: &StreamKey, rates: &[LayerRate]) {
+        let before = self.ranks(key);
         for rate in rates {
             if let Some(at) = self.lane_of(key, (rate.track, rate.layer))
                 && let Some(lane) = self.lanes.get_mut(at)
@@ -29,18 +31,39 @@ impl Sfu {
                 lane.told = Some(rate.kbps);
             }
         }
+        let changes = self.ranks(key) != before;
         let Some(room) = self.rooms.get(&key.room) else { return };
         if room.streams.get(&key.stream).is_none_or(|stream| stream.key != *key) {
             return;
         }
-        for at in room.viewers.clone() {
-            let watches =
-                |role: &Role| matches!(role, Role::Viewer(v) if v.watching.as_ref() == Some(&key.stream));
-            if self.sessions.get(at).is_some_and(|session| watches(&session.role)) {
+        let choosing = if changes { room.viewers.clone() } else { Vec::new() };
+        let listening: Vec<usize> = room.listeners.iter().copied().collect();
+        for at in choosing {
+            if self.watches(at, key) {
                 self.choose_layers(now, at);
+            }
+        }
+        for at in listening {
+            if self.watches(at, key) {
                 self.viewing_changed(at);
             }
         }
+    }
+
+    fn watches(&self, at: usize, key: &StreamKey) -> bool {
+        let role = self.sessions.get(at).map(|session| &session.role);
+        matches!(role, Some(Role::Viewer(viewer)) if viewer.watching.as_ref() == Some(&key.stream))
+    }
+
+    /// What choices of layers go by, for each track of a stream.
+    fn ranks(&self, key: &StreamKey) -> Vec<Ranks> {
+        let stream = self.rooms.get(&key.room).and_then(|room| room.streams.get(&key.stream));
+        let Some(stream) = stream.filter(|stream| stream.key == *key) else { return Vec::new() };
+        let told = |track: u8| -> Vec<Option<u32>> {
+            let lanes = stream.lanes.iter().filter(|((of, _), _)| *of == track);
+            lanes.map(|(_, at)| self.lanes.get(*at).and_then(|lane| lane.told)).collect()
+        };
+        stream.tracks.iter().map(|track| Ranks::of(&told(track.id))).collect()
     }
 
     /// Puts a track into a slot: the layer that it should have, or to begin with one whose keyframe is at hand.

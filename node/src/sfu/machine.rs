@@ -13,7 +13,7 @@ use super::ended::Ended;
 use super::lane::Lane;
 use super::room::Room;
 use super::session::{Session, Timers};
-use super::table::Table;
+use super::table::{Index, Table};
 use super::types::{Config, Datagram, Event, Hop, HopPacket, Incoming, Repeat};
 use crate::agent::{Lane as LaneId, StreamKey};
 use crate::peer::answers::Answers;
@@ -25,10 +25,10 @@ pub struct Sfu {
     pub(super) answers: Answers,
     pub(super) sessions: Table<Session>,
     pub(super) by_id: HashMap<SessionId, usize>,
-    pub(super) by_addr: HashMap<SocketAddr, usize>,
+    pub(super) by_addr: Index<SocketAddr>,
     /// The session of the last datagram that came from a known address.
     pub(super) last_heard: usize,
-    pub(super) by_ufrag: HashMap<String, usize>,
+    pub(super) by_ufrag: Index<String>,
     /// Why the sessions of the last minute ended.
     pub(super) ended: Ended,
     pub(super) lanes: Table<Lane>,
@@ -72,9 +72,9 @@ impl Sfu {
             answers: Answers::default(),
             sessions: Table::default(),
             by_id: HashMap::new(),
-            by_addr: HashMap::new(),
+            by_addr: Index::default(),
             last_heard: 0,
-            by_ufrag: HashMap::new(),
+            by_ufrag: Index::default(),
             ended: Ended::default(),
             lanes: Table::default(),
             by_hop: HashMap::new(),
@@ -106,7 +106,11 @@ impl Sfu {
 
     /// The next event for the agent.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front()?;
+        if let Event::Viewing(session) = &event {
+            self.viewing_said(*session);
+        }
+        Some(event)
     }
 
     /// Puts an event back that the agent had no room for.
@@ -122,6 +126,11 @@ impl Sfu {
     /// Packets for links and other shards, in order.
     pub fn drain_hop_packets(&mut self) -> std::vec::Drain<'_, HopPacket> {
         self.hop_packets.drain(..)
+    }
+
+    /// Sessions that there are.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
     }
 
     /// What is kept, for leak tests: (sessions, lanes, streams, viewers).

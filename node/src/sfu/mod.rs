@@ -9,6 +9,8 @@ mod feed;
 mod flush;
 mod lane;
 mod layers;
+#[cfg(test)]
+mod looks;
 mod machine;
 mod program;
 mod publishers;

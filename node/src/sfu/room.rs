@@ -1,6 +1,6 @@
 //! Rooms and streams as a shard knows them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use freshet_cluster::StreamId;
 use freshet_cluster::unit::UnixMillis;
@@ -14,6 +14,8 @@ use crate::media::clock::ViewClock;
 #[derive(Default)]
 pub(super) struct Room {
     pub viewers: Vec<usize>,
+    /// Those of them of whom somebody wants to know what they are shown.
+    pub listeners: BTreeSet<usize>,
     pub streams: HashMap<StreamId, Stream>,
 }
 

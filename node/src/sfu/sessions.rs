@@ -252,7 +252,7 @@ impl Sfu {
         self.by_ufrag.remove(&session.ufrag);
         self.repeats.retain(|repeat| repeat.session != at);
         for way in &session.addresses {
-            if self.by_addr.get(&way.peer) == Some(&at) {
+            if self.by_addr.get(&way.peer) == Some(at) {
                 self.by_addr.remove(&way.peer);
             }
         }
@@ -268,6 +268,7 @@ impl Sfu {
             Role::Viewer(_) => {
                 if let Some(room) = self.rooms.get_mut(&session.room) {
                     room.viewers.retain(|v| *v != at);
+                    room.listeners.remove(&at);
                 }
                 self.drop_empty_room(&session.room);
             }
@@ -281,11 +282,8 @@ impl Sfu {
         let way: Way = way.into();
         let from = way.peer;
         let known = self.whose(from);
-        let named = if is_stun(contents) {
-            local_ufrag(contents).and_then(|u| self.by_ufrag.get(u).copied())
-        } else {
-            None
-        };
+        let named =
+            if is_stun(contents) { local_ufrag(contents).and_then(|u| self.by_ufrag.get(u)) } else { None };
         // A named session wins over an address: an address is used again by another client's socket.
         let Some(at) = named.or(known) else {
             self.counters.unknown_datagrams = self.counters.unknown_datagrams.saturating_add(1);
@@ -349,7 +347,7 @@ impl Sfu {
 
     /// Whether a session has this address.
     pub fn knows(&self, addr: SocketAddr) -> bool {
-        self.by_addr.contains_key(&addr)
+        self.by_addr.get(&addr).is_some()
     }
 
     /// The session that has this address. Datagrams come in runs from one client, so the last one's is looked at
@@ -359,7 +357,7 @@ impl Sfu {
         if last.is_some_and(|session| session.addresses.iter().any(|way| way.peer == addr)) {
             return Some(self.last_heard);
         }
-        let at = self.by_addr.get(&addr).copied()?;
+        let at = self.by_addr.get(&addr)?;
         self.last_heard = at;
         Some(at)
     }

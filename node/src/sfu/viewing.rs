@@ -14,9 +14,16 @@ use crate::session::{Choice, LayerView, Line, SessionError, Viewing};
 impl Sfu {
     /// Whether changes of what a session shows are said as [`Event::Viewing`] from now on.
     pub fn listen(&mut self, id: SessionId, on: bool) {
-        let session = self.by_id.get(&id).and_then(|at| self.sessions.get_mut(*at));
-        if let Some(Role::Viewer(viewer)) = session.map(|s| &mut s.role) {
-            viewer.listened = on;
+        let Some(at) = self.by_id.get(&id).copied() else { return };
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        let Role::Viewer(viewer) = &mut session.role else { return };
+        viewer.listened = on;
+        if let Some(room) = self.rooms.get_mut(&session.room) {
+            if on {
+                room.listeners.insert(at);
+            } else {
+                room.listeners.remove(&at);
+            }
         }
     }
 
@@ -39,13 +46,22 @@ impl Sfu {
         Viewing { active: viewer.watching.is_some(), lines: viewer.slots.iter().map(line).collect() }
     }
 
-    /// What a viewer shows may have changed.
+    /// What a viewer shows may have changed. Until it has been taken that it has, it is said once.
     pub(super) fn viewing_changed(&mut self, at: usize) {
-        let Some(session) = self.sessions.get(at) else { return };
-        if let Role::Viewer(viewer) = &session.role
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        if let Role::Viewer(viewer) = &mut session.role
             && viewer.listened
+            && !std::mem::replace(&mut viewer.said, true)
         {
             self.events.push_back(Event::Viewing(session.id));
+        }
+    }
+
+    /// It has been taken that what a session shows has changed.
+    pub(super) fn viewing_said(&mut self, id: SessionId) {
+        let session = self.by_id.get(&id).and_then(|at| self.sessions.get_mut(*at));
+        if let Some(Role::Viewer(viewer)) = session.map(|session| &mut session.role) {
+            viewer.said = false;
         }
     }
 

@@ -1,46 +1,37 @@
 //! Who listens to the sessions of a shard: event streams and the connections that read them.
 
+mod roll;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use freshet_cluster::{Identity, SessionId};
-use freshet_edge::sse::{Event, EventSender};
+use freshet_edge::sse::EventSender;
 
-use crate::audience::{Audience, Kind};
+use self::roll::Roll;
+use crate::audience::Kind;
 use crate::service::SessionError;
 use crate::sfu::Sfu;
 
-/// How often it is looked who has gone, who has room again and what is due.
-const LOOK: Duration = Duration::from_secs(1);
+/// Sessions that one turn looks at: when all are due at once, packets do not wait for all of them.
+const LOOKS: usize = 64;
 
-struct Ear {
-    audience: Audience,
-    /// Who reads which event stream.
-    readers: HashMap<u32, EventSender>,
-}
-
-/// All listeners of a shard. A session is in here while it has event streams.
+/// All listeners of a shard.
+#[derive(Default)]
 pub(super) struct Ears {
-    sessions: HashMap<SessionId, Ear>,
-    looked: Instant,
+    roll: Roll,
 }
 
 impl Ears {
-    pub fn new(now: Instant) -> Self {
-        Self { sessions: HashMap::new(), looked: now }
-    }
-
     /// Connections that read event streams now.
     pub fn readers(&self) -> usize {
-        self.sessions.values().map(|ear| ear.readers.len()).sum()
+        self.roll.readers()
     }
 
     /// Event streams that there are.
     pub fn streams(&self) -> usize {
-        self.sessions.values().map(|ear| ear.audience.len()).sum()
+        self.roll.streams()
     }
 
     /// Makes an event stream.
@@ -54,9 +45,7 @@ impl Ears {
     ) -> Result<u32, SessionError> {
         machine.look(session, who)?;
         let viewing = machine.viewing(session).ok_or(SessionError::NotAViewer)?;
-        let fresh = || Ear { audience: Audience::new(&viewing), readers: HashMap::new() };
-        let ear = self.sessions.entry(session).or_insert_with(fresh);
-        let stream = ear.audience.subscribe(now, wants);
+        let stream = self.roll.subscribe(now, session, &viewing, wants);
         machine.listen(session, true);
         stream.map_err(|_| SessionError::TooManyStreams)
     }
@@ -72,83 +61,50 @@ impl Ears {
         reader: EventSender,
     ) -> Result<(), SessionError> {
         machine.look(session, who)?;
-        let ear = self.sessions.get_mut(&session).ok_or(SessionError::NoSuchStream)?;
-        if !ear.audience.handle_opened(stream) {
-            return Err(SessionError::NoSuchStream);
-        }
-        ear.readers.insert(stream, reader);
-        ear.tell(now);
-        Ok(())
+        let is_there = self.roll.read(now, session, stream, reader);
+        is_there.then_some(()).ok_or(SessionError::NoSuchStream)
     }
 
     /// Ends an event stream.
     pub fn unsubscribe(
         &mut self,
+        now: Instant,
         machine: &mut Sfu,
         session: SessionId,
         who: Option<&Identity>,
         stream: u32,
     ) -> Result<(), SessionError> {
         machine.look(session, who)?;
-        let ear = self.sessions.get_mut(&session).ok_or(SessionError::NoSuchStream)?;
-        if !ear.audience.unsubscribe(stream) {
-            return Err(SessionError::NoSuchStream);
-        }
-        ear.readers.remove(&stream);
-        if ear.audience.is_empty() {
-            self.sessions.remove(&session);
+        let was_there = self.roll.unsubscribe(now, session, stream);
+        if was_there && !self.roll.has(session) {
             machine.listen(session, false);
         }
-        Ok(())
+        was_there.then_some(()).ok_or(SessionError::NoSuchStream)
     }
 
-    /// What a session shows has changed.
-    pub fn changed(&mut self, now: Instant, machine: &Sfu, session: SessionId) {
-        let Some(ear) = self.sessions.get_mut(&session) else { return };
-        if let Some(viewing) = machine.viewing(session) {
-            ear.audience.handle_viewing(&viewing);
-            ear.tell(now);
-        }
+    /// What a session shows has changed: its readers are told in one of the next turns how it is then.
+    pub fn changed(&mut self, now: Instant, session: SessionId) {
+        self.roll.changed(now, session);
     }
 
     /// A session is over, and with it its event streams: who reads one sees its end.
     pub fn ended(&mut self, session: SessionId) {
-        self.sessions.remove(&session);
+        self.roll.ended(session);
     }
 
-    /// Lets time pass.
+    /// When [`Self::turn`] has something to do, but for connections that end.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.roll.poll_timeout()
+    }
+
+    /// Lets those go who have left, and looks at sessions that are due.
     pub fn turn(&mut self, now: Instant, machine: &mut Sfu) {
-        if self.sessions.is_empty() || now.saturating_duration_since(self.looked) < LOOK {
-            return;
+        self.roll.let_go(now);
+        for _ in 0..LOOKS {
+            let Some(session) = self.roll.due(now) else { return };
+            if !self.roll.look(now, session, || machine.viewing(session)) {
+                machine.listen(session, false);
+            }
         }
-        self.looked = now;
-        self.sessions.retain(|session, ear| {
-            ear.tell(now);
-            ear.audience.handle_timeout(now);
-            let stays = !ear.audience.is_empty();
-            if !stays {
-                machine.listen(*session, false);
-            }
-            stays
-        });
-    }
-}
-
-impl Ear {
-    /// Tells every reader what is new to it, as far as there is room, and lets those go who have left.
-    fn tell(&mut self, now: Instant) {
-        let Self { audience, readers } = self;
-        readers.retain(|stream, reader| {
-            while !reader.is_closed() && reader.room() > 0 {
-                let Some(said) = audience.poll(now, *stream) else { return true };
-                // There is room and nobody else puts anything in: it fails only for who has just left.
-                let _gone = reader.try_send(Event::text(said.kind.name(), None, &said.data));
-            }
-            let stays = !reader.is_closed();
-            if !stays {
-                audience.handle_closed(now, *stream);
-            }
-            stays
-        });
     }
 }

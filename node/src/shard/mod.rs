@@ -7,6 +7,7 @@
 mod busy;
 mod choice;
 mod crossing;
+mod depart;
 mod ears;
 mod handle;
 mod intake;

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::busy::{Busy, Load, Waits};
 use super::crossing::{Crossing, Crossings, Inlet};
+use super::depart::{BUSY_PAUSE, Door, Lost};
 use super::ears::Ears;
 use super::later::{self, Later};
 use super::order::{Counted, Order, Tell};
@@ -23,7 +24,7 @@ use crate::forward::train::{TrainLimits, Trains, Way};
 use crate::quic::{MediaIn, MediaOut};
 use crate::service::{Choice, SessionError};
 use crate::sfu::{self, Hop, HopPacket, Sfu};
-use crate::socket::{RecvBatch, SendBatch, Sent, Socket, Stop};
+use crate::socket::{RecvBatch, SendBatch, Socket, Stop};
 
 /// Batches of datagrams taken in one turn: more would keep what is in from going out.
 const BATCHES: usize = 4;
@@ -31,9 +32,6 @@ const BATCHES: usize = 4;
 const PER_TURN: usize = 256;
 /// Longest sleep: the machine is looked at again at least so often.
 const IDLE: Duration = Duration::from_millis(500);
-/// How often, and with what pauses, a full socket is tried again while the arena is full too.
-const BUSY_TRIES: usize = 20;
-const BUSY_PAUSE: Duration = Duration::from_micros(100);
 
 /// How often the exporter is told what has been counted.
 const TELL: Duration = Duration::from_millis(250);
@@ -90,7 +88,7 @@ impl Turn {
             arriving: VecDeque::new(),
             trains: Trains::new(TrainLimits::default()),
             batch: SendBatch::default(),
-            ears: Ears::new(Instant::now()),
+            ears: Ears::default(),
             lost: Lost::default(),
             later: Later::default(),
             latest,
@@ -127,8 +125,8 @@ impl Turn {
         let inlet = self.crossings.inlet(self.shard);
         loop {
             let now = Instant::now();
-            let due =
-                self.machine.poll_timeout().map_or(IDLE, |due| due.saturating_duration_since(now)).min(IDLE);
+            let due = [self.machine.poll_timeout(), self.ears.poll_timeout()].into_iter().flatten().min();
+            let due = due.map_or(IDLE, |due| due.saturating_duration_since(now)).min(IDLE);
             let waiting = !self.trains.is_empty();
             let joining = self.later.waiting() > 0;
             if joining || !self.later.has_time() {
@@ -278,7 +276,8 @@ impl Turn {
             self.machine.handle_timeout(now);
         }
         let Self { machine, trains, socket, batch, lost, .. } = self;
-        let mut depart = |trains: &mut Trains| depart(socket, batch, trains, lost);
+        let mut door = Door { socket, batch };
+        let mut depart = |trains: &mut Trains| lost.empty(trains, &mut door);
         while let Some(datagram) = machine.poll_datagram() {
             trains.begin(datagram.to, datagram.from);
             if trains.slot(datagram.contents.len()).is_none() {
@@ -294,14 +293,11 @@ impl Turn {
         }
         machine.flush(now, trains, &mut depart);
         trains.end();
-        let sent = socket.try_send(batch, trains.arena(), trains.pending());
-        trains.advance(sent.trains);
-        lost.refuse(&sent);
-        if sent.stop == Some(Stop::Busy) {
+        if lost.send(trains, &mut door) == Some(Stop::Busy) {
             tokio::time::sleep(BUSY_PAUSE).await;
         }
         self.leave();
-        self.sessions.store(u32::try_from(self.machine.kept().0).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.sessions.store(u32::try_from(self.machine.sessions()).unwrap_or(u32::MAX), Ordering::Relaxed);
         let since = now.saturating_duration_since(self.told);
         if since >= TELL {
             self.told = now;
@@ -316,7 +312,7 @@ impl Turn {
         while let Some(event) = self.machine.poll_event() {
             match &event {
                 sfu::Event::Viewing(session) => {
-                    self.ears.changed(now, &self.machine, *session);
+                    self.ears.changed(now, *session);
                     continue;
                 }
                 sfu::Event::Ended { session, .. } => self.ears.ended(*session),
@@ -361,7 +357,7 @@ impl Turn {
                 drop(reply.send(self.ears.read(now, machine, session, who.as_ref(), stream, reader)));
             }
             Order::Unsubscribe(session, who, stream, reply) => {
-                drop(reply.send(self.ears.unsubscribe(machine, session, who.as_ref(), stream)));
+                drop(reply.send(self.ears.unsubscribe(now, machine, session, who.as_ref(), stream)));
             }
             Order::Choose { session, who, media_id, choice, reply } => {
                 drop(reply.send(choose(machine, now, session, who.as_ref(), media_id.as_deref(), choice)));
@@ -420,38 +416,4 @@ fn choose(
     let missing = |id: &str| SessionError::NoSuchLayer(format!("the session has no m-line {id:?}"));
     let line = media_id.map(|id| viewing.numbered(id).ok_or_else(|| missing(id))).transpose()?;
     machine.choose_layer(now, session, who, line.map(|line| line.mid.as_str()), choice)
-}
-
-/// What the socket did not take.
-#[derive(Debug, Default)]
-struct Lost {
-    /// Packets given up.
-    dropped: u64,
-    /// Packets that the system refused for good.
-    refused: u64,
-}
-
-impl Lost {
-    fn refuse(&mut self, sent: &Sent) {
-        self.refused = self.refused.saturating_add(u64::try_from(sent.refused).unwrap_or(u64::MAX));
-        if let Some(error) = &sent.error {
-            tracing::debug!(%error, packets = sent.refused, "the system refused packets");
-        }
-    }
-}
-
-/// Empties the arena: waits a little for a full socket, then gives up what is left and counts it.
-fn depart(socket: &Socket, batch: &mut SendBatch, trains: &mut Trains, lost: &mut Lost) {
-    for _ in 0..BUSY_TRIES {
-        let sent = socket.try_send(batch, trains.arena(), trains.pending());
-        trains.advance(sent.trains);
-        lost.refuse(&sent);
-        if sent.stop.is_none() {
-            return;
-        }
-        std::thread::sleep(BUSY_PAUSE);
-    }
-    let packets = batch.give_up(trains.pending());
-    lost.dropped = lost.dropped.saturating_add(u64::try_from(packets).unwrap_or(u64::MAX));
-    trains.advance(trains.pending().len());
 }

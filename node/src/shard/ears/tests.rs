@@ -9,6 +9,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use str0m::media::MediaKind::{Audio, Video};
 
+use super::roll::LOOK;
 use super::*;
 use crate::service::Choice;
 use crate::service::Direction::{Publish, View};
@@ -24,7 +25,7 @@ struct Stage {
 impl Stage {
     fn new() -> Self {
         let world = World::new();
-        let ears = Ears::new(world.now);
+        let ears = Ears::default();
         Self { world, ears, frame: 0 }
     }
 
@@ -37,7 +38,7 @@ impl Stage {
     fn turn(&mut self) {
         while let Some(event) = self.world.sfu.poll_event() {
             match event {
-                sfu::Event::Viewing(session) => self.ears.changed(self.world.now, &self.world.sfu, session),
+                sfu::Event::Viewing(session) => self.ears.changed(self.world.now, session),
                 sfu::Event::Ended { session, .. } => self.ears.ended(session),
                 _ => {}
             }
@@ -169,13 +170,17 @@ async fn a_reader_that_leaves_is_let_go_and_what_nobody_reads_is_forgotten() {
         stage.world.now += time;
         stage.ears.turn(stage.world.now, &mut stage.world.sfu);
     };
-    pass(&mut stage, LOOK);
-    assert_eq!((stage.ears.streams(), stage.ears.readers()), (1, 0));
+    pass(&mut stage, Duration::ZERO);
+    assert_eq!(
+        (stage.ears.streams(), stage.ears.readers()),
+        (1, 0),
+        "its connection's end is heard of at once"
+    );
     pass(&mut stage, crate::audience::UNREAD);
     assert_eq!((stage.ears.streams(), stage.ears.readers()), (0, 0));
     assert!(matches!(stage.read(session, stream), Err(SessionError::NoSuchStream)));
     assert_eq!(
-        stage.ears.unsubscribe(&mut stage.world.sfu, session, None, stream),
+        stage.ears.unsubscribe(stage.world.now, &mut stage.world.sfu, session, None, stream),
         Err(SessionError::NoSuchStream)
     );
 }
@@ -214,9 +219,9 @@ async fn strangers_neither_listen_nor_end_what_others_hear() {
     assert_eq!(ears.subscribe(now, sfu, session, who, Kind::ALL.to_vec()), Err(SessionError::NotYours));
     let (reader, _events) = sse::channel(4, KEEP_ALIVE);
     assert_eq!(ears.read(now, sfu, session, who, stream, reader), Err(SessionError::NotYours));
-    assert_eq!(ears.unsubscribe(sfu, session, who, stream), Err(SessionError::NotYours));
+    assert_eq!(ears.unsubscribe(now, sfu, session, who, stream), Err(SessionError::NotYours));
     let me = "me".parse().unwrap();
-    assert_eq!(ears.unsubscribe(sfu, session, Some(&me), stream), Ok(()));
+    assert_eq!(ears.unsubscribe(now, sfu, session, Some(&me), stream), Ok(()));
     assert_eq!(ears.streams(), 0);
 }
 
@@ -227,13 +232,28 @@ async fn one_that_is_deleted_ends_for_its_reader_and_after_the_last_nothing_is_s
     let [one, two] = [(); 2].map(|()| stage.subscribe(session, &Kind::ALL).unwrap());
     let (mut first, mut second) = (stage.read(session, one).unwrap(), stage.read(session, two).unwrap());
     let Stage { world, ears, .. } = &mut stage;
-    assert_eq!(ears.unsubscribe(&mut world.sfu, session, None, one), Ok(()));
+    assert_eq!(ears.unsubscribe(world.now, &mut world.sfu, session, None, one), Ok(()));
     assert_eq!((heard(&mut first), heard(&mut second)), ((String::new(), true), (String::new(), false)));
-    assert_eq!(ears.unsubscribe(&mut world.sfu, session, None, two), Ok(()));
+    assert_eq!(ears.unsubscribe(world.now, &mut world.sfu, session, None, two), Ok(()));
     assert_eq!(heard(&mut second), (String::new(), true));
     let publisher = world.join(Publish, &[Audio, Video]);
     world.claim(publisher, 1);
     world.pass(Duration::from_millis(200));
     let mut said = std::iter::from_fn(|| world.sfu.poll_event());
     assert!(!said.any(|event| matches!(event, sfu::Event::Viewing(_))), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn when_all_are_due_at_once_packets_wait_for_some_of_them_only() {
+    let mut stage = Stage::new();
+    let sessions: Vec<SessionId> = (0..LOOKS + 6).map(|_| stage.viewer()).collect();
+    sessions.iter().for_each(|session| assert!(stage.subscribe(*session, &Kind::ALL).is_ok()));
+    sessions.iter().for_each(|session| stage.ears.changed(stage.world.now, *session));
+    let mut looks = || {
+        let before = stage.ears.roll.looked;
+        stage.ears.turn(stage.world.now, &mut stage.world.sfu);
+        let is_more = stage.ears.poll_timeout().is_some_and(|due| due <= stage.world.now);
+        (stage.ears.roll.looked - before, is_more)
+    };
+    assert_eq!([looks(), looks(), looks()], [(LOOKS as u64, true), (6, false), (0, false)]);
 }
