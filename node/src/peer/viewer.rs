@@ -11,7 +11,6 @@ use freshet_cluster::StreamId;
 use freshet_cluster::unit::Bitrate;
 use freshet_relay_proto::track::{CodecInfo, MediaKind};
 use str0m::Rtc;
-use str0m::crypto::dtls::SrtpProfile;
 
 use super::keys::Keys;
 use super::{negotiate, sdp};
@@ -226,14 +225,12 @@ impl Viewer {
 
     /// DTLS has agreed on keys.
     pub fn keyed(&mut self, keys: Keys) {
-        let profile = match keys.profile {
-            SrtpProfile::AEAD_AES_256_GCM => Profile::AeadAes256Gcm,
-            SrtpProfile::AEAD_AES_128_GCM => Profile::AeadAes128Gcm,
-            _ => Profile::Aes128CmSha1_80,
-        };
-        let sender = SrtpSender::from_keying_material(profile, &keys.material, keys.client);
-        let receiver = SrtcpReceiver::from_keying_material(profile, &keys.material, keys.client);
-        match sender.and_then(|sender| Ok((sender, receiver?))) {
+        let Keys { material, profile, client } = &keys;
+        let contexts = Profile::try_from(*profile).and_then(|profile| {
+            let sender = SrtpSender::from_keying_material(profile, material, *client)?;
+            Ok((sender, SrtcpReceiver::from_keying_material(profile, material, *client)?))
+        });
+        match contexts {
             Ok((sender, receiver)) => {
                 (self.sealer, self.receiver) = (Some(Sealer::new(sender)), Some(receiver));
             }

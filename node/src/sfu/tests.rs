@@ -1,6 +1,7 @@
 //! A shard and stock str0m clients, without sockets: what goes in and what comes out, in virtual time.
 
 mod captures;
+mod cipher;
 pub(crate) mod client;
 mod codecs;
 mod decode;

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Generation, SessionId};
 use str0m::change::SdpAnswer;
-use str0m::crypto::dtls::SrtpProfile;
 use str0m::format::Codec;
 use str0m::media::{
     Direction as Flow, KeyframeRequestKind, MediaKind, Mid, Pt, Rid, Simulcast, SimulcastLayer,
@@ -37,6 +36,7 @@ pub struct Client {
     pub mids: Vec<(MediaKind, Mid)>,
     pub got: Vec<RtpPacket>,
     pub connected: bool,
+    pub connected_at: Option<Instant>,
     pub closed: bool,
     pub keyframes_asked: usize,
     /// Layers of which a keyframe has been asked for and not been sent yet.
@@ -412,6 +412,7 @@ impl Client {
             mids,
             got: Vec::new(),
             connected: false,
+            connected_at: None,
             closed: false,
             keyframes_asked: 0,
             asked: Vec::new(),
@@ -502,7 +503,9 @@ impl Client {
             match self.rtc.poll_output().unwrap() {
                 Output::Timeout(_) => break,
                 Output::Transmit(t) => out.push_back(t.contents.to_vec()),
-                Output::Event(Event::Connected) => self.connected = true,
+                Output::Event(Event::Connected) => {
+                    (self.connected, self.connected_at) = (true, Some(self.clock));
+                }
                 Output::Event(Event::Closed) => self.closed = true,
                 Output::Event(Event::RtpPacket(packet)) => self.got.push(packet),
                 Output::Event(Event::KeyframeRequest(request)) => {
@@ -533,11 +536,7 @@ impl Client {
     /// Seals what this client might send.
     pub fn srtp(&self) -> SrtpSender {
         let keys = self.keys.as_ref().expect("its DTLS is through");
-        let profile = match keys.profile {
-            SrtpProfile::AEAD_AES_256_GCM => Profile::AeadAes256Gcm,
-            SrtpProfile::AEAD_AES_128_GCM => Profile::AeadAes128Gcm,
-            _ => Profile::Aes128CmSha1_80,
-        };
+        let profile = Profile::try_from(keys.profile).unwrap();
         SrtpSender::from_keying_material(profile, &keys.material, keys.client).unwrap()
     }
 
