@@ -5,6 +5,7 @@ mod cipher;
 pub(crate) mod client;
 mod codecs;
 mod decode;
+mod extensions;
 mod feedback;
 mod hostile;
 mod joins;
