@@ -193,6 +193,17 @@ mod tests {
         assert!(60 / groups >= 4, "trains stay long: {went:?}");
     }
 
+    /// Of a stream so fast that its rate tells more than what waits.
+    #[test]
+    fn what_waits_goes_at_two_and_a_half_times_the_rate() {
+        let (mut pacer, start) = (Pacer::new(None), Instant::now());
+        pacer.spend(1, 19_200);
+        let moments = [0, 1, 2, 4].map(|ms| pacer.allow_again(start + MS * ms, 1_000_000, 1).bytes);
+        assert_eq!(moments, [0, 2_500, 5_000, 10_000], "2.5 MB a second");
+        // 16 at once, then 12,500 bytes a tick: all behind the burst is there within 2.5 ticks at the stream's speed.
+        assert_eq!(run(&mut Pacer::new(None), start, 1_000_000, 40), [BURST, 11, 10, 3]);
+    }
+
     #[test]
     fn a_cap_goes_first() {
         let cap = Bitrate::from_kbps(960);
