@@ -151,12 +151,20 @@ fn a_joiner_is_shown_what_is_at_hand_until_its_layer_has_a_keyframe() {
     show.pick(first, "h").unwrap();
     show.run(10);
     let joiner = show.world.join(View, &[Video]);
-    show.run(30);
+    show.run(33);
     let shown = show.shown(joiner);
     assert_eq!((shown.first(), shown.last()), (Some(&b'h'), Some(&b'f')), "{shown:?}");
     // What it had not caught up with is not shown any more.
     let got = &show.world.clients[joiner].got;
     assert!(got.windows(2).all(|two| *two[1].seq_no == *two[0].seq_no + 1), "numbered without a hole");
+    let connected = show.world.clients[joiner].connected_at.unwrap();
+    let ends = got.iter().filter(|packet| packet.header.marker);
+    let mut moments: Vec<Duration> = ends.map(|packet| packet.timestamp - connected).collect();
+    moments.retain(|moment| *moment <= Duration::from_secs(1));
+    assert!(moments[0] <= Duration::from_millis(100), "the first picture is soon there: {moments:?}");
+    moments.push(Duration::from_secs(1));
+    let stands = moments.windows(2).map(|two| two[1] - two[0]).max().unwrap();
+    assert!(stands <= Duration::from_millis(70), "no picture stands for {stands:?}: {moments:?}");
 }
 
 #[test]
