@@ -1,7 +1,9 @@
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 use super::{Outgoing, Refused, Rewriter, SourceEpoch, SourceStart};
 
@@ -142,38 +144,70 @@ fn numbers_and_timestamps_wrap() {
     assert_eq!(last.unwrap().roc(), 2);
 }
 
-/// Written the dull way: every sequence number that was given away, with what it stands for.
+/// Written the dull way: every sequence number that was given away, with what it stands for, and each source's
+/// timestamps by what was added to its first.
 struct Model {
-    first_seq: u64,
+    first: Outgoing,
     out: Vec<(SourceEpoch, u64)>,
+    places: HashMap<(SourceEpoch, u64), u64>,
+    last: HashMap<SourceEpoch, u64>,
     skipped: HashSet<(SourceEpoch, u64)>,
     present: Option<(SourceEpoch, u64)>,
+    shifts: HashMap<SourceEpoch, u32>,
+    newest: Option<Outgoing>,
+}
+
+/// Of the packet with this index of any source.
+fn timestamp(index: u64) -> u32 {
+    (index as u32).wrapping_mul(3_000)
 }
 
 impl Model {
-    fn last(&self, source: SourceEpoch) -> Option<u64> {
-        self.out.iter().rev().find(|(of, _)| *of == source).map(|(_, index)| *index)
+    fn new(first: Outgoing) -> Self {
+        Self {
+            first,
+            out: vec![],
+            places: HashMap::new(),
+            last: HashMap::new(),
+            skipped: HashSet::new(),
+            present: None,
+            shifts: HashMap::new(),
+            newest: None,
+        }
     }
 
-    fn map(&mut self, source: SourceEpoch, index: u64) -> Option<u64> {
+    /// No time passes here, so the next timestamp is one tick later.
+    fn begin(&mut self, source: SourceEpoch, index: u64) {
+        let from = self.newest.map_or(self.first.timestamp, |newest| newest.timestamp.wrapping_add(1));
+        self.shifts.insert(source, from.wrapping_sub(timestamp(index)));
+        self.present = Some((source, index));
+    }
+
+    fn map(&mut self, source: SourceEpoch, index: u64) -> Option<Outgoing> {
         if let Some((present, first)) = self.present
             && present == source
             && !self.skipped.contains(&(source, index))
         {
-            let next = self.last(source).map_or(first, |last| last + 1);
+            let next = self.last.get(&source).map_or(first, |last| last + 1);
             for index in next..=index {
                 if !self.skipped.contains(&(source, index)) {
+                    self.places.insert((source, index), self.first.seq + self.out.len() as u64);
                     self.out.push((source, index));
+                    self.last.insert(source, index);
                 }
             }
         }
-        let place = self.out.iter().position(|entry| *entry == (source, index))?;
-        Some(self.first_seq + place as u64)
+        let seq = *self.places.get(&(source, index))?;
+        let out = Outgoing { seq, timestamp: timestamp(index).wrapping_add(self.shifts[&source]) };
+        if self.newest.is_none_or(|newest| newest.seq < seq) {
+            self.newest = Some(out);
+        }
+        Some(out)
     }
 
     fn skip(&mut self, source: SourceEpoch, index: u64) -> bool {
         let Some((present, first)) = self.present else { return false };
-        let too_late = self.last(source).is_some_and(|last| last >= index);
+        let too_late = self.last.get(&source).is_some_and(|last| *last >= index);
         // A place already left out has no number to give up.
         if present != source || index < first || too_late || !self.skippable(source, index) {
             return false;
@@ -196,61 +230,128 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
+    let forward = prop_oneof![3 => 0u64..4, 1 => 4u64..40];
     prop_oneof![
         1 => (0u64..1_000_000).prop_map(|index| Step::Begin { index }),
-        12 => (0usize..3, 0u64..4, 0u64..12).prop_map(|(source, forward, back)| Step::Map { source, forward, back }),
+        12 => (0usize..3, forward, 0u64..12).prop_map(|(source, forward, back)| Step::Map { source, forward, back }),
         2 => (1u64..4).prop_map(|forward| Step::Skip { forward }),
     ]
 }
 
-proptest! {
-    #[test]
-    fn it_numbers_as_the_dull_model_does(seed: u16, steps in prop::collection::vec(step(), 1..250)) {
-        let now = Instant::now();
-        let mut rewriter = Rewriter::new(seed, 0);
-        let first_seq = u64::from(seed & 0x7fff).max(1);
-        let mut model = Model { first_seq, out: vec![], skipped: HashSet::new(), present: None };
-        let mut sources: Vec<(SourceEpoch, u64)> = vec![];
-        for step in steps {
-            match step {
-                Step::Begin { index } => {
-                    let epoch = rewriter.begin(start(index, 0, now));
-                    model.present = Some((epoch, index));
-                    sources.push((epoch, index));
-                }
-                Step::Map { source, forward, back } => {
-                    let Some(place) = sources.len().checked_sub(1 + source) else { continue };
-                    let (epoch, top) = sources[place];
-                    let index = (top + forward).saturating_sub(back);
-                    let ours = rewriter.map(epoch, index, 0, now).ok().map(|out| out.seq);
-                    let first = model.present.filter(|(present, _)| *present == epoch).map_or(0, |(_, first)| first);
-                    let expected = if index < first { None } else { model.map(epoch, index) };
-                    prop_assert_eq!(ours, expected, "{:?} {}", epoch, index);
-                    if ours.is_some() {
-                        sources[place].1 = top.max(index);
-                    }
-                }
-                Step::Skip { forward } => {
-                    let Some((epoch, top)) = sources.last().copied() else { continue };
-                    let index = top + forward;
-                    let done = rewriter.skip(epoch, index);
-                    prop_assert_eq!(done, model.skip(epoch, index), "skip {}", index);
+/// First sequence numbers: of any kind, and so near to the end of the lower half that play goes beyond it.
+fn seed() -> impl Strategy<Value = u16> {
+    prop_oneof![any::<u16>(), 0x7fc0..=0x7fff_u16]
+}
+
+/// First timestamps: of any kind, and so near to the end that play goes beyond it.
+fn first_timestamp() -> impl Strategy<Value = u32> {
+    prop_oneof![any::<u32>(), u32::MAX - 300_000..=u32::MAX]
+}
+
+/// Packets that went before: none, or so many that what begins near the end of the lower half stands near the end of
+/// the upper.
+fn before() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), 0x7f80..=0x8000_u64]
+}
+
+/// Where play reached, over all that was tried.
+#[derive(Debug, Default)]
+struct Reached {
+    upper_half: usize,
+    rolled_over: usize,
+    timestamp_wrapped: usize,
+}
+
+impl Reached {
+    fn note(&mut self, (from, to): (Outgoing, Outgoing)) {
+        let (from_ts, to_ts) = (from.timestamp, to.timestamp);
+        self.upper_half += usize::from(from.seq < 0x8000 && to.seq >= 0x8000);
+        self.rolled_over += usize::from(to.seq > 0xffff);
+        self.timestamp_wrapped += usize::from(from_ts > 0xf000_0000 && to_ts < 0x1000_0000);
+    }
+}
+
+/// One play: our numbering beside the model's. Returns where it began and where it ended.
+fn play(
+    (seed, first_timestamp, before): (u16, u32, u64),
+    steps: Vec<Step>,
+) -> Result<(Outgoing, Outgoing), TestCaseError> {
+    let now = Instant::now();
+    let mut rewriter = Rewriter::new(seed, first_timestamp);
+    let first = Outgoing { seq: u64::from(seed & 0x7fff).max(1), timestamp: first_timestamp };
+    let mut model = Model::new(first);
+    let mut sources: Vec<(SourceEpoch, u64)> = vec![];
+    if before > 0 {
+        let epoch = rewriter.begin(start(0, 0, now));
+        model.begin(epoch, 0);
+        for index in (0..before).step_by(4_096).chain([before - 1]) {
+            let ours = rewriter.map(epoch, index, timestamp(index), now).ok();
+            prop_assert_eq!(ours, model.map(epoch, index), "{}", index);
+        }
+        sources.push((epoch, before - 1));
+    }
+    for step in steps {
+        match step {
+            Step::Begin { index } => {
+                let epoch = rewriter.begin(start(index, timestamp(index), now));
+                model.begin(epoch, index);
+                sources.push((epoch, index));
+            }
+            Step::Map { source, forward, back } => {
+                let Some(place) = sources.len().checked_sub(1 + source) else { continue };
+                let (epoch, top) = sources[place];
+                let index = (top + forward).saturating_sub(back);
+                let ours = rewriter.map(epoch, index, timestamp(index), now).ok();
+                let first =
+                    model.present.filter(|(present, _)| *present == epoch).map_or(0, |(_, first)| first);
+                let expected = if index < first { None } else { model.map(epoch, index) };
+                prop_assert_eq!(ours, expected, "{:?} {}", epoch, index);
+                if let Some(ours) = ours {
+                    prop_assert_eq!(u64::from(ours.roc()) << 16 | u64::from(ours.seq16()), ours.seq);
+                    sources[place].1 = top.max(index);
                 }
             }
-            for (place, entry) in model.out.iter().enumerate().rev().take(40) {
-                let seq16 = (first_seq + place as u64) as u16;
-                prop_assert_eq!(rewriter.reverse(seq16), Some(*entry));
+            Step::Skip { forward } => {
+                let Some((epoch, top)) = sources.last().copied() else { continue };
+                let index = top + forward;
+                let done = rewriter.skip(epoch, index);
+                prop_assert_eq!(done, model.skip(epoch, index), "skip {}", index);
             }
         }
+        for (place, entry) in model.out.iter().enumerate().rev().take(40) {
+            let seq16 = (first.seq + place as u64) as u16;
+            prop_assert_eq!(rewriter.reverse(seq16), Some(*entry));
+        }
     }
+    Ok((first, model.newest.unwrap_or(first)))
+}
 
+#[test]
+fn it_numbers_as_the_dull_model_does_over_all_edges() {
+    let reached = RefCell::new(Reached::default());
+    let plays = (seed(), first_timestamp(), before());
+    let result =
+        TestRunner::default().run(&(plays, prop::collection::vec(step(), 1..250)), |(play_of, steps)| {
+            reached.borrow_mut().note(play(play_of, steps)?);
+            Ok(())
+        });
+    result.unwrap_or_else(|failed| panic!("{failed}"));
+    let reached = reached.into_inner();
+    assert!(
+        reached.upper_half > 5 && reached.rolled_over > 5 && reached.timestamp_wrapped > 5,
+        "plays go over every edge: {reached:?}"
+    );
+}
+
+proptest! {
     /// However sources follow each other, timestamps only go forward, by the time that passed.
     #[test]
     fn timestamps_advance_by_the_time_between(
+        seeds in (seed(), first_timestamp()),
         sources in prop::collection::vec((any::<u32>(), any::<u64>(), 1u64..100, 0u64..5_000), 1..20),
     ) {
         let mut now = Instant::now();
-        let mut rewriter = Rewriter::new(1, 0);
+        let mut rewriter = Rewriter::new(seeds.0, seeds.1);
         let mut last: Option<Outgoing> = None;
         for (timestamp, index, packets, pause) in sources {
             let index = index >> 1;
