@@ -150,6 +150,18 @@ fn a_name_is_made_of_host_and_port() {
 }
 
 #[test]
+fn auto_shards_are_one_for_each_core_but_one() {
+    let table = [(0, 1), (1, 1), (2, 1), (3, 2), (8, 7), (65, 64), (66, 64), (100_000, 64)];
+    for (cores, shards) in table {
+        assert_eq!(typed::auto_shards(cores), shards, "{cores} cores");
+    }
+    let here = typed::auto_shards(std::thread::available_parallelism().unwrap().get());
+    assert_eq!(node(&[("ip", "192.0.2.1"), ("shards", "auto")]).media.shards, here);
+    assert_eq!(node(&[("ip", "192.0.2.1")]).media.shards, here, "it is the default");
+    assert_eq!(node(&[("ip", "192.0.2.1"), ("shards", "5")]).media.shards, 5);
+}
+
+#[test]
 fn wrong_values_are_told_with_their_place_and_a_way_out() {
     let base = [KEY, SECRET, ("ip", "192.0.2.1")];
     for (key, text, advice) in [

@@ -352,12 +352,15 @@ fn ring_bytes(text: &str) -> Result<usize, String> {
 const SHARDS_MAX: u16 = 64;
 
 /// `auto` leaves a core to links, HTTP and the cluster where there is more than one.
+pub(super) fn auto_shards(cores: usize) -> u16 {
+    u16::try_from(cores.saturating_sub(1)).unwrap_or(SHARDS_MAX).clamp(1, SHARDS_MAX)
+}
+
 fn shards(reader: &Reader<'_>) -> Result<u16, ConfigError> {
     let advice = "write auto, or a number from 1 to 64";
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let auto = u16::try_from(cores.saturating_sub(1)).unwrap_or(SHARDS_MAX).clamp(1, SHARDS_MAX);
     let parse = |text: &str| match text {
-        "auto" => Ok(auto),
+        "auto" => Ok(auto_shards(cores)),
         text => text.parse().ok().filter(|n: &u16| (1..=SHARDS_MAX).contains(n)).ok_or(advice),
     };
     reader.need_with("shards", parse, advice)
