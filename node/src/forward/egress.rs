@@ -20,11 +20,14 @@ use crate::media::wrap::low_32;
 /// Packets of an SSRC that carry the MID extension: enough for a client that does not read `a=ssrc` lines to map it
 /// (RFC 9143 section 15).
 const MID_PACKETS: u64 = 64;
-/// A packet is not sent again when it was sent again within three quarters of a round trip: the request crossed the
-/// answer. The bounds hold for a round trip that is not believed.
+/// A packet is not sent again when it was sent again within a round trip: the request crossed the answer. A receiver
+/// that misses the answer waits for a round trip itself, and should its path be a hair faster just then, the request
+/// that it makes again must not be taken for one that crossed. So the shortest round trip of late counts, which no path
+/// beats for long; browsers wait longer, for the longest that they know, or 100 ms where they know none. The bounds
+/// hold for a round trip that is not believed.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// Where it is not known.
-const ROUND_TRIP: Duration = Duration::from_millis(35);
+const ROUND_TRIP: Duration = Duration::from_millis(25);
 /// Retransmissions remembered for each outlet, a power of two.
 const AGAIN_KEPT: u16 = 512;
 /// Retransmissions are at most a fifth of what is sent, plus this many bytes to begin with.
@@ -108,7 +111,7 @@ pub struct Request {
     pub source: SourceEpoch,
     /// When it asks.
     pub now: Instant,
-    /// The round trip to it, where it is known.
+    /// The shortest round trip to it of late, where it is known.
     pub round_trip: Option<Duration>,
 }
 
@@ -437,7 +440,7 @@ impl Outlet {
         road: &mut Road<'_>,
     ) -> Again {
         let Request { seq, source, now, round_trip } = request;
-        let after = (round_trip.unwrap_or(ROUND_TRIP) * 3 / 4).clamp(AGAIN_AFTER.0, AGAIN_AFTER.1);
+        let after = round_trip.unwrap_or(ROUND_TRIP).clamp(AGAIN_AFTER.0, AGAIN_AFTER.1);
         if self.again_left == 0 || self.repeated.is_recent(seq, now, after) {
             return Again::TooSoon;
         }
