@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::forward::history::EstimateInput;
 use crate::forward::rtcp::{self, SenderReport, Twcc};
 use crate::forward::rtp::{ExtensionIds, HEADER_MAX, Header, Stamps};
-use crate::forward::srtp::{RTCP_OVERHEAD, RTP_OVERHEAD, SrtpSender};
+use crate::forward::srtp::{Profile, RTCP_OVERHEAD, RTP_OVERHEAD, SrtpSender};
 use crate::forward::stamp::{Once, SentAt, Stamper};
 use crate::forward::train::{Trains, Way};
 use crate::media::clock::{ReportPoint, Skew, ViewClock};
@@ -71,6 +71,11 @@ impl Sealer {
     /// Around keys.
     pub fn new(srtp: SrtpSender) -> Self {
         Self { srtp, stamper: Stamper::default() }
+    }
+
+    /// Reads what sending will read, so that it is on its way from memory.
+    pub fn glance(&self) -> u64 {
+        u64::from(self.srtp.profile() == Profile::Aes128CmSha1_80) ^ self.stamper.glance()
     }
 
     /// What the viewer tells of packets by their transport-wide numbers.
@@ -231,6 +236,18 @@ impl Outlet {
             vp8: None,
             max_temporal: None,
         }
+    }
+
+    /// Reads what sending will read, so that it is on its way from memory.
+    pub fn glance(&self) -> u64 {
+        let named = self.source.map_or(0, |source| u64::from(source.0)) ^ u64::from(self.ids.mid.is_some());
+        let newest = self.newest.map_or(0, |newest| newest.capture.0);
+        named ^ newest ^ self.packets ^ self.again_left ^ self.once.glance() ^ self.rewriter.glance()
+    }
+
+    /// The same of what stands behind pointers.
+    pub fn glance_behind(&self) -> u64 {
+        self.rewriter.first_index().unwrap_or_default()
     }
 
     /// Packets sent, retransmissions left out.

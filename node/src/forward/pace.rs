@@ -136,6 +136,14 @@ impl Pacer {
         Allowed { bytes, packets: burst.saturating_sub(self.went) }
     }
 
+    /// Reads what sending will read, so that it is on its way from memory.
+    pub fn glance(&self) -> u64 {
+        self.tokens.cast_unsigned()
+            ^ self.went
+            ^ u64::from(self.tick.is_some())
+            ^ u64::from(self.cap.is_some())
+    }
+
     /// So many packets and bytes went.
     pub fn spend(&mut self, packets: u64, bytes: u64) {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);

@@ -32,6 +32,11 @@ pub struct Stamper {
 }
 
 impl Stamper {
+    /// Reads what sending will read, so that it is on its way from memory.
+    pub fn glance(&self) -> u64 {
+        u64::from(self.next)
+    }
+
     /// What the next packet carries, as far as the viewer negotiated it.
     pub fn stamps(&self, ids: &ExtensionIds, at: SentAt) -> Stamps {
         Stamps {
@@ -68,6 +73,11 @@ pub struct Once {
 }
 
 impl Once {
+    /// Reads what sending will read, so that it is on its way from memory.
+    pub fn glance(&self) -> u64 {
+        self.newest
+    }
+
     /// Whether this is the first time, as far as it can be told: what is far behind is taken for sent.
     pub fn first(&mut self, seq: u64) -> bool {
         if seq > self.newest {

@@ -172,6 +172,11 @@ impl Rewriter {
         self.newest.map(|newest| newest.outgoing)
     }
 
+    /// Reads what renumbering will read, so that it is on its way from memory.
+    pub fn glance(&self) -> u64 {
+        self.newest.map_or(0, |newest| newest.index) ^ self.first.seq
+    }
+
     /// When it went.
     pub fn newest_at(&self) -> Option<Instant> {
         self.newest.map(|newest| newest.at)

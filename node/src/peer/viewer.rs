@@ -104,6 +104,19 @@ impl Slot {
         Some(lane)
     }
 
+    /// Reads what sending will read, so that it is on its way from memory.
+    pub fn glance(&self) -> u64 {
+        let attached = self.attached.as_ref().map_or(0, |attached| attached.next);
+        let coming = u64::from(self.coming.is_some()) ^ u64::from(self.told.is_some());
+        attached ^ coming ^ self.outlet.glance()
+    }
+
+    /// The same of what stands behind pointers.
+    pub fn glance_behind(&self) -> u64 {
+        let format = self.attached.as_ref().and_then(|attached| attached.formats.first().copied().flatten());
+        format.map_or(0, |format| u64::from(format.pt)) ^ self.outlet.glance_behind()
+    }
+
     /// Payload types for the codecs of a lane.
     pub fn formats(&self, codecs: &[CodecInfo]) -> Vec<Option<Format>> {
         let vp8 = |c: &sdp::Codec| CodecName::from_name(&c.name) == CodecName::Vp8;
@@ -248,6 +261,13 @@ impl Viewer {
             }
             first => matches!(first, Some(128..=191)),
         }
+    }
+
+    /// Reads what sending will read, so that it is on its way from memory.
+    pub fn glance(&self) -> u64 {
+        let flags = u64::from(self.connected) ^ u64::from(self.to.is_some()) ^ u64::from(self.idle);
+        let sealer = self.sealer.as_ref().map_or(0, Sealer::glance);
+        self.round ^ flags ^ sealer ^ self.pacer.glance()
     }
 
     /// Media that goes there goes this way from now on.

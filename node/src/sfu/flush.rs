@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use freshet_relay_proto::track::MediaKind;
 
+use super::ahead::GROUP;
 use super::counters::Counters;
 use super::lane::Lane;
 use super::machine::Sfu;
@@ -102,8 +103,11 @@ impl Sfu {
             let Some(lane) = self.lanes.get_mut(at) else { continue };
             lane.ripe = false;
             let viewers = std::mem::take(&mut lane.viewers);
-            for (session, _) in &viewers {
-                self.visit(moment, *session, trains, depart);
+            for group in viewers.chunks(GROUP) {
+                self.look_ahead(group.iter().map(|(session, _)| *session));
+                for (session, _) in group {
+                    self.visit(moment, *session, trains, depart);
+                }
             }
             // Nobody joins or leaves during a flush.
             if let Some(lane) = self.lanes.get_mut(at) {
@@ -111,9 +115,13 @@ impl Sfu {
             }
         }
         self.ripe = ripe;
-        for session in behind.drain(..) {
-            self.visit(moment, session, trains, depart);
+        for group in behind.chunks(GROUP) {
+            self.look_ahead(group.iter().copied());
+            for session in group {
+                self.visit(moment, *session, trains, depart);
+            }
         }
+        behind.clear();
         self.served = behind;
         if due || self.behind_due.is_none() {
             let none = self.behind.is_empty() && self.repeats.is_empty();

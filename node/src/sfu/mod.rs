@@ -3,6 +3,7 @@
 //! Datagrams, packets of links, commands and time come in; packets for sockets and links, and events for the agent
 //! come out. The machine owns its sessions outright: another shard sees a packet only as a value in a queue.
 
+mod ahead;
 mod counters;
 mod ended;
 mod feed;
