@@ -16,7 +16,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 
 /// Longest wait for anything that must happen.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 const CHAT: &str = "freshet.v1.room.a.chat";
 const OTHER: &str = "freshet.v1.room.b.chat";
 
