@@ -30,45 +30,36 @@ pub enum Wish {
 /// too little bandwidth for the others. The best has to be better than the `present` one by a quarter. None when nothing
 /// is known.
 pub fn choose(rates: &[Option<u32>], wish: Wish, present: Option<u8>) -> Option<u8> {
-    let sent = || {
-        let places =
-            rates.iter().enumerate().filter_map(|(at, rate)| Some((u8::try_from(at).ok()?, (*rate)?)));
-        places.filter(|(_, rate)| *rate > 0)
-    };
-    let best = || sent().max_by_key(|(at, rate)| (*rate, *at)).map(|(at, _)| at);
+    let Ranks { sent, best, cheapest } = Ranks::of(rates);
     match wish {
-        Wish::Best => {
-            let rate_of = |place: u8| sent().find(|(at, _)| *at == place).map(|(_, rate)| rate);
-            let best = best()?;
-            let near =
-                |at: &u8| rate_of(*at).zip(rate_of(best)).is_some_and(|(now, new)| now >= new - new / 5);
-            Some(present.filter(near).unwrap_or(best))
-        }
-        Wish::Layer(wished) if sent().any(|(at, _)| at == wished) => Some(wished),
-        Wish::Layer(_) => sent().min_by_key(|(at, rate)| (*rate, *at)).map(|(at, _)| at),
+        Wish::Best => present.filter(|present| best.contains(present)).or(best.first().copied()),
+        Wish::Layer(wished) if sent.contains(&wished) => Some(wished),
+        Wish::Layer(_) => cheapest,
     }
 }
 
 /// All that [`choose`] looks at in rates: while it stays the same, every choice does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ranks {
-    sent: Vec<usize>,
-    best: Vec<usize>,
-    cheapest: Option<usize>,
+    sent: Vec<u8>,
+    /// The best, and then those that are as good.
+    best: Vec<u8>,
+    cheapest: Option<u8>,
 }
 
 impl Ranks {
     /// Of layers with these rates.
     pub fn of(rates: &[Option<u32>]) -> Self {
-        let sent = || rates.iter().enumerate().filter_map(|(at, rate)| Some((at, rate.filter(|r| *r > 0)?)));
-        let top = sent().map(|(at, rate)| (rate, at)).max();
-        // The best, and then those that are as good.
-        let near = |rate: u32| top.is_some_and(|(top, _)| rate >= top - top / 5);
-        let best = top.map(|(_, at)| at).into_iter().chain(sent().filter(|s| near(s.1)).map(|s| s.0));
+        let sent = || {
+            let places = rates.iter().enumerate();
+            places.filter_map(|(at, rate)| Some((rate.filter(|rate| *rate > 0)?, u8::try_from(at).ok()?)))
+        };
+        let near = |top: u32| sent().filter(move |(rate, _)| *rate >= top - top / 5).map(|(_, at)| at);
+        let best = |(top, at)| std::iter::once(at).chain(near(top));
         Self {
-            sent: sent().map(|(at, _)| at).collect(),
-            best: best.collect(),
-            cheapest: sent().map(|(at, rate)| (rate, at)).min().map(|(_, at)| at),
+            sent: sent().map(|(_, at)| at).collect(),
+            best: sent().max().into_iter().flat_map(best).collect(),
+            cheapest: sent().min().map(|(_, at)| at),
         }
     }
 }
