@@ -53,9 +53,29 @@ pub fn certificate() -> Option<DtlsCert> {
     base().dtls_provider.generate_certificate()
 }
 
+/// Looks at what DTLS says before str0m does; true for a DTLS client.
+type See = for<'a> fn(DtlsOutput<'a>, bool) -> DtlsOutput<'a>;
+
 #[derive(Debug)]
-struct Watched;
-static WATCHED: Watched = Watched;
+struct Watched(See);
+static WATCHED: Watched = Watched(note);
+
+/// Leaves a copy of keys where they are picked up.
+fn note(output: DtlsOutput<'_>, client: bool) -> DtlsOutput<'_> {
+    if let DtlsOutput::KeyingMaterial(material, profile) = &output {
+        let keys = Keys { material: material.as_ref().to_vec(), profile: *profile, client };
+        SEEN.with(|seen| *seen.borrow_mut() = Some(keys));
+    }
+    output
+}
+
+/// The same provider with other eyes on DTLS.
+#[cfg(test)]
+pub(crate) fn provider_seen(see: See) -> Arc<CryptoProvider> {
+    let mut provider = CryptoProvider::clone(&provider());
+    provider.dtls_provider = Box::leak(Box::new(Watched(see)));
+    Arc::new(provider)
+}
 
 fn dtls_config() -> Result<Arc<dimpl::Config>, CryptoError> {
     static CONFIG: OnceLock<Option<Arc<dimpl::Config>>> = OnceLock::new();
@@ -90,11 +110,14 @@ impl DtlsProvider for Watched {
             DtlsVersion::Auto => dimpl::Dtls::new_auto(config, cert, now),
             _ => dimpl::Dtls::new_12(config, cert, now),
         };
-        Ok(Box::new(WatchedDtls(dtls)))
+        Ok(Box::new(WatchedDtls { dtls, see: self.0 }))
     }
 }
 
-struct WatchedDtls(dimpl::Dtls);
+struct WatchedDtls {
+    dtls: dimpl::Dtls,
+    see: See,
+}
 
 impl fmt::Debug for WatchedDtls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -104,48 +127,43 @@ impl fmt::Debug for WatchedDtls {
 
 impl DtlsInstance for WatchedDtls {
     fn set_active(&mut self, active: bool) {
-        self.0.set_active(active);
+        self.dtls.set_active(active);
     }
 
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
-        self.0.handle_packet(packet)
+        self.dtls.handle_packet(packet)
     }
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
-        let client = self.0.is_active();
-        let output = self.0.poll_output(buf);
-        if let DtlsOutput::KeyingMaterial(material, profile) = &output {
-            let keys = Keys { material: material.as_ref().to_vec(), profile: *profile, client };
-            SEEN.with(|seen| *seen.borrow_mut() = Some(keys));
-        }
-        output
+        let client = self.dtls.is_active();
+        (self.see)(self.dtls.poll_output(buf), client)
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
-        self.0.handle_timeout(now)
+        self.dtls.handle_timeout(now)
     }
 
     fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
-        self.0.send_application_data(data)
+        self.dtls.send_application_data(data)
     }
 
     fn is_active(&self) -> bool {
-        self.0.is_active()
+        self.dtls.is_active()
     }
 
     fn protocol_version(&self) -> Option<ProtocolVersion> {
-        self.0.protocol_version()
+        self.dtls.protocol_version()
     }
 
     fn is_closing(&self) -> bool {
-        self.0.is_closing()
+        self.dtls.is_closing()
     }
 
     fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.dtls.is_closed()
     }
 
     fn close(&mut self) -> Result<(), DtlsImplError> {
-        self.0.close()
+        self.dtls.close()
     }
 }

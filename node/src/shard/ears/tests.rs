@@ -77,7 +77,7 @@ impl Stage {
 }
 
 /// What can be read now, in one text; then whether the stream has ended.
-fn heard(events: &mut EventStream) -> (String, bool) {
+pub(super) fn heard(events: &mut EventStream) -> (String, bool) {
     let mut text = String::new();
     loop {
         match events.next().now_or_never() {

@@ -1,17 +1,12 @@
 //! What is sealed here is opened by a stock peer: keys taken from a DTLS handshake, headers and reports written by
 //! this crate, an unmodified str0m at the other end.
 
-use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use str0m::change::{SdpAnswer, SdpOffer};
-use str0m::crypto::dtls::{
-    DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, ProtocolVersion,
-    SrtpProfile,
-};
-use str0m::crypto::{CryptoError, CryptoProvider};
+use str0m::crypto::CryptoProvider;
 use str0m::media::{Direction, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive, Transmit};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
@@ -21,76 +16,8 @@ use crate::forward::rtp::{ExtensionIds, Header, Stamps, abs_send_time};
 use crate::forward::srtp::{Profile, RTCP_OVERHEAD, SrtpSender};
 use crate::media::clock::NtpTime;
 use crate::media::packet::{CaptureMicros, Extensions};
-
-type Keys = (Vec<u8>, SrtpProfile, bool);
-
-thread_local! {
-    static KEYS: RefCell<Option<Keys>> = const { RefCell::new(None) };
-}
-
-fn stock() -> CryptoProvider {
-    str0m_aws_lc_rs::default_provider()
-}
-
-#[derive(Debug)]
-struct Tap;
-
-#[derive(Debug)]
-struct Tapped(Box<dyn DtlsInstance>);
-
-impl DtlsProvider for Tap {
-    fn generate_certificate(&self) -> Option<DtlsCert> {
-        stock().dtls_provider.generate_certificate()
-    }
-
-    fn new_dtls(
-        &self,
-        cert: &DtlsCert,
-        now: Instant,
-        version: DtlsVersion,
-        mtu: Option<usize>,
-    ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
-        Ok(Box::new(Tapped(stock().dtls_provider.new_dtls(cert, now, version, mtu)?)))
-    }
-}
-
-impl DtlsInstance for Tapped {
-    fn set_active(&mut self, active: bool) {
-        self.0.set_active(active);
-    }
-    fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
-        self.0.handle_packet(packet)
-    }
-    fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
-        let output = self.0.poll_output(buf);
-        if let DtlsOutput::KeyingMaterial(material, profile) = &output {
-            let keys = (material.as_ref().to_vec(), *profile, self.0.is_active());
-            KEYS.with(|seen| *seen.borrow_mut() = Some(keys));
-        }
-        output
-    }
-    fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
-        self.0.handle_timeout(now)
-    }
-    fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
-        self.0.send_application_data(data)
-    }
-    fn is_active(&self) -> bool {
-        self.0.is_active()
-    }
-    fn protocol_version(&self) -> Option<ProtocolVersion> {
-        self.0.protocol_version()
-    }
-    fn is_closing(&self) -> bool {
-        self.0.is_closing()
-    }
-    fn is_closed(&self) -> bool {
-        self.0.is_closed()
-    }
-    fn close(&mut self) -> Result<(), DtlsImplError> {
-        self.0.close()
-    }
-}
+use crate::peer::crypto;
+use crate::peer::keys::Keys;
 
 struct Pair {
     now: Instant,
@@ -118,15 +45,13 @@ fn give(rtc: &mut Rtc, now: Instant, source: SocketAddr, destination: SocketAddr
 }
 
 fn connect() -> Pair {
-    let mut provider = stock();
-    provider.dtls_provider = &Tap;
     let mut now = Instant::now();
     let (server_addr, client_addr) = ("127.0.0.1:5000".parse().unwrap(), "127.0.0.1:6000".parse().unwrap());
-    let config = |provider: CryptoProvider| {
-        RtcConfig::new().set_crypto_provider(Arc::new(provider)).set_rtp_mode(true).enable_raw_packets(true)
+    let config = |provider: Arc<CryptoProvider>| {
+        RtcConfig::new().set_crypto_provider(provider).set_rtp_mode(true).enable_raw_packets(true)
     };
-    let mut client = config(stock()).build(now);
-    let mut server = config(provider).set_ice_lite(true).build(now);
+    let mut client = config(Arc::new(str0m_aws_lc_rs::default_provider())).build(now);
+    let mut server = config(crypto::provider()).set_ice_lite(true).build(now);
     client.add_local_candidate(Candidate::host(client_addr, "udp").unwrap()).unwrap();
     server.add_local_candidate(Candidate::host(server_addr, "udp").unwrap()).unwrap();
     let mut api = client.sdp_api();
@@ -158,7 +83,7 @@ fn connect() -> Pair {
             }
         }
         if connected == 2 {
-            let keys = KEYS.with(|seen| seen.borrow_mut().take()).unwrap();
+            let keys = crypto::take_keys().unwrap();
             return Pair { now, server, client, server_addr, client_addr, keys, mid: mid.unwrap() };
         }
     }
@@ -168,7 +93,7 @@ fn connect() -> Pair {
 #[test]
 fn a_stock_peer_opens_packets_and_reports() {
     let mut pair = connect();
-    let (material, profile, active) = pair.keys.clone();
+    let Keys { material, profile, client: active } = pair.keys;
     let profile = Profile::try_from(profile).unwrap();
     assert_eq!(profile, Profile::AeadAes256Gcm, "what a DTLS 1.2 server picks");
     let mut sender = SrtpSender::from_keying_material(profile, &material, active).unwrap();

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::audience::{RATES_EVERY, STREAMS_MAX, UNREAD};
 use crate::session::{LayerView, Line};
+use crate::shard::ears::tests::heard;
 
 fn id(n: usize) -> SessionId {
     SessionId::from_bits(n as u128)
@@ -17,18 +18,6 @@ fn showing(bitrate: u64) -> Viewing {
     let layers = vec![LayerView { id: "h".to_owned(), bitrate, current: true }];
     let line = Line { index: 0, mid: "0".to_owned(), kind: MediaKind::Video, layers };
     Viewing { active: true, lines: vec![line] }
-}
-
-/// What can be read now, and whether that is all there will ever be.
-fn heard(events: &mut EventStream) -> (String, bool) {
-    let mut text = String::new();
-    loop {
-        match events.next().now_or_never() {
-            Some(Some(Ok(bytes))) => text.push_str(std::str::from_utf8(&bytes).unwrap()),
-            Some(None) => return (text, true),
-            None => return (text, false),
-        }
-    }
 }
 
 /// Where streams' timers live. Tests do not run in it: it would have them read only so much at a time.
