@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::settings::{self, Arity, Role, Setting};
@@ -133,7 +132,7 @@ pub fn command() -> Command {
 
 fn token() -> Command {
     let text = |name: &'static str, value: &'static str, help: &'static str| {
-        Arg::new(name).long(name).value_name(value).help(help).value_parser(NonEmptyStringValueParser::new())
+        Arg::new(name).long(name).value_name(value).help(help)
     };
     let many = |arg: Arg| arg.action(ArgAction::Append).value_delimiter(',');
     let keys = ["api-key", "api-key-file"].into_iter().filter_map(settings::find).map(flag);
@@ -198,7 +197,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Ask, clap::Erro
     } else if args.get(1).is_some_and(|a| a == "config") && bare(2) {
         args.insert(2, "dev".into());
     }
-    let matches = command().try_get_matches_from(args)?;
+    let matches = command().try_get_matches_from(with_negatives(args))?;
     Ok(match matches.subcommand() {
         Some(("token", m)) => Ask::Token(token_args(m)),
         Some(("config", m)) => match m.subcommand().and_then(|(name, m)| Some((role(name)?, m))) {
@@ -208,6 +207,33 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Ask, clap::Erro
         Some((name, m)) => Ask::Run(given(role(name).unwrap_or(Role::Dev), m)),
         None => Ask::Run(Given { role: Role::Dev, file: None, flags: BTreeMap::new() }),
     })
+}
+
+/// Joins `--batch -1ms` to `--batch=-1ms`: it is for us to say what is wrong with such a value. What begins with two
+/// dashes is the next flag.
+fn with_negatives(args: Vec<OsString>) -> Vec<OsString> {
+    let takes_value = |flag: &str| match flag.strip_prefix("--") {
+        Some("config" | "room" | "identity" | "grant" | "stream" | "ttl") => true,
+        Some(key) => settings::find(key).is_some_and(|s| s.arity != Arity::Switch),
+        None => false,
+    };
+    let negative = |value: &str| {
+        let rest = value.strip_prefix('-').unwrap_or_default();
+        !rest.is_empty() && !rest.starts_with('-') && !matches!(value, "-h" | "-V")
+    };
+    let mut joined: Vec<OsString> = Vec::with_capacity(args.len());
+    for arg in args {
+        let text = arg.to_str().filter(|text| negative(text));
+        let flag = joined.last().and_then(|last| last.to_str()).filter(|last| takes_value(last));
+        if let (Some(value), Some(flag)) = (text, flag) {
+            let both = format!("{flag}={value}").into();
+            joined.pop();
+            joined.push(both);
+        } else {
+            joined.push(arg);
+        }
+    }
+    joined
 }
 
 fn role(name: &str) -> Option<Role> {
@@ -284,6 +310,23 @@ mod tests {
         assert_eq!(run("freshet dev --open=false").flags["open"], ["false"]);
         assert!(ask("freshet coordinator --udp-port 1").is_err(), "no flag of that role");
         assert!(ask("freshet node --zone a --zone b").is_err(), "one value, said twice");
+    }
+
+    #[test]
+    fn a_negative_value_is_a_value() {
+        assert_eq!(run("freshet dev --batch -1ms --zone a").flags["batch"], ["-1ms"]);
+        assert_eq!(run("freshet --region -x").flags["region"], ["-x"]);
+        assert!(
+            matches!(ask("freshet token --room r --identity i --ttl -5m"), Ok(Ask::Token(t)) if t.ttl == "-5m")
+        );
+        for line in [
+            "freshet dev --zone --region a",
+            "freshet dev --open -1",
+            "freshet dev -1",
+            "freshet dev --zone -h",
+        ] {
+            assert!(ask(line).is_err(), "{line}");
+        }
     }
 
     #[test]

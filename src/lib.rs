@@ -56,6 +56,7 @@ fn told(error: &anyhow::Error) -> String {
 fn answer(ask: Ask) -> anyhow::Result<ExitCode> {
     match ask {
         Ask::Token(args) => {
+            unicode(["FRESHET_API_KEY", "FRESHET_API_KEY_FILE"].map(str::to_owned).into_iter())?;
             let token = mint::mint(&args, variable, &read_file, UnixMillis::now())?;
             output::say(&token)?;
             Ok(ExitCode::SUCCESS)
@@ -63,6 +64,9 @@ fn answer(ask: Ask) -> anyhow::Result<ExitCode> {
         Ask::Config(given) => {
             let layers = layers(&given)?;
             output::say(config::print::toml(&layers).trim_end())?;
+            for (name, meant) in strangers() {
+                let _written = writeln!(std::io::stderr(), "freshet: {}", misspelt(&name, &meant));
+            }
             Settings::new(&layers, &host(), &read_file)?;
             Ok(ExitCode::SUCCESS)
         }
@@ -72,6 +76,7 @@ fn answer(ask: Ask) -> anyhow::Result<ExitCode> {
             let common = settings.common();
             let origin = layers.get("log-level").map_or(&config::Origin::Default, |g| &g.origin);
             logging::start(common.log, &common.log_level, origin)?;
+            strangers().iter().for_each(|(name, meant)| tracing::warn!("{}", misspelt(name, meant)));
             role::run(settings)
         }
     }
@@ -79,10 +84,12 @@ fn answer(ask: Ask) -> anyhow::Result<ExitCode> {
 
 /// The values in force for a role.
 fn layers(given: &Given) -> anyhow::Result<Layers> {
+    let others = ["FRESHET_CONFIG", config::RUST_LOG].map(str::to_owned);
+    unicode(config::settings::of(given.role).map(|s| s.env()).chain(others))?;
     let path = given.file.clone().or_else(|| variable("FRESHET_CONFIG").filter(|p| !p.is_empty()));
     let text = match &path {
         Some(path) => {
-            Some(read_file(path).with_context(|| format!("cannot read configuration file {path}"))?)
+            Some(read_file(path).with_context(|| format!("cannot read configuration file {path:?}"))?)
         }
         None => None,
     };
@@ -91,6 +98,24 @@ fn layers(given: &Given) -> anyhow::Result<Layers> {
     let mut layers = Layers::new(given.role, flags, variable, file)?;
     config::derive_defaults(&mut layers, &host());
     Ok(layers)
+}
+
+/// Variables that hold something else than text are refused: passed over they would count as not set.
+fn unicode(mut names: impl Iterator<Item = String>) -> anyhow::Result<()> {
+    let broken = |name: &String| matches!(std::env::var(name), Err(std::env::VarError::NotUnicode(_)));
+    match names.find(broken) {
+        Some(name) => anyhow::bail!("the environment variable {name} is not valid UTF-8: write it anew"),
+        None => Ok(()),
+    }
+}
+
+/// Variables that are near to ones of ours, and those.
+fn strangers() -> Vec<(String, String)> {
+    config::strangers(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))
+}
+
+fn misspelt(name: &str, meant: &str) -> String {
+    format!("the environment variable {name} is none of ours and counts for nothing: did you mean {meant}?")
 }
 
 fn variable(name: &str) -> Option<String> {

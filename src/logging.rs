@@ -10,13 +10,12 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::registry;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::config::{LogFormat, Origin};
+use crate::config::{LogFormat, Origin, RUST_LOG};
 
-/// Starts logging for the whole process. `RUST_LOG` is used when nobody has set the level.
+/// Starts logging for the whole process.
 pub fn start(format: LogFormat, level: &str, origin: &Origin) -> anyhow::Result<()> {
-    let rust_log = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
-    let filter = match rust_log {
-        Some(text) if *origin == Origin::Default => EnvFilter::try_new(text)?,
+    let filter = match origin {
+        Origin::Environment(name) if name == RUST_LOG => EnvFilter::try_new(level)?,
         // What happens to NATS, our own lines tell; a level that names async_nats still shows its lines.
         _ => EnvFilter::try_new(format!("async_nats=warn,{level}"))?,
     };

@@ -6,6 +6,14 @@ use freshet_cluster::unit::UnixMillis;
 use crate::cli::TokenArgs;
 use crate::config::{self, Layers, ReadFile, Role};
 
+/// So much of a wrong value is shown, in characters.
+const SHOWN: usize = 40;
+
+fn shown(text: &str) -> String {
+    let short: String = text.chars().take(SHOWN).collect();
+    if short == text { format!("{text:?}") } else { format!("{short:?}…") }
+}
+
 /// Makes the token, or says what is missing.
 pub fn mint(
     args: &TokenArgs,
@@ -27,7 +35,10 @@ pub fn mint(
     let iat = now.0 / 1000;
     let claims = Claims {
         room: args.room.parse().map_err(|e| anyhow::anyhow!("--room: {e}, or * for every room"))?,
-        identity: args.identity.parse().map_err(|e| anyhow::anyhow!("--identity: {e}"))?,
+        identity: args
+            .identity
+            .parse()
+            .map_err(|e| anyhow::anyhow!("--identity {}: {e}", shown(&args.identity)))?,
         grants: args
             .grants
             .iter()

@@ -1,10 +1,12 @@
 //! Standard output: results alone; everything else goes to the log.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
-/// Writes a line to standard output, at once.
-pub fn say(line: &str) -> std::io::Result<()> {
+/// Writes lines to standard output, at once. A reader that has gone, as behind `| head -1`, wants no more: no error.
+pub fn say(lines: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}")?;
-    out.flush()
+    match writeln!(out, "{lines}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        said => said,
+    }
 }

@@ -184,6 +184,80 @@ fn relay_certificates_are_three_readable_files_or_none() {
 }
 
 #[test]
+fn what_config_shows_as_fine_would_start() {
+    let shell = Shell::new();
+    let file = shell.file("there.pem", "not PEM");
+    let cluster = ["--open", "--cluster-secret", SECRET, "--listen", "127.0.0.1:0"];
+    for (role, flags, said) in [
+        ("node", vec!["--etcd", "https://127.0.0.1:1", "--etcd-cert", &file], "etcd-key"),
+        ("coordinator", vec!["--etcd", "https://127.0.0.1:1", "--etcd-ca", "gone"], "cannot read gone"),
+        ("coordinator", vec!["--nats-key", &file], "nats-cert"),
+        ("coordinator", vec!["--nats-ca", &file], "there.pem"),
+        ("coordinator", vec!["--nats-creds", &file], "there.pem"),
+        ("coordinator", vec!["--etcd", ","], "needs etcd"),
+        ("dev", vec!["--udp-port", "65535", "--nodes", "3"], "65533"),
+        ("dev", vec!["--udp-port", "65535", "--shards", "2"], "65534"),
+        ("dev", vec!["--batch", "-1ms"], "is not a time"),
+        ("dev", vec!["--batch", "11ms"], "0 to 10ms"),
+        ("dev", vec!["--log-level", "loud"], "warning"),
+    ] {
+        let base: &[&str] = if role == "dev" { &["--listen", "127.0.0.1:0"] } else { &cluster };
+        let args: Vec<&str> = [role].into_iter().chain(base.iter().copied()).chain(flags).collect();
+        let started = shell.fails(1, &args, &[]);
+        let shown = shell.fails(1, &[&["config"], &args[..]].concat(), &[]);
+        assert_eq!(started, shown, "both say the same");
+        assert!(started.contains(said), "{said} is missing in: {started}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_early_is_no_error() {
+    let shell = Shell::new();
+    let key = format!("app:{SECRET}");
+    for args in
+        [&["config"][..], &["--help"], &["token", "--room", "r", "--identity", "i", "--api-key", &key]]
+    {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_freshet"))
+            .args(args)
+            .env_clear()
+            .current_dir(shell.dir.path())
+            .stdout(writer)
+            .output()
+            .unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{args:?}");
+    }
+}
+
+#[test]
+fn a_wrong_variable_is_told_and_not_passed_over() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let shell = Shell::new();
+    for (name, args) in [
+        ("FRESHET_REGION", &["config"][..]),
+        ("FRESHET_CONFIG", &["config"]),
+        ("FRESHET_API_KEY", &["token", "--room", "r", "--identity", "i"]),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_freshet"))
+            .args(args)
+            .env_clear()
+            .env(name, std::ffi::OsStr::from_bytes(b"\xff\xfe"))
+            .current_dir(shell.dir.path())
+            .output()
+            .unwrap();
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains(name) && said.contains("UTF-8"), "{said}");
+    }
+    let near = shell.run(&["config"], &[("FRESHET_UDPPORT", "1"), ("FRESHET_SERVICE_HOST", "10.0.0.1")]);
+    let said = text(&near.stderr);
+    assert!(near.status.success() && said.contains("FRESHET_UDP_PORT?"), "{said}");
+    assert!(!said.contains("SERVICE_HOST"), "Kubernetes makes such: {said}");
+    let rust_log = shell.ok(&["config"], &[("RUST_LOG", "hyper=debug")]);
+    assert!(rust_log.contains("log-level = \"hyper=debug\" # from environment RUST_LOG"), "{rust_log}");
+}
+
+#[test]
 fn the_configuration_in_force_is_printed_with_its_origins() {
     let shell = Shell::new();
     let file =
@@ -323,10 +397,16 @@ fn a_minted_token_is_valid_and_says_what_was_asked() {
     verify(&accepted, by_env.trim(), now).unwrap();
 
     let env = [("FRESHET_API_KEY_FILE", keys.as_str())];
+    let long = "x".repeat(129);
     for (extra, advice) in [
         (["--ttl", "25h"], "24h"),
         (["--ttl", "10"], "10s"),
+        (["--ttl", "-5m"], "10s"),
         (["--room", "a/b"], "A-Z"),
+        (["--room", ""], "empty"),
+        (["--identity", "a\nb"], "any script"),
+        (["--identity", ""], "1 to 128"),
+        (["--identity", &long], "at most 128"),
         (["--grant", "fly"], "subscribe"),
         (["--stream", "a b"], "A-Z"),
     ] {
@@ -339,7 +419,7 @@ fn a_minted_token_is_valid_and_says_what_was_asked() {
         }
         args.extend(extra);
         let error = shell.fails(1, &args, &env);
-        assert!(error.contains(name) && error.contains(advice), "{error}");
+        assert!(error.contains(name) && error.contains(advice) && error.len() < 200, "{error}");
     }
     let keyless = shell.fails(1, &args, &[]);
     assert!(keyless.contains("FRESHET_API_KEY"), "{keyless}");

@@ -1,6 +1,7 @@
 //! How processes begin and end: the built program, its signals, its last step.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -142,6 +143,12 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Starts `freshet dev` and returns where it says it is.
 fn dev(name: &str, more: &[&str]) -> (Process, String) {
+    let (process, address, _) = dev_of(name, more, 1);
+    (process, address)
+}
+
+/// The same with so many nodes, and what it says of each.
+fn dev_of(name: &str, more: &[&str], nodes: usize) -> (Process, String, Vec<String>) {
     let args: Vec<&str> =
         ["dev", "--listen", "127.0.0.1:0"].into_iter().chain(more.iter().copied()).collect();
     let mut process = Process::start(name, &args);
@@ -149,19 +156,33 @@ fn dev(name: &str, more: &[&str]) -> (Process, String) {
     let line = lines.next().unwrap_or_else(|| panic!("it says nothing:\n{}", process.log())).unwrap();
     let url = line.strip_prefix("Freshet is at http://").expect(&line);
     let address = url.strip_suffix('/').expect(&line).to_owned();
-    (process, address)
+    // The coordinator's line, then one for each node.
+    let about = lines.take(nodes + 1).map(|line| line.unwrap()).collect();
+    (process, address, about)
 }
 
 #[test]
 fn dev_says_where_it_is_when_it_is_ready_and_a_signal_ends_it() {
     for (name, nodes, signal) in [("dev-term", "1", "-TERM"), ("dev-int", "3", "-INT")] {
-        let (mut process, address) = dev(name, &["--nodes", nodes]);
+        let count = nodes.parse().unwrap();
+        let (mut process, address, about) = dev_of(name, &["--nodes", nodes, "--shards", "2"], count);
+        for (line, i) in about.iter().zip(0..=count) {
+            let (name, rest) = line.trim_start().split_once("  http://").expect(line);
+            let wanted = if i == 0 { "coordinator".to_owned() } else { format!("node-{i}") };
+            assert_eq!(name.trim_end(), wanted, "{about:?}");
+            let (at, ports) = rest.split_once("/metrics").expect(line);
+            let (status, body) = get(at, "/metrics");
+            let kind = if i == 0 { "freshet_coordinator_" } else { "freshet_node_" };
+            assert!(status == 200 && body.contains(kind), "{line}: {status} {body}");
+            let ports = ports.strip_prefix(", media at UDP ").map(|ports| ports.split(", ").count());
+            assert_eq!(ports, (i > 0).then_some(2), "one for each shard: {line}");
+        }
         assert_eq!(get(&address, "/healthz").0, 200);
         assert_eq!(get(&address, "/readyz").0, 200, "what it says is true at once");
         works_at_once(&address);
         let (status, body) = get(&address, "/v1/nodes");
         assert_eq!(status, 200, "{body}");
-        for i in 1..=nodes.parse().unwrap() {
+        for i in 1..=count {
             assert!(body.contains(&format!("\"node-{i}\"")), "{body}");
         }
         process.signal(signal);
@@ -169,6 +190,77 @@ fn dev_says_where_it_is_when_it_is_ready_and_a_signal_ends_it() {
         assert_eq!(status.code(), Some(0), "{}", process.log());
         assert!(process.log().contains("stopped"), "{}", process.log());
     }
+}
+
+/// Names in backticks, as a page writes metrics: without their prefix, perhaps with labels.
+fn named(text: &str) -> BTreeSet<String> {
+    let words = text.split('`').skip(1).step_by(2).filter_map(|code| code.split('{').next());
+    let name = |word: &&str| {
+        !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || "_0123456789".contains(c))
+    };
+    words.filter(name).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_metric_stands_in_the_operators_page_and_no_other() {
+    let page = include_str!("../docs/operate.md");
+    let (_, rest) = page.split_once("\n## Metrics\n").expect("a section of metrics");
+    let (section, _) = rest.split_once("\n## ").expect("a section behind it");
+    let (node, rest) = section.split_once("\nOf a coordinator").expect("the coordinator's table");
+    let (coordinator, both) = rest.split_once("\nBoth count their HTTP").expect("what both have");
+    // The first column of a table has metrics alone.
+    let tabled = |text: &str| -> BTreeSet<String> {
+        let cells =
+            text.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
+        cells.flat_map(named).collect()
+    };
+    let (_process, address, about) = dev_of("dev-metrics", &[], 1);
+    let node_at =
+        about[1].split_once("http://").and_then(|(_, rest)| rest.split_once('/')).expect("its URL").0;
+    let both = named(both);
+    assert!(both.len() > 3, "{both:?}");
+    for (role, at, text) in [("node", node_at, node), ("coordinator", address.as_str(), coordinator)] {
+        // A request is counted after its answer.
+        get(at, "/metrics");
+        let (_, body) = get(at, "/metrics");
+        let prefix = format!("freshet_{role}_");
+        let types = body.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+        let shown: BTreeSet<String> =
+            types.map(|name| name.strip_prefix(&prefix).expect(name).to_owned()).collect();
+        assert!(shown.len() > 15, "{body}");
+        let mut explained: BTreeSet<String> = tabled(text).union(&both).cloned().collect();
+        explained.insert("tasks".to_owned());
+        let missing: Vec<_> = shown.difference(&explained).collect();
+        assert!(missing.is_empty(), "docs/operate.md does not explain these of a {role}: {missing:?}");
+        let unknown: Vec<_> = explained.difference(&shown).collect();
+        assert!(unknown.is_empty(), "docs/operate.md explains what a {role} does not show: {unknown:?}");
+        // What the text beside the tables names exists as well.
+        let beside = named(text).into_iter().filter(|name| name.ends_with("_total") && !shown.contains(name));
+        assert_eq!(beside.collect::<Vec<_>>(), Vec::<String>::new(), "named beside the table of a {role}");
+    }
+}
+
+#[test]
+fn a_process_takes_as_many_files_as_it_may() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let program = env!("CARGO_BIN_EXE_freshet");
+    let script = format!("ulimit -S -n 300; ulimit -H -n 2000; exec {program} dev --listen 127.0.0.1:0");
+    let mut child = Command::new("sh")
+        .args(["-c", &script])
+        .env_clear()
+        .stdout(Stdio::piped())
+        .stderr(log.reopen().unwrap())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).expect("a limit of files");
+    assert_eq!(files.split_whitespace().nth(3), Some("2000"), "the soft limit is the hard one: {files}");
+    let log = std::fs::read_to_string(log.path()).unwrap();
+    assert!(log.contains("LimitNOFILE") && log.contains("2000"), "few are told: {log}");
 }
 
 #[test]

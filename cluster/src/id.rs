@@ -40,6 +40,18 @@ pub enum IdError {
         /// The first character that is not allowed.
         found: char,
     },
+    /// The text has a character that cannot be shown.
+    #[error(
+        "{kind} contains {found:?}: use 1 to {max} characters of any script, without line ends and other control characters"
+    )]
+    Control {
+        /// What was parsed.
+        kind: &'static str,
+        /// The first character that is not allowed.
+        found: char,
+        /// Longest length allowed, in characters.
+        max: usize,
+    },
     /// The text is not the fixed-width hexadecimal number it should be.
     #[error("{kind} {found:?} is not {digits} lower-case hexadecimal digits")]
     Hex {
@@ -160,7 +172,7 @@ impl FromStr for Identity {
             return Err(IdError::Empty { kind, max: IDENTITY_MAX });
         }
         if let Some(found) = text.chars().find(|c| c.is_control()) {
-            return Err(IdError::Character { kind, found });
+            return Err(IdError::Control { kind, found, max: IDENTITY_MAX });
         }
         let len = text.chars().count();
         if len > IDENTITY_MAX {

@@ -109,7 +109,23 @@ impl Metrics {
             bus_up: gauge("bus_up", "1 while the bus answers")?,
         };
         made.add_all();
+        made.begin_at_zero();
         Ok(made)
+    }
+
+    /// A counter that appears with its first event has no rate before its second.
+    fn begin_at_zero(&self) {
+        for kind in ["publish", "view"] {
+            for outcome in ["accepted", "refused", "unplaced", "failed"] {
+                self.joins.with_label_values(&[kind, outcome]);
+            }
+        }
+        for reason in REASONS.iter().chain(&["other"]) {
+            self.refusals.with_label_values(&[reason]);
+        }
+        for outcome in ["stored", "duplicate", "limited", "paused", "refused"] {
+            self.chat.with_label_values(&[outcome]);
+        }
     }
 
     fn add_all(&self) {

@@ -14,17 +14,17 @@ pub enum ConfigError {
         message: String,
     },
     /// A key that no role has.
-    #[error("configuration file {path}: unknown key {key:?}; the nearest known one is {nearest:?}")]
+    #[error("configuration file {path}: unknown key {key:?}{hint}")]
     UnknownKey {
         /// Which file.
         path: String,
         /// As written, with its table.
         key: String,
-        /// What may have been meant.
-        nearest: &'static str,
+        /// What may have been meant, and where to look.
+        hint: String,
     },
     /// A value of another type.
-    #[error("configuration file {path}: {key} is {found}: write {wanted}")]
+    #[error("configuration file {path}: {key} is of type {found}: write {wanted}")]
     FileValue {
         /// Which file.
         path: String,

@@ -69,6 +69,9 @@ pub struct File<'a> {
     pub text: &'a str,
 }
 
+/// The variable that stands in for the default of `log-level`: other programs have made it customary.
+pub const RUST_LOG: &str = "RUST_LOG";
+
 impl Layers {
     /// Lays flags over the environment over the file over the defaults.
     pub fn new(
@@ -91,11 +94,14 @@ impl Layers {
             let from_env = env(&name)
                 .filter(|text| !text.is_empty())
                 .map(|text| (split(setting, &text), Origin::Environment(name)));
+            let customary = (setting.key == "log-level").then(|| env(RUST_LOG)).flatten();
+            let customary = customary.filter(|text| !text.is_empty());
+            let customary = customary.map(|text| (vec![text], Origin::Environment(RUST_LOG.to_owned())));
             let from_flag = flags.get(setting.key).map(|texts| {
                 let texts = texts.iter().flat_map(|t| split(setting, t)).collect();
                 (texts, Origin::Flag)
             });
-            if let Some((texts, origin)) = from_flag.or(from_env).or(from_file).or(default) {
+            if let Some((texts, origin)) = from_flag.or(from_env).or(from_file).or(customary).or(default) {
                 values.insert(setting.key, Given { texts, origin });
             }
         }
@@ -158,7 +164,7 @@ fn read_value(
         ConfigError::UnknownKey {
             path: path.to_owned(),
             key: section.map_or_else(|| key.to_owned(), |s| format!("{s}.{key}")),
-            nearest: nearest(key, keys),
+            hint: hint(section, key, value, keys),
         }
     })?;
     let scalar = |value: &toml::Value| match value {
@@ -184,10 +190,54 @@ fn read_value(
     Ok((setting, texts))
 }
 
-/// The known key that is nearest to what was written.
-fn nearest(written: &str, keys: impl Iterator<Item = &'static str>) -> &'static str {
+/// What to say of an unknown key.
+fn hint(
+    section: Option<Role>,
+    key: &str,
+    value: &toml::Value,
+    keys: impl Iterator<Item = &'static str>,
+) -> String {
+    if let (Some(role), Some(setting)) = (section, settings::find(key)) {
+        let others: Vec<_> = setting.roles.iter().map(|r| r.as_str()).collect();
+        return format!(": it is a setting of {}, not of {role}", others.join(" and "));
+    }
+    let role = |word: &str| Role::ALL.iter().map(|r| r.as_str()).find(|r| *r == word);
+    if let (None, Some(role)) = (section, role(key)) {
+        return format!(": {role} is a table, so write [{role}] and its settings below");
+    }
+    if let (Some(role), true) = (section, value.is_table()) {
+        return format!(": [{role}] has settings alone, no tables in it");
+    }
+    if value.is_table() {
+        let tables = Role::ALL.map(Role::as_str);
+        return match near(key, tables.into_iter()) {
+            Some(table) => format!("; did you mean [{table}]?"),
+            None => format!(": the tables are [{}]", tables.join("], [")),
+        };
+    }
+    match near(key, keys) {
+        Some(near) => format!("; did you mean {near:?}?"),
+        None => format!("; `freshet config {}` prints all there are", section.unwrap_or(Role::Node)),
+    }
+}
+
+/// The known word that may have been meant.
+fn near(written: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     let written = written.replace('_', "-").to_ascii_lowercase();
-    keys.min_by_key(|key| (distance(&written, key), *key)).unwrap_or_default()
+    let (edits, found) = known.map(|word| (distance(&written, word), word)).min()?;
+    (edits <= 1 || edits.saturating_mul(3) <= written.chars().count()).then_some(found)
+}
+
+/// Variables that begin as ours do, are none of ours, and are so near to one that they may be misspelt.
+pub fn strangers(names: impl Iterator<Item = String>) -> Vec<(String, String)> {
+    let known: Vec<String> =
+        settings::SETTINGS.iter().map(Setting::env).chain(["FRESHET_CONFIG".to_owned()]).collect();
+    let ours = names.filter(|name| name.starts_with("FRESHET_") && !known.contains(name));
+    let near = |name: String| {
+        let (edits, meant) = known.iter().map(|known| (distance(&name, known), known)).min()?;
+        (edits <= 2).then(|| (name, meant.clone()))
+    };
+    ours.filter_map(near).collect()
 }
 
 /// Edits (insert, remove, replace) from one text to the other.
@@ -268,27 +318,46 @@ mod tests {
     #[test]
     fn an_unknown_key_is_named_with_its_nearest_known_one() {
         for (file, key, wanted) in [
-            ("udp_port = 1", "udp_port", "udp-port"),
-            ("lisen = 'x'", "lisen", "listen"),
-            ("[node]\nregoin = 'x'", "node.regoin", "region"),
-            ("[coordinator]\nudp-port = 1", "coordinator.udp-port", "room-linger"),
-            ("[nodes]\nid = 'x'", "nodes", "nodes"),
+            ("udp_port = 1", "udp_port", "did you mean \"udp-port\"?"),
+            ("lisen = 'x'", "lisen", "did you mean \"listen\"?"),
+            ("[node]\nregoin = 'x'", "node.regoin", "did you mean \"region\"?"),
+            ("[coordinator]\nudp-port = 1", "coordinator.udp-port", "of dev and node, not of coordinator"),
+            ("[nod]\nid = 'x'", "nod", "did you mean [node]?"),
+            ("[databases]\nid = 'x'", "databases", "[dev], [node], [coordinator]"),
+            ("node = 3", "node", "write [node]"),
+            ("[node.media]\nip = 1", "node.media", "no tables in it"),
+            ("max-bitrate-of-everybody = 3", "max-bitrate-of-everybody", "`freshet config node`"),
         ] {
             match layers(Role::Node, &[], &[], file) {
-                Err(ConfigError::UnknownKey { key: found, nearest, .. }) => {
+                Err(ConfigError::UnknownKey { key: found, hint, .. }) => {
                     assert_eq!(found, key);
-                    if key.starts_with("coordinator") {
-                        assert_ne!(nearest, "udp-port", "it is no key of that role");
-                    } else {
-                        assert_eq!(nearest, wanted);
-                    }
-                }
-                Err(ConfigError::FileValue { key: found, .. }) => {
-                    assert_eq!((found.as_str(), key), ("nodes", "nodes"))
+                    assert!(hint.contains(wanted), "{file}: {hint}");
                 }
                 other => panic!("{file}: {other:?}"),
             }
         }
+        assert!(matches!(
+            layers(Role::Node, &[], &[], "[nodes]\nid = 'x'"),
+            Err(ConfigError::FileValue { .. })
+        ));
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_noticed_and_one_of_another_program_is_not() {
+        let names = ["FRESHET_UDPPORT", "FRESHET_UDP_PORT", "FRESHET_SERVICE_HOST", "FRESHET_PORT", "PATH"];
+        let found = strangers(names.into_iter().map(str::to_owned));
+        assert_eq!(found, [("FRESHET_UDPPORT".to_owned(), "FRESHET_UDP_PORT".to_owned())]);
+    }
+
+    #[test]
+    fn the_customary_variable_stands_in_for_the_default_alone() {
+        let rust_log = ("RUST_LOG", "debug");
+        let of =
+            |env: &[(&str, &str)], file| value(&layers(Role::Node, &[], env, file).unwrap(), "log-level");
+        assert_eq!(of(&[rust_log], ""), ("debug".into(), "from environment RUST_LOG".into()));
+        assert_eq!(of(&[rust_log], "log-level = 'error'").0, "error");
+        assert_eq!(of(&[rust_log, ("FRESHET_LOG_LEVEL", "off")], "").0, "off");
+        assert_eq!(of(&[("RUST_LOG", "")], "").0, "info");
     }
 
     #[test]

@@ -5,6 +5,9 @@
 
 mod error;
 mod layers;
+mod level;
+mod member;
+mod pem;
 pub mod print;
 mod reader;
 pub mod settings;
@@ -14,12 +17,12 @@ mod typed;
 mod value;
 
 pub use error::ConfigError;
-pub use layers::{File, Given, Layers, Origin};
+pub use layers::{File, Given, Layers, Origin, RUST_LOG, strangers};
+pub use member::{Member, default_id};
 pub use reader::{ReadFile, Reader};
 pub use settings::Role;
 pub use typed::{
-    Access, Common, CoordinatorSettings, DevSettings, LogFormat, Media, Member, NodeSettings, RelayFiles,
-    Settings, default_id,
+    Access, Common, CoordinatorSettings, DevSettings, LogFormat, Media, NodeSettings, RelayFiles, Settings,
 };
 pub use value::duration;
 
@@ -33,6 +36,10 @@ pub fn api_keys(layers: &Layers, files: ReadFile<'_>) -> Result<Vec<ApiKey>, Con
 /// Puts defaults that follow from other settings into the layers, so that what is printed is what is in force.
 pub fn derive_defaults(layers: &mut Layers, host: &str) {
     let given = |layers: &Layers, key: &str| layers.get(key).is_some_and(|g| g.origin != Origin::Default);
+    // Empty texts are none; but an empty key is a mistake, and must not open a process to everyone.
+    let filled = |layers: &Layers, key: &str| {
+        given(layers, key) && layers.get(key).is_some_and(|g| g.texts.iter().any(|text| !text.is_empty()))
+    };
     let keyed = given(layers, "api-key") || given(layers, "api-key-file");
     if layers.role == Role::Dev && !given(layers, "open") && keyed {
         layers.set_default("open", "false");
@@ -48,12 +55,12 @@ pub fn derive_defaults(layers: &mut Layers, host: &str) {
     let listen = layers.get("listen").and_then(|g| g.texts.first()?.parse::<std::net::SocketAddr>().ok());
     let Some(listen) = listen else { return };
     if layers.role != Role::Dev
-        && !given(layers, "id")
+        && !filled(layers, "id")
         && let Ok(id) = default_id(host, listen.port())
     {
         layers.set_default("id", id.as_str());
     }
-    if layers.role != Role::Coordinator && !given(layers, "ip") && !listen.ip().is_unspecified() {
+    if layers.role != Role::Coordinator && !filled(layers, "ip") && !listen.ip().is_unspecified() {
         layers.set_default("ip", &listen.ip().to_string());
     }
 }

@@ -158,7 +158,6 @@ impl Setting {
 
 /// The table.
 pub const SETTINGS: &[Setting] = &[
-    one("nodes", "N", DEV, NAMES, "Nodes in this process, with real QUIC links between them").default_all("1"),
     one("listen", "ADDR:PORT", ALL, HTTP, "Where HTTP is served. Port 0 takes a free one")
         .defaults("127.0.0.1:8080", "0.0.0.0:8080", "0.0.0.0:8080"),
     one(
@@ -301,6 +300,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     one("relay-cert", "FILE", NODE, RELAY, "PEM: this node's relay certificate, for the DNS name freshet-relay"),
     one("relay-key", "FILE", NODE, RELAY, "PEM: its key"),
+    one("nodes", "N", DEV, NAMES, "Nodes in this process, with real QUIC links between them").default_all("1"),
     one("id", "NAME", CLUSTER, NAMES, "This process's name in the cluster. Default: host name and HTTP port"),
     one("region", "NAME", ALL, NAMES, "Viewers and links prefer their own region; a coordinator takes clients to be in its own").default_all(""),
     one("zone", "NAME", MEDIA, NAMES, "The failure domain within the region").default_all(""),
@@ -335,6 +335,6 @@ pub const SETTINGS: &[Setting] = &[
     )
     .defaults("0s", "60s", "10s"),
     one("log", "text|json", ALL, PROCESS, "The form of log lines").default_all("text"),
-    one("log-level", "LEVEL", ALL, PROCESS, "error, warn, info, debug, trace, or a filter as in RUST_LOG")
+    one("log-level", "LEVEL", ALL, PROCESS, "error, warn, info, debug, trace, off, or a filter as in info,freshet_node=debug. RUST_LOG stands in for the default")
         .default_all("info"),
 ];

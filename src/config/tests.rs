@@ -187,6 +187,16 @@ fn wrong_values_are_told_with_their_place_and_a_way_out() {
         ("room-linger", "soon", "10s"),
         ("log", "xml", "text or json"),
         ("log-level", "freshet=louder", "debug"),
+        ("log-level", "loud", "warn (or warning)"),
+        ("udp-port", "65536", "65535"),
+        ("relay", "0.0.0.0:7700", "media takes this port"),
+        ("relay", "192.0.2.1:7700", "media takes this port"),
+        ("relay-advertise", "0.0.0.0:7600", "reach"),
+        ("http-advertise", "http://[::]:8080", "reach"),
+        ("public-url", "https://0.0.0.0/cast", "reach"),
+        ("nats", "http://127.0.0.1:4222", "nats://HOST:PORT"),
+        ("nats", "nats://a b:4222", "nats://HOST:PORT"),
+        ("nats-creds", "keys", "JWT"),
         ("public-url", "example.org", "https://"),
         ("http-advertise", "h:1", "https://"),
         ("relay-advertise", "h", "HOST:PORT"),
@@ -203,6 +213,126 @@ fn wrong_values_are_told_with_their_place_and_a_way_out() {
     assert!(refused(Role::Dev, &[("nodes", "0")]).contains("1 to 64"));
     let half = refused(Role::Coordinator, &[KEY, SECRET, ("etcd-user", "joe")]);
     assert!(half.contains("etcd-password-file"), "{half}");
+}
+
+#[test]
+fn lists_of_servers_are_not_empty() {
+    for key in ["etcd", "nats"] {
+        let said = refused(Role::Coordinator, &[KEY, SECRET, (key, ",")]);
+        assert!(said.contains(&format!("needs {key}")) && said.contains("one server"), "{said}");
+    }
+}
+
+#[test]
+fn every_shard_of_every_node_has_a_port() {
+    let dev = |flags: &[(&'static str, &str)]| settings(Role::Dev, flags);
+    dev(&[("udp-port", "65533"), ("nodes", "3")]).unwrap();
+    dev(&[("udp-port", "0"), ("nodes", "64"), ("shards", "64")]).unwrap();
+    for (flags, highest) in [
+        (&[("udp-port", "65535"), ("nodes", "3")][..], "up to 65533"),
+        (&[("udp-port", "65535"), ("shards", "2")], "up to 65534"),
+        (&[("udp-port", "65530"), ("shards", "2"), ("nodes", "4")], "up to 65528"),
+    ] {
+        let said = dev(flags).unwrap_err().to_string();
+        assert!(said.contains("udp-port") && said.contains(highest), "{said}");
+    }
+    let base = [KEY, SECRET, ("ip", "192.0.2.1"), ("shards", "2")];
+    let said = refused(Role::Node, &[&base[..], &[("udp-port", "65535")]].concat());
+    assert!(said.contains("up to 65534"), "{said}");
+    let said = refused(Role::Node, &[&base[..], &[("udp-port", "7599")]].concat());
+    assert!(said.contains("relay") && said.contains("7600") && said.contains("media takes"), "{said}");
+    node(&[("ip", "192.0.2.1"), ("shards", "2"), ("udp-port", "7598")]);
+    node(&[("ip", "127.0.0.1"), ("relay", "192.0.2.1:7700"), ("relay-advertise", "192.0.2.1:7700")]);
+}
+
+#[test]
+fn a_port_that_is_chosen_at_start_is_advertised_with_an_address() {
+    let base = [KEY, SECRET, ("ip", "192.0.2.1")];
+    let said = refused(Role::Node, &[&base[..], &[("listen", "0.0.0.0:0")]].concat());
+    assert!(said.contains("http-advertise"), "{said}");
+    let said = refused(Role::Node, &[&base[..], &[("relay", "[::]:0")]].concat());
+    assert!(said.contains("relay-advertise"), "{said}");
+    node(&[("ip", "192.0.2.1"), ("listen", "0.0.0.0:0"), ("http-advertise", "http://192.0.2.1:80")]);
+}
+
+/// A certificate and its key, as PEM.
+fn certified() -> [String; 2] {
+    use base64::Engine as _;
+    let made = rcgen::generate_simple_self_signed(vec!["freshet-relay".to_owned()]).unwrap();
+    let pem = |what: &str, der: &[u8]| {
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        let lines: Vec<_> = text.as_bytes().chunks(64).map(|l| std::str::from_utf8(l).unwrap()).collect();
+        format!("-----BEGIN {what}-----\n{}\n-----END {what}-----\n", lines.join("\n"))
+    };
+    [pem("CERTIFICATE", made.cert.der()), pem("PRIVATE KEY", &made.signing_key.serialize_der())]
+}
+
+#[test]
+fn certificates_are_whole_readable_and_fit_their_keys() {
+    let ([cert, key], [_, other_key]) = (certified(), certified());
+    let files = |path: &str| match path {
+        "cert" => Ok(cert.clone()),
+        "key" => Ok(key.clone()),
+        "other-key" => Ok(other_key.clone()),
+        "text" => Ok("not PEM".to_owned()),
+        _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+    };
+    let base = [KEY, SECRET, ("ip", "192.0.2.1"), ("etcd", "https://127.0.0.1:2379")];
+    let tried = |flags: &[(&'static str, &str)]| {
+        let flags = [&base[..], flags].concat();
+        Settings::new(&lay(Role::Node, &flags), "h", &files).map_err(|e| e.to_string())
+    };
+    for [ca, cert, key] in [
+        ["etcd-ca", "etcd-cert", "etcd-key"],
+        ["nats-ca", "nats-cert", "nats-key"],
+        ["relay-ca", "relay-cert", "relay-key"],
+    ] {
+        tried(&[(ca, "cert"), (cert, "cert"), (key, "key")]).unwrap();
+        for (flags, wanted) in [
+            (&[(ca, "cert"), (cert, "cert")][..], [key, "belong together"]),
+            (&[(ca, "cert"), (key, "key")], [cert, "belong together"]),
+            (&[(ca, "gone"), (cert, "cert"), (key, "key")], [ca, "cannot read gone"]),
+            (&[(ca, "cert"), (cert, "gone"), (key, "key")], [cert, "cannot read gone"]),
+            (&[(ca, "cert"), (cert, "cert"), (key, "gone")], [key, "cannot read gone"]),
+            (&[(ca, "text"), (cert, "cert"), (key, "key")], [ca, "no certificate in PEM form"]),
+            (&[(ca, "cert"), (cert, "key"), (key, "key")], [cert, "no certificate in PEM form"]),
+            (&[(ca, "cert"), (cert, "cert"), (key, "cert")], [key, "no private key in PEM form"]),
+            (&[(ca, "cert"), (cert, "cert"), (key, "other-key")], [key, "of the certificate"]),
+        ] {
+            let said = tried(flags).unwrap_err();
+            assert!(wanted.iter().all(|word| said.contains(word)), "{flags:?}: {said}");
+            assert!(!said.contains("BEGIN"), "no key in a message: {said}");
+        }
+    }
+    let said = tried(&[("etcd", "http://127.0.0.1:2379"), ("etcd-ca", "cert")]);
+    said.expect("one URL with https is enough");
+    let plain = [KEY, SECRET, ("ip", "192.0.2.1"), ("etcd-ca", "cert")];
+    let said = Settings::new(&lay(Role::Node, &plain), "h", &files).unwrap_err().to_string();
+    assert!(said.contains("etcd-ca") && said.contains("https://"), "{said}");
+}
+
+#[test]
+fn what_is_printed_for_an_empty_text_is_what_is_in_force() {
+    let layers = lay(Role::Node, &[KEY, SECRET, ("listen", "127.0.0.1:80"), ("id", ""), ("ip", "")]);
+    let text = print::toml(&layers);
+    assert!(text.contains("id = \"my-host-80\" # default"), "{text}");
+    assert!(text.contains("ip = [\"127.0.0.1\"] # default"), "{text}");
+    let said = refused(Role::Dev, &[("api-key", "")]);
+    assert!(said.contains("api-key-file"), "an empty key opens nothing: {said}");
+}
+
+#[test]
+fn each_heading_stands_once() {
+    for role in Role::ALL {
+        let text = print::toml(&lay(role, &[]));
+        let headings: Vec<_> =
+            text.lines().filter(|l| l.starts_with("# ") && !l.contains(" is not set")).collect();
+        let mut once = headings.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(once.len(), headings.len(), "{role}: {headings:?}");
+        assert!(headings.len() > 4, "{headings:?}");
+    }
 }
 
 #[test]

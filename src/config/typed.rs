@@ -6,15 +6,15 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use freshet_cluster::NodeId;
-use freshet_cluster::bus::nats::NatsConfig;
 use freshet_cluster::secret::Secret;
-use freshet_cluster::store::etcd::EtcdConfig;
-use freshet_cluster::token::{ApiKey, ApiKeys, SECRET_MIN};
+use freshet_cluster::token::{ApiKey, ApiKeys};
 use freshet_cluster::unit::Bitrate;
 
 use super::error::ConfigError;
-use super::layers::{Layers, Origin};
+use super::layers::{Layers, Origin, RUST_LOG};
+use super::level;
+use super::member::{Member, member};
+use super::pem;
 use super::reader::{ReadFile, Reader};
 use super::settings::Role;
 use super::value;
@@ -89,19 +89,6 @@ pub struct Media {
     pub region: String,
     /// Failure domain label.
     pub zone: String,
-}
-
-/// What ties a process into a cluster.
-#[derive(Debug, Clone)]
-pub struct Member {
-    /// Its name.
-    pub id: NodeId,
-    /// Signs calls from coordinators to nodes.
-    pub cluster_secret: Secret,
-    /// The store.
-    pub etcd: EtcdConfig,
-    /// The bus.
-    pub nats: NatsConfig,
 }
 
 /// `freshet node`.
@@ -183,7 +170,9 @@ impl Settings {
                 let advice = "write a number from 1 to 64";
                 let count =
                     |t: &str| t.parse().ok().filter(|n| (1..=DEV_NODES_MAX).contains(n)).ok_or(advice);
-                Self::Dev(DevSettings { nodes: reader.need_with("nodes", count, advice)?, media, common })
+                let nodes = reader.need_with("nodes", count, advice)?;
+                enough_ports(&reader, media.udp_port, media.shards, nodes)?;
+                Self::Dev(DevSettings { nodes, media, common })
             }
             Role::Node => {
                 let media = media(&reader, common.listen)?;
@@ -214,15 +203,12 @@ fn common(reader: &Reader<'_>) -> Result<Common, ConfigError> {
         "json" => Ok(LogFormat::Json),
         _ => Err("write text or json"),
     };
-    let level = |t: &str| match t.parse::<tracing_subscriber::EnvFilter>() {
-        Ok(_) => Ok(t.to_owned()),
-        Err(e) => {
-            Err(format!("{e}; write error, warn, info, debug, trace, or a filter as in freshet_node=debug"))
-        }
-    };
+    let customary = Origin::Environment(RUST_LOG.to_owned());
+    let modules = reader.layers.get("log-level").is_some_and(|given| given.origin == customary);
+    let level = |t: &str| level::read(t, modules);
     Ok(Common {
         listen: reader.need("listen", address)?,
-        public_url: reader.parse_with("public-url", value::base_url)?,
+        public_url: reader.parse_with("public-url", value::reached_url)?,
         access: access(reader)?,
         ice_servers: reader
             .parse_all("ice-server", |t| freshet_edge::ice::check_url(t).map(|()| t.to_owned()))?,
@@ -230,7 +216,7 @@ fn common(reader: &Reader<'_>) -> Result<Common, ConfigError> {
         room_linger: reader.need_with("room-linger", value::duration, "say how long")?,
         drain_timeout: reader.need_with("drain-timeout", value::duration, "say how long")?,
         log: reader.need_with("log", log, "write text or json")?,
-        log_level: reader.need_with("log-level", level, "write a level")?,
+        log_level: reader.need_with("log-level", level, level::ADVICE)?,
     })
 }
 
@@ -291,10 +277,7 @@ fn media(reader: &Reader<'_>, listen: SocketAddr) -> Result<Media, ConfigError> 
     let port = "write a port, 0 to 65535";
     let udp_port: u16 = reader.need("udp-port", port)?;
     let shards = shards(reader)?;
-    if udp_port.checked_add(shards.saturating_sub(1)).is_none() {
-        let advice = "each shard takes a port from here on: write one that leaves room for them";
-        return Err(reader.wrong("udp-port", &udp_port.to_string(), advice));
-    }
+    enough_ports(reader, udp_port, shards, 1)?;
     let ring_time = reader.need_with("ring-time", ring_time, RING_TIME_ADVICE)?;
     let keyframe_age: Duration =
         reader.need_with("keyframe-age", value::duration, "write a time from 0 on")?;
@@ -303,7 +286,7 @@ fn media(reader: &Reader<'_>, listen: SocketAddr) -> Result<Media, ConfigError> 
             format!("write a time from 0 to {ring_time:?}: what is older has left the ring (ring-time)");
         return Err(reader.wrong("keyframe-age", &format!("{keyframe_age:?}"), why));
     }
-    let count = "write a number from 1 on";
+    let count = "write a number from 1 on, up to 4294967295";
     let sessions = |t: &str| t.parse().ok().filter(|n: &u32| *n > 0).ok_or(count);
     Ok(Media {
         udp_port,
@@ -320,6 +303,20 @@ fn media(reader: &Reader<'_>, listen: SocketAddr) -> Result<Media, ConfigError> 
         region: reader.parse_with("region", label)?.unwrap_or_default(),
         zone: reader.parse_with("zone", label)?.unwrap_or_default(),
     })
+}
+
+/// The last shard of the last node has a port as well.
+fn enough_ports(reader: &Reader<'_>, first: u16, shards: u16, nodes: u16) -> Result<(), ConfigError> {
+    let taken = u32::from(shards).saturating_mul(u32::from(nodes));
+    let highest = 65_536_u32.saturating_sub(taken);
+    if u32::from(first) <= highest {
+        return Ok(());
+    }
+    let why = format!(
+        "each shard of each node takes a port from here on, {taken} in all: write one up to {highest}, or 0 for free \
+         ones"
+    );
+    Err(reader.wrong("udp-port", &first.to_string(), why))
 }
 
 /// Longer would be seen in the delay, and saves little more.
@@ -379,11 +376,39 @@ fn node(reader: &Reader<'_>, common: Common, media: Media, host: &str) -> Result
         (true, Some(ip), port) if port != 0 => Some(SocketAddr::new(*ip, port)),
         _ => None,
     };
-    let http_advertise = reader.parse_with("http-advertise", value::base_url)?;
+    let http_advertise = reader.parse_with("http-advertise", value::reached_url)?;
     let relay_advertise = reader.parse_with("relay-advertise", value::host_port)?;
+    let http_advertise = http_advertise.or_else(|| reached(common.listen).map(|a| format!("http://{a}")));
+    let relay_advertise = relay_advertise.or_else(|| reached(relay).map(|a| a.to_string()));
+    for (key, bound, advertised, advice) in [
+        (
+            "http-advertise",
+            common.listen,
+            &http_advertise,
+            "HTTP listens on every address at a free port: say where coordinators reach it, or name a port",
+        ),
+        (
+            "relay-advertise",
+            relay,
+            &relay_advertise,
+            "links are taken on every address at a free port: say where nodes reach them, or name a port",
+        ),
+    ] {
+        if bound.ip().is_unspecified() && advertised.is_none() {
+            return Err(ConfigError::Missing { role: reader.layers.role, key, advice });
+        }
+    }
+    let media_ports =
+        u32::from(media.udp_port)..u32::from(media.udp_port).saturating_add(media.shards.into());
+    let same_address = relay.ip().is_unspecified() || media.ips.contains(&relay.ip());
+    if media.udp_port != 0 && same_address && media_ports.contains(&u32::from(relay.port())) {
+        let why =
+            "media takes this port too, one from udp-port on for each shard: choose another for one of them";
+        return Err(reader.wrong("relay", &relay.to_string(), why));
+    }
     Ok(NodeSettings {
-        http_advertise: http_advertise.or_else(|| reached(common.listen).map(|a| format!("http://{a}"))),
-        relay_advertise: relay_advertise.or_else(|| reached(relay).map(|a| a.to_string())),
+        http_advertise,
+        relay_advertise,
         member: Box::new(member(reader, common.listen, host)?),
         relay_files: relay_files(reader)?,
         relay,
@@ -392,7 +417,7 @@ fn node(reader: &Reader<'_>, common: Common, media: Media, host: &str) -> Result
     })
 }
 
-/// All three or none, and each can be read: what is in them is judged when the relay starts.
+/// All three or none, and each is what it should be.
 fn relay_files(reader: &Reader<'_>) -> Result<Option<Box<RelayFiles>>, ConfigError> {
     const KEYS: [&str; 3] = ["relay-ca", "relay-cert", "relay-key"];
     let path = |key| reader.text(key).map(PathBuf::from);
@@ -400,6 +425,8 @@ fn relay_files(reader: &Reader<'_>) -> Result<Option<Box<RelayFiles>>, ConfigErr
         [None, None, None] => Ok(None),
         [Some(ca), Some(cert), Some(key)] => {
             KEYS.iter().try_for_each(|key| reader.file(key).map(drop))?;
+            pem::authority(reader, "relay-ca")?;
+            pem::pair(reader, "relay-cert", "relay-key")?;
             Ok(Some(Box::new(RelayFiles { ca, cert, key })))
         }
         given => {
@@ -413,62 +440,4 @@ fn relay_files(reader: &Reader<'_>) -> Result<Option<Box<RelayFiles>>, ConfigErr
             )))
         }
     }
-}
-
-fn member(reader: &Reader<'_>, listen: SocketAddr, host: &str) -> Result<Member, ConfigError> {
-    let missing = ConfigError::Missing {
-        role: reader.layers.role,
-        key: "cluster-secret-file",
-        advice: "coordinators sign their calls to nodes: make one secret for the whole cluster, as in \
-                 `head -c 32 /dev/urandom | base64 > secret`, and name its file",
-    };
-    let cluster_secret = reader.secret("cluster-secret", "cluster-secret-file")?.ok_or(missing)?;
-    if cluster_secret.expose().len() < SECRET_MIN {
-        let said = format!("the cluster secret is shorter than {SECRET_MIN} bytes: make a random one");
-        return Err(ConfigError::Contradiction(said));
-    }
-    let path = |key| reader.text(key).map(PathBuf::from);
-    let user =
-        |name: &'static str, password: &'static str| match (reader.text(name), reader.secret_file(password)?)
-        {
-            (Some(name), Some(secret)) => Ok(Some((name.to_owned(), secret))),
-            (None, None) => Ok(None),
-            _ => Err(ConfigError::Contradiction(format!(
-                "{name} and {password} belong together: give both or none"
-            ))),
-        };
-    let replicas = "write 1 to 5";
-    let few = |t: &str| t.parse().ok().filter(|n| (1..=5).contains(n)).ok_or(replicas);
-    Ok(Member {
-        id: match reader.parse_with("id", str::parse)? {
-            Some(id) => id,
-            None => default_id(host, listen.port()).map_err(|e| reader.wrong("id", host, e))?,
-        },
-        cluster_secret,
-        etcd: EtcdConfig {
-            endpoints: reader.parse_all("etcd", value::base_url)?,
-            user: user("etcd-user", "etcd-password-file")?,
-            ca: path("etcd-ca"),
-            cert: path("etcd-cert"),
-            key: path("etcd-key"),
-        },
-        nats: NatsConfig {
-            servers: reader.parse_all("nats", |t| Ok::<_, String>(t.to_owned()))?,
-            creds: path("nats-creds"),
-            user: user("nats-user", "nats-password-file")?,
-            token: reader.secret_file("nats-token-file")?,
-            ca: path("nats-ca"),
-            cert: path("nats-cert"),
-            key: path("nats-key"),
-            replicas: reader.need_with("nats-replicas", few, replicas)?,
-        },
-    })
-}
-
-/// The host's name and the HTTP port: the same over restarts, and two processes of one host differ. A name that is
-/// taken over by a second process would end the first, so the port is part of it.
-pub fn default_id(host: &str, port: u16) -> Result<NodeId, freshet_cluster::id::IdError> {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
-    let host: String = host.chars().take(56).map(plain).collect();
-    format!("{}-{port}", if host.is_empty() { "freshet" } else { &host }).parse()
 }

@@ -1,5 +1,6 @@
 //! The forms of values: times, bit rates, URLs.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use freshet_cluster::unit::Bitrate;
@@ -93,16 +94,46 @@ pub fn base_url(text: &str) -> Result<String, String> {
         Some(authority) if authority.as_str().contains('@') => {
             wrong("it has a user name, and names and passwords have settings of their own")
         }
+        Some(authority)
+            if authority.port_u16().is_none() && authority.as_str().len() > authority.host().len() =>
+        {
+            wrong("its port is no number from 0 to 65535")
+        }
         Some(_) => Ok(text.trim_end_matches('/').to_owned()),
         None => wrong("it has no host"),
     }
 }
 
+/// The same of a server's URL: no path.
+pub fn server_url(text: &str) -> Result<String, String> {
+    let url = base_url(text)?;
+    match url.parse::<http::Uri>() {
+        Ok(uri) if matches!(uri.path(), "" | "/") => Ok(url),
+        _ => Err("it has a path: write scheme, host and port alone, as in http://127.0.0.1:2379".to_owned()),
+    }
+}
+
+/// The same of a URL that others are told: no address that means "every one of mine".
+pub fn reached_url(text: &str) -> Result<String, String> {
+    let url = base_url(text)?;
+    let host =
+        url.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned)).unwrap_or_default();
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    if ip.is_ok_and(|ip| ip.is_unspecified()) {
+        return Err("nobody can reach that address: write the one that others use".to_owned());
+    }
+    Ok(url)
+}
+
 /// Checks `HOST:PORT`, the host being a name, an IPv4 address or an IPv6 address in brackets.
 pub fn host_port(text: &str) -> Result<String, String> {
     let wrong = || format!("{text:?} is not HOST:PORT, as in 10.0.0.7:7600 or [2001:db8::7]:7600");
-    if text.parse::<std::net::SocketAddr>().is_ok_and(|a| a.port() != 0) {
-        return Ok(text.to_owned());
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_unspecified() => {
+            return Err(format!("nobody can reach {text:?}: write the address that others use"));
+        }
+        Ok(address) if address.port() != 0 => return Ok(text.to_owned()),
+        _ => {}
     }
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     let named =
@@ -172,10 +203,35 @@ mod tests {
     fn base_urls_lose_their_last_slash_and_nothing_else() {
         assert_eq!(base_url("https://a.example/cast/"), Ok("https://a.example/cast".into()));
         assert_eq!(base_url("http://[::1]:8080"), Ok("http://[::1]:8080".into()));
-        for text in
-            ["", "a.example", "/cast", "ftp://a", "https://a?x", "https://a/#x", "https://", "https://u:p@a"]
-        {
+        assert_eq!(base_url("http://[::1]"), Ok("http://[::1]".into()));
+        assert_eq!(server_url("http://10.0.0.2:2379/"), Ok("http://10.0.0.2:2379".into()));
+        assert!(server_url("http://10.0.0.2:2379/v3").unwrap_err().contains("path"));
+        for text in [
+            "",
+            "a.example",
+            "/cast",
+            "ftp://a",
+            "https://a?x",
+            "https://a/#x",
+            "https://",
+            "https://u:p@a",
+            "https://a:99999",
+            "https://a:",
+            "http://[::1]:x",
+        ] {
             assert!(base_url(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_others_are_told_can_be_reached() {
+        assert_eq!(reached_url("http://10.0.0.7:80/"), Ok("http://10.0.0.7:80".into()));
+        assert_eq!(reached_url("http://node-0:80"), Ok("http://node-0:80".into()));
+        for text in ["http://0.0.0.0:80", "http://[::]:80/cast"] {
+            assert!(reached_url(text).unwrap_err().contains("reach"), "{text}");
+        }
+        for text in ["0.0.0.0:7600", "[::]:7600"] {
+            assert!(host_port(text).unwrap_err().contains("reach"), "{text}");
         }
     }
 

@@ -91,7 +91,11 @@ pub async fn start(settings: DevSettings) -> anyhow::Result<Running> {
         Some(ip) if bound.ip().is_unspecified() => SocketAddr::new(*ip, bound.port()),
         _ => bound,
     };
-    output::say(&format!("Freshet is at http://{shown}/"))?;
+    let mut said = format!("Freshet is at http://{shown}/\n  {:<11}  http://{shown}/metrics", "coordinator");
+    for node in &nodes {
+        said.extend(node.about().await.map(|about| format!("\n  {about}")));
+    }
+    output::say(&said)?;
     if matches!(common.access, Access::Keys(_)) {
         tracing::info!("API keys are configured: clients need a token, see `freshet token --help`");
     }

@@ -1,5 +1,6 @@
 //! `freshet node`: from settings to a running node.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -81,6 +82,19 @@ pub fn bind_to(ips: &[IpAddr]) -> IpAddr {
         [one] if one.is_loopback() => *one,
         _ if ips.iter().any(IpAddr::is_ipv6) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    }
+}
+
+impl Running {
+    /// A line for people: its name, where it serves HTTP and at which ports it takes media. `None` once it has stopped.
+    pub async fn about(&self) -> Option<String> {
+        let held = self.node.read().await;
+        let node = held.as_ref()?;
+        let ports: BTreeSet<u16> =
+            node.shards().iter().flat_map(|shard| shard.candidates()).map(SocketAddr::port).collect();
+        let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+        let (name, http) = (node.id().as_str(), node.http_addr());
+        Some(format!("{name:<11}  http://{http}/metrics, media at UDP {}", ports.join(", ")))
     }
 }
 

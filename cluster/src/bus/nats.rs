@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::{Bus, BusError, Message, ReadFrom, Receipt, SUBSCRIPTION_QUEUE, Tail, is_kept};
 use connection::PublishFailure;
-pub use connection::{NatsBus, NatsConfig};
+pub use connection::{NatsBus, NatsConfig, check_creds, check_server};
 pub use history::CHAT_STREAM;
 
 #[async_trait]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::{Context, ContextBuilder};
-use async_nats::{Client, ConnectOptions, Event, HeaderMap};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, ServerAddr};
 use bytes::Bytes;
 use tokio::sync::watch;
 
@@ -58,6 +58,22 @@ impl std::fmt::Debug for NatsBus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("NatsBus").field("state", &self.client.connection_state()).finish_non_exhaustive()
     }
+}
+
+/// Checks a server's URL as the client reads it. The message leaves the text out: a password may stand in it.
+pub fn check_server(text: &str) -> Result<(), String> {
+    let scheme = |url: &str| url.starts_with("nats://") || url.starts_with("tls://");
+    let known = |address: &ServerAddr| scheme(address.as_url_str()) && !address.host().is_empty();
+    match text.parse::<ServerAddr>() {
+        Ok(address) if known(&address) => Ok(()),
+        _ => Err("not a NATS server: write nats://HOST:PORT or tls://HOST:PORT".to_owned()),
+    }
+}
+
+/// Checks the text of a credentials file as the client reads it.
+pub fn check_creds(text: &str) -> Result<(), String> {
+    let read = ConnectOptions::with_credentials(text).map(drop);
+    read.map_err(|e| format!("not a NATS credentials file with a JWT and a seed: {e}"))
 }
 
 impl NatsBus {
