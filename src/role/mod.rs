@@ -3,6 +3,7 @@
 mod common;
 mod coordinator;
 mod dev;
+mod files;
 mod node;
 
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ const RUNTIME_END: Duration = Duration::from_millis(200);
 
 /// Starts the role, runs it until a signal has ended it, and says how the process exits.
 pub fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+    files::take_all();
     // Libraries that speak TLS ask for the process's cryptography; an error means that it is set already.
     let _set = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime =

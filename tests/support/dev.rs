@@ -96,6 +96,13 @@ impl Dev {
         &self.url
     }
 
+    /// Memory that it holds, in bytes.
+    pub fn resident_bytes(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its resident memory");
+        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0
+    }
+
     /// Ends at once, as a machine does that loses its power.
     pub fn kill(mut self) {
         self.process.kill();

@@ -108,6 +108,31 @@ describe('room events', () => {
     events.stop();
   });
 
+  it('wait a random part of the spread that the event names', async () => {
+    vi.useFakeTimers();
+    const random = vi.spyOn(Math, 'random');
+    for (const [part, spread] of [[0.25, 1_000], [0.9, 1_000], [0.5, 5_000]] as const) {
+      const { events, calls } = fakeRoom();
+      events.start();
+      await tick();
+      // What the snapshot named was for a smaller audience.
+      calls[0]?.send('event: snapshot\ndata: {"streams":[],"viewers":0,"spread_ms":2}\n\n');
+      await tick();
+      const woken = vi.fn();
+      random.mockReturnValue(0.5);
+      void events.waitForHost(2_000, new AbortController().signal).then(woken);
+      await tick(5_000);
+      random.mockReturnValue(part);
+      calls[0]?.send(`event: stream\ndata: {"stream":"main","state":"started","generation":5,"spread_ms":${spread}}\n\n`);
+      await tick(part * spread - 2);
+      expect(woken).not.toHaveBeenCalled();
+      await tick(4);
+      expect(woken).toHaveBeenCalled();
+      events.stop();
+    }
+    random.mockRestore();
+  });
+
   it('leave it to Retry-After when the room is not heard', async () => {
     vi.useFakeTimers();
     const { events } = fakeRoom();

@@ -23,15 +23,13 @@ use rand::Rng as _;
 
 use super::call::{self, CallError, NodeClient, Whole};
 use super::publishing::{Nobody, is_published};
+use super::waiting::RETRY_S;
 use crate::place::{Ask, Candidate, rank};
 use crate::shell::plans::{self, PlanError};
 use crate::shell::state::State;
 
 /// Nodes that are asked before a client is sent away.
 const TRIES: usize = 3;
-/// Clients that are sent away come back after this many seconds, at random.
-const RETRY_S: std::ops::RangeInclusive<u64> = 2..=10;
-
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -125,7 +123,8 @@ impl Gateway {
             && !is_published(&self.state, &self.nobody, &name.room, name.stream.as_ref()).await
         {
             let detail = "nobody publishes here yet: ask again later, or with ?wait=1 to get a session whose media follows";
-            return Err(Problem::conflict("no-publisher", detail).retry_after(spread()));
+            return Err(Problem::conflict("no-publisher", detail)
+                .retry_after(self.nobody.come_back(&self.state, &name.room)));
         }
         // Before a room is planned for it. The node reads the rest.
         if !body.starts_with(b"v=0") {

@@ -8,3 +8,4 @@ pub mod events;
 pub mod join;
 pub mod publishing;
 pub mod session;
+mod waiting;

@@ -12,7 +12,9 @@ use freshet_cluster::keys;
 use freshet_cluster::record::StreamRecord;
 use freshet_cluster::version::decode;
 use freshet_cluster::{RoomId, StreamId};
+use rand::Rng as _;
 
+use super::waiting::{Waiting, retry_s};
 use crate::shell::state::State;
 use crate::view::streams::Phase;
 
@@ -23,13 +25,25 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Rooms whose "no" is remembered; beyond it the memory starts over.
 const REMEMBERED: usize = 10_000;
 
-/// Rooms of which the store said "nobody" a moment ago.
+/// Rooms of which the store said "nobody" a moment ago, and who was told so.
 #[derive(Debug, Default)]
-pub struct Nobody(Mutex<HashMap<RoomId, Instant>>);
+pub struct Nobody {
+    known: Mutex<HashMap<RoomId, Instant>>,
+    waiting: Mutex<Waiting>,
+}
 
 impl Nobody {
+    /// When another one who found nobody is to come back: at random within a time that grows with those who wait.
+    pub fn come_back(&self, state: &State, room: &RoomId) -> Duration {
+        let waiting =
+            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).another(room, Instant::now());
+        // Those who watched a moment ago are about to ask.
+        let watching = usize::try_from(state.core().view().viewers(room)).unwrap_or(usize::MAX);
+        Duration::from_secs(rand::rng().random_range(retry_s(waiting.max(watching))))
+    }
+
     fn is_known(&self, room: &RoomId, now: Instant) -> bool {
-        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut map = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if map.get(room).is_some_and(|at| now.saturating_duration_since(*at) < STANDS) {
             return true;
         }

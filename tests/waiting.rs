@@ -1,0 +1,224 @@
+//! The audience that waits: pages that are open before the host starts, and what happens when it does.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use freshet_cluster::unit::Bitrate;
+use freshet_loadtest::client::{Publisher, PublisherConfig, Viewer, ViewerConfig};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use support::dev::Dev;
+use support::{eventually, gauges, metric, request};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+const ROOM: &str = "premiere";
+const SDP: (&str, &str) = ("content-type", "application/sdp");
+const LONG: Duration = Duration::from_secs(60);
+
+/// A page that listens to the room's events.
+struct Page {
+    stream: TcpStream,
+    heard: String,
+}
+
+impl Page {
+    /// Opens the events and waits until the room is known.
+    async fn open(address: &str) -> Self {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let ask = format!(
+            "GET /v1/rooms/{ROOM}/events HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n\r\n"
+        );
+        stream.write_all(ask.as_bytes()).await.unwrap();
+        let mut page = Self { stream, heard: String::new() };
+        page.until("event: snapshot\n").await;
+        assert!(page.heard.starts_with("HTTP/1.1 200 "), "{}", page.heard);
+        page
+    }
+
+    /// The data of an event of this beginning.
+    async fn until(&mut self, event: &str) -> serde_json::Value {
+        let mut part = [0; 2048];
+        loop {
+            let data = self.heard.split_once(event).and_then(|(_, rest)| rest.split_once("data: "));
+            if let Some((data, _)) = data.and_then(|(_, data)| data.split_once('\n')) {
+                return serde_json::from_str(data).expect("an event's data is JSON");
+            }
+            let read = self.stream.read(&mut part).await.expect("the events go on");
+            assert!(read > 0, "the events ended: {}", self.heard);
+            self.heard.push_str(&String::from_utf8_lossy(&part[..read]));
+        }
+    }
+
+    /// Waits for the host; says over how long the audience is to spread.
+    async fn host_starts(&mut self) -> Duration {
+        let started = self.until("event: stream\n").await;
+        assert_eq!(started["state"], "started", "{started}");
+        Duration::from_millis(started["spread_ms"].as_u64().expect("it names the spread"))
+    }
+}
+
+/// As many pages, opened a few at a time.
+async fn pages(address: &str, count: usize) -> Vec<Page> {
+    let mut opening = JoinSet::new();
+    let mut open = Vec::new();
+    for _ in 0..count {
+        if opening.len() >= 100 {
+            open.push(opening.join_next().await.unwrap().unwrap());
+        }
+        let address = address.to_owned();
+        opening.spawn(async move { Page::open(&address).await });
+    }
+    while let Some(page) = opening.join_next().await {
+        open.push(page.unwrap());
+    }
+    open
+}
+
+/// A publisher of a small picture, with a keyframe every two seconds.
+async fn host(base: &str) -> Publisher {
+    let mut config = PublisherConfig::new(format!("{base}/whip/{ROOM}"));
+    let video = config.video.as_mut().unwrap();
+    video.bitrate = Bitrate::from_kbps(200);
+    video.fps = 15;
+    video.gop = 30;
+    Publisher::connect(config).await.expect("the host joins")
+}
+
+/// How often requests were answered with each status, at the coordinator.
+async fn statuses(base: &str) -> BTreeMap<String, f64> {
+    let answer = request("GET", &format!("{base}/metrics"), None, &[], "").await.expect("metrics");
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    let mut all = BTreeMap::new();
+    for line in text.lines().filter_map(|l| l.strip_prefix("freshet_coordinator_http_requests_total{")) {
+        let (labels, count) = line.rsplit_once(' ').unwrap();
+        let status = labels.split("status=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+        *all.entry(status.to_owned()).or_default() += count.parse::<f64>().unwrap();
+    }
+    all
+}
+
+async fn all_listen(base: &str, count: usize) {
+    eventually(LONG, &format!("{count} listen"), || async {
+        let listening = gauges(base).await?.get("freshet_coordinator_event_listeners").copied()?;
+        (listening == count as f64).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_hundred_who_wait_all_play_when_the_host_starts() {
+    const WAITING: usize = 500;
+    let dev = Dev::start("waiting", 1, WAITING + 10).await;
+    let base = dev.url().to_owned();
+    let address = base.strip_prefix("http://").unwrap();
+
+    // A page asks for media first, and is told to wait: the more do, the longer the time over which they come back.
+    let offer = include_str!("data/offer-view.sdp").replace('\n', "\r\n");
+    let mut told = Vec::new();
+    for _ in 0..WAITING {
+        let answer =
+            request("POST", &format!("{base}/whep/{ROOM}"), None, &[SDP], offer.clone()).await.unwrap();
+        assert_eq!(answer.status, 409, "{}", answer.json());
+        told.push(answer.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap());
+    }
+    assert!(told[..90].iter().all(|s| *s == 2), "few wait: {told:?}");
+    let (last, spread) = (&told[400..], |s: u64| told[400..].iter().filter(|told| **told == s).count());
+    assert!(last.iter().all(|s| (2..=7).contains(s)), "{told:?}");
+    assert!((2..=6).all(|s| spread(s) > 0), "{told:?}");
+
+    let waiting = pages(address, WAITING).await;
+    all_listen(&base, WAITING).await;
+    let host = host(&base).await;
+    let began = Instant::now();
+    let mut joining = JoinSet::new();
+    for mut page in waiting {
+        let url = format!("{base}/whep/{ROOM}");
+        joining.spawn(async move {
+            let spread = page.host_starts().await;
+            let heard = began.elapsed();
+            tokio::time::sleep(spread.mul_f64(rand::random())).await;
+            // At once or not at all: who waited until the host is there is not sent away again.
+            let mut config = ViewerConfig::new(url);
+            config.connect_timeout = LONG;
+            config.http_timeout = LONG;
+            let viewer = Viewer::connect(config).await.expect("there is a place for everybody who waited");
+            assert!(viewer.wait_for_media(LONG).await, "no media: {:?}", viewer.report());
+            (spread, heard, began.elapsed(), viewer)
+        });
+    }
+    let mut playing = Vec::new();
+    while let Some(joined) = joining.join_next().await {
+        playing.push(joined.unwrap());
+    }
+    let heard = playing.iter().map(|p| p.1).max().unwrap();
+    let played = playing.iter().map(|p| p.2).max().unwrap();
+    println!("{WAITING} waited: all heard of the host within {heard:?} and played within {played:?}");
+    assert!(playing.iter().all(|p| p.0 == Duration::from_millis(1_000)), "2 ms for each");
+
+    // A keyframe serves for a second. On a machine that needs longer than the spread more of them are due.
+    let asked = u128::from(host.stats().keyframe_requests);
+    println!("keyframes asked of the host: {asked}");
+    assert!(asked <= 2.max(played.as_millis() / 1_000 + 1), "{asked} in {played:?}");
+    let statuses = statuses(&base).await;
+    assert_eq!(statuses.get("429"), None, "{statuses:?}");
+    assert_eq!(statuses.get("503"), None, "{statuses:?}");
+    assert_eq!(statuses.get("409"), Some(&(WAITING as f64)), "only those of before: {statuses:?}");
+    drop(playing);
+    dev.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_thousand_pages_hear_that_the_host_starts() {
+    const WAITING: usize = 5_000;
+    // A listener's queue and connection; what the allocator keeps besides.
+    const EACH: f64 = 96.0 * 1024.0;
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    setrlimit(Resource::Nofile, files).unwrap();
+    assert!(files.current.is_none_or(|files| files > 6_000), "this test needs 6,000 files: {files:?}");
+
+    let dev = Dev::start("waiting-pages", 1, 10).await;
+    let base = dev.url().to_owned();
+    let before = dev.resident_bytes();
+    let began = Instant::now();
+    let waiting = pages(base.strip_prefix("http://").unwrap(), WAITING).await;
+    all_listen(&base, WAITING).await;
+    let each = (dev.resident_bytes() - before) / WAITING as f64;
+    println!("{WAITING} pages opened within {:?}, at {:.1} KiB each", began.elapsed(), each / 1024.0);
+    assert!(each < EACH, "{each} bytes for each listener");
+
+    let _host = host(&base).await;
+    let began = Instant::now();
+    let mut hearing = JoinSet::new();
+    for mut page in waiting {
+        hearing.spawn(async move { (page.host_starts().await, page) });
+    }
+    let mut heard = Vec::new();
+    while let Some(page) = hearing.join_next().await {
+        heard.push(page.unwrap());
+    }
+    println!("all {WAITING} heard of the host within {:?}", began.elapsed());
+    assert!(
+        heard.iter().all(|(spread, _)| *spread == Duration::from_secs(5)),
+        "the longest that anybody waits"
+    );
+    for name in
+        ["event_listeners_refused_total", "event_listeners_slow_total", "http_connections_refused_total"]
+    {
+        assert_eq!(metric(&base, &format!("freshet_coordinator_{name}")).await, Some(0.0), "{name}");
+    }
+    drop(heard);
+    all_listen(&base, 0).await;
+    dev.stop();
+}
