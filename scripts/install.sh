@@ -24,7 +24,7 @@ run) needs="$rust node npm" ;;
 bench) needs="$rust" ;;
 fuzz) needs="$rust cxx cargo-fuzz" ;;
 chart) needs="$common python3 venv helm kubernetes-validate" ;;
-test) needs="$rust cxx node npm etcd nats chromium firefox unshare ffmpeg iproute2 shellcheck python3 venv cargo-fuzz helm kubernetes-validate" ;;
+test) needs="$rust cxx node npm etcd nats chromium firefox unshare ffmpeg openssl iproute2 shellcheck python3 venv cargo-fuzz helm kubernetes-validate" ;;
 *) die "install.sh: --for wants one of run, test, bench, fuzz, chart" ;;
 esac
 
@@ -75,7 +75,7 @@ package() {
     firefox) echo firefox-esr ;;
     unshare) echo util-linux ;;
     ffmpeg) echo ffmpeg ;;
-    iproute2 | shellcheck) echo "$1" ;;
+    iproute2 | openssl | shellcheck) echo "$1" ;;
     python3) echo python3 ;;
     venv) echo python3-venv ;;
     esac

@@ -67,6 +67,8 @@ pub struct Client {
     /// It answers NACKs with the very same datagrams, as clients without RTX do: all that it sent, by SSRC and sequence
     /// number.
     pub repeats: Option<HashMap<(u32, u16), Vec<u8>>>,
+    /// Its own DTLS says nothing: what comes for it waits here for another's.
+    pub others_dtls: Option<VecDeque<Vec<u8>>>,
     datagrams: usize,
     clock: Instant,
     pending: VecDeque<Vec<u8>>,
@@ -396,6 +398,10 @@ fn is_rtp(contents: &[u8]) -> bool {
     contents[0] & 0xc0 == 0x80 && !(192..=223).contains(&contents[1])
 }
 
+fn is_dtls(contents: &[u8]) -> bool {
+    (20..=63).contains(&contents[0])
+}
+
 impl Client {
     /// A client that has its answer.
     pub fn new(
@@ -432,6 +438,7 @@ impl Client {
             sent_lost: 0,
             sent: 0,
             repeats: None,
+            others_dtls: None,
             datagrams: 0,
             clock: now,
             pending: VecDeque::new(),
@@ -471,6 +478,9 @@ impl Client {
 
     pub fn receive(&mut self, now: Instant, contents: &[u8]) {
         (self.clock, self.datagrams) = (now, self.datagrams + 1);
+        if let Some(waiting) = self.others_dtls.as_mut().filter(|_| is_dtls(contents)) {
+            return waiting.push_back(contents.to_vec());
+        }
         if is_rtp(contents) {
             self.last_got = contents.to_vec();
             self.wire.push((now, contents.len()));
@@ -502,6 +512,7 @@ impl Client {
         loop {
             match self.rtc.poll_output().unwrap() {
                 Output::Timeout(_) => break,
+                Output::Transmit(t) if self.others_dtls.is_some() && is_dtls(&t.contents) => {}
                 Output::Transmit(t) => out.push_back(t.contents.to_vec()),
                 Output::Event(Event::Connected) => {
                     (self.connected, self.connected_at) = (true, Some(self.clock));
