@@ -2,9 +2,15 @@
 // changes its size and does not stand still.
 //
 //   FRESHET_PUBLISH_URL=http://… FRESHET_WATCH_URL=http://… node simulcast.mjs
+//
+// With FRESHET_CODEC=H264 in that codec, and changed FRESHET_ROUNDS times.
 import { launch, must, run, serverUrl, sleep, until } from './browser.mjs';
 
-const ROUNDS = 10;
+const ROUNDS = Number(process.env.FRESHET_ROUNDS ?? 10);
+/** What Chromium is made to send; its own choice without. */
+const CODEC = process.env.FRESHET_CODEC;
+/** Two browsers that have just begun leave little of a small machine: what is measured comes after. */
+const BEGIN_MS = CODEC ? 5_000 : 15_000;
 /** Pictures a second. */
 const RATE = 20;
 /** A gap between two pictures that is longer than this is seen. */
@@ -25,12 +31,16 @@ await run(
     const { browser } = await launch();
     const host = await browser.newPage();
     await host.addInitScript(smallCamera, RATE);
+    if (CODEC) await host.addInitScript(sendsOnly, `video/${CODEC}`);
     await host.goto(new URL(`studio?room=${room}&source=camera&simulcast=1&autostart=1`, serverUrl('FRESHET_PUBLISH_URL')).href);
     await until('the studio is live', () => host.evaluate(() => window.__freshet?.state === 'Live'));
     result.sent = await until('three sizes are sent', async () => {
       const sent = await sizes(host);
       return sent.length === 3 && sent.every(({ fps }) => fps > 5) ? sent : null;
     }, { timeoutMs: 40_000 });
+
+    result.codec = await sentCodec(host);
+    must(!CODEC || result.codec === `video/${CODEC}`, `${result.codec} is sent`);
 
     const { browser: other } = await launch();
     const guest = await other.newPage();
@@ -46,8 +56,7 @@ await run(
     must(link !== '', 'the answer to the offer has no Link for layers');
     const [smallest, largest] = [result.sent[0], result.sent[2]];
     await until('the largest picture is shown', async () => (await shown(guest)).width === largest.width);
-    // Two browsers that have just begun leave little of a small machine: what is measured comes after.
-    await sleep(15_000);
+    await sleep(BEGIN_MS);
     await guest.evaluate(watchGaps, [Math.round(1_000 / RATE), SETTLED]);
     await until('pictures to compare with were shown', () => guest.evaluate((settled) => window.__gaps.frames > settled, SETTLED));
 
@@ -90,6 +99,19 @@ function smallCamera(frameRate) {
   media.getUserMedia = (wanted) => open(wanted.video ? { ...wanted, video: { width: 960, height: 540, frameRate } } : wanted);
 }
 
+/** Runs in the page: pictures are offered in one codec. */
+function sendsOnly(mimeType) {
+  const add = RTCPeerConnection.prototype.addTransceiver;
+  RTCPeerConnection.prototype.addTransceiver = function (...wanted) {
+    const transceiver = add.apply(this, wanted);
+    if (transceiver.sender.track?.kind === 'video') {
+      const known = RTCRtpSender.getCapabilities('video').codecs;
+      transceiver.setCodecPreferences(known.filter((codec) => codec.mimeType === mimeType || codec.mimeType === 'video/rtx'));
+    }
+    return transceiver;
+  };
+}
+
 /** The layers' target in a Link header (RFC 8288). */
 function target(header) {
   const found = header.split(/,\s*(?=<)/).find((part) => part.includes('urn:ietf:params:whep:ext:core:layer'));
@@ -105,6 +127,14 @@ async function sizes(page) {
       sent.push({ rid: stat.rid, width: stat.frameWidth, fps: stat.framesPerSecond ?? 0 });
     }
     return sent.sort((a, b) => a.width - b.width);
+  });
+}
+
+async function sentCodec(page) {
+  return page.evaluate(async () => {
+    const all = (await window.__freshet?.stats()) ?? [];
+    const codecs = all.filter(({ type, kind }) => type === 'outbound-rtp' && kind === 'video').map(({ codecId }) => codecId);
+    return all.find(({ id }) => codecs.includes(id))?.mimeType;
   });
 }
 
