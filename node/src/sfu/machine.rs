@@ -12,7 +12,7 @@ use super::counters::Counters;
 use super::ended::Ended;
 use super::lane::Lane;
 use super::room::Room;
-use super::session::{Session, Timers};
+use super::session::{Rest, Session, Timers};
 use super::table::{Index, Table};
 use super::types::{Config, Datagram, Event, Hop, HopPacket, Incoming, Repeat};
 use crate::agent::{Lane as LaneId, StreamKey};
@@ -55,6 +55,7 @@ pub struct Sfu {
     /// Sessions whose first sender report is due.
     pub(super) reports: Vec<usize>,
     pub(super) timers: Timers,
+    pub(super) rest: Rest,
     /// Where RTCP is opened, reused.
     pub(super) opened: Vec<u8>,
     pub(super) datagrams: VecDeque<Datagram>,
@@ -91,6 +92,7 @@ impl Sfu {
             round: 0,
             reports: Vec::new(),
             timers: Timers::default(),
+            rest: Rest::default(),
             opened: Vec::new(),
             datagrams: VecDeque::new(),
             hop_packets: Vec::new(),

@@ -15,6 +15,7 @@ mod looks;
 mod machine;
 mod program;
 mod publishers;
+mod rest;
 mod room;
 mod session;
 mod sessions;

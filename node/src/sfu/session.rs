@@ -29,6 +29,8 @@ pub(super) struct Session {
     pub ufrag: String,
     pub offer: String,
     pub candidates: usize,
+    /// str0m has handed out a packet and may have more to say.
+    pub undrained: bool,
     /// For when it stands in the timers: not later than `wanted`.
     pub due: Option<Instant>,
     /// When it has something to do.
@@ -57,4 +59,12 @@ pub(super) struct Timers {
     pub gates: BinaryHeap<Reverse<(Instant, usize)>>,
     pub heap: BinaryHeap<Reverse<(Instant, usize, u64)>>,
     pub serial: u64,
+}
+
+/// Sessions that have not been drained since they handed out a packet.
+#[derive(Default)]
+pub(super) struct Rest {
+    pub sessions: Vec<usize>,
+    /// When the first of them was left. They are to be drained at once, as soon as nothing more comes.
+    pub since: Option<Instant>,
 }

@@ -71,6 +71,7 @@ impl Sfu {
             ufrag: ufrag.clone(),
             offer,
             candidates: 0,
+            undrained: false,
             due: None,
             wanted: now,
             asked: None,
@@ -338,7 +339,7 @@ impl Sfu {
         }
         self.learn(at, way, is_stun(contents));
         if fine {
-            self.poll(now, at);
+            self.poll_for(now, at, wanted && !rtcp);
         } else {
             self.counters.bad_datagrams = self.counters.bad_datagrams.saturating_add(1);
             self.finish_if_dead(now, at);
@@ -390,6 +391,11 @@ impl Sfu {
 
     /// Drains str0m and sets the session's next timer.
     pub(super) fn poll(&mut self, now: Instant, at: usize) {
+        self.poll_for(now, at, false);
+    }
+
+    /// The same; with `packet`, the rest is left for later once a packet has come out.
+    fn poll_for(&mut self, now: Instant, at: usize, packet: bool) {
         for _ in 0..POLL_MAX {
             let Some(session) = self.sessions.get_mut(at) else { return };
             // An output is large, so it is put here and not handed through; every other one is a time and small.
@@ -404,6 +410,7 @@ impl Sfu {
                 viewer.keyed(keys);
             }
             if let Some(due) = next {
+                session.undrained = false;
                 self.settle(at, due);
                 self.finish_if_dead(now, at);
                 return;
@@ -419,7 +426,12 @@ impl Sfu {
                     let contents = transmit.contents.to_vec();
                     self.datagrams.push_back(Datagram { to: way.peer, from: way.local, contents });
                 }
-                Some(Ok(Output::Event(ref event))) => self.str0m_event(now, at, event),
+                Some(Ok(Output::Event(ref event))) => {
+                    self.str0m_event(now, at, event);
+                    if packet && matches!(event, str0m::Event::RtpPacket(_)) {
+                        return self.rest_later(now, at);
+                    }
+                }
                 failed => {
                     let error = failed.and_then(Result::err).map(|e| e.to_string());
                     tracing::debug!(session = session.id.short(), ?error, "session failed");
@@ -482,11 +494,12 @@ impl Sfu {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let sessions = self.timers.heap.peek().map(|Reverse((due, ..))| *due);
         let gates = self.timers.gates.peek().map(|Reverse((due, _))| *due);
-        [sessions, gates, self.flush_due()].into_iter().flatten().min()
+        [self.rest.since, sessions, gates, self.flush_due()].into_iter().flatten().min()
     }
 
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.drain_rest(now);
         while let Some(Reverse((due, at, serial))) = self.timers.heap.peek().copied() {
             if due > now {
                 break;

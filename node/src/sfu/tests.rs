@@ -19,6 +19,7 @@ mod pacing;
 mod pictures;
 mod repairs;
 mod reports;
+mod rest;
 mod scenarios;
 mod sets;
 mod sources;

@@ -96,10 +96,12 @@ impl Reference {
 
     /// Moves the point by whole seconds near to `rtp`: no rounding, and far from the circle's other side.
     fn follow(&mut self, rtp: u32, clock_rate: u32) {
-        let seconds = ticks_between(self.rtp, rtp) / i64::from(clock_rate.max(1));
-        if seconds < REFRESH_SECONDS {
+        let (passed, rate) = (ticks_between(self.rtp, rtp), i64::from(clock_rate.max(1)));
+        // Packets come much more often than this is due, and a division costs more than they should.
+        if passed < rate * REFRESH_SECONDS {
             return;
         }
+        let seconds = passed / rate;
         let ticks = u32::try_from(seconds).unwrap_or(0).wrapping_mul(clock_rate);
         self.rtp = self.rtp.wrapping_add(ticks);
         self.micros = self.micros.saturating_add(seconds * 1_000_000);
