@@ -12,7 +12,7 @@ use super::common::floor::{Floor, Profile};
 use super::common::measure::{Meter, Samples};
 use super::common::report::{Row, Target};
 use super::common::sinks::{Reading, Sinks};
-use super::common::stage::Stage;
+use super::common::stage::{Reports, Stage};
 use super::common::trace::Trace;
 
 pub const UNIT: &str = "µs of CPU a packet";
@@ -187,6 +187,32 @@ async fn compare(trace: &Trace, case: Case, repetitions: usize) -> (Row, Row) {
         note: "over all video packets; sound that closes the train counts with it".to_owned(),
     };
     (cost, trains)
+}
+
+/// What it costs to take in what viewers say of what they get: to open it, to take it apart and to note what it tells.
+/// What it asks for is sent again by the next flush, and is not in it.
+pub async fn feedback(settings: &Settings) -> Vec<Row> {
+    let trace = Trace::new(settings.size(2, 1));
+    let (viewers, repetitions) = (settings.size(500, 20), settings.size(11, 4));
+    let mut rows = vec![];
+    for (transport, what) in [(false, "losses"), (true, "transport-wide numbers")] {
+        let (profile, reading, batch) = (Profile::Gcm, Reading::Read, Duration::ZERO);
+        let mut pair = Pair::of(Case { profile, viewers, reading, batch, transport }, 1).await;
+        let (mut ours, mut second) = (Samples::default(), Samples::default());
+        for turn in 0..=repetitions {
+            pair.ours(&trace, turn >= STEADY);
+            let Reports { count, allocated, cost } = std::mem::take(&mut pair.stage.reports);
+            assert!(turn < STEADY || allocated <= GROWTHS, "{allocated} allocations in {count} datagrams");
+            if turn > 0 {
+                ours.push(cost.micros() / count as f64);
+                second.push(cost.micros() / viewers as f64 / trace.length.as_secs_f64());
+            }
+        }
+        let note = format!("{:.1} µs a second for each viewer", second.median());
+        let (name, target) = (format!("feedback of {what}, {viewers} viewers"), Target::None);
+        rows.push(Row { name, unit: "µs of CPU a datagram", ours, reference: None, target, note });
+    }
+    rows
 }
 
 /// How the cost of a packet grows with the audience, and with the rooms that it sits in.

@@ -56,6 +56,7 @@ pub async fn join(settings: &Settings) -> Vec<Row> {
         note: note.to_owned(),
     };
     let bare = "bare: str0m's ICE and DTLS by its direct API, without SDP, tracks and socket";
+    let ([recycled, new], note) = lives(viewers, repetitions).await;
     vec![
         row("join of a viewer", ours, Some(reference.clone()), Target::Ratio(2.0), bare),
         row("join, the answer to the offer", answers, None, Target::None, "SDP, and the session made"),
@@ -67,7 +68,45 @@ pub async fn join(settings: &Settings) -> Vec<Row> {
             Target::None,
             "dimpl's server without ICE",
         ),
+        Row {
+            unit: "µs of CPU a viewer",
+            ..row("who comes, watches a keyframe and goes", recycled, Some(new), Target::None, &note)
+        },
     ]
+}
+
+/// Viewers who come, are sent a keyframe, ask for a packet of it again and go: in memory that those before them have
+/// left, and in new memory.
+async fn lives(viewers: usize, repetitions: usize) -> ([Samples; 2], String) {
+    let mut trace = Trace::new(1);
+    trace.moments.retain(|moment| moment.at.is_zero());
+    let sinks = [(); 2].map(|()| Sinks::new(viewers, Reading::Read, READER_CORE));
+    let mut stages = [Stage::sparing(viewers).await, Stage::sparing(0).await];
+    let (mut cost, mut allocated) =
+        ([Samples::default(), Samples::default()], [Samples::default(), Samples::default()]);
+    for turn in 0..=repetitions {
+        for (nth, (stage, sinks)) in stages.iter_mut().zip(&sinks).enumerate() {
+            let (mut meter, before) = (Meter::default(), stage.allocated);
+            let asked = stage.media().1;
+            stage.join(&sinks.addresses(), &mut meter);
+            stage.forget_sent(sinks);
+            stage.listen(sinks, true, |keys| keys);
+            stage.play(&trace, sinks, &mut meter);
+            stage.end_all(&mut meter);
+            assert!(stage.media().1 >= asked + viewers as u64, "each asks for a packet again");
+            let spares = if nth == 0 { (viewers, viewers) } else { (0, 0) };
+            assert_eq!(stage.sfu.spares(), spares, "each leaves its memory");
+            if turn > 0 {
+                cost[nth].push(meter.micros() / viewers as f64);
+                allocated[nth].push((stage.allocated - before) as f64 / viewers as f64);
+            }
+        }
+    }
+    let [recycled, new] = allocated.map(|samples| samples.median());
+    let note = format!(
+        "in memory of those before, with {recycled:.0} allocations; reference: in new memory, with {new:.0}"
+    );
+    (cost, note)
 }
 
 /// One end of a bare connection.

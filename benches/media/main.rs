@@ -39,8 +39,9 @@ static ALLOCATOR: allocations::Counting = allocations::Counting;
 const WORKER_CORE: usize = 0;
 const READER_CORE: usize = 1;
 
-const BENCHES: [&str; 11] = [
+const BENCHES: [&str; 12] = [
     "egress",
+    "feedback",
     "batch",
     "growth",
     "join",
@@ -56,6 +57,7 @@ const BENCHES: [&str; 11] = [
 async fn run(bench: &str, settings: &Settings) -> Vec<Row> {
     match bench {
         "egress" => egress::egress(settings).await,
+        "feedback" => egress::feedback(settings).await,
         "batch" => batch::batch(settings).await,
         "growth" => egress::growth(settings).await,
         "join" => join::join(settings).await,

@@ -42,6 +42,8 @@ use crate::{control, metrics, sfu};
 const EVENTS: usize = 4_096;
 /// A session of which nothing is heard for so long is over (an ICE consent is due every 5 seconds, RFC 7675).
 const SILENCE: Duration = Duration::from_secs(15);
+/// Of so many viewers who have gone memory is kept for those who come, in each shard: 5 MB at most.
+const SPARES: usize = 256;
 /// How long the end waits for clients to be told.
 const FAREWELL: Duration = Duration::from_millis(1_500);
 /// How long requests may take to end once HTTP stops.
@@ -368,6 +370,7 @@ async fn start_shards(
             viewer_cap,
             ring,
             fresh_keyframe,
+            spares: SPARES,
             report_skew: skew,
             wall,
         };

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use freshet_cluster::room::EndReason;
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Generation, SessionId};
 use freshet_node::agent::{Lane, Link, StreamKey};
@@ -118,7 +119,19 @@ pub struct Stage {
     pub forward_allocations: usize,
     /// What it took to put packets into rings; it is in the price too.
     pub ingress: Meter,
+    /// What it took to take in what clients say that read what they get; it is in the price too.
+    pub reports: Reports,
+    /// Allocations in all that is on the clock.
+    pub allocated: usize,
     next: u128,
+}
+
+/// Datagrams of RTCP that were taken in.
+#[derive(Default)]
+pub struct Reports {
+    pub count: usize,
+    pub allocated: usize,
+    pub cost: Meter,
 }
 
 impl Stage {
@@ -128,11 +141,20 @@ impl Stage {
 
     /// Whose viewers get keys by `take_keys`.
     pub async fn keyed(rooms: usize, batch: Duration, take_keys: fn() -> Option<Keys>) -> Self {
+        Self::told(rooms, batch, |config| config.common.take_keys = take_keys).await
+    }
+
+    /// Who keeps the memory of so many viewers for the next.
+    pub async fn sparing(spares: usize) -> Self {
+        Self::told(1, Duration::ZERO, |config| config.spares = spares).await
+    }
+
+    async fn told(rooms: usize, batch: Duration, tell: impl FnOnce(&mut Config)) -> Self {
         let socket = Socket::bind("127.0.0.1:0".parse().unwrap(), &SocketOptions::default()).unwrap();
         socket.writable().await.unwrap();
         let now = Instant::now();
         let mut config = config(vec![SERVER.parse().unwrap()], SILENCE, batch, Wall::new(now, WALL));
-        config.common.take_keys = take_keys;
+        tell(&mut config);
         let trains = Trains::new(TrainLimits::default());
         let mut stage = Self {
             sfu: Sfu::new(config, [7; 32]),
@@ -156,6 +178,8 @@ impl Stage {
             indices: (1, 1),
             forward_allocations: 0,
             ingress: Meter::default(),
+            reports: Reports::default(),
+            allocated: 0,
             next: 1,
         };
         for room in 0..rooms {
@@ -177,7 +201,10 @@ impl Stage {
             offer,
         };
         let Self { sfu, now, .. } = self;
-        meter.time(|| sfu.create(*now, ask)).unwrap().0
+        let before = allocations::made();
+        let answer = meter.time(|| sfu.create(*now, ask)).unwrap().0;
+        self.allocated += allocations::made() - before;
+        answer
     }
 
     /// Viewers join, all at once, and connect. Returns the microseconds that answering their offers took.
@@ -221,12 +248,36 @@ impl Stage {
         std::hint::black_box(
             said.iter().flat_map(|(_, contents)| contents).map(|b| u64::from(*b)).sum::<u64>(),
         );
-        self.turn(meter, &said, |_, _| {});
+        let Self { sfu, now, reports, .. } = self;
+        let before = allocations::made();
+        meter.time(|| {
+            reports
+                .cost
+                .time(|| said.iter().for_each(|(from, contents)| sfu.handle_datagram(*now, *from, contents)));
+        });
+        let allocated = allocations::made() - before;
+        reports.count += said.len();
+        reports.allocated += allocated;
+        self.allocated += allocated;
+        self.turn(meter, &[], |_, _| {});
     }
 
     /// From now on nothing of str0m's goes to the socket.
     pub fn mute(&mut self) {
         self.mute = true;
+    }
+
+    /// All sessions are ended; their clients do not hear of it.
+    pub fn end_all(&mut self, meter: &mut Meter) {
+        let Self { sfu, now, .. } = self;
+        let before = allocations::made();
+        meter.time(|| {
+            sfu.end_all(*now, EndReason::Closed);
+            while sfu.poll_datagram().is_some() {}
+            while sfu.poll_event().is_some() {}
+        });
+        self.allocated += allocations::made() - before;
+        self.drop_clients();
     }
 
     /// Clients leave without a word.
@@ -261,8 +312,8 @@ impl Stage {
         said: &[(SocketAddr, Vec<u8>)],
         media: impl FnOnce(&mut Sfu, Instant),
     ) {
-        let Self { sfu, now, mail, out, forward_allocations, ingress, mute, .. } = self;
-        let now = *now;
+        let Self { sfu, now, mail, out, forward_allocations, ingress, mute, allocated, .. } = self;
+        let (now, all_before) = (*now, allocations::made());
         meter.time(|| {
             for (from, contents) in said {
                 sfu.handle_datagram(now, *from, contents);
@@ -288,6 +339,7 @@ impl Stage {
             while sfu.poll_event().is_some() {}
             sfu.drain_hop_packets();
         });
+        *allocated += allocations::made() - all_before;
     }
 
     /// Lets time pass to `end`, with every timer on its way.
@@ -393,6 +445,7 @@ fn config(candidates: Vec<SocketAddr>, silence: Duration, batch: Duration, wall:
         viewer_cap: None,
         ring: RingConfig::default(),
         fresh_keyframe: Duration::from_millis(1_000),
+        spares: 256,
         report_skew: Skew::default(),
         wall,
     }

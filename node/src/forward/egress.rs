@@ -3,9 +3,14 @@
 //! Per viewer there is one [`Sealer`] (the SRTP context) and per m-line one [`Outlet`] (SSRCs, rewriting, reports,
 //! what may be sent again). Nothing of the publisher's mid, rid, extension ids, payload types and SSRCs passes.
 
+pub mod repeated;
+
 use std::time::{Duration, Instant};
 
-use crate::forward::history::EstimateInput;
+use repeated::{Repeat, Repeated};
+
+use crate::forward::blank::Blank;
+use crate::forward::history::{EstimateInput, Sent};
 use crate::forward::rtcp::{self, SenderReport, Twcc};
 use crate::forward::rtp::{ExtensionIds, HEADER_MAX, Header, Stamps};
 use crate::forward::srtp::{Profile, RTCP_OVERHEAD, RTP_OVERHEAD, SrtpSender};
@@ -28,8 +33,6 @@ const MID_PACKETS: u64 = 64;
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// Where it is not known.
 const ROUND_TRIP: Duration = Duration::from_millis(25);
-/// Retransmissions remembered for each outlet, a power of two.
-const AGAIN_KEPT: u16 = 512;
 /// Retransmissions are at most a fifth of what is sent, plus this many bytes to begin with.
 const AGAIN_BURST: u64 = 128 * 1024;
 /// What was not used of that fifth is saved up to so many bytes: two seconds of 2 Mbit/s. A viewer of hours would have
@@ -68,9 +71,15 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    /// Around keys.
-    pub fn new(srtp: SrtpSender) -> Self {
-        Self { srtp, stamper: Stamper::default() }
+    /// Around keys, in memory that another has left.
+    pub fn new(srtp: SrtpSender, memory: Blank<Sent>) -> Self {
+        Self { srtp, stamper: Stamper::within(memory) }
+    }
+
+    /// It is over: its keys are gone, and what is left is memory.
+    pub fn into_memory(self) -> Blank<Sent> {
+        let Self { srtp: _, stamper } = self;
+        stamper.into_memory()
     }
 
     /// Reads what sending will read, so that it is on its way from memory.
@@ -146,30 +155,6 @@ pub enum Again {
     Failed,
 }
 
-/// What was sent again lately, by the low bits of its sequence number. Empty until the first is.
-#[derive(Debug, Default)]
-struct Repeated(Vec<Option<(u16, Instant)>>);
-
-impl Repeated {
-    fn place(seq: u16) -> usize {
-        usize::from(seq % AGAIN_KEPT)
-    }
-
-    fn is_recent(&self, seq: u16, now: Instant, after: Duration) -> bool {
-        let known = self.0.get(Self::place(seq)).copied().flatten();
-        known.is_some_and(|(of, at)| of == seq && now.saturating_duration_since(at) < after)
-    }
-
-    fn note(&mut self, seq: u16, now: Instant) {
-        if self.0.is_empty() {
-            self.0.resize(usize::from(AGAIN_KEPT), None);
-        }
-        if let Some(place) = self.0.get_mut(Self::place(seq)) {
-            *place = Some((seq, now));
-        }
-    }
-}
-
 /// One outgoing media stream.
 pub struct Outlet {
     ssrc: u32,
@@ -236,6 +221,16 @@ impl Outlet {
             vp8: None,
             max_temporal: None,
         }
+    }
+
+    /// Remembers what it sends again in memory that another has left.
+    pub fn within(self, memory: Blank<Repeat>) -> Self {
+        Self { repeated: Repeated::within(memory), ..self }
+    }
+
+    /// It is over: what is left is memory.
+    pub fn into_memory(self) -> Blank<Repeat> {
+        self.repeated.into_memory()
     }
 
     /// Reads what sending will read, so that it is on its way from memory.
@@ -575,5 +570,7 @@ impl Outlet {
 mod changes;
 #[cfg(test)]
 mod pictures;
+#[cfg(test)]
+mod recycled;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::forward::blank::Blank;
 use crate::forward::rtcp::Twcc;
 
 /// Packets remembered: two seconds of 4 Mbit/s, in 8 kB. A power of two.
@@ -21,8 +22,9 @@ enum Told {
     Arrived,
 }
 
+/// One packet: when it went, how large it was, and what was told of it.
 #[derive(Debug, Clone, Copy, Default)]
-struct Sent {
+pub struct Sent {
     micros: u32,
     size: u16,
     told: Told,
@@ -66,6 +68,17 @@ pub struct History {
 }
 
 impl History {
+    /// A history of nothing, in memory that another has left.
+    pub fn within(memory: Blank<Sent>) -> Self {
+        Self { sent: memory.into_list(), filled: 0, last: None }
+    }
+
+    /// It is over: what is left is its memory.
+    pub fn into_memory(self) -> Blank<Sent> {
+        let Self { sent, filled: _, last: _ } = self;
+        Blank::of(sent)
+    }
+
     /// A packet of `size` bytes went with this number.
     pub fn note(&mut self, number: u16, micros: u32, size: usize) {
         if self.sent.is_empty() {

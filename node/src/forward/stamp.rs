@@ -1,6 +1,7 @@
 //! What is written into a packet when it is sent: the time, and its place in all that goes to one viewer.
 
-use crate::forward::history::{EstimateInput, History};
+use crate::forward::blank::Blank;
+use crate::forward::history::{EstimateInput, History, Sent};
 use crate::forward::rtcp::Twcc;
 use crate::forward::rtp::{ExtensionIds, Stamps, abs_send_time};
 use crate::media::clock::NtpTime;
@@ -32,6 +33,17 @@ pub struct Stamper {
 }
 
 impl Stamper {
+    /// One that has numbered nothing, in memory that another has left.
+    pub fn within(memory: Blank<Sent>) -> Self {
+        Self { next: 0, history: History::within(memory) }
+    }
+
+    /// It is over: what is left is its memory.
+    pub fn into_memory(self) -> Blank<Sent> {
+        let Self { next: _, history } = self;
+        history.into_memory()
+    }
+
     /// Reads what sending will read, so that it is on its way from memory.
     pub fn glance(&self) -> u64 {
         u64::from(self.next)

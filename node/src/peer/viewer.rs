@@ -15,9 +15,13 @@ use str0m::Rtc;
 use super::keys::Keys;
 use super::{negotiate, sdp};
 use crate::forward::allowance::Allowances;
+use crate::forward::blank::Blank;
 use crate::forward::egress::{Format, Outlet, Sealer};
+use crate::forward::history::Sent;
 use crate::forward::pace::Pacer;
+use crate::forward::recent::Recent;
 use crate::forward::reception::{Losses, Reception};
+use crate::forward::spare::Spares;
 use crate::forward::srtp::{Profile, SrtcpReceiver, SrtpSender};
 use crate::forward::train::Way;
 use crate::media::codec::CodecName;
@@ -146,6 +150,8 @@ pub struct Viewer {
     pub watching: Option<StreamId>,
     /// Its m-lines.
     pub slots: Vec<Slot>,
+    /// For its sealer to come.
+    memory: Blank<Sent>,
     /// The keys, once DTLS is done.
     pub sealer: Option<Sealer>,
     /// Opens what it reports, from then on too.
@@ -160,6 +166,8 @@ pub struct Viewer {
     pub pacer: Pacer,
     /// The path to it.
     pub reception: Reception,
+    /// What came of what it was sent lately.
+    pub recent: Recent,
     /// What it may still ask for.
     pub allowed: Allowances,
     /// The flush that visited it last.
@@ -177,8 +185,10 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    /// From an answer. `random` seeds first sequence numbers and timestamps, `cap` bounds what it is sent.
+    /// From an answer, in memory of others who have gone. `random` seeds first sequence numbers and timestamps, `cap`
+    /// bounds what it is sent.
     pub fn new(
+        spares: &mut Spares,
         rtc: &mut Rtc,
         answer: &sdp::Session,
         pinned: Option<StreamId>,
@@ -199,11 +209,13 @@ impl Viewer {
             }
             let seeds = (random.next().unwrap_or(1), random.next().unwrap_or(1));
             let outlet = Outlet::new(ssrc, media.rtx_ssrc, mid, &media.extensions, seeds);
+            // Sound is hardly ever asked for again.
+            let memory = if kind == MediaKind::Video { spares.repeated() } else { Blank::default() };
             slots.push(Slot {
                 kind,
                 line,
                 mid: mid.as_str().into(),
-                outlet,
+                outlet: outlet.within(memory),
                 attached: None,
                 coming: None,
                 before: None,
@@ -217,6 +229,7 @@ impl Viewer {
             pinned,
             watching: None,
             slots,
+            memory: spares.history(),
             sealer: None,
             receiver: None,
             connected: false,
@@ -224,6 +237,7 @@ impl Viewer {
             label,
             pacer: Pacer::new(cap),
             reception: Reception::default(),
+            recent: Recent::default(),
             allowed: Allowances::default(),
             round: 0,
             kept: (0, 0),
@@ -236,6 +250,13 @@ impl Viewer {
         viewer
     }
 
+    /// It has gone: its keys with it, and its memory is for others.
+    pub fn retire(self, spares: &mut Spares) {
+        let Self { slots, memory, sealer, .. } = self;
+        let history = sealer.map_or(memory, Sealer::into_memory);
+        spares.keep(history, slots.into_iter().map(|slot| slot.outlet.into_memory()));
+    }
+
     /// DTLS has agreed on keys.
     pub fn keyed(&mut self, keys: Keys) {
         let Keys { material, profile, client } = &keys;
@@ -245,7 +266,8 @@ impl Viewer {
         });
         match contexts {
             Ok((sender, receiver)) => {
-                (self.sealer, self.receiver) = (Some(Sealer::new(sender)), Some(receiver));
+                (self.sealer, self.receiver) =
+                    (Some(Sealer::new(sender, std::mem::take(&mut self.memory))), Some(receiver));
             }
             Err(error) => tracing::warn!(%error, "SRTP keys of a viewer cannot be used"),
         }

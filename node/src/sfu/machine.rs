@@ -16,6 +16,7 @@ use super::session::{Rest, Session, Timers};
 use super::table::{Index, Table};
 use super::types::{Config, Datagram, Event, Hop, HopPacket, Incoming, Repeat};
 use crate::agent::{Lane as LaneId, StreamKey};
+use crate::forward::spare::Spares;
 use crate::peer::answers::Answers;
 
 /// The machine.
@@ -24,6 +25,8 @@ pub struct Sfu {
     pub(super) rng: StdRng,
     pub(super) answers: Answers,
     pub(super) sessions: Table<Session>,
+    /// Memory of viewers who have gone.
+    pub(super) spares: Spares,
     pub(super) by_id: HashMap<SessionId, usize>,
     pub(super) by_addr: Index<SocketAddr>,
     /// The session of the last datagram that came from a known address.
@@ -68,6 +71,7 @@ impl Sfu {
     /// A shard without sessions. `seed` is drawn from the operating system by the shell.
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
         Self {
+            spares: Spares::new(config.spares),
             config,
             rng: StdRng::from_seed(seed),
             answers: Answers::default(),
@@ -140,6 +144,11 @@ impl Sfu {
         let streams = self.rooms.values().map(|r| r.streams.len()).sum();
         let viewers = self.rooms.values().map(|r| r.viewers.len()).sum();
         (self.sessions.len(), self.lanes.len(), streams, viewers)
+    }
+
+    /// Lists of viewers who have gone that wait for the next: of packets sent, and of packets sent again.
+    pub fn spares(&self) -> (usize, usize) {
+        self.spares.kept()
     }
 
     /// A stream comes by a hop, or comes by another hop now.

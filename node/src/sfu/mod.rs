@@ -30,3 +30,4 @@ pub use counters::Counters;
 pub use ended::Ended;
 pub use machine::Sfu;
 pub use types::{Ask, Config, Datagram, Event, Hop, HopPacket, Incoming};
+pub use viewers::{Path, Told};

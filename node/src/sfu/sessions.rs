@@ -53,7 +53,8 @@ impl Sfu {
             Direction::Publish => Role::Publisher(Box::new(Publisher::new(&session))),
             Direction::View => {
                 let (random, cap) = (self.rng.random(), self.config.viewer_cap);
-                Role::Viewer(Box::new(Viewer::new(&mut rtc, &session, ask.pinned, label, random, cap)))
+                let (spares, rtc) = (&mut self.spares, &mut rtc);
+                Role::Viewer(Box::new(Viewer::new(spares, rtc, &session, ask.pinned, label, random, cap)))
             }
         };
         self.timers.serial = self.timers.serial.wrapping_add(1);
@@ -266,7 +267,8 @@ impl Sfu {
                     published = Some(key);
                 }
             }
-            Role::Viewer(_) => {
+            Role::Viewer(viewer) => {
+                viewer.retire(&mut self.spares);
                 if let Some(room) = self.rooms.get_mut(&session.room) {
                     room.viewers.retain(|v| *v != at);
                     room.listeners.remove(&at);

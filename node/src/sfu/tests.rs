@@ -23,6 +23,7 @@ mod rest;
 mod scenarios;
 mod sets;
 mod sources;
+mod spares;
 mod temporal;
 mod viewing;
 mod wishes;

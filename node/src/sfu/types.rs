@@ -33,6 +33,8 @@ pub struct Config {
     pub ring: RingConfig,
     /// A joiner is served from the ring when its last keyframe is at most so old.
     pub fresh_keyframe: Duration,
+    /// The memory of so many viewers who have gone is kept for those who come.
+    pub spares: usize,
     /// An error added to the clock of sender reports of video, for the test that proves the lip-sync test.
     pub report_skew: Skew,
     /// This node's wall clock.
@@ -58,6 +60,7 @@ impl Config {
             viewer_cap: None,
             ring: RingConfig::default(),
             fresh_keyframe: Duration::from_secs(1),
+            spares: 4,
             report_skew: Skew::default(),
             wall: Wall::new(now, Duration::from_secs(1_800_000_000)),
         }

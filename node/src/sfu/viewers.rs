@@ -2,19 +2,45 @@
 
 use std::time::{Duration, Instant};
 
+use freshet_cluster::SessionId;
+use freshet_relay_proto::track::MediaKind;
 use rand::Rng;
 
 use super::machine::Sfu;
 use super::session::Role;
 use super::types::{Datagram, Repeat};
 use crate::forward::history::EstimateInput;
+use crate::forward::recent::LastSecond;
 use crate::forward::reception::Block;
 use crate::forward::rtcp::{self, Feedback, Twcc};
 use crate::forward::train::Way;
 use crate::media::clock::{NtpTime, Skew};
+use crate::peer::viewer::Slot;
 
 /// Packets that wait to be sent again; more are not, and are asked for again.
 const REPEATS: usize = 65_536;
+
+/// What reports told of one m-line of a viewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// Sound or picture.
+    pub kind: MediaKind,
+    /// The share of packets that was lost between its last two reports, in 256ths.
+    pub fraction_lost: u8,
+    /// How unevenly packets came.
+    pub jitter: Option<Duration>,
+}
+
+/// What a viewer told of its path: what an estimate of its bandwidth begins with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path {
+    /// By receiver reports.
+    pub slots: Vec<Told>,
+    /// The shortest of late, by receiver reports.
+    pub round_trip: Option<Duration>,
+    /// By transport-wide feedback.
+    pub second: Option<LastSecond>,
+}
 
 impl Sfu {
     pub(super) fn viewer_event(&mut self, now: Instant, at: usize, event: &str0m::Event) {
@@ -63,6 +89,7 @@ impl Sfu {
             Feedback::Twcc { raw, .. } => {
                 let sealer = viewer.sealer.as_mut();
                 if let Some(input) = sealer.zip(Twcc::read(raw)).map(|(sealer, twcc)| sealer.feedback(twcc)) {
+                    viewer.recent.note(now, input);
                     self.estimate(input);
                 }
             }
@@ -122,7 +149,22 @@ impl Sfu {
         }
     }
 
-    /// Adds up what one feedback packet tells of a viewer's path.
+    /// What a session's viewer told of its path lately; none for one that is not there or publishes.
+    pub fn path(&self, now: Instant, id: SessionId) -> Option<Path> {
+        let session = self.by_id.get(&id).and_then(|at| self.sessions.get(*at))?;
+        let Role::Viewer(viewer) = &session.role else { return None };
+        let slot = |slot: &Slot| {
+            let (fraction_lost, jitter) = slot.losses.latest();
+            Told { kind: slot.kind, fraction_lost, jitter }
+        };
+        Some(Path {
+            slots: viewer.slots.iter().map(slot).collect(),
+            round_trip: viewer.reception.round_trip(),
+            second: viewer.recent.second(now),
+        })
+    }
+
+    /// Adds up what one feedback packet tells of viewers' paths.
     fn estimate(&mut self, input: EstimateInput) {
         let told = &mut self.counters.feedback;
         let EstimateInput { arrived, bytes, missing, late, unknown, span, growth } = input;
@@ -159,7 +201,7 @@ impl Sfu {
             news |= told.is_some_and(|told| slot.told != Some(told));
             slot.told = told;
             let (Some(stream), Some(_)) = (stream, told) else { continue };
-            let video = slot.kind == freshet_relay_proto::track::MediaKind::Video;
+            let video = slot.kind == MediaKind::Video;
             let skew = if video { self.config.report_skew } else { Skew::default() };
             let report = slot.outlet.report(sealer, &viewer.label, &stream.clock, wall, skew);
             if let Some(contents) = report {

@@ -4,6 +4,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::*;
+use crate::forward::blank::Blank;
 use crate::forward::rtp::parse;
 use crate::forward::srtp::Profile;
 use crate::forward::train::TrainLimits;
@@ -27,7 +28,7 @@ struct Bench {
 impl Bench {
     fn new(rtx_ssrc: Option<u32>) -> Self {
         Self {
-            sealer: Sealer::new(srtp()),
+            sealer: Sealer::new(srtp(), Blank::default()),
             outlet: Outlet::new(11, rtx_ssrc, "0", &[], (5 << 16 | 6, 0)),
             trains: Trains::new(TrainLimits::default()),
             now: Instant::now(),

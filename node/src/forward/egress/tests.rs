@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Again, Format, Outlet, Request, Road, Sealer, Unsent};
+use crate::forward::blank::Blank;
 use crate::forward::rtp::{Parsed, parse};
 use crate::forward::srtp::{Profile, SrtpSender};
 use crate::forward::stamp::SentAt;
@@ -32,7 +33,7 @@ const NEVER: Format = Format { pt: 111, rtx: None, nack: false, clock_rate: 48_0
 
 fn sealer(profile: Profile) -> Sealer {
     let (key, salt) = (vec![7; profile.key_len()], vec![9; profile.salt_len()]);
-    Sealer::new(SrtpSender::new(profile, &key, &salt).unwrap())
+    Sealer::new(SrtpSender::new(profile, &key, &salt).unwrap(), Blank::default())
 }
 
 pub fn outlet(ssrc: u32, rtx: Option<u32>, seed: u32) -> Outlet {
@@ -67,7 +68,7 @@ pub fn packet(index: u64) -> Packet {
 
 /// One viewer's egress, and what it put on the wire.
 pub struct Desk {
-    sealer: Sealer,
+    pub sealer: Sealer,
     trains: Trains,
     start: Instant,
     /// Time of the flush in microseconds since the start.
@@ -104,11 +105,11 @@ impl Desk {
         done
     }
 
-    fn send(&mut self, outlet: &mut Outlet, format: Format, index: u64) -> Result<u64, Unsent> {
+    pub fn send(&mut self, outlet: &mut Outlet, format: Format, index: u64) -> Result<u64, Unsent> {
         self.flush(|sealer, now, road| outlet.send(sealer, format, &packet(index), now, road))
     }
 
-    fn again(&mut self, outlet: &mut Outlet, format: Format, seq: u16) -> Option<Again> {
+    pub fn again(&mut self, outlet: &mut Outlet, format: Format, seq: u16) -> Option<Again> {
         self.again_after(outlet, format, seq, MS)
     }
 

@@ -311,3 +311,30 @@ fn each_viewers_path_is_told_by_its_own_reports() {
     assert_eq!(told[0], (64, Some(Duration::from_millis(10))));
     assert!(told[1].0 == 0 && told[1].1 != told[0].1, "{told:?}");
 }
+
+#[test]
+fn what_comes_of_what_each_viewer_is_sent_is_known_of_the_last_second() {
+    let mut attacked = Attacked::new();
+    attacked.world.clients[HOSTILE].lose_every = Some(5);
+    attacked.play(3, |_| {});
+    let now = attacked.world.now;
+    let path = |client: usize| {
+        let session = attacked.world.clients[client].session;
+        attacked.world.sfu.path(now, session)
+    };
+    let [lossy, honest] = [HOSTILE, HONEST].map(|client| path(client).unwrap());
+    let [bad, good] = [&lossy, &honest].map(|path| path.second.unwrap());
+    let packets = (FRAMES * PACKETS) as u32;
+    assert!((packets * 7 / 10..=packets).contains(&good.arrived) && good.lost == 0, "{good:?}");
+    // With what it is sent again, of which it loses as much.
+    assert!((40..=62).contains(&bad.fraction_lost()) && bad.arrived > packets * 6 / 10, "{bad:?}");
+    let rates = [good, bad].map(|second| second.rate.unwrap().bps());
+    let sent = FRAMES * PACKETS * 8 * attacked.world.clients[HONEST].wire.last().unwrap().1 as u64;
+    assert!((sent * 9 / 10..=sent * 11 / 10).contains(&rates[0]), "{rates:?} of {sent}");
+    assert!(good.growth.abs() <= 10_000, "the way stays as it is: {good:?}");
+    assert!(lossy.slots[0].fraction_lost > 0 && honest.slots[0].fraction_lost == 0);
+    assert_eq!(path(PUBLISHER), None, "who publishes has no such path");
+    attacked.world.pass(Duration::from_secs(2));
+    let session = attacked.world.clients[HONEST].session;
+    assert_eq!(attacked.world.sfu.path(attacked.world.now, session).unwrap().second, None, "it is over");
+}
