@@ -197,7 +197,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Ask, clap::Erro
     } else if args.get(1).is_some_and(|a| a == "config") && bare(2) {
         args.insert(2, "dev".into());
     }
-    let matches = command().try_get_matches_from(with_negatives(args))?;
+    let matches = command().try_get_matches_from(with_values(args))?;
     Ok(match matches.subcommand() {
         Some(("token", m)) => Ask::Token(token_args(m)),
         Some(("config", m)) => match m.subcommand().and_then(|(name, m)| Some((role(name)?, m))) {
@@ -209,28 +209,34 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Ask, clap::Erro
     })
 }
 
-/// Joins `--batch -1ms` to `--batch=-1ms`: it is for us to say what is wrong with such a value. What begins with two
-/// dashes is the next flag.
-fn with_negatives(args: Vec<OsString>) -> Vec<OsString> {
-    let takes_value = |flag: &str| match flag.strip_prefix("--") {
-        Some("config" | "room" | "identity" | "grant" | "stream" | "ttl") => true,
-        Some(key) => settings::find(key).is_some_and(|s| s.arity != Arity::Switch),
-        None => false,
-    };
+/// Flags with a value that are no settings.
+const OTHERS: [&str; 6] = ["config", "room", "identity", "grant", "stream", "ttl"];
+
+/// Joins `--batch -1ms` to `--batch=-1ms`, since it is for us to say what is wrong with such a value, and `--open false`
+/// to `--open=false`. What begins with two dashes is the next flag.
+fn with_values(args: Vec<OsString>) -> Vec<OsString> {
     let negative = |value: &str| {
         let rest = value.strip_prefix('-').unwrap_or_default();
         !rest.is_empty() && !rest.starts_with('-') && !matches!(value, "-h" | "-V")
     };
+    let belong = |flag: &str, value: &str| match flag.strip_prefix("--") {
+        Some(key) => match settings::find(key).map(|setting| setting.arity) {
+            Some(Arity::Switch) => matches!(value, "true" | "false"),
+            Some(Arity::One | Arity::Many) => negative(value),
+            None => OTHERS.contains(&key) && negative(value),
+        },
+        None => false,
+    };
     let mut joined: Vec<OsString> = Vec::with_capacity(args.len());
     for arg in args {
-        let text = arg.to_str().filter(|text| negative(text));
-        let flag = joined.last().and_then(|last| last.to_str()).filter(|last| takes_value(last));
-        if let (Some(value), Some(flag)) = (text, flag) {
-            let both = format!("{flag}={value}").into();
-            joined.pop();
-            joined.push(both);
-        } else {
-            joined.push(arg);
+        let pair = joined.last().and_then(|last| last.to_str()).zip(arg.to_str());
+        match pair.filter(|(flag, value)| belong(flag, value)) {
+            Some((flag, value)) => {
+                let both = format!("{flag}={value}").into();
+                joined.pop();
+                joined.push(both);
+            }
+            None => joined.push(arg),
         }
     }
     joined
@@ -319,6 +325,8 @@ mod tests {
         assert!(
             matches!(ask("freshet token --room r --identity i --ttl -5m"), Ok(Ask::Token(t)) if t.ttl == "-5m")
         );
+        assert_eq!(run("freshet dev --open false --zone a").flags["open"], ["false"]);
+        assert_eq!(run("freshet dev --open --zone a").flags["open"], ["true"]);
         for line in [
             "freshet dev --zone --region a",
             "freshet dev --open -1",

@@ -152,12 +152,15 @@ fn dev_of(name: &str, more: &[&str], nodes: usize) -> (Process, String, Vec<Stri
     let args: Vec<&str> =
         ["dev", "--listen", "127.0.0.1:0"].into_iter().chain(more.iter().copied()).collect();
     let mut process = Process::start(name, &args);
-    let mut lines = BufReader::new(process.child.stdout.take().unwrap()).lines();
-    let line = lines.next().unwrap_or_else(|| panic!("it says nothing:\n{}", process.log())).unwrap();
+    let out = BufReader::new(process.child.stdout.take().unwrap());
+    let (told, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| told.send(line)));
+    let next = || lines.recv_timeout(SOON).unwrap_or_else(|_| panic!("it says no more:\n{}", process.log()));
+    let line = next();
     let url = line.strip_prefix("Freshet is at http://").expect(&line);
     let address = url.strip_suffix('/').expect(&line).to_owned();
     // The coordinator's line, then one for each node.
-    let about = lines.take(nodes + 1).map(|line| line.unwrap()).collect();
+    let about = (0..=nodes).map(|_| next()).collect();
     (process, address, about)
 }
 

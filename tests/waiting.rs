@@ -95,6 +95,18 @@ async fn host(base: &str) -> Publisher {
     Publisher::connect(config).await.expect("the host joins")
 }
 
+/// After how many seconds each of those who come too early is to come back.
+async fn sent_away(base: &str, offer: &str, count: usize) -> Vec<u64> {
+    let mut told = Vec::new();
+    for _ in 0..count {
+        let url = format!("{base}/whep/{ROOM}");
+        let answer = request("POST", &url, None, &[SDP], offer.to_owned()).await.unwrap();
+        assert_eq!(answer.status, 409, "{}", answer.json());
+        told.push(answer.headers["retry-after"].to_str().unwrap().parse().unwrap());
+    }
+    told
+}
+
 /// How often requests were answered with each status, at the coordinator.
 async fn statuses(base: &str) -> BTreeMap<String, f64> {
     let answer = request("GET", &format!("{base}/metrics"), None, &[], "").await.expect("metrics");
@@ -125,17 +137,15 @@ async fn five_hundred_who_wait_all_play_when_the_host_starts() {
 
     // A page asks for media first, and is told to wait: the more do, the longer the time over which they come back.
     let offer = include_str!("data/offer-view.sdp").replace('\n', "\r\n");
-    let mut told = Vec::new();
-    for _ in 0..WAITING {
-        let answer =
-            request("POST", &format!("{base}/whep/{ROOM}"), None, &[SDP], offer.clone()).await.unwrap();
-        assert_eq!(answer.status, 409, "{}", answer.json());
-        told.push(answer.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap());
-    }
+    let told = sent_away(&base, &offer, WAITING).await;
     assert!(told[..90].iter().all(|s| *s == 2), "few wait: {told:?}");
     let (last, spread) = (&told[400..], |s: u64| told[400..].iter().filter(|told| **told == s).count());
     assert!(last.iter().all(|s| (2..=7).contains(s)), "{told:?}");
     assert!((2..=6).all(|s| spread(s) > 0), "{told:?}");
+
+    // A node that is asked itself says it alike.
+    let told = sent_away(&dev.node_url(), &offer, 200).await;
+    assert!(told[..90].iter().all(|s| *s == 2) && told[100..].contains(&3), "{told:?}");
 
     let waiting = pages(address, WAITING).await;
     all_listen(&base, WAITING).await;

@@ -19,6 +19,7 @@ pub mod scope;
 pub mod sdp;
 pub mod serve;
 pub mod sse;
+pub mod waiting;
 
 pub use bearer::{Access, Guard};
 pub use problem::Problem;

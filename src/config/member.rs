@@ -88,7 +88,13 @@ fn etcd(reader: &Reader<'_>, user: Option<(String, Secret)>) -> Result<EtcdConfi
     let endpoints = at_least_one(reader, "etcd", value::server_url)?;
     let ca = pem::authority(reader, "etcd-ca")?;
     let (cert, key) = pem::pair(reader, "etcd-cert", "etcd-key")?.unzip();
-    if (ca.is_some() || cert.is_some()) && !endpoints.iter().any(|url| url.starts_with("https://")) {
+    let secure = endpoints.iter().any(|url| url.starts_with("https://"));
+    if secure && ca.is_none() {
+        let said = "etcd has an https:// URL, and nothing says whose certificates to trust: name the PEM file of its \
+                    authority with etcd-ca";
+        return Err(ConfigError::Contradiction(said.to_owned()));
+    }
+    if (ca.is_some() || cert.is_some()) && !secure {
         let said = "etcd-ca, etcd-cert and etcd-key are for TLS, and no URL of etcd begins with https://: write \
                     them so, or leave the files away";
         return Err(ConfigError::Contradiction(said.to_owned()));

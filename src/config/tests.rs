@@ -177,6 +177,8 @@ fn wrong_values_are_told_with_their_place_and_a_way_out() {
         ("max-egress", "fast", "bit rate"),
         ("batch", "11ms", "0 to 10ms"),
         ("viewer-cap", "much", "bit rate"),
+        ("viewer-cap", "8", "64k or more"),
+        ("max-egress", "4", "1000k or more"),
         ("keyframe-age", "3s", "0 to 2s"),
         ("ring-time", "11s", "500ms to 10s"),
         ("ring-time", "400ms", "500ms to 10s"),
@@ -277,9 +279,11 @@ fn certificates_are_whole_readable_and_fit_their_keys() {
         "text" => Ok("not PEM".to_owned()),
         _ => Err(io::Error::from(io::ErrorKind::NotFound)),
     };
-    let base = [KEY, SECRET, ("ip", "192.0.2.1"), ("etcd", "https://127.0.0.1:2379")];
+    let base = [KEY, SECRET, ("ip", "192.0.2.1")];
     let tried = |flags: &[(&'static str, &str)]| {
-        let flags = [&base[..], flags].concat();
+        let secure = flags.iter().any(|(key, _)| key.starts_with("etcd-"));
+        let etcd: &[_] = if secure { &[("etcd", "https://127.0.0.1:2379")] } else { &[] };
+        let flags = [&base[..], etcd, flags].concat();
         Settings::new(&lay(Role::Node, &flags), "h", &files).map_err(|e| e.to_string())
     };
     for [ca, cert, key] in [
@@ -306,6 +310,8 @@ fn certificates_are_whole_readable_and_fit_their_keys() {
     }
     let said = tried(&[("etcd", "http://127.0.0.1:2379"), ("etcd-ca", "cert")]);
     said.expect("one URL with https is enough");
+    let said = tried(&[("etcd", "https://127.0.0.1:2379")]).unwrap_err();
+    assert!(said.contains("etcd-ca") && said.contains("trust"), "{said}");
     let plain = [KEY, SECRET, ("ip", "192.0.2.1"), ("etcd-ca", "cert")];
     let said = Settings::new(&lay(Role::Node, &plain), "h", &files).unwrap_err().to_string();
     assert!(said.contains("etcd-ca") && said.contains("https://"), "{said}");

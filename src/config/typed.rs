@@ -293,13 +293,17 @@ fn media(reader: &Reader<'_>, listen: SocketAddr) -> Result<Media, ConfigError> 
         ips,
         shards,
         batch: reader.need_with("batch", batch, "write a time from 0 to 10ms")?,
-        viewer_cap: reader.parse_with("viewer-cap", value::bitrate)?,
+        viewer_cap: reader.parse_with("viewer-cap", |text| at_least(text, VIEWER_CAP_MIN))?,
         ring_time,
         ring_bytes: reader.need_with("ring-bytes", ring_bytes, RING_BYTES_ADVICE)?,
         keyframe_age,
         max_sessions: reader.need_with("max-sessions", sessions, count)?,
         max_busy: reader.need_with("max-busy", value::percent, "write a share of time from 1% to 100%")?,
-        max_egress: reader.need_with("max-egress", value::bitrate, "write a bit rate")?,
+        max_egress: reader.need_with(
+            "max-egress",
+            |text| at_least(text, MAX_EGRESS_MIN),
+            "write a bit rate",
+        )?,
         region: reader.parse_with("region", label)?.unwrap_or_default(),
         zone: reader.parse_with("zone", label)?.unwrap_or_default(),
     })
@@ -317,6 +321,19 @@ fn enough_ports(reader: &Reader<'_>, first: u16, shards: u16, nodes: u16) -> Res
          ones"
     );
     Err(reader.wrong("udp-port", &first.to_string(), why))
+}
+
+/// Sound alone with its overhead fits; who writes less has forgotten a factor.
+const VIEWER_CAP_MIN: Bitrate = Bitrate::from_kbps(64);
+/// One viewer of a picture fits.
+const MAX_EGRESS_MIN: Bitrate = Bitrate::from_kbps(1_000);
+
+fn at_least(text: &str, least: Bitrate) -> Result<Bitrate, String> {
+    let rate = value::bitrate(text)?;
+    if rate >= least {
+        return Ok(rate);
+    }
+    Err(format!("{} bit/s is too little: write {}k or more, as in 8M or 4G", rate.bps(), least.bps() / 1_000))
 }
 
 /// Longer would be seen in the delay, and saves little more.

@@ -46,7 +46,7 @@ pub const HOUSE: &[Package] = &[
         dir: "edge",
         name: EDGE,
         may_import: &[CLUSTER],
-        machines: &["ice"],
+        machines: &["ice", "waiting"],
         // The vocabulary of the shells that speak HTTP: it decides nothing about media or the cluster.
         shells: &[
             "bearer",

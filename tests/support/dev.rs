@@ -96,6 +96,15 @@ impl Dev {
         &self.url
     }
 
+    /// Where its first node serves, as it says itself.
+    pub fn node_url(&self) -> String {
+        let said = std::fs::read_to_string(&self.process.log).unwrap();
+        let line =
+            said.lines().rev().find(|line| line.starts_with("  node-1 ")).expect("a line for each node");
+        let (url, _) = line["  node-1".len()..].trim().split_once("/metrics").expect("its metrics");
+        url.to_owned()
+    }
+
     /// Memory that it holds, in bytes.
     pub fn resident_bytes(&self) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();

@@ -17,13 +17,13 @@ use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{NodeId, RoomId};
 use freshet_edge::names::InRoom;
 use freshet_edge::scope::Params;
+use freshet_edge::waiting::RETRY_S;
 use freshet_edge::{Access, Problem, body, media_type};
 use http::Request;
 use rand::Rng as _;
 
 use super::call::{self, CallError, NodeClient, Whole};
 use super::publishing::{Nobody, is_published};
-use super::waiting::RETRY_S;
 use crate::place::{Ask, Candidate, rank};
 use crate::shell::plans::{self, PlanError};
 use crate::shell::state::State;

@@ -8,4 +8,3 @@ pub mod events;
 pub mod join;
 pub mod publishing;
 pub mod session;
-mod waiting;

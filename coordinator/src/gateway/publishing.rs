@@ -12,9 +12,9 @@ use freshet_cluster::keys;
 use freshet_cluster::record::StreamRecord;
 use freshet_cluster::version::decode;
 use freshet_cluster::{RoomId, StreamId};
+use freshet_edge::waiting::{Waiting, retry_s};
 use rand::Rng as _;
 
-use super::waiting::{Waiting, retry_s};
 use crate::shell::state::State;
 use crate::view::streams::Phase;
 

@@ -1,13 +1,14 @@
 //! The session service: reserves, places a session on a shard, claims what it publishes.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use freshet_cluster::room::EndReason;
 use freshet_cluster::{Identity, RoomId, SessionId, StreamId};
 use freshet_edge::sse::{self, EventStream};
+use freshet_edge::waiting::{Waiting, retry_s};
 use rand::Rng;
 use tokio::sync::{mpsc, oneshot};
 
@@ -23,8 +24,6 @@ use crate::service::{
 use crate::sfu::Ask;
 use crate::shard::{self, Order, ShardHandle, Tell};
 
-/// A client that waits for its host asks again after this time; the coordinator spreads it by audience.
-const RETRY: Duration = Duration::from_secs(2);
 /// Longest that a shard may take to answer.
 const SHARD_TIME: Duration = Duration::from_secs(4);
 
@@ -38,6 +37,7 @@ pub struct Service {
     shards: Vec<ShardHandle>,
     registrar: Registrar,
     commands: mpsc::Sender<Command>,
+    waiting: Mutex<Waiting>,
 }
 
 /// A place that was taken for a session which may still fail.
@@ -63,7 +63,14 @@ impl Service {
         registrar: Registrar,
         commands: mpsc::Sender<Command>,
     ) -> Self {
-        Self { shared, shards, registrar, commands }
+        Self { shared, shards, registrar, commands, waiting: Mutex::default() }
+    }
+
+    /// When another one who found nobody is to come back, as coordinators say it.
+    fn come_back(&self, room: &RoomId) -> Duration {
+        let waiting =
+            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).another(room, Instant::now());
+        Duration::from_secs(rand::rng().random_range(retry_s(waiting)))
     }
 
     fn reserve(
@@ -150,7 +157,7 @@ impl SessionService for Service {
             self.commands.send(Command::Plan(plan)).await.map_err(|_| CreateError::Internal)?;
         }
         if view && !ask.wait && !placed && !self.shared.is_live(&ask.room, ask.stream.as_ref()) {
-            return Err(CreateError::NoPublisher { retry_after: RETRY });
+            return Err(CreateError::NoPublisher { retry_after: self.come_back(&ask.room) });
         }
         let (reply, answer) = oneshot::channel();
         let order = Ask {
