@@ -94,6 +94,8 @@ pub enum Topic {
     Presence,
     /// Streams that begin and end.
     Stream,
+    /// How many listen to its events at one coordinator.
+    Listening,
 }
 
 /// Subject of a room's topic.
@@ -104,6 +106,7 @@ pub fn room_subject(room: &RoomId, topic: Topic) -> String {
         Topic::Reaction => "reaction",
         Topic::Presence => "presence",
         Topic::Stream => "stream",
+        Topic::Listening => "listening",
     };
     format!("freshet.v1.room.{}.{topic}", room.as_str())
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Generation, Identity, NodeId, RoomId, StreamId};
+use crate::id::{Generation, Identity, Incarnation, NodeId, RoomId, StreamId};
 use crate::unit::UnixMillis;
 use crate::version::Unknown;
 
@@ -99,6 +99,24 @@ pub struct ChatMessage {
     pub text: String,
     /// When the coordinator took it.
     pub at: UnixMillis,
+    /// Fields of a newer version.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// `freshet.v1.room.{room}.listening`: how many listen to the room's events at one coordinator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listening {
+    /// Version of the writer.
+    pub v: u32,
+    /// Oldest reader that understands it.
+    pub min_v: u32,
+    /// Room.
+    pub room: RoomId,
+    /// Which start of a coordinator.
+    pub coordinator: Incarnation,
+    /// Listeners there; 0 when so few that they do not matter.
+    pub listeners: u32,
     /// Fields of a newer version.
     #[serde(flatten)]
     pub unknown: Unknown,

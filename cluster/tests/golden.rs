@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use freshet_cluster::load::NodeLoad;
 use freshet_cluster::plan::RoomPlan;
 use freshet_cluster::record::{Mark, NodeRecord, StreamRecord};
-use freshet_cluster::room::{ChatMessage, Presence, StreamEvent};
+use freshet_cluster::room::{ChatMessage, Listening, Presence, StreamEvent};
 use freshet_cluster::version::{VERSION, ValueError, decode, encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,8 +22,9 @@ fn again<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<Value, ValueEr
     Ok(serde_json::from_slice(&encode(&value)).unwrap())
 }
 
-const TYPES: [(&str, Again); 8] = [
+const TYPES: [(&str, Again); 9] = [
     ("chat-message", again::<ChatMessage>),
+    ("listening", again::<Listening>),
     ("mark", again::<Mark>),
     ("node-load", again::<NodeLoad>),
     ("node-record", again::<NodeRecord>),

@@ -26,7 +26,8 @@ fn name() -> impl Strategy<Value = String> {
     ]
 }
 
-const TOPICS: [Topic; 5] = [Topic::Chat, Topic::Tip, Topic::Reaction, Topic::Presence, Topic::Stream];
+const TOPICS: [Topic; 6] =
+    [Topic::Chat, Topic::Tip, Topic::Reaction, Topic::Presence, Topic::Stream, Topic::Listening];
 
 /// Every key that ids can form, with what it names.
 fn all_keys(node: &NodeId, room: &RoomId, stream: &StreamId) -> Vec<(String, Key)> {

@@ -8,17 +8,18 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use freshet_cluster::RoomId;
-use freshet_cluster::bus::{Kept, ReadFrom, Tail};
+use freshet_cluster::bus::{Kept, Message, ReadFrom, Tail};
 use freshet_cluster::keys::{Topic, room_subject};
-use freshet_cluster::room::ChatMessage;
-use freshet_cluster::version::decode;
+use freshet_cluster::room::{ChatMessage, Listening};
+use freshet_cluster::version::{MIN_VERSION, Unknown, VERSION, decode, encode};
+use freshet_cluster::{Incarnation, RoomId};
 use freshet_edge::sse::{self, Event, EventSender, EventStream, SendError};
 use futures::FutureExt as _;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::audience::Audience;
 use super::history::{History, Resume, Welcome};
 use super::wire::{ChatEvent, PresenceChange, Snapshot, Told, spread_ms};
 use crate::metrics::Metrics;
@@ -43,6 +44,8 @@ pub struct TooMany;
 /// All hubs of a coordinator.
 pub struct Hubs {
     state: Arc<State>,
+    /// Who tells others how many listen here.
+    id: Incarnation,
     rooms: Mutex<HashMap<RoomId, mpsc::Sender<Listener>>>,
     places: Arc<Semaphore>,
     stopping: watch::Sender<bool>,
@@ -62,7 +65,8 @@ impl Hubs {
     /// No rooms yet.
     pub fn new(state: Arc<State>) -> Arc<Self> {
         let places = Arc::new(Semaphore::new(state.config.listeners));
-        Arc::new(Self { state, rooms: Mutex::default(), places, stopping: watch::Sender::new(false) })
+        let id = Incarnation::from_bits(rand::random());
+        Arc::new(Self { state, id, rooms: Mutex::default(), places, stopping: watch::Sender::new(false) })
     }
 
     /// Listens to a room.
@@ -133,6 +137,7 @@ struct Hub {
     told: Told,
     viewers: u32,
     listeners: Vec<Listener>,
+    audience: Audience,
     empty_since: Option<Instant>,
 }
 
@@ -147,6 +152,7 @@ impl Hub {
             told: Told::default(),
             viewers: 0,
             listeners: Vec::new(),
+            audience: Audience::default(),
             empty_since: None,
         }
     }
@@ -155,6 +161,7 @@ impl Hub {
         let state = Arc::clone(&self.hubs.state);
         let subject = room_subject(&self.room, Topic::Chat);
         let mut tail = state.bus.tail(&subject, ReadFrom::Start);
+        let mut others = state.bus.subscribe(&room_subject(&self.room, Topic::Listening));
         let changed = state.watch(&self.room);
         let (answers_tx, mut answers) = mpsc::channel::<Listener>(ENTRIES);
         let mut tick = tokio::time::interval(PRESENCE_EVERY);
@@ -166,9 +173,11 @@ impl Hub {
                 Some(listener) = entries.recv() => self.enter(listener, &answers_tx),
                 Some(listener) = answers.recv() => self.enter(listener, &answers_tx),
                 Some(tail) = tail.recv() => self.read(tail, &answers_tx),
+                Some(message) = others.recv() => self.hear(&message),
                 () = changed.notified() => self.look(),
                 _ = tick.tick() => {
                     self.count();
+                    self.tell();
                     if self.rests() && answers.is_empty() {
                         match self.hubs.retire(&self.room, &mut entries) {
                             Some(listener) => self.enter(listener, &answers_tx),
@@ -338,9 +347,45 @@ impl Hub {
         }
     }
 
+    /// Tells other coordinators how many listen here, without waiting for the bus.
+    fn tell(&mut self) {
+        let Some(listeners) = self.audience.tell(self.listeners.len(), Instant::now().into_std()) else {
+            return;
+        };
+        let said = Listening {
+            v: VERSION,
+            min_v: MIN_VERSION,
+            room: self.room.clone(),
+            coordinator: self.hubs.id,
+            listeners: u32::try_from(listeners).unwrap_or(u32::MAX),
+            unknown: Unknown::new(),
+        };
+        let (bus, subject) = (Arc::clone(&self.hubs.state.bus), room_subject(&self.room, Topic::Listening));
+        tokio::spawn(async move {
+            // Said again in a while: what the bus does not take now is not missed.
+            let _said = tokio::time::timeout(PRESENCE_EVERY, bus.publish(&subject, encode(&said))).await;
+        });
+    }
+
+    /// Hears how many listen elsewhere, and its own word.
+    fn hear(&mut self, message: &Message) {
+        match decode::<Listening>("listening", &message.payload) {
+            Ok(said) if said.coordinator == self.hubs.id => {}
+            Ok(said) => {
+                let listeners = usize::try_from(said.listeners).unwrap_or(usize::MAX);
+                self.audience.hear(said.coordinator, listeners, Instant::now().into_std());
+            }
+            Err(error) => {
+                self.hubs.state.metrics.unreadable.inc();
+                tracing::debug!(room = self.room.as_str(), %error, "what a coordinator tells of its listeners is skipped");
+            }
+        }
+    }
+
     fn spread(&self) -> u64 {
         let viewers = usize::try_from(self.viewers).unwrap_or(usize::MAX);
-        spread_ms(viewers.max(self.listeners.len()))
+        let listeners = self.audience.total(self.listeners.len(), Instant::now().into_std());
+        spread_ms(viewers.max(listeners))
     }
 
     fn broadcast(&mut self, name: &str, data: &impl Serialize) {

@@ -1,5 +1,6 @@
 //! Room events: chat, presence, streams that begin and end.
 
+mod audience;
 pub mod chat;
 pub mod history;
 pub mod http;

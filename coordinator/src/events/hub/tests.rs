@@ -9,11 +9,47 @@ use super::*;
 use crate::config::CoordinatorConfig;
 
 fn hubs() -> (Arc<Hubs>, Metrics) {
+    hubs_on(Arc::new(MemoryBus::new()))
+}
+
+fn hubs_on(bus: Arc<MemoryBus>) -> (Arc<Hubs>, Metrics) {
     let listen = "127.0.0.1:0".parse().unwrap();
     let config = CoordinatorConfig::new(listen, "c0".parse().unwrap(), Guard::open(), Secret::new("secret"));
     let metrics = Metrics::new().unwrap();
-    let (store, bus) = (Arc::new(MemoryStore::new()), Arc::new(MemoryBus::new()));
+    let store = Arc::new(MemoryStore::new());
     (Hubs::new(Arc::new(State::new(config, store, bus, metrics.clone()))), metrics)
+}
+
+/// Listens, and says what the snapshot tells to spread over.
+async fn spread_told(hubs: &Arc<Hubs>, room: &RoomId) -> (u64, EventStream) {
+    let mut stream = hubs.listen(room, None).expect("a place");
+    let first = stream.next().await.expect("a snapshot").unwrap();
+    let text = String::from_utf8_lossy(&first).into_owned();
+    let (_, rest) = text.split_once("\"spread_ms\":").expect(&text);
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    (digits.parse().unwrap(), stream)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_parts_of_an_audience_at_several_coordinators_are_added_up() {
+    let bus = Arc::new(MemoryBus::new());
+    let ((one, _), (two, _)) = (hubs_on(bus.clone()), hubs_on(bus));
+    let (room, another) = ("one".parse().unwrap(), "another".parse().unwrap());
+    let mut held = Vec::new();
+    for _ in 0..100 {
+        held.push(spread_told(&one, &room).await.1);
+    }
+    let (alone, _first) = spread_told(&two, &room).await;
+    assert_eq!(alone, 0, "nothing was told yet");
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let (together, _second) = spread_told(&two, &room).await;
+    assert_eq!(together, 2 * (100 + 1), "those at the other, and the one here");
+    let (own, _third) = spread_told(&one, &room).await;
+    assert_eq!(own, 2 * 100, "its own word is not added to its own");
+    assert_eq!(spread_told(&two, &another).await.0, 0, "another room has an audience of its own");
+    drop(held);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(spread_told(&two, &room).await.0, 2 * 2, "they have left");
 }
 
 #[tokio::test]
@@ -25,11 +61,9 @@ async fn an_audience_is_told_to_spread_by_its_size() {
     let (hubs, _metrics) = hubs();
     let room = "one".parse().unwrap();
     let mut all = Vec::new();
-    for before in 0..ENTRIES * 2 {
-        let mut stream = hubs.listen(&room, None).expect("a place");
-        let first = stream.next().await.expect("a snapshot").unwrap();
-        let told = format!("\"spread_ms\":{}", 2 * before);
-        assert!(String::from_utf8_lossy(&first).contains(&told), "{first:?}, {told} is wanted");
+    for before in 0..600 {
+        let (told, stream) = spread_told(&hubs, &room).await;
+        assert_eq!(told, 2 * before);
         all.push(stream);
     }
 }
