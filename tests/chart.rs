@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use base64::Engine as _;
 use freshet::config::settings::{self, Role, SETTINGS};
 
 const HELPERS: &str = include_str!("../helm/freshet/templates/_helpers.tpl");
@@ -81,6 +82,16 @@ fn the_charts_ports_are_the_programs_defaults() {
     assert_eq!(format!("{}s", value("drainTimeoutSeconds")), default("drain-timeout"));
 }
 
+/// A relay certificate that is its own authority, and its key, as PEM.
+fn certified() -> [String; 2] {
+    let made = rcgen::generate_simple_self_signed(vec!["freshet-relay".to_owned()]).unwrap();
+    let pem = |what: &str, der: &[u8]| {
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        format!("-----BEGIN {what}-----\n{text}\n-----END {what}-----\n")
+    };
+    [pem("CERTIFICATE", made.cert.der()), pem("PRIVATE KEY", &made.signing_key.serialize_der())]
+}
+
 /// What a pod gets, with the chart's defaults and the downward API filled in.
 fn pod_environment(role: Role, folder: &std::path::Path) -> Vec<(&'static str, String)> {
     let file = |name: &str, text: &str| {
@@ -104,13 +115,14 @@ fn pod_environment(role: Role, folder: &std::path::Path) -> Vec<(&'static str, S
         ("FRESHET_DRAIN_TIMEOUT", "60s".to_owned()),
     ];
     if role == Role::Node {
+        let [cert, key] = certified();
         env.extend([
             ("FRESHET_HTTP_ADVERTISE", "http://10.1.2.3:8080".to_owned()),
             ("FRESHET_RELAY", "0.0.0.0:7600".to_owned()),
             ("FRESHET_RELAY_ADVERTISE", "10.1.2.3:7600".to_owned()),
-            ("FRESHET_RELAY_CA", file("ca.crt", "read at start")),
-            ("FRESHET_RELAY_CERT", file("tls.crt", "read at start")),
-            ("FRESHET_RELAY_KEY", file("tls.key", "read at start")),
+            ("FRESHET_RELAY_CA", file("ca.crt", &cert)),
+            ("FRESHET_RELAY_CERT", file("tls.crt", &cert)),
+            ("FRESHET_RELAY_KEY", file("tls.key", &key)),
             ("FRESHET_UDP_PORT", "7700".to_owned()),
             ("FRESHET_SHARDS", "1".to_owned()),
             ("FRESHET_IP", "192.0.2.10,2001:db8::10".to_owned()),
