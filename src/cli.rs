@@ -16,6 +16,8 @@ pub enum Ask {
     Config(Given),
     /// Mint a token.
     Token(TokenArgs),
+    /// Take a token apart.
+    Read(ReadArgs),
 }
 
 /// Flags of a role.
@@ -45,6 +47,22 @@ pub struct TokenArgs {
     /// `--ttl`.
     pub ttl: String,
 }
+
+/// Flags of `freshet token explain` and `verify`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadArgs {
+    /// `--api-key` and `--api-key-file`.
+    pub keys: Given,
+    /// `--jwks`.
+    pub jwks: Option<String>,
+    /// The token, or `-`.
+    pub token: String,
+    /// `verify`: anything but a valid token is a failure.
+    pub must_be_valid: bool,
+}
+
+/// The settings that `freshet token` has.
+const TOKEN_KEYS: [&str; 3] = ["api-key", "api-key-file", "token-life-max"];
 
 const ABOUT: &str = "A WebRTC SFU cluster for live events whose audience outgrows one machine";
 
@@ -98,6 +116,9 @@ Examples:
   freshet token --api-key-file keys --room stage --identity ann --grant publish,subscribe,chat
   FRESHET_API_KEY=app:0123456789abcdef freshet token --room stage --identity bob --grant subscribe --ttl 10m
   curl -X POST -H \"Authorization: Bearer $(freshet token …)\" …
+  freshet token explain eyJ…            what it says, and whether it is valid now; needs no key
+  freshet token verify --api-key-file keys - < token
+                                        who signed it, too; fails unless it is valid
 
 The token alone is printed. With several keys the first one signs.";
 
@@ -135,11 +156,23 @@ fn token() -> Command {
         Arg::new(name).long(name).value_name(value).help(help)
     };
     let many = |arg: Arg| arg.action(ArgAction::Append).value_delimiter(',');
-    let keys = ["api-key", "api-key-file"].into_iter().filter_map(settings::find).map(flag);
+    let keys = || TOKEN_KEYS.into_iter().filter_map(settings::find).map(flag);
+    let read = |name: &'static str, about: &'static str| {
+        let token = Arg::new("token").value_name("TOKEN").help("The token; - reads it from standard input");
+        Command::new(name)
+            .about(about)
+            .args(keys())
+            .arg(text("jwks", "FILE", "A JWK set of another issuer's public keys"))
+            .arg(token.required(true).allow_hyphen_values(true))
+    };
     Command::new("token")
         .about("Mint an access token")
         .after_help(TOKEN)
-        .args(keys)
+        .subcommand_negates_reqs(true)
+        .args_conflicts_with_subcommands(true)
+        .subcommand(read("explain", "Say what a token says, and whether it is valid now"))
+        .subcommand(read("verify", "The same, and fail unless it is valid and signed by a key that is given"))
+        .args(keys())
         .arg(text("room", "ROOM", "The room, or * for every one").required(true))
         .arg(text("identity", "NAME", "Who: 1 to 128 characters of any script").required(true))
         .arg(
@@ -199,7 +232,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Ask, clap::Erro
     }
     let matches = command().try_get_matches_from(with_values(args))?;
     Ok(match matches.subcommand() {
-        Some(("token", m)) => Ask::Token(token_args(m)),
+        Some(("token", m)) => match m.subcommand() {
+            Some((name, m)) => Ask::Read(read_args(m, name == "verify")),
+            None => Ask::Token(token_args(m)),
+        },
         Some(("config", m)) => match m.subcommand().and_then(|(name, m)| Some((role(name)?, m))) {
             Some((role, m)) => Ask::Config(given(role, m)),
             None => Ask::Config(Given { role: Role::Dev, file: None, flags: BTreeMap::new() }),
@@ -258,15 +294,24 @@ fn flags(
     keys.filter_map(|key| Some((key, matches.get_many::<String>(key)?.cloned().collect()))).collect()
 }
 
+fn keys_of(matches: &ArgMatches) -> Given {
+    Given { role: Role::Dev, file: None, flags: flags(TOKEN_KEYS.into_iter(), matches) }
+}
+
+fn read_args(matches: &ArgMatches, must_be_valid: bool) -> ReadArgs {
+    ReadArgs {
+        keys: keys_of(matches),
+        jwks: matches.get_one::<String>("jwks").cloned(),
+        token: matches.get_one::<String>("token").cloned().unwrap_or_default(),
+        must_be_valid,
+    }
+}
+
 fn token_args(matches: &ArgMatches) -> TokenArgs {
     let one = |name: &str| matches.get_one::<String>(name).cloned().unwrap_or_default();
     let many = |name: &str| matches.get_many::<String>(name).into_iter().flatten().cloned().collect();
     TokenArgs {
-        keys: Given {
-            role: Role::Dev,
-            file: None,
-            flags: flags(["api-key", "api-key-file"].into_iter(), matches),
-        },
+        keys: keys_of(matches),
         room: one("room"),
         identity: one("identity"),
         grants: many("grant"),

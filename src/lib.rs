@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod explain;
 pub mod lifecycle;
 pub mod logging;
 pub mod mint;
@@ -60,6 +61,12 @@ fn answer(ask: Ask) -> anyhow::Result<ExitCode> {
             let token = mint::mint(&args, variable, &read_file, UnixMillis::now())?;
             output::say(&token)?;
             Ok(ExitCode::SUCCESS)
+        }
+        Ask::Read(args) => {
+            let found = explain::explain(&args, variable, &read_file, std::io::stdin(), UnixMillis::now())?;
+            output::say(&found.text)?;
+            let fine = found.valid || !args.must_be_valid;
+            Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Ask::Config(given) => {
             let layers = layers(&given)?;

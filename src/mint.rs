@@ -1,6 +1,6 @@
 //! `freshet token`: mints an access token.
 
-use freshet_cluster::token::{Claims, Grant, LIFE_MAX_S, sign};
+use freshet_cluster::token::{Claims, Grant, sign};
 use freshet_cluster::unit::UnixMillis;
 
 use crate::cli::TokenArgs;
@@ -14,6 +14,16 @@ fn shown(text: &str) -> String {
     if short == text { format!("{text:?}") } else { format!("{short:?}…") }
 }
 
+/// Only the variables of keys: a wrong one of another setting must not stop a token.
+pub fn of_keys(env: impl Fn(&str) -> Option<String>) -> impl Fn(&str) -> Option<String> {
+    const NAMES: [&str; 3] = ["FRESHET_API_KEY", "FRESHET_API_KEY_FILE", "FRESHET_TOKEN_LIFE_MAX"];
+    move |name| env(name).filter(|_| NAMES.contains(&name))
+}
+
+fn words(seconds: u64) -> String {
+    if seconds.is_multiple_of(3600) { format!("{}h", seconds / 3600) } else { format!("{seconds}s") }
+}
+
 /// Makes the token, or says what is missing.
 pub fn mint(
     args: &TokenArgs,
@@ -21,9 +31,7 @@ pub fn mint(
     files: ReadFile<'_>,
     now: UnixMillis,
 ) -> Result<String, anyhow::Error> {
-    // Only the keys: a wrong variable of another setting must not stop a token.
-    let env = |name: &str| env(name).filter(|_| matches!(name, "FRESHET_API_KEY" | "FRESHET_API_KEY_FILE"));
-    let layers = Layers::new(Role::Dev, &args.keys.flags, env, None)?;
+    let layers = Layers::new(Role::Dev, &args.keys.flags, of_keys(env), None)?;
     let keys = config::api_keys(&layers, files)?;
     let key = keys.first().ok_or_else(|| {
         anyhow::anyhow!(
@@ -31,7 +39,13 @@ pub fn mint(
         )
     })?;
     let ttl = config::duration(&args.ttl).map_err(|e| anyhow::anyhow!("--ttl: {e}"))?.as_secs();
-    anyhow::ensure!((1..=LIFE_MAX_S).contains(&ttl), "--ttl: a token lives 1s to 24h, not {}", args.ttl);
+    let most = config::life_max(&layers, files)?.as_secs();
+    anyhow::ensure!(
+        (1..=most).contains(&ttl),
+        "--ttl: a token lives 1s to {}, not {}: give --token-life-max, where the cluster takes longer ones",
+        words(most),
+        args.ttl
+    );
     let iat = now.0 / 1000;
     let claims = Claims {
         room: args.room.parse().map_err(|e| anyhow::anyhow!("--room: {e}, or * for every room"))?,

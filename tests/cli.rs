@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use freshet_cluster::secret::Secret;
-use freshet_cluster::token::{ApiKey, ApiKeys, Grant, verify};
+use freshet_cluster::token::{ApiKey, ApiKeys, Grant, Keyring, verify};
 use freshet_cluster::unit::UnixMillis;
 
 const SECRET: &str = "s3cr3t-0123456789abcdef";
@@ -388,6 +388,7 @@ fn a_minted_token_is_valid_and_says_what_was_asked() {
     let printed = shell.ok(&with_file, &[]);
     assert_eq!(printed.lines().count(), 1, "the token alone");
     let now = UnixMillis::now();
+    let accepted = Keyring::from(accepted);
     let claims = verify(&accepted, printed.trim(), now).unwrap();
     assert_eq!((claims.room.as_str(), claims.identity.as_str()), ("stage", "Ann Λ"));
     assert_eq!(claims.grants.iter().collect::<Vec<_>>(), [Grant::Publish, Grant::Chat]);
@@ -423,4 +424,56 @@ fn a_minted_token_is_valid_and_says_what_was_asked() {
     }
     let keyless = shell.fails(1, &args, &[]);
     assert!(keyless.contains("FRESHET_API_KEY"), "{keyless}");
+}
+
+#[test]
+fn a_token_is_explained_without_a_key_and_verified_with_one() {
+    let shell = Shell::new();
+    let keys = shell.file("keys", &format!("old:{SECRET}-1\nnew:{SECRET}-2\n"));
+    let mint = |key: &str, ttl: &str| {
+        let key = format!("{key}:{SECRET}-{}", if key == "old" { 1 } else { 2 });
+        let args =
+            ["token", "--room", "stage", "--identity", "Ann Λ", "--grant", "publish,chat", "--ttl", ttl];
+        shell.ok(&args, &[("FRESHET_API_KEY", &key)]).trim().to_owned()
+    };
+    let (one, two) = (mint("old", "10m"), mint("new", "10m"));
+    let told = shell.ok(&["token", "explain", &one], &[]);
+    for words in ["\"HS256\", key \"old\"", "stage", "\"Ann Λ\"", "publish, chat", "UTC, in ", "not checked"]
+    {
+        assert!(told.contains(words), "{words} is missing in:\n{told}");
+    }
+    for (token, id) in [(&one, "old"), (&two, "new")] {
+        let told = shell.ok(&["token", "verify", "--api-key-file", &keys, token], &[]);
+        assert!(
+            told.contains(&format!("right: API key \"{id}\"")) && told.contains("valid now  yes"),
+            "{told}"
+        );
+    }
+    // From standard input, as a header has it.
+    let file = shell.file("token", &format!("Bearer {one}\n"));
+    let run = Command::new(env!("CARGO_BIN_EXE_freshet"))
+        .args(["token", "verify", "--api-key-file", &keys, "-"])
+        .env_clear()
+        .stdin(std::fs::File::open(file).unwrap())
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", text(&run.stderr));
+
+    let no = |args: &[&str], why: &str| {
+        let output = shell.run(args, &[]);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        let told = text(&output.stdout) + &text(&output.stderr);
+        assert!(told.contains(why), "{why} is missing in:\n{told}");
+    };
+    no(&["token", "verify", &one], "--api-key-file");
+    no(&["token", "verify", "--api-key", "old:another-secret-0123", &one], "wrong signature");
+    no(&["token", "verify", "--api-key", "other:another-secret-0123", &one], "does not have");
+    no(&["token", "verify", "--token-life-max", "5m", "--api-key-file", &keys, &one], "at most 300 s");
+    no(&["token", "explain", "no token"], "not a JWT");
+    no(&["token", "explain", &"x".repeat(5000)], "at most 4096");
+    no(&["token", "verify", "--jwks", "gone.json", &one], "cannot read gone.json");
+    let gone = "eyJhbGciOiJub25lIn0.eyJyb29tIjoiciIsImlkZW50aXR5IjoiYSIsImV4cCI6MTMwMDgxOTM4MH0.";
+    let told = shell.ok(&["token", "explain", gone], &[]);
+    assert!(told.contains("2011-03-22 18:43:00 UTC") && told.contains("no: token expired"), "{told}");
+    no(&["token", "verify", "--api-key-file", &keys, gone], "\"none\"");
 }

@@ -1,15 +1,21 @@
-//! Access tokens: JWT (RFC 7519) under HS256 (RFC 7518 section 3.2).
+//! Access tokens: JWT (RFC 7519) under HS256 (RFC 7518 section 3.2), and under RS256, ES256 and EdDSA of other issuers.
 //!
-//! The form is small enough to own: three base64url parts, one algorithm. The algorithm is fixed to the key: a token
-//! that names another one, `none` included, is refused before its signature is looked at. Signatures are compared in
-//! constant time. `typ` and unknown claims mean nothing and are kept.
+//! The form is small enough to own: three base64url parts. The algorithm is fixed to the key: a token that names another
+//! one, `none` included, is refused before its signature is looked at. Signatures are compared in constant time. `typ`
+//! and unknown claims mean nothing and are kept.
 
+mod alg;
 mod claims;
 mod key;
+mod keyring;
 mod limits;
+mod peek;
 mod problem;
+mod public;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -17,10 +23,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use crate::unit::UnixMillis;
+pub use alg::{Alg, UnknownAlg};
 pub use claims::{Claims, Grant, Grants, Rooms, UnknownGrant};
 pub use key::{ApiKey, ApiKeys, KeyError, SECRET_MIN};
-pub use limits::{LEEWAY_S, LIFE_MAX_S, TOKEN_MAX};
+pub use keyring::{Key, Keyring};
+pub use limits::{LEEWAY_S, LIFE_MAX_S, LIFE_MOST_S, TOKEN_MAX};
+pub use peek::{Peek, key_id, peek};
 pub use problem::TokenError;
+pub use public::{JWKS_KEYS_MAX, JWKS_MAX, KeySetError, PublicKey, PublicKeys};
 
 /// The JOSE header (RFC 7515 section 4). `crit` is refused: we understand no extension.
 #[derive(Serialize, Deserialize)]
@@ -49,18 +59,33 @@ pub fn sign(key: &ApiKey, claims: &Claims) -> String {
 
 /// Checks a token: form, algorithm, key, signature, then times. Returns what it says; whether that covers the room
 /// and the deed is the caller's next question.
-pub fn verify(keys: &ApiKeys, token: &str, now: UnixMillis) -> Result<Claims, TokenError> {
+pub fn verify(keys: &Keyring, token: &str, now: UnixMillis) -> Result<Claims, TokenError> {
     if token.len() > TOKEN_MAX {
         return Err(TokenError::TooLong { len: token.len() });
     }
-    let payload = authenticate(keys, token)?;
+    let (_, payload) = authenticate(keys, token)?;
     let claims: Claims = serde_json::from_slice(&payload).map_err(TokenError::Claims)?;
-    check_times(&claims, now.0 / 1000)?;
+    in_time(&claims, now, keys.life_max_s)?;
     Ok(claims)
 }
 
-/// Checks form, algorithm and signature; returns the payload's bytes.
-fn authenticate(keys: &ApiKeys, token: &str) -> Result<Vec<u8>, TokenError> {
+/// Whose signature a token has, whatever it says.
+pub fn signer<'a>(keys: &'a Keyring, token: &str) -> Result<Key<'a>, TokenError> {
+    if token.len() > TOKEN_MAX {
+        return Err(TokenError::TooLong { len: token.len() });
+    }
+    authenticate(keys, token).map(|(key, _)| key)
+}
+
+/// The three parts of a token.
+struct Parts<'a> {
+    header: Header,
+    payload: Vec<u8>,
+    signed: &'a str,
+    signature: Vec<u8>,
+}
+
+fn split(token: &str) -> Result<Parts<'_>, TokenError> {
     let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Form("it has no dot"))?;
     let (header, payload) = signed.split_once('.').ok_or(TokenError::Form("it has one dot"))?;
     let decode = |part: &str, what| URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Form(what));
@@ -69,26 +94,25 @@ fn authenticate(keys: &ApiKeys, token: &str) -> Result<Vec<u8>, TokenError> {
     let signature = decode(signature, "its signature is not base64url")?;
     let header: Header = serde_json::from_slice(&header)
         .map_err(|_| TokenError::Form("its header is not a JSON object with alg"))?;
-    if header.alg != "HS256" {
-        return Err(TokenError::Algorithm { found: header.alg.chars().take(16).collect() });
-    }
+    Ok(Parts { header, payload, signed, signature })
+}
+
+/// Checks form, algorithm and signature; returns the key and the payload's bytes.
+fn authenticate<'a>(keys: &'a Keyring, token: &str) -> Result<(Key<'a>, Vec<u8>), TokenError> {
+    let Parts { header, payload, signed, signature } = split(token)?;
     if header.crit.is_some() {
         return Err(TokenError::Form("its header has crit, and no extension is understood"));
     }
-    let valid = |key: &ApiKey| hmac::verify(&key.hmac(), signed.as_bytes(), &signature).is_ok();
-    match header.kid {
-        Some(id) => {
-            let key =
-                keys.get(&id).ok_or_else(|| TokenError::UnknownKey { kid: id.chars().take(64).collect() })?;
-            if valid(key) { Ok(payload) } else { Err(TokenError::Signature) }
-        }
-        // Without a name every key is tried; there are few.
-        None if keys.iter().any(valid) => Ok(payload),
-        None => Err(TokenError::Signature),
-    }
+    let key = keys.signer(&header.alg, header.kid.as_deref(), signed.as_bytes(), &signature)?;
+    Ok((key, payload))
 }
 
-fn check_times(claims: &Claims, now: u64) -> Result<(), TokenError> {
+/// Whether its times are such that it is taken now.
+pub fn in_time(claims: &Claims, now: UnixMillis, life_max_s: u64) -> Result<(), TokenError> {
+    check_times(claims, now.0 / 1000, life_max_s)
+}
+
+fn check_times(claims: &Claims, now: u64, life_max: u64) -> Result<(), TokenError> {
     let exp = claims.exp;
     if exp.saturating_add(LEEWAY_S) <= now {
         return Err(TokenError::Expired { ago: now.saturating_sub(exp) });
@@ -104,9 +128,9 @@ fn check_times(claims: &Claims, now: u64) -> Result<(), TokenError> {
         return Err(TokenError::NotYet { claim: "nbf", ahead: nbf.saturating_sub(now) });
     }
     let life = exp.saturating_sub(claims.iat.unwrap_or(now));
-    let allowed = if claims.iat.is_some() { LIFE_MAX_S } else { LIFE_MAX_S.saturating_add(LEEWAY_S) };
+    let allowed = if claims.iat.is_some() { life_max } else { life_max.saturating_add(LEEWAY_S) };
     if life > allowed {
-        return Err(TokenError::TooLongLived { life });
+        return Err(TokenError::TooLongLived { life, most: life_max });
     }
     Ok(())
 }

@@ -5,11 +5,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use freshet_cluster::token::{ApiKeys, Claims, Grant, Grants, Rooms, verify};
+use freshet_cluster::token::{Claims, Grant, Grants, Keyring, Rooms, verify};
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Identity, RoomId, StreamId};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+use crate::keys::Keys;
 use crate::problem::Problem;
 
 /// The protection space of `WWW-Authenticate`.
@@ -72,13 +73,13 @@ pub struct Guard(Arc<Mode>);
 
 enum Mode {
     Open,
-    Keys(ApiKeys),
+    Keys(Keys),
 }
 
 impl Guard {
     /// Wants a token signed by one of the keys. Without keys nobody passes.
-    pub fn tokens(keys: ApiKeys) -> Self {
-        Self(Arc::new(Mode::Keys(keys)))
+    pub fn tokens(keys: impl Into<Keyring>) -> Self {
+        Self(Arc::new(Mode::Keys(Keys::new(keys.into()))))
     }
 
     /// Lets everybody pass, under the name given or as a random guest.
@@ -91,13 +92,21 @@ impl Guard {
         matches!(*self.0, Mode::Open)
     }
 
+    /// The keys in force, which can be changed; none in open mode.
+    pub fn keys(&self) -> Option<&Keys> {
+        match &*self.0 {
+            Mode::Open => None,
+            Mode::Keys(keys) => Some(keys),
+        }
+    }
+
     /// Says who asks. 401 with `WWW-Authenticate: Bearer` when there is no valid token.
     pub fn authenticate(&self, headers: &HeaderMap, now: UnixMillis) -> Result<Access, Problem> {
         match &*self.0 {
             Mode::Open => Ok(Access::open(guest(rand::random())?)),
             Mode::Keys(keys) => {
                 let token = bearer(headers)?;
-                let claims = verify(keys, token, now).map_err(|e| invalid(e.to_string()))?;
+                let claims = verify(&keys.current(), token, now).map_err(|e| invalid(e.to_string()))?;
                 Ok(Access::from_claims(claims))
             }
         }

@@ -11,6 +11,8 @@ pub mod conditional;
 pub mod cors;
 pub mod health;
 pub mod ice;
+pub mod jwks;
+pub mod keys;
 pub mod media_type;
 pub mod metrics;
 pub mod names;

@@ -23,6 +23,7 @@ pub use reader::{ReadFile, Reader};
 pub use settings::Role;
 pub use typed::{
     Access, Common, CoordinatorSettings, DevSettings, LogFormat, Media, NodeSettings, RelayFiles, Settings,
+    Tokens,
 };
 pub use value::duration;
 
@@ -33,6 +34,11 @@ pub fn api_keys(layers: &Layers, files: ReadFile<'_>) -> Result<Vec<ApiKey>, Con
     typed::api_keys(&Reader { layers, files })
 }
 
+/// The longest life of a token.
+pub fn life_max(layers: &Layers, files: ReadFile<'_>) -> Result<std::time::Duration, ConfigError> {
+    typed::life_max(&Reader { layers, files })
+}
+
 /// Puts defaults that follow from other settings into the layers, so that what is printed is what is in force.
 pub fn derive_defaults(layers: &mut Layers, host: &str) {
     let given = |layers: &Layers, key: &str| layers.get(key).is_some_and(|g| g.origin != Origin::Default);
@@ -40,7 +46,7 @@ pub fn derive_defaults(layers: &mut Layers, host: &str) {
     let filled = |layers: &Layers, key: &str| {
         given(layers, key) && layers.get(key).is_some_and(|g| g.texts.iter().any(|text| !text.is_empty()))
     };
-    let keyed = given(layers, "api-key") || given(layers, "api-key-file");
+    let keyed = given(layers, "api-key") || given(layers, "api-key-file") || given(layers, "jwks-url");
     if layers.role == Role::Dev && !given(layers, "open") && keyed {
         layers.set_default("open", "false");
     }

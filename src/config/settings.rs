@@ -190,7 +190,15 @@ pub const SETTINGS: &[Setting] = &[
     )
     .many()
     .hides(Mask::AfterColon),
-    one("api-key-file", "FILE", ALL, ACCESS, "API keys, one ID:SECRET a line; lines that begin with # are skipped"),
+    one(
+        "api-key-file",
+        "FILE",
+        ALL,
+        ACCESS,
+        "API keys, one ID:SECRET a line; lines that begin with # are skipped. Read anew when it changes",
+    ),
+    one("jwks-url", "URL", ALL, ACCESS, "Public keys (a JWK set) of another issuer: RS256, ES256 and EdDSA tokens"),
+    one("token-life-max", "TIME", ALL, ACCESS, "Tokens that live longer are refused, 1m to 30d").default_all("24h"),
     one(
         "cluster-secret",
         "TEXT",

@@ -66,7 +66,7 @@ fn keys_are_unique_and_every_setting_is_explained() {
 fn dev_is_open_until_it_has_keys_and_the_others_must_be_told() {
     let access = |role, flags: &[_]| settings(role, flags).map(|s| s.common().access.clone());
     assert_eq!(access(Role::Dev, &[]).unwrap(), Access::Open);
-    assert!(matches!(access(Role::Dev, &[KEY]).unwrap(), Access::Keys(k) if k.get("app").is_some()));
+    assert!(matches!(access(Role::Dev, &[KEY]).unwrap(), Access::Keys(k) if k.keys.get("app").is_some()));
     assert_eq!(access(Role::Coordinator, &[SECRET, ("open", "true")]).unwrap(), Access::Open);
     let closed = refused(Role::Coordinator, &[SECRET]);
     assert!(closed.contains("api-key-file") && closed.contains("--open"), "{closed}");
@@ -79,7 +79,9 @@ fn dev_is_open_until_it_has_keys_and_the_others_must_be_told() {
 fn keys_come_from_text_and_file_together() {
     let Ok(s) = settings(Role::Dev, &[KEY, ("api-key-file", "keys")]) else { panic!() };
     let Access::Keys(keys) = &s.common().access else { panic!() };
-    assert_eq!(keys.iter().map(|k| k.id()).collect::<Vec<_>>(), ["a", "app", "b"]);
+    assert_eq!(keys.given.len(), 1);
+    assert_eq!(keys.file.as_deref(), Some("keys".as_ref()));
+    assert_eq!(keys.keys.iter().map(|k| k.id()).collect::<Vec<_>>(), ["a", "app", "b"]);
     let gone = refused(Role::Dev, &[("api-key-file", "gone")]);
     assert!(gone.contains("cannot read gone") && gone.contains("from flag"), "{gone}");
     let short = refused(Role::Dev, &[("api-key", "app:hunter2")]);

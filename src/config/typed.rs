@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use freshet_cluster::secret::Secret;
-use freshet_cluster::token::{ApiKey, ApiKeys};
+use freshet_cluster::token::{ApiKey, ApiKeys, LIFE_MOST_S};
 use freshet_cluster::unit::Bitrate;
+use freshet_edge::jwks::JwksUrl;
 
 use super::error::ConfigError;
 use super::layers::{Layers, Origin, RUST_LOG};
@@ -25,7 +26,22 @@ pub enum Access {
     /// Everyone, without a token.
     Open,
     /// Who has a token signed by one of these keys.
-    Keys(ApiKeys),
+    Keys(Tokens),
+}
+
+/// Whose tokens are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tokens {
+    /// API keys, from text and file.
+    pub keys: ApiKeys,
+    /// Those of the text alone: they stay when the file changes.
+    pub given: Vec<ApiKey>,
+    /// Where the others come from.
+    pub file: Option<PathBuf>,
+    /// Where another issuer's keys come from.
+    pub jwks: Option<JwksUrl>,
+    /// Longest life of a token.
+    pub life_max: Duration,
 }
 
 /// The form of log lines.
@@ -234,16 +250,30 @@ pub(super) fn api_keys(reader: &Reader<'_>) -> Result<Vec<ApiKey>, ConfigError> 
     Ok(keys)
 }
 
+/// The longest life of a token.
+pub(super) fn life_max(reader: &Reader<'_>) -> Result<Duration, ConfigError> {
+    let life = |text: &str| match value::duration(text)? {
+        time if (60..=LIFE_MOST_S).contains(&time.as_secs()) => Ok(time),
+        _ => Err("write 1m to 30d".to_owned()),
+    };
+    reader.need_with("token-life-max", life, "say how long")
+}
+
 fn access(reader: &Reader<'_>) -> Result<Access, ConfigError> {
+    let given = reader.parse_all("api-key", str::parse::<ApiKey>)?;
+    let file = reader.text("api-key-file").map(PathBuf::from);
+    let jwks = reader.parse_with("jwks-url", str::parse::<JwksUrl>)?;
+    let life_max = life_max(reader)?;
     let keys = ApiKeys::new(api_keys(reader)?).map_err(|e| ConfigError::Contradiction(e.to_string()))?;
     let open = reader.switch("open")?;
     let asked = reader.layers.get("open").is_some_and(|g| g.origin != Origin::Default);
-    match (open, keys.is_empty()) {
+    match (open, keys.is_empty() && jwks.is_none()) {
         (true, true) => Ok(Access::Open),
         (true, false) if asked => Err(ConfigError::Contradiction(
-            "open takes everyone, so API keys would mean nothing: give one or the other".into(),
+            "open takes everyone, so API keys and a jwks-url would mean nothing: give one or the other"
+                .into(),
         )),
-        (_, false) => Ok(Access::Keys(keys)),
+        (_, false) => Ok(Access::Keys(Tokens { keys, given, file, jwks, life_max })),
         (false, true) => Err(ConfigError::Missing {
             role: reader.layers.role,
             key: "api-key-file",

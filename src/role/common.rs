@@ -6,10 +6,14 @@ use freshet_cluster::bus::SharedBus;
 use freshet_cluster::bus::nats::NatsBus;
 use freshet_cluster::store::SharedStore;
 use freshet_cluster::store::etcd::EtcdStore;
+use freshet_cluster::token::Keyring;
 use freshet_edge::Guard;
 use freshet_edge::ice::{IceServers, TTL, TurnRest};
+use freshet_edge::jwks::{Jwks, Pace};
 
 use crate::config::{Access, Common, Member};
+
+use super::keys;
 
 /// The store and the bus of a cluster. Neither needs to be there yet.
 pub async fn connect(member: &Member) -> anyhow::Result<(SharedStore, SharedBus)> {
@@ -18,12 +22,22 @@ pub async fn connect(member: &Member) -> anyhow::Result<(SharedStore, SharedBus)
     Ok((Arc::new(store), Arc::new(bus)))
 }
 
-/// Who may come in.
+/// Who may come in. Keys that come from a file or a URL are kept as they are there; so this is called within the async
+/// runtime, once.
 pub fn guard(access: &Access) -> Guard {
-    match access {
-        Access::Open => Guard::open(),
-        Access::Keys(keys) => Guard::tokens(keys.clone()),
+    let tokens = match access {
+        Access::Open => return Guard::open(),
+        Access::Keys(tokens) => tokens,
+    };
+    let life_max_s = tokens.life_max.as_secs();
+    let guard = Guard::tokens(Keyring { api: tokens.keys.clone(), life_max_s, ..Keyring::default() });
+    if let Some(file) = &tokens.file {
+        tokio::spawn(keys::follow(guard.clone(), file.clone(), tokens.given.clone()));
     }
+    if let Some(url) = &tokens.jwks {
+        let _runs = Jwks::new(url.clone(), Pace::default()).follow(&guard);
+    }
+    guard
 }
 
 /// With a secret, TURN servers get credentials made for each client.

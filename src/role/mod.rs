@@ -4,6 +4,7 @@ mod common;
 mod coordinator;
 mod dev;
 mod files;
+mod keys;
 mod node;
 
 use std::process::ExitCode;

@@ -55,6 +55,8 @@ pub const HOUSE: &[Package] = &[
             "conditional",
             "cors",
             "health",
+            "jwks",
+            "keys",
             "media_type",
             "metrics",
             "names",
@@ -106,7 +108,7 @@ pub const HOUSE: &[Package] = &[
             "config::value",
             "lifecycle::machine",
         ],
-        shells: &["cli", "config", "lifecycle", "logging", "mint", "output", "role"],
+        shells: &["cli", "config", "explain", "lifecycle", "logging", "mint", "output", "role"],
     },
 ];
 

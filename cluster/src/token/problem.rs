@@ -1,6 +1,6 @@
 //! Why a token is refused, in words for whoever holds it.
 
-use super::limits::{LIFE_MAX_S, TOKEN_MAX};
+use super::limits::TOKEN_MAX;
 
 /// Why a token is refused. No variant shows the token, its signature or a key.
 #[derive(Debug, thiserror::Error)]
@@ -15,10 +15,12 @@ pub enum TokenError {
     #[error("token is not a JWT (header.payload.signature): {0}")]
     Form(&'static str),
     /// Another algorithm than the keys are for.
-    #[error("token is signed with {found:?}: only HS256 is accepted")]
+    #[error("token names the algorithm {found:?}: its key is for {accepted} only")]
     Algorithm {
         /// The algorithm named, shortened.
         found: String,
+        /// Those that the key, or any key of ours, is for.
+        accepted: String,
     },
     /// The header names a key that is not configured.
     #[error("token names the key {kid:?}, which this cluster does not have: sign with a configured API key")]
@@ -49,9 +51,11 @@ pub enum TokenError {
         ahead: u64,
     },
     /// It would live too long.
-    #[error("token lives {life} s: at most {LIFE_MAX_S} s are accepted; issue shorter ones")]
+    #[error("token lives {life} s: at most {most} s are accepted; issue shorter ones")]
     TooLongLived {
         /// Seconds from its issue, or from now, to `exp`.
         life: u64,
+        /// Seconds that are accepted.
+        most: u64,
     },
 }

@@ -13,8 +13,8 @@ fn key(id: &str) -> ApiKey {
     ApiKey::new(id, Secret::new(&format!("{id}-0123456789abcdef"))).unwrap()
 }
 
-fn keys() -> ApiKeys {
-    ApiKeys::new([key("k1"), key("k2")]).unwrap()
+fn keys() -> Keyring {
+    ApiKeys::new([key("k1"), key("k2")]).unwrap().into()
 }
 
 fn claims() -> Claims {
@@ -36,20 +36,6 @@ fn with(change: impl FnOnce(&mut serde_json::Value)) -> String {
     let mut value = serde_json::to_value(claims()).unwrap();
     change(&mut value);
     forge(&key("k1"), r#"{"alg":"HS256"}"#, &value.to_string())
-}
-
-/// RFC 7515 appendix A.1: header, payload, key (as octets) and signature as printed there.
-#[test]
-fn the_known_answer_of_rfc_7515_a_1() {
-    const TOKEN: &str = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.\
-        eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.\
-        dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-    const KEY: &str =
-        "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
-    let key = hmac::Key::new(hmac::HMAC_SHA256, &URL_SAFE_NO_PAD.decode(KEY).unwrap());
-    let (signed, signature) = TOKEN.rsplit_once('.').unwrap();
-    assert_eq!(URL_SAFE_NO_PAD.encode(hmac::sign(&key, signed.as_bytes())), signature);
-    hmac::verify(&key, signed.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).unwrap()).unwrap();
 }
 
 /// A token made by an independent implementation (HMAC-SHA-256 of `openssl dgst`) with the key `k1`.
@@ -105,7 +91,7 @@ fn other_algorithms_are_refused_whatever_the_signature() {
     for alg in ["none", "None", "NONE", "HS512", "RS256", "hs256", ""] {
         let token = forge(&key("k1"), &format!(r#"{{"alg":"{alg}"}}"#), &payload);
         assert!(
-            matches!(verify(&keys(), &token, now()), Err(TokenError::Algorithm { found }) if found == alg)
+            matches!(verify(&keys(), &token, now()), Err(TokenError::Algorithm { found, .. }) if found == alg)
         );
         let bare = format!("{}.", token.rsplit_once('.').unwrap().0);
         assert!(
@@ -131,7 +117,7 @@ fn the_key_id_selects_the_key_and_is_optional() {
     );
     let stranger = forge(&key("other"), r#"{"alg":"HS256"}"#, &payload);
     assert!(matches!(verify(&keys(), &stranger, now()), Err(TokenError::Signature)));
-    let nobody = verify(&ApiKeys::default(), &stranger, now());
+    let nobody = verify(&Keyring::default(), &stranger, now());
     assert!(matches!(nobody, Err(TokenError::Signature)), "no key, no valid token");
 }
 
@@ -165,6 +151,12 @@ fn times_are_checked_with_a_leeway() {
     at(&later, NOW + 40).unwrap();
     let long = with(|v| v["exp"] = json!(NOW + LIFE_MAX_S + 1));
     assert!(matches!(at(&long, NOW), Err(TokenError::TooLongLived { .. })));
+    let week = Keyring { life_max_s: 7 * LIFE_MAX_S, ..keys() };
+    verify(&week, &long, now()).unwrap();
+    assert!(matches!(
+        verify(&Keyring { life_max_s: 60, ..keys() }, &token, now()),
+        Err(TokenError::TooLongLived { life: 3600, most: 60 })
+    ));
     let endless = with(|v| {
         v["exp"] = json!(NOW + 10 * LIFE_MAX_S);
         v.as_object_mut().unwrap().remove("iat");

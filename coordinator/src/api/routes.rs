@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware;
 use axum::routing::{any, get, post};
-use freshet_edge::{cors, health, metrics};
+use freshet_edge::{cors, health, jwks, metrics};
 
 use super::{about, media, openapi, read, viewer};
 use crate::app::App;
@@ -15,6 +15,7 @@ use crate::web;
 /// The whole surface, with CORS and counters.
 pub fn router(app: Arc<App>) -> Router {
     let http = app.state().metrics.http.clone();
+    let guard = app.state().config.guard.clone();
     let public_url = app.state().config.public_url.clone();
     Router::new()
         .route("/whip/{room}", media::endpoint(post(media::publish)))
@@ -38,6 +39,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/metrics", get(about::metrics))
         .with_state(app)
         .merge(web::routes(public_url.as_deref()))
+        .layer(middleware::from_fn_with_state(guard, jwks::fresh))
         .layer(middleware::from_fn(cors::layer))
         .layer(middleware::from_fn_with_state(http, metrics::count))
 }

@@ -1,4 +1,4 @@
-use freshet_cluster::token::{ApiKey, sign};
+use freshet_cluster::token::{ApiKey, ApiKeys, sign};
 use proptest::prelude::*;
 
 use super::*;
