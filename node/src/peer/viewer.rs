@@ -166,8 +166,8 @@ pub struct Viewer {
     pub pacer: Pacer,
     /// The path to it.
     pub reception: Reception,
-    /// What came of what it was sent lately.
-    pub recent: Recent,
+    /// What came of what it was sent lately, once it has told. It stands apart, so that what sending reads stands together.
+    pub recent: Option<Box<Recent>>,
     /// What it may still ask for.
     pub allowed: Allowances,
     /// The flush that visited it last.
@@ -237,7 +237,7 @@ impl Viewer {
             label,
             pacer: Pacer::new(cap),
             reception: Reception::default(),
-            recent: Recent::default(),
+            recent: None,
             allowed: Allowances::default(),
             round: 0,
             kept: (0, 0),

@@ -89,7 +89,7 @@ impl Sfu {
             Feedback::Twcc { raw, .. } => {
                 let sealer = viewer.sealer.as_mut();
                 if let Some(input) = sealer.zip(Twcc::read(raw)).map(|(sealer, twcc)| sealer.feedback(twcc)) {
-                    viewer.recent.note(now, input);
+                    viewer.recent.get_or_insert_default().note(now, input);
                     self.estimate(input);
                 }
             }
@@ -160,7 +160,7 @@ impl Sfu {
         Some(Path {
             slots: viewer.slots.iter().map(slot).collect(),
             round_trip: viewer.reception.round_trip(),
-            second: viewer.recent.second(now),
+            second: viewer.recent.as_ref().and_then(|recent| recent.second(now)),
         })
     }
 
