@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::num::NonZeroU32;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
@@ -44,6 +45,8 @@ pub struct TokenArgs {
     pub grants: Vec<String>,
     /// `--stream`.
     pub streams: Vec<String>,
+    /// `--max-sessions`.
+    pub max_sessions: Option<NonZeroU32>,
     /// `--ttl`.
     pub ttl: String,
 }
@@ -181,6 +184,13 @@ fn token() -> Command {
                 .next_line_help(false),
         )
         .arg(many(text("stream", "ID,…", "Streams that may be published by name, or * for every one")))
+        .arg(
+            Arg::new("max-sessions")
+                .long("max-sessions")
+                .value_name("N")
+                .help("Sessions of each direction that the identity may hold in a room. Default: publish 1, watch any")
+                .value_parser(clap::value_parser!(NonZeroU32)),
+        )
         .arg(text("ttl", "TIME", "How long it is valid, as in 10m or 1h; at most 24h").default_value("1h"))
 }
 
@@ -316,6 +326,7 @@ fn token_args(matches: &ArgMatches) -> TokenArgs {
         identity: one("identity"),
         grants: many("grant"),
         streams: many("stream"),
+        max_sessions: matches.get_one("max-sessions").copied(),
         ttl: one("ttl"),
     }
 }

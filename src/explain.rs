@@ -4,9 +4,10 @@
 
 use std::fmt::Write as _;
 use std::io::Read;
+use std::num::NonZeroU32;
 
 use freshet_cluster::token::{
-    ApiKeys, Claims, Key, Keyring, Peek, PublicKeys, TOKEN_MAX, in_time, peek, signer, verify,
+    ApiKeys, Bound, Claims, Key, Keyring, Peek, PublicKeys, TOKEN_MAX, in_time, peek, signer, verify,
 };
 use freshet_cluster::unit::UnixMillis;
 
@@ -107,7 +108,7 @@ fn said(seen: &Peek, now: UnixMillis) -> String {
             return text;
         }
     };
-    let Claims { room, identity, grants, streams, exp, iat, nbf, unknown } = claims;
+    let Claims { room, identity, grants, streams, max_sessions, exp, iat, nbf, unknown } = claims;
     let list = |words: Vec<String>| if words.is_empty() { "none".to_owned() } else { words.join(", ") };
     line(&mut text, "room", if room.as_str() == "*" { "every room" } else { room.as_str() });
     line(&mut text, "identity", &format!("{:?}", identity.as_str()));
@@ -115,6 +116,10 @@ fn said(seen: &Peek, now: UnixMillis) -> String {
     if !streams.is_empty() {
         line(&mut text, "streams", &list(streams.iter().map(|id| format!("{id:?}")).collect()));
     }
+    let Bound { publish, subscribe } = Bound::of(*max_sessions);
+    let words = |n: Option<NonZeroU32>| n.map_or_else(|| "any number".to_owned(), |n| n.to_string());
+    let held = format!("{} that publish, {} that watch, in a room", words(publish), words(subscribe));
+    line(&mut text, "sessions", &held);
     let now = now.0 / 1000;
     for (name, at) in [("issued", *iat), ("begins", *nbf), ("expires", Some(*exp))] {
         if let Some(at) = at {

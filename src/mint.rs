@@ -1,6 +1,6 @@
 //! `freshet token`: mints an access token.
 
-use freshet_cluster::token::{Claims, Grant, sign};
+use freshet_cluster::token::{Claims, Grant, MaxSessions, sign};
 use freshet_cluster::unit::UnixMillis;
 
 use crate::cli::TokenArgs;
@@ -68,6 +68,7 @@ pub fn mint(
             })
             .collect::<Result<_, _>>()
             .map_err(|e| anyhow::anyhow!("--stream: {e}, or * for every stream"))?,
+        max_sessions: args.max_sessions.map(MaxSessions::Each),
         exp: iat.saturating_add(ttl),
         iat: Some(iat),
         nbf: None,

@@ -49,6 +49,7 @@ async fn publish(node: &Node, room: &str, plan: Option<RoomPlan>) -> Result<Crea
         wait: false,
         plan,
         client: None,
+        most: None,
     };
     node.service().create(ask).await
 }
@@ -251,6 +252,7 @@ async fn an_agent_whose_store_never_answers_goes_on_deciding() {
             wait: false,
             plan: Some(plan),
             client: None,
+            most: None,
         };
         service.create(ask).await
     });

@@ -2,15 +2,17 @@
 //!
 //! Keys and subjects are made here and nowhere else, from checked ids only, so that no id can name another's key.
 
-use crate::id::{NodeId, RoomId, StreamId};
+use crate::id::{Identity, NodeId, RoomId, StreamId};
 
 /// Everything that this major version stores.
 pub const ROOT: &str = "/freshet/v1/";
 /// Prefix of all node records.
 pub const NODES: &str = "/freshet/v1/nodes/";
-/// Prefix of all rooms: plans and streams. A room's spec (`…/spec`) comes with the version that first writes one: until
-/// then it is a key of a later version, which is passed over. A value without a reader would freeze its form unseen.
+/// Prefix of all rooms: plans and streams.
 pub const ROOMS: &str = "/freshet/v1/rooms/";
+/// Prefix of what says who comes into rooms. Apart from the rooms, whose plans and streams change all the time: every
+/// process that lets people in follows it.
+pub const ACCESS: &str = "/freshet/v1/access/";
 /// The store's birthmark: a random number that whoever comes first writes and nobody changes. Another mark means
 /// another store: the past is lost.
 pub const MARK: &str = "/freshet/v1/mark";
@@ -37,6 +39,16 @@ pub fn stream(room: &RoomId, stream: &StreamId) -> String {
     format!("{ROOMS}{}/streams/{}", room.as_str(), stream.as_str())
 }
 
+/// Key of what an operator wants of a room.
+pub fn room_spec(room: &RoomId) -> String {
+    format!("{ACCESS}{}/spec", room.as_str())
+}
+
+/// Key of a ban.
+pub fn ban(room: &RoomId, identity: &Identity) -> String {
+    format!("{ACCESS}{}/bans/{}", room.as_str(), identity.to_key())
+}
+
 /// What a key names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Key {
@@ -46,6 +58,10 @@ pub enum Key {
     Plan(RoomId),
     /// A stream.
     Stream(RoomId, StreamId),
+    /// What is wanted of a room.
+    Spec(RoomId),
+    /// A ban, by its identity as it stands in keys.
+    Ban(RoomId, String),
     /// The leader.
     Leader,
 }
@@ -57,6 +73,17 @@ pub fn parse(key: &str) -> Option<Key> {
     }
     if let Some(id) = key.strip_prefix(NODES) {
         return id.parse().ok().map(Key::Node);
+    }
+    if let Some(rest) = key.strip_prefix(ACCESS) {
+        let (room, rest) = rest.split_once('/')?;
+        let room: RoomId = room.parse().ok()?;
+        return match rest.split_once('/') {
+            None if rest == "spec" => Some(Key::Spec(room)),
+            Some(("bans", name)) if !name.is_empty() && !name.contains('/') => {
+                Some(Key::Ban(room, name.to_owned()))
+            }
+            _ => None,
+        };
     }
     let rest = key.strip_prefix(ROOMS)?;
     let mut parts = rest.split('/');

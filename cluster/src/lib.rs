@@ -3,6 +3,7 @@
 //! Values, keys, store, bus and tokens: what node and coordinator must agree on and nothing else. Every id is
 //! checked once, when it is parsed; from then on a key or a subject made of it cannot name another's.
 
+pub mod access;
 #[cfg(any(feature = "etcd", feature = "nats"))]
 mod backoff;
 pub mod bus;

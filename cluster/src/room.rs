@@ -20,6 +20,8 @@ pub enum EndReason {
     TakenOver,
     /// The node was drained.
     Drained,
+    /// Those who run the room ended it, or sent its identity away. Final.
+    Revoked,
     /// The origin died.
     NodeDead,
     /// A reason that this version does not know.
@@ -36,6 +38,7 @@ impl EndReason {
             Self::DtlsClosed => "dtls-closed",
             Self::TakenOver => "taken-over",
             Self::Drained => "drained",
+            Self::Revoked => "revoked",
             Self::NodeDead => "node-dead",
             Self::Unknown => "unknown",
         }

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::unit::UnixMillis;
 pub use alg::{Alg, UnknownAlg};
-pub use claims::{Claims, Grant, Grants, Rooms, UnknownGrant};
+pub use claims::{Bound, Claims, Grant, Grants, MaxSessions, Rooms, UnknownGrant};
 pub use key::{ApiKey, ApiKeys, KeyError, SECRET_MIN};
 pub use keyring::{Key, Keyring};
 pub use limits::{LEEWAY_S, LIFE_MAX_S, LIFE_MOST_S, TOKEN_MAX};

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use freshet_cluster::access::{Ban, RoomSpec};
 use freshet_cluster::load::NodeLoad;
 use freshet_cluster::plan::RoomPlan;
 use freshet_cluster::record::{Mark, NodeRecord, StreamRecord};
@@ -22,7 +23,8 @@ fn again<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<Value, ValueEr
     Ok(serde_json::from_slice(&encode(&value)).unwrap())
 }
 
-const TYPES: [(&str, Again); 9] = [
+const TYPES: [(&str, Again); 11] = [
+    ("ban", again::<Ban>),
     ("chat-message", again::<ChatMessage>),
     ("listening", again::<Listening>),
     ("mark", again::<Mark>),
@@ -30,6 +32,7 @@ const TYPES: [(&str, Again); 9] = [
     ("node-record", again::<NodeRecord>),
     ("presence", again::<Presence>),
     ("room-plan", again::<RoomPlan>),
+    ("room-spec", again::<RoomSpec>),
     ("stream-event", again::<StreamEvent>),
     ("stream-record", again::<StreamRecord>),
 ];
@@ -122,7 +125,13 @@ fn words_of_the_future_are_understood_as_unknown() {
     use freshet_cluster::room::{EndReason, StreamState};
     assert_eq!(serde_json::from_str::<EndReason>("\"teleported\"").unwrap(), EndReason::Unknown);
     assert_eq!(serde_json::from_str::<StreamState>("\"paused\"").unwrap(), StreamState::Unknown);
-    for reason in [EndReason::Closed, EndReason::IceTimeout, EndReason::TakenOver, EndReason::NodeDead] {
+    for reason in [
+        EndReason::Closed,
+        EndReason::IceTimeout,
+        EndReason::TakenOver,
+        EndReason::NodeDead,
+        EndReason::Revoked,
+    ] {
         assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str(), "one word on every wire");
     }
 }

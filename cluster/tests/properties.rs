@@ -31,10 +31,13 @@ const TOPICS: [Topic; 6] =
 
 /// Every key that ids can form, with what it names.
 fn all_keys(node: &NodeId, room: &RoomId, stream: &StreamId) -> Vec<(String, Key)> {
+    let slashed: Identity = format!("{}/Zoë/..", stream.as_str()).parse().unwrap();
     vec![
         (keys::node(node), Key::Node(node.clone())),
         (keys::room_plan(room), Key::Plan(room.clone())),
         (keys::stream(room, stream), Key::Stream(room.clone(), stream.clone())),
+        (keys::room_spec(room), Key::Spec(room.clone())),
+        (keys::ban(room, &slashed), Key::Ban(room.clone(), slashed.to_key())),
         (keys::LEADER.into(), Key::Leader),
     ]
 }

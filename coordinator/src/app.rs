@@ -10,6 +10,7 @@ use crate::events::limit::Limiter;
 use crate::gateway::call::NodeClient;
 use crate::gateway::join::Gateway;
 use crate::gateway::publishing::Nobody;
+use crate::gateway::roster::Roster;
 use crate::shell::state::State;
 
 /// State, gateway and hubs.
@@ -25,7 +26,8 @@ impl App {
         let client = NodeClient::new(state.config.cluster_secret.clone(), state.config.public_url.clone());
         let chat = Mutex::new(Limiter::new(state.config.chat));
         let hubs = Hubs::new(Arc::clone(&state));
-        Self { gateway: Gateway { state, client, nobody: Nobody::default() }, hubs, chat }
+        let roster = Roster::new(Arc::clone(&state), client.clone());
+        Self { gateway: Gateway { state, client, nobody: Nobody::default(), roster }, hubs, chat }
     }
 
     /// The shared state.
@@ -36,6 +38,11 @@ impl App {
     /// Joins and sessions.
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
+    }
+
+    /// The sessions of rooms.
+    pub fn roster(&self) -> &Roster {
+        &self.gateway.roster
     }
 
     /// Room events.

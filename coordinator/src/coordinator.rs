@@ -70,6 +70,7 @@ impl Coordinator {
             tokio::spawn(observe::run(Arc::clone(&state))),
             tokio::spawn(observe::repair(Arc::clone(&state))),
             tokio::spawn(observe::warm_up(Arc::clone(&state))),
+            tokio::spawn(state.config.guard.rules().clone().follow(Arc::clone(&state.store))),
         ];
         let (stop, mut stopped) = watch::channel(false);
         let router = api::router(Arc::clone(&app));

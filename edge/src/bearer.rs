@@ -5,16 +5,21 @@
 use std::fmt;
 use std::sync::Arc;
 
-use freshet_cluster::token::{Claims, Grant, Grants, Keyring, Rooms, verify};
+use freshet_cluster::token::{Bound, Claims, Grant, Grants, Keyring, Rooms, verify};
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Identity, RoomId, StreamId};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::keys::Keys;
 use crate::problem::Problem;
+use crate::rules::Rules;
 
 /// The protection space of `WWW-Authenticate`.
 pub const REALM: &str = "freshet";
+
+/// Who watches a public room without a token. All of them go by this name, so a session of theirs belongs to whoever
+/// knows its URL.
+pub const GUEST: &str = "~guest";
 
 /// A caller whose say has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +32,8 @@ pub struct Access {
     pub grants: Grants,
     /// Streams that may be named: ids, or `"*"`.
     pub streams: Vec<String>,
+    /// How many sessions it may hold in a room.
+    pub bound: Bound,
     /// Nobody was asked for a token. The identity is then a name, no proof: whoever knows a session's URL owns it.
     pub open: bool,
 }
@@ -34,14 +41,37 @@ pub struct Access {
 impl Access {
     /// What a token's claims allow.
     pub fn from_claims(claims: Claims) -> Self {
-        let Claims { room, identity, grants, streams, .. } = claims;
-        Self { identity, rooms: room, grants, streams, open: false }
+        let Claims { room, identity, grants, streams, max_sessions, .. } = claims;
+        Self { identity, rooms: room, grants, streams, bound: Bound::of(max_sessions), open: false }
     }
 
     /// Everything, under this name: open mode.
     pub fn open(identity: Identity) -> Self {
         let streams = vec!["*".to_owned()];
-        Self { identity, rooms: Rooms::Every, grants: Grants::all(), streams, open: true }
+        let bound = Bound::default();
+        Self { identity, rooms: Rooms::Every, grants: Grants::all(), streams, bound, open: true }
+    }
+
+    /// An identity that may nothing yet.
+    pub fn holder(identity: Identity) -> Self {
+        let (grants, streams, bound) = (Grants::default(), Vec::new(), Bound::default());
+        Self { identity, rooms: Rooms::Every, grants, streams, bound, open: false }
+    }
+
+    /// A viewer of a public room.
+    pub fn public(room: &RoomId) -> Result<Self, Problem> {
+        let grants = [Grant::Subscribe].into_iter().collect();
+        Ok(Self { rooms: Rooms::One(room.clone()), grants, ..Self::holder(name(GUEST)?) })
+    }
+
+    /// Refuses with 403 in open mode, where everybody has every grant and nobody is known.
+    pub fn require_operator(&self) -> Result<(), Problem> {
+        if !self.open {
+            return Ok(());
+        }
+        Err(insufficient(
+            "in open mode nobody can be told from others, so nobody runs a room: use API keys".to_owned(),
+        ))
     }
 
     /// Refuses with 403 unless the deed is allowed in the room.
@@ -69,7 +99,10 @@ impl Access {
 
 /// The door: tokens of these keys, or open.
 #[derive(Clone)]
-pub struct Guard(Arc<Mode>);
+pub struct Guard {
+    mode: Arc<Mode>,
+    rules: Rules,
+}
 
 enum Mode {
     Open,
@@ -79,22 +112,27 @@ enum Mode {
 impl Guard {
     /// Wants a token signed by one of the keys. Without keys nobody passes.
     pub fn tokens(keys: impl Into<Keyring>) -> Self {
-        Self(Arc::new(Mode::Keys(Keys::new(keys.into()))))
+        Self { mode: Arc::new(Mode::Keys(Keys::new(keys.into()))), rules: Rules::default() }
     }
 
     /// Lets everybody pass, under the name given or as a random guest.
     pub fn open() -> Self {
-        Self(Arc::new(Mode::Open))
+        Self { mode: Arc::new(Mode::Open), rules: Rules::default() }
     }
 
     /// Whether no token is asked for.
     pub fn is_open(&self) -> bool {
-        matches!(*self.0, Mode::Open)
+        matches!(*self.mode, Mode::Open)
+    }
+
+    /// What operators want of rooms.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// The keys in force, which can be changed; none in open mode.
     pub fn keys(&self) -> Option<&Keys> {
-        match &*self.0 {
+        match &*self.mode {
             Mode::Open => None,
             Mode::Keys(keys) => Some(keys),
         }
@@ -102,7 +140,7 @@ impl Guard {
 
     /// Says who asks. 401 with `WWW-Authenticate: Bearer` when there is no valid token.
     pub fn authenticate(&self, headers: &HeaderMap, now: UnixMillis) -> Result<Access, Problem> {
-        match &*self.0 {
+        match &*self.mode {
             Mode::Open => Ok(Access::open(guest(rand::random())?)),
             Mode::Keys(keys) => {
                 let token = bearer(headers)?;
@@ -110,6 +148,37 @@ impl Guard {
                 Ok(Access::from_claims(claims))
             }
         }
+    }
+
+    /// Says whose session is asked for: of a token's identity, or of a guest of a public room.
+    pub fn holder(&self, headers: &HeaderMap, now: UnixMillis) -> Result<Access, Problem> {
+        if !headers.contains_key(header::AUTHORIZATION) && !self.is_open() && self.rules.has_public() {
+            return Ok(Access::holder(name(GUEST)?));
+        }
+        self.authenticate(headers, now)
+    }
+
+    /// As [`Guard::authenticate`]; to watch a public room needs no token. 403 for who was sent away from the room.
+    pub fn enter(
+        &self,
+        headers: &HeaderMap,
+        room: &RoomId,
+        grant: Grant,
+        now: UnixMillis,
+    ) -> Result<Access, Problem> {
+        let bare = grant == Grant::Subscribe && !headers.contains_key(header::AUTHORIZATION);
+        let access = if bare && !self.is_open() && self.rules.is_public(room) {
+            Access::public(room)?
+        } else {
+            self.authenticate(headers, now)?
+        };
+        self.admit(&access, room, now)?;
+        Ok(access)
+    }
+
+    /// Refuses with 403 who was sent away from the room. Without tokens a name is no proof, and nobody is.
+    pub fn admit(&self, access: &Access, room: &RoomId, now: UnixMillis) -> Result<(), Problem> {
+        if access.open { Ok(()) } else { self.rules.admit(&access.identity, room, now) }
     }
 
     /// Says who asks, and refuses with 403 unless the deed is allowed in the room.
@@ -120,7 +189,7 @@ impl Guard {
         grant: Grant,
         now: UnixMillis,
     ) -> Result<Access, Problem> {
-        let access = self.authenticate(headers, now)?;
+        let access = self.enter(headers, room, grant, now)?;
         access.require(room, grant)?;
         Ok(access)
     }
@@ -134,7 +203,11 @@ impl fmt::Debug for Guard {
 
 /// The name of someone without a name.
 fn guest(bits: u64) -> Result<Identity, Problem> {
-    format!("guest-{bits:016x}").parse().map_err(|_| Problem::internal())
+    name(&format!("guest-{bits:016x}"))
+}
+
+fn name(text: &str) -> Result<Identity, Problem> {
+    text.parse().map_err(|_| Problem::internal())
 }
 
 /// Takes the token out of `Authorization: Bearer <token>`. The scheme's case does not matter (RFC 9110 section 11.1).

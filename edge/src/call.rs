@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use freshet_cluster::plan::RoomPlan;
 use freshet_cluster::secret::Secret;
-use freshet_cluster::token::{Grants, Rooms};
+use freshet_cluster::token::{Bound, Grants, Rooms};
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::version::Unknown;
 use freshet_cluster::{Identity, RoomId};
@@ -71,6 +71,9 @@ pub struct Call {
     /// The room's tree, for the node to adopt if it is newer than its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<RoomPlan>,
+    /// How many sessions it may hold in a room.
+    #[serde(default, skip_serializing_if = "is_unbound")]
+    pub bound: Bound,
     /// Where the client is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_ip: Option<IpAddr>,
@@ -80,6 +83,10 @@ pub struct Call {
     /// Fields of a newer version.
     #[serde(flatten)]
     pub unknown: Unknown,
+}
+
+fn is_unbound(bound: &Bound) -> bool {
+    *bound == Bound::default()
 }
 
 fn oldest() -> u32 {
@@ -109,6 +116,7 @@ impl Call {
             grants: access.grants.clone(),
             streams: access.streams.clone(),
             open: access.open,
+            bound: access.bound,
             plan: None,
             client_ip: None,
             public_url: None,
@@ -124,6 +132,7 @@ impl Call {
             grants: self.grants.clone(),
             streams: self.streams.clone(),
             open: self.open,
+            bound: self.bound,
         }
     }
 

@@ -17,6 +17,8 @@ pub mod media_type;
 pub mod metrics;
 pub mod names;
 pub mod problem;
+pub mod roster;
+pub mod rules;
 pub mod scope;
 pub mod sdp;
 pub mod serve;

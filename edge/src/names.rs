@@ -6,7 +6,7 @@
 use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, RawPathParams};
-use freshet_cluster::{Incarnation, NodeId, RoomId, SessionId, StreamId};
+use freshet_cluster::{Identity, Incarnation, NodeId, RoomId, SessionId, StreamId};
 use http::request::Parts;
 
 use crate::problem::Problem;
@@ -57,6 +57,43 @@ impl<S: Send + Sync> FromRequestParts<S> for InRoom {
         let room = room(get(&params, "room").unwrap_or_default())?;
         let stream = get(&params, "stream").map(stream).transpose()?;
         Ok(Self { room, stream })
+    }
+}
+
+/// `{room}` and `{session}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomSession {
+    /// The room.
+    pub room: RoomId,
+    /// The session.
+    pub session: SessionId,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for RoomSession {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let params = params(parts, state).await?;
+        let room = room(get(&params, "room").unwrap_or_default())?;
+        let session = get(&params, "session").and_then(|text| text.parse().ok()).ok_or_else(no_session)?;
+        Ok(Self { room, session })
+    }
+}
+
+/// `{room}` and `{identity}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomIdentity {
+    /// The room.
+    pub room: RoomId,
+    /// Who.
+    pub identity: Identity,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for RoomIdentity {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let params = params(parts, state).await?;
+        let room = room(get(&params, "room").unwrap_or_default())?;
+        Ok(Self { room, identity: id(get(&params, "identity").unwrap_or_default())? })
     }
 }
 

@@ -98,11 +98,10 @@ mod tests {
 
     fn holder(identity: &str, streams: &[&str]) -> Access {
         Access {
-            identity: identity.parse().unwrap(),
             rooms: Rooms::Every,
             grants: [Grant::Publish].into_iter().collect(),
             streams: streams.iter().map(|s| (*s).to_owned()).collect(),
-            open: false,
+            ..Access::holder(identity.parse().unwrap())
         }
     }
 

@@ -194,7 +194,7 @@ impl Node {
         let registrar = Registrar::spawn(store.clone(), record, shared.clone(), notices_out);
         let parts = Parts {
             shared: shared.clone(),
-            store,
+            store: store.clone(),
             bus: bus.clone(),
             registry,
             registrar: registrar.clone(),
@@ -216,10 +216,13 @@ impl Node {
         let beat = tokio::spawn(heartbeat.run());
         let service = Service::new(shared.clone(), shards.clone(), registrar.clone(), commands.clone());
         let service: Arc<dyn SessionService> = Arc::new(service);
+        let rules = config.guard.rules();
+        let watch = tokio::spawn(rules.clone().follow(store));
+        let sweep = tokio::spawn(control::sweep::run(rules.clone(), shared.clone(), service.clone()));
         let state = surface(&config, &shared, &shards, &relay, service.clone())?;
         let http = serve_http(listener, state);
         tracing::info!(node = config.id.as_str(), %incarnation, %http_addr, "node started");
-        let tasks = vec![agent, beat];
+        let tasks = vec![agent, beat, watch, sweep];
         Ok(Self { shared, shards, relay, registrar, commands, service, http_addr, http: Some(http), tasks })
     }
 

@@ -1,14 +1,24 @@
 //! What the HTTP surface asks of the node, as a trait: the WHIP and WHEP handlers know nothing of shards.
 
 use async_trait::async_trait;
-use freshet_cluster::{Identity, SessionId};
+use freshet_cluster::room::EndReason;
+use freshet_cluster::{Identity, RoomId, SessionId};
 use freshet_edge::sse::EventStream;
 
 pub use crate::audience::Kind;
 pub use crate::session::{
-    Choice, CreateError, CreateSession, Created, Direction, Fragment, IfMatch, LayerView, Line, Patched,
-    SessionError, SessionInfo, Viewing,
+    Choice, CreateError, CreateSession, Created, Direction, Fragment, Held, IfMatch, LayerView, Line,
+    Patched, SessionError, SessionInfo, Viewing,
 };
+
+/// A session as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its id.
+    pub session: SessionId,
+    /// Whose, where, since when.
+    pub held: Held,
+}
 
 /// What the node does for its HTTP surface. Every call ends within 5 seconds.
 #[async_trait]
@@ -54,6 +64,10 @@ pub trait SessionService: Send + Sync + 'static {
         media_id: Option<&str>,
         choice: Choice,
     ) -> Result<(), SessionError>;
+    /// This node's sessions of a room.
+    fn list(&self, room: &RoomId) -> Vec<Listed>;
+    /// Ends a session for this reason, whoever's it is.
+    async fn dismiss(&self, session: SessionId, reason: EndReason);
     /// Ends a session that belongs to `who`.
     async fn end(&self, session: SessionId, who: Option<&Identity>) -> Result<(), SessionError>;
 }

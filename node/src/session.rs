@@ -1,10 +1,12 @@
 //! Sessions as they are asked for and refused: the words that the HTTP surface, the shards and their machines share.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use freshet_cluster::plan::RoomPlan;
 use freshet_cluster::room::EndReason;
+use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Identity, RoomId, SessionId, StreamId};
 use freshet_relay_proto::track::MediaKind;
 
@@ -38,6 +40,23 @@ pub struct CreateSession {
     pub plan: Option<RoomPlan>,
     /// Where the client is, for logs.
     pub client: Option<IpAddr>,
+    /// How many sessions of this direction the identity may hold in the room; its oldest make way.
+    pub most: Option<NonZeroU32>,
+}
+
+/// A session that holds a place, or one that is about to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Where.
+    pub room: RoomId,
+    /// Who.
+    pub identity: Identity,
+    /// Which way media flows.
+    pub direction: Direction,
+    /// What it publishes, or pins.
+    pub stream: Option<StreamId>,
+    /// Since when.
+    pub since: UnixMillis,
 }
 
 /// A session that exists now.

@@ -120,6 +120,7 @@ pub fn end_reason_code(reason: EndReason) -> u8 {
         EndReason::TakenOver => 0x04,
         EndReason::Drained => 0x05,
         EndReason::NodeDead => 0x06,
+        EndReason::Revoked => 0x07,
     }
 }
 
@@ -132,6 +133,7 @@ pub fn end_reason(code: u8) -> EndReason {
         0x04 => EndReason::TakenOver,
         0x05 => EndReason::Drained,
         0x06 => EndReason::NodeDead,
+        0x07 => EndReason::Revoked,
         _ => EndReason::Unknown,
     }
 }

@@ -29,7 +29,8 @@ pub const HOUSE: &[Package] = &[
         name: CLUSTER,
         may_import: &[],
         machines: &[
-            "backoff", "id", "keys", "load", "plan", "record", "room", "secret", "token", "unit", "version",
+            "access", "backoff", "id", "keys", "load", "plan", "record", "room", "secret", "token", "unit",
+            "version",
         ],
         shells: &["bus", "clock", "store", "testing"],
     },
@@ -61,6 +62,8 @@ pub const HOUSE: &[Package] = &[
             "metrics",
             "names",
             "problem",
+            "roster",
+            "rules",
             "scope",
             "sdp",
             "serve",

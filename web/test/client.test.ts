@@ -285,15 +285,15 @@ describe('a lost connection', () => {
     expect(net.last()?.state).toBe('live');
   });
 
-  it('is final when the session was taken over, and seen at once when DTLS closes', async () => {
-    const net = viewer({ POST: [created()], GET: [problem(404, 'taken-over')] });
+  it.each(['taken-over', 'revoked'])('is final when the session was %s, and seen at once when DTLS closes', async (reason) => {
+    const net = viewer({ POST: [created()], GET: [problem(404, reason)] });
     client.start();
     await tick();
     const peer = FakePeer.all[0];
     if (peer) peer.dtls.state = 'closed';
     peer?.dtls.dispatchEvent(new Event('statechange'));
     await tick(60_000);
-    expect(net.last()).toMatchObject({ state: 'ended', reason: 'taken-over' });
+    expect(net.last()).toMatchObject({ state: 'ended', reason });
     expect(net.of('POST')).toHaveLength(1);
   });
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -154,6 +155,47 @@ impl<'de> Deserialize<'de> for Rooms {
     }
 }
 
+/// How many sessions an identity may hold in a room: one number for each direction, or for both apart. None is without
+/// bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum MaxSessions {
+    /// So many that publish, and so many that watch.
+    Each(NonZeroU32),
+    /// Each by itself; what is left out is as without the claim.
+    Apart {
+        /// That publish.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        publish: Option<NonZeroU32>,
+        /// That watch.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subscribe: Option<NonZeroU32>,
+    },
+}
+
+/// How many sessions one may hold in a room, as it is in force; none without bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Bound {
+    /// That publish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publish: Option<NonZeroU32>,
+    /// That watch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscribe: Option<NonZeroU32>,
+}
+
+impl Bound {
+    /// What a token means: one that publishes unless it says more.
+    pub fn of(claim: Option<MaxSessions>) -> Self {
+        let one = Some(NonZeroU32::MIN);
+        match claim {
+            None => Self { publish: one, subscribe: None },
+            Some(MaxSessions::Each(n)) => Self { publish: Some(n), subscribe: Some(n) },
+            Some(MaxSessions::Apart { publish, subscribe }) => Self { publish: publish.or(one), subscribe },
+        }
+    }
+}
+
 /// The claims of a token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Claims {
@@ -168,6 +210,9 @@ pub struct Claims {
     /// identity itself needs no mention.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub streams: Vec<String>,
+    /// How many sessions the identity may hold in a room; the default without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_sessions: Option<MaxSessions>,
     /// It ends at, in seconds since the Unix epoch.
     #[serde(deserialize_with = "seconds")]
     pub exp: u64,

@@ -179,6 +179,8 @@ fn claims_are_needed_and_checked() {
         ("room", json!("no/slash")),
         ("room", json!("")),
         ("room", json!(7)),
+        ("max_sessions", json!(0)),
+        ("max_sessions", json!("2")),
         ("identity", json!("")),
         ("identity", json!("x".repeat(129))),
         ("grants", json!("publish")),
@@ -189,6 +191,22 @@ fn claims_are_needed_and_checked() {
         let token = with(|v| v[claim] = value.clone());
         assert!(matches!(verify(&keys(), &token, now()), Err(TokenError::Claims(_))), "{claim} = {value}");
     }
+}
+
+#[test]
+fn one_publishes_once_unless_the_token_says_more() {
+    let bound = |claim: serde_json::Value| {
+        let token = with(|v| v["max_sessions"] = claim);
+        let bound = Bound::of(verify(&keys(), &token, now()).unwrap().max_sessions);
+        (bound.publish.map(u32::from), bound.subscribe.map(u32::from))
+    };
+    assert_eq!(
+        Bound::of(claims().max_sessions),
+        Bound { publish: std::num::NonZeroU32::new(1), subscribe: None }
+    );
+    assert_eq!(bound(json!(3)), (Some(3), Some(3)));
+    assert_eq!(bound(json!({"subscribe": 2})), (Some(1), Some(2)));
+    assert_eq!(bound(json!({"publish": 4})), (Some(4), None));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The routes of a coordinator, and their description.
 
 pub mod about;
+pub mod access;
 pub mod media;
 pub mod model;
 pub mod openapi;

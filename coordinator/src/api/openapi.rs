@@ -4,15 +4,17 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use freshet_edge::ice::IceServer;
 use freshet_edge::problem::ProblemDetail;
+use freshet_edge::roster::{SessionEntry, SessionsPage};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
+use super::access::{BanInfo, BansPage, Dismissed, Spec};
 use super::model::{
     CapacityInfo, ClientConfig, ClusterInfo, LinkInfo, MemberInfo, NodeInfo, NodesPage, RoomInfo, RoomsPage,
     StreamInfo, TreeInfo,
 };
 use super::viewer::LayerPick;
-use super::{about, media, read, viewer};
+use super::{about, access, media, read, viewer};
 use crate::events::chat::{ChatPost, ChatReceipt};
 use crate::events::http;
 
@@ -36,6 +38,14 @@ use crate::events::http;
         read::room,
         http::post_chat,
         http::room_events,
+        access::spec,
+        access::put_spec,
+        access::delete_spec,
+        access::sessions,
+        access::dismiss,
+        access::bans,
+        access::put_ban,
+        access::delete_ban,
         read::nodes,
         read::cluster,
         about::config,
@@ -45,11 +55,14 @@ use crate::events::http;
         about::metrics,
     ),
     components(schemas(
+        BanInfo,
+        BansPage,
         CapacityInfo,
         ChatPost,
         ChatReceipt,
         ClientConfig,
         ClusterInfo,
+        Dismissed,
         IceServer,
         LayerPick,
         LinkInfo,
@@ -59,6 +72,9 @@ use crate::events::http;
         ProblemDetail,
         RoomInfo,
         RoomsPage,
+        SessionEntry,
+        SessionsPage,
+        Spec,
         StreamInfo,
         TreeInfo,
     ))

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, post, put};
 use freshet_edge::{cors, health, jwks, metrics};
 
-use super::{about, media, openapi, read, viewer};
+use super::{about, access, media, openapi, read, viewer};
 use crate::app::App;
 use crate::events::http as events;
 use crate::web;
@@ -30,6 +30,11 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/rooms/{room}", get(read::room))
         .route("/v1/rooms/{room}/chat", post(events::post_chat))
         .route("/v1/rooms/{room}/events", get(events::room_events))
+        .route("/v1/rooms/{room}/spec", get(access::spec).put(access::put_spec).delete(access::delete_spec))
+        .route("/v1/rooms/{room}/sessions", get(access::sessions))
+        .route("/v1/rooms/{room}/sessions/{session}", delete(access::dismiss))
+        .route("/v1/rooms/{room}/bans", get(access::bans))
+        .route("/v1/rooms/{room}/bans/{identity}", put(access::put_ban).delete(access::delete_ban))
         .route("/v1/nodes", get(read::nodes))
         .route("/v1/cluster", get(read::cluster))
         .route("/v1/config", get(about::config))

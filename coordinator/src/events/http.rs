@@ -149,7 +149,7 @@ pub async fn room_events(
     name: InRoom,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let access = app.state().config.guard.authenticate(&headers, UnixMillis::now())?;
+    let access = app.state().config.guard.enter(&headers, &name.room, Grant::Subscribe, UnixMillis::now())?;
     // Whoever takes part in the room in any way may hear it.
     access
         .require(&name.room, Grant::Subscribe)

@@ -19,11 +19,12 @@ use freshet_edge::names::InRoom;
 use freshet_edge::scope::Params;
 use freshet_edge::waiting::RETRY_S;
 use freshet_edge::{Access, Problem, body, media_type};
-use http::Request;
+use http::{Request, StatusCode, header};
 use rand::Rng as _;
 
 use super::call::{self, CallError, NodeClient, Whole};
 use super::publishing::{Nobody, is_published};
+use super::roster::Roster;
 use crate::place::{Ask, Candidate, rank};
 use crate::shell::plans::{self, PlanError};
 use crate::shell::state::State;
@@ -64,6 +65,8 @@ pub struct Gateway {
     pub client: NodeClient,
     /// Rooms that nobody publishes in.
     pub nobody: Nobody,
+    /// The sessions of rooms.
+    pub roster: Roster,
 }
 
 /// A time after which to come back, spread at random.
@@ -114,7 +117,7 @@ impl Gateway {
             let detail = "this coordinator is being stopped: another one will answer";
             return Err(Problem::unavailable("draining", detail, Duration::from_secs(1)));
         }
-        if !self.state.core().view().is_synced() {
+        if !self.state.core().view().is_synced() || !self.state.config.guard.rules().is_read() {
             let detail = "this coordinator has not read the store yet: ask again";
             return Err(Problem::unavailable("starting", detail, spread()));
         }
@@ -168,7 +171,10 @@ impl Gateway {
             };
             asked = asked.saturating_add(1);
             match self.ask(&candidate, pending, plan, access, client_ip, whole).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    self.bound(kind, room, access, &answer);
+                    return Ok(answer);
+                }
                 Err(refused) => {
                     tracing::info!(
                         room = room.as_str(),
@@ -191,6 +197,20 @@ impl Gateway {
         let reason = if store_away { "store-away" } else { "over-capacity" };
         let detail = format!("no node could take the session ({why}): ask again later");
         Err(Problem::unavailable(reason, detail, spread()))
+    }
+
+    /// Lets the identity's oldest sessions on other nodes make way for one that was made, where it may not hold so many.
+    fn bound(&self, kind: Kind, room: &RoomId, access: &Access, answer: &Response) {
+        let (most, direction) = match kind {
+            Kind::Publish => (access.bound.publish, "publish"),
+            Kind::View => (access.bound.subscribe, "view"),
+        };
+        let made = answer.headers().get(header::LOCATION).filter(|_| answer.status() == StatusCode::CREATED);
+        let name = made.and_then(|location| location.to_str().ok()?.rsplit('/').next()?.parse().ok());
+        if let (Some(most), Some(session)) = (most, name) {
+            let (room, identity) = (room.clone(), access.identity.clone());
+            tokio::spawn(self.roster.clone().bound(room, identity, direction, most.get(), session));
+        }
     }
 
     /// The best node that was not asked yet, with the join counted against it before the lock is let go.

@@ -7,4 +7,5 @@ pub mod call;
 pub mod events;
 pub mod join;
 pub mod publishing;
+pub mod roster;
 pub mod session;

@@ -37,7 +37,7 @@ impl Gateway {
         request: Request<Body>,
     ) -> Result<(String, Whole, Access), Problem> {
         let (parts, body) = request.into_parts();
-        let access = self.state.config.guard.authenticate(&parts.headers, UnixMillis::now())?;
+        let access = self.state.config.guard.holder(&parts.headers, UnixMillis::now())?;
         let body = body::read(&parts.headers, body, body::SDP_MAX, body::TIME).await?;
         let base = self.base_of(name)?;
         let path =

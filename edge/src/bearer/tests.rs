@@ -110,6 +110,33 @@ fn without_keys_nobody_passes_and_open_lets_everybody_in() {
     assert_eq!(one.owner(), None);
 }
 
+#[test]
+fn a_public_room_is_watched_without_a_token_and_nothing_more() {
+    use freshet_cluster::access::RoomSpec;
+    use freshet_cluster::store::{Entry, Revision};
+    let guard = Guard::tokens(keys());
+    let (stage, hall): (RoomId, RoomId) = ("stage".parse().unwrap(), "hall".parse().unwrap());
+    let enter = |headers: &HeaderMap, room: &RoomId, grant| {
+        let entered = guard.check(headers, room, grant, UnixMillis(NOW * 1000));
+        entered.map(|access| access.identity.to_string()).map_err(|problem| problem.status().as_u16())
+    };
+    let bare = HeaderMap::new();
+    assert_eq!(enter(&bare, &stage, Grant::Subscribe), Err(401));
+    assert_eq!(guard.holder(&bare, UnixMillis(NOW * 1000)).unwrap_err().status(), 401);
+    let key = freshet_cluster::keys::room_spec(&stage);
+    let value = freshet_cluster::version::encode(&RoomSpec::new(true));
+    guard.rules().set(&Entry { key, value, revision: Revision(1), lease: None });
+    assert_eq!(enter(&bare, &stage, Grant::Subscribe), Ok(GUEST.to_owned()));
+    assert_eq!(enter(&bare, &hall, Grant::Subscribe), Err(401));
+    for grant in [Grant::Publish, Grant::Chat, Grant::Moderate, Grant::Admin] {
+        assert_eq!(enter(&bare, &stage, grant), Err(401), "{grant}");
+    }
+    assert_eq!(enter(&with("Bearer x.y.z"), &stage, Grant::Subscribe), Err(401), "a wrong token is not none");
+    let holder = guard.holder(&bare, UnixMillis(NOW * 1000)).unwrap();
+    assert_eq!((holder.owner().unwrap().as_str(), holder.open), (GUEST, false));
+    assert_eq!(holder.grants.iter().count(), 0);
+}
+
 proptest! {
     #[test]
     fn no_header_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {

@@ -7,9 +7,11 @@ mod desk;
 pub mod directory;
 pub mod heartbeat;
 pub mod registrar;
+pub mod roll;
 pub mod service;
 mod shared;
 pub mod standing;
+pub mod sweep;
 mod task;
 
 pub use service::Service;

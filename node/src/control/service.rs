@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use freshet_cluster::room::EndReason;
+use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Identity, RoomId, SessionId, StreamId};
 use freshet_edge::sse::{self, EventStream};
 use freshet_edge::waiting::{Waiting, retry_s};
@@ -13,13 +14,14 @@ use rand::Rng;
 use tokio::sync::{mpsc, oneshot};
 
 use super::registrar::{Claim, ClaimError, Registrar};
+use super::roll::Roll;
 use super::shared::Shared;
 use super::standing::Unfit;
 use super::task::Command;
 use crate::agent::StreamKey;
 use crate::service::{
-    Choice, CreateError, CreateSession, Created, Direction, Fragment, IfMatch, Kind, Patched, SessionError,
-    SessionInfo, SessionService,
+    Choice, CreateError, CreateSession, Created, Direction, Fragment, Held, IfMatch, Kind, Listed, Patched,
+    SessionError, SessionInfo, SessionService,
 };
 use crate::sfu::Ask;
 use crate::shard::{self, Order, ShardHandle, Tell};
@@ -73,13 +75,8 @@ impl Service {
         Duration::from_secs(rand::rng().random_range(retry_s(waiting)))
     }
 
-    fn reserve(
-        &self,
-        session: SessionId,
-        room: &RoomId,
-        watches: bool,
-    ) -> Result<Reservation<'_>, CreateError> {
-        match self.shared.unfit(Instant::now(), room) {
+    fn reserve(&self, session: SessionId, held: Held) -> Result<Reservation<'_>, CreateError> {
+        match self.shared.unfit(Instant::now(), &held.room) {
             Some(Unfit::Replaced) => return Err(CreateError::Replaced),
             Some(Unfit::LeaseLost) => return Err(CreateError::LeaseLost),
             None => {}
@@ -87,7 +84,7 @@ impl Service {
         if self.shared.draining.load(Ordering::Acquire) {
             return Err(CreateError::Draining);
         }
-        if !self.shared.reserve(session, watches.then(|| room.clone())) {
+        if !self.shared.reserve(session, held) {
             return Err(CreateError::OverCapacity { limit: self.shared.limit });
         }
         Ok(Reservation { shared: &self.shared, session, kept: false })
@@ -148,7 +145,14 @@ impl SessionService for Service {
     async fn create(&self, ask: CreateSession) -> Result<Created, CreateError> {
         let view = ask.direction == Direction::View;
         let session = SessionId::from_bits(rand::rng().random());
-        let mut reservation = self.reserve(session, &ask.room, view)?;
+        let held = Held {
+            room: ask.room.clone(),
+            identity: ask.identity.clone(),
+            direction: ask.direction,
+            stream: ask.stream.clone(),
+            since: UnixMillis::now(),
+        };
+        let mut reservation = self.reserve(session, held)?;
         let shard = self.shard()?;
         // A call that carries a plan was placed by a coordinator, which knows better than this node, that may have
         // entered the room's tree just now, whether somebody publishes.
@@ -186,6 +190,13 @@ impl SessionService for Service {
                 only_if_absent: ask.only_if_absent,
             };
             self.claim(shard, session, claim).await?;
+        }
+        if let Some(most) = ask.most {
+            let keep = usize::try_from(most.get()).unwrap_or(usize::MAX);
+            let beyond = |roll: &Roll| roll.beyond(&ask.room, &ask.identity, ask.direction, keep);
+            for oldest in self.shared.roll(beyond) {
+                self.dismiss(oldest, EndReason::TakenOver).await;
+            }
         }
         tracing::info!(session = session.short(), room = ask.room.as_str(), direction = ?ask.direction, client = ?ask.client, "session created");
         Ok(Created { session, answer, etag })
@@ -258,6 +269,18 @@ impl SessionService for Service {
             reply,
         };
         self.ask(order).await
+    }
+
+    fn list(&self, room: &RoomId) -> Vec<Listed> {
+        let listed = |(session, held): (SessionId, &Held)| Listed { session, held: held.clone() };
+        self.shared.roll(|roll| roll.iter().filter(|(_, held)| held.room == *room).map(listed).collect())
+    }
+
+    async fn dismiss(&self, session: SessionId, reason: EndReason) {
+        // The shard is not in the id: the one that has it ends it. Its word of the end gives the place back.
+        for shard in &self.shards {
+            shard.tell(Tell::End(session, reason)).await;
+        }
     }
 
     async fn end(&self, session: SessionId, who: Option<&Identity>) -> Result<(), SessionError> {

@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use freshet_cluster::{Incarnation, NodeId, RoomId, SessionId, StreamId};
 
+use super::roll::Roll;
 use super::standing::{Standing, Unfit};
+use crate::session::Held;
 
 /// What agent and switchboard keep now.
 #[derive(Debug, Default)]
@@ -44,8 +46,8 @@ pub struct Shared {
     pub draining: AtomicBool,
     standing: Mutex<Standing>,
     live: RwLock<HashMap<RoomId, Vec<StreamId>>>,
-    /// Sessions that hold a place, and what viewers among them watch.
-    held: Mutex<HashMap<SessionId, Option<RoomId>>>,
+    /// Sessions that hold a place.
+    held: Mutex<Roll>,
 }
 
 impl Shared {
@@ -74,10 +76,7 @@ impl Shared {
 
     /// Why the node takes no new session of a room because of its own place in the registry.
     pub(super) fn unfit(&self, now: Instant, room: &RoomId) -> Option<Unfit> {
-        let carried = || {
-            let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-            held.values().flatten().any(|watched| watched == room)
-        };
+        let carried = || self.roll(|roll| roll.watches(room));
         let standing = self.standing(|standing| *standing);
         standing.unfit(now, false)?;
         standing.unfit(now, self.is_live(room, None) || carried())
@@ -92,31 +91,31 @@ impl Shared {
         })
     }
 
-    /// Takes a place for a session that is about to be made; false when there is none. `watches` is the room of a viewer.
-    pub(super) fn reserve(&self, session: SessionId, watches: Option<RoomId>) -> bool {
+    /// Who holds a place.
+    pub fn roll<T>(&self, look: impl FnOnce(&Roll) -> T) -> T {
+        look(&self.held.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes a place for a session that is about to be made; false when there is none.
+    pub(super) fn reserve(&self, session: SessionId, held: Held) -> bool {
         let take = |n: u32| (n < self.limit).then(|| n.saturating_add(1));
         if self.sessions.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_err() {
             return false;
         }
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(session, watches);
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(session, held);
         true
     }
 
     /// Gives a session's place back, once, whoever says first that it is over.
     pub(super) fn release(&self, session: SessionId) {
-        if self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&session).is_some() {
+        if self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(session) {
             let _ = self.sessions.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
         }
     }
 
     /// Viewers by room.
     pub fn viewers(&self) -> BTreeMap<RoomId, u32> {
-        let mut rooms = BTreeMap::new();
-        for room in self.held.lock().unwrap_or_else(PoisonError::into_inner).values().flatten() {
-            let count: &mut u32 = rooms.entry(room.clone()).or_default();
-            *count = count.saturating_add(1);
-        }
-        rooms
+        self.roll(Roll::viewers)
     }
 
     /// Says which streams are live here.
@@ -130,14 +129,22 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
+    use freshet_cluster::unit::UnixMillis;
+
     use super::*;
+    use crate::session::Direction;
+
+    fn held(room: &RoomId, direction: Direction) -> Held {
+        let (room, identity) = (room.clone(), "ann".parse().unwrap());
+        Held { room, identity, direction, stream: None, since: UnixMillis(0) }
+    }
 
     #[test]
     fn a_node_that_lost_its_record_goes_on_with_the_rooms_that_it_carries() {
         use super::super::standing::LOST_MAX;
         let shared = Shared::new("n".parse().unwrap(), Incarnation::from_bits(1), 9);
         let [watched, live, new]: [RoomId; 3] = ["watched", "live", "new"].map(|room| room.parse().unwrap());
-        assert!(shared.reserve(SessionId::from_bits(1), Some(watched.clone())));
+        assert!(shared.reserve(SessionId::from_bits(1), held(&watched, Direction::View)));
         shared.set_live(HashMap::from([(live.clone(), vec!["s".parse().unwrap()])]));
         let now = Instant::now();
         shared.standing(|standing| {
@@ -157,15 +164,16 @@ mod tests {
         let shared = Shared::new("n".parse().unwrap(), Incarnation::from_bits(1), 2);
         let room: RoomId = "room".parse().unwrap();
         let [a, b, c] = [1, 2, 3].map(SessionId::from_bits);
-        assert!(shared.reserve(a, Some(room.clone())) && shared.reserve(b, None));
-        assert!(!shared.reserve(c, None), "there are two places");
+        let (view, publish) = (|| held(&room, Direction::View), || held(&room, Direction::Publish));
+        assert!(shared.reserve(a, view()) && shared.reserve(b, publish()));
+        assert!(!shared.reserve(c, publish()), "there are two places");
         assert_eq!(shared.viewers().get(&room), Some(&1));
         // The caller gave up waiting, and the shard ends what it made.
         shared.release(a);
         shared.release(a);
         assert_eq!(shared.sessions.load(Ordering::Acquire), 1);
         assert!(shared.viewers().is_empty());
-        assert!(shared.reserve(c, None));
-        assert!(!shared.reserve(a, None));
+        assert!(shared.reserve(c, publish()));
+        assert!(!shared.reserve(a, publish()));
     }
 }

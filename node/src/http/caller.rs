@@ -77,10 +77,24 @@ pub(super) async fn identify(
     parts: &Parts,
     body: Body,
 ) -> Result<(Caller, Content), Problem> {
+    ask(state, parts, body, None).await
+}
+
+/// As [`identify`]; with a deed in a room, that is judged, too: a public room needs no token to be watched, and who was sent
+/// away is refused.
+async fn ask(
+    state: &HttpState,
+    parts: &Parts,
+    body: Body,
+    deed: Option<(&RoomId, Grant)>,
+) -> Result<(Caller, Content), Problem> {
     let now = UnixMillis::now();
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|from| from.0.ip());
     if !Verifier::is_call(&parts.headers) {
-        let access = state.guard.authenticate(&parts.headers, now)?;
+        let access = match deed {
+            Some((room, grant)) => state.guard.check(&parts.headers, room, grant, now)?,
+            None => state.guard.holder(&parts.headers, now)?,
+        };
         return Ok((Caller { access, call: None, peer }, Content::Unread(body)));
     }
     let Some(calls) = &state.calls else {
@@ -90,6 +104,10 @@ pub(super) async fn identify(
     let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
     let call = calls.verify(&parts.headers, &parts.method, path, &bytes, now)?;
     let access = call.access();
+    if let Some((room, grant)) = deed {
+        access.require(room, grant)?;
+        state.guard.admit(&access, room, now)?;
+    }
     Ok((Caller { access, call: Some(Box::new(call)), peer }, Content::Read(bytes)))
 }
 
@@ -101,9 +119,18 @@ pub(super) async fn admit(
     room: &RoomId,
     grant: Grant,
 ) -> Result<(Caller, Content), Problem> {
-    let (caller, content) = identify(state, parts, body).await?;
-    caller.access.require(room, grant)?;
-    Ok((caller, content))
+    ask(state, parts, body, Some((room, grant))).await
+}
+
+/// Refuses all but those who run the room.
+pub(super) async fn operate(
+    state: &HttpState,
+    parts: &Parts,
+    body: Body,
+    room: &RoomId,
+) -> Result<(), Problem> {
+    let (caller, _) = admit(state, parts, body, room, Grant::Admin).await?;
+    caller.access.require_operator()
 }
 
 fn no_calls() -> Problem {

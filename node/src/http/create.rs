@@ -2,6 +2,7 @@
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use freshet_cluster::room::EndReason;
 use freshet_cluster::token::Grant;
 use freshet_cluster::unit::UnixMillis;
 use freshet_edge::Problem;
@@ -40,6 +41,7 @@ pub(super) async fn publish(
         wait: false,
         plan: caller.plan(&room),
         client: caller.client(),
+        most: caller.access.bound.publish,
         room,
     };
     create(&state, &caller, ask).await
@@ -66,6 +68,7 @@ pub(super) async fn view(
         wait,
         plan: caller.plan(&room),
         client: caller.client(),
+        most: caller.access.bound.subscribe,
         room,
     };
     create(&state, &caller, ask).await
@@ -84,7 +87,7 @@ async fn create(state: &HttpState, caller: &Caller, ask: CreateSession) -> Resul
     let (tell, told) = oneshot::channel();
     let service = std::sync::Arc::clone(&state.service);
     let owner = caller.access.owner().cloned();
-    let direction = ask.direction;
+    let (direction, room) = (ask.direction, ask.room.clone());
     tokio::spawn(async move {
         let made = service.create(ask).await;
         if let Err(Ok(unheard)) = tell.send(made) {
@@ -93,6 +96,11 @@ async fn create(state: &HttpState, caller: &Caller, ask: CreateSession) -> Resul
         }
     });
     let created = told.await.map_err(|_| Problem::internal())?.map_err(not_created)?;
+    // Who was sent away while the session was being made is not let in by that.
+    if let Err(refused) = state.guard.admit(&caller.access, &room, UnixMillis::now()) {
+        state.service.dismiss(created.session, EndReason::Revoked).await;
+        return Err(refused);
+    }
     answer(state, caller, direction, created)
 }
 

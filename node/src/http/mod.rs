@@ -12,6 +12,7 @@ mod caller;
 mod create;
 mod listen;
 mod refusal;
+mod roster;
 mod session;
 mod state;
 
@@ -48,6 +49,8 @@ pub fn router(state: HttpState) -> Router {
         .route("/sessions/{node}/{incarnation}/{session}/sse", sse)
         .route("/sessions/{node}/{incarnation}/{session}/sse/{stream}", stream)
         .route("/sessions/{node}/{incarnation}/{session}/layer", layer)
+        .route("/v1/rooms/{room}/sessions", get(roster::list))
+        .route("/v1/rooms/{room}/sessions/{session}", get(roster::look).delete(roster::end))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(show_metrics))

@@ -103,8 +103,10 @@ fn ended(reason: EndReason) -> Problem {
         EndReason::IceTimeout => "nothing came from the client for too long: make a new session with POST",
         EndReason::DtlsClosed => "the client closed DTLS: make a new session with POST",
         EndReason::TakenOver => {
-            "a newer publish of the same stream took over: do not publish again by yourself"
+            "a newer publish of the same stream took over, or a newer session than its identity may hold beside it: do \
+             not make another by yourself"
         }
+        EndReason::Revoked => "those who run the room ended the session: do not make another by yourself",
         EndReason::Drained => "the node was drained: make a new session with POST, another node takes it",
         EndReason::NodeDead | EndReason::Unknown => "the session has ended: make a new one with POST",
     };

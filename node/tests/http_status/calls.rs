@@ -3,23 +3,21 @@
 use freshet_cluster::Epoch;
 use freshet_cluster::plan::RoomPlan;
 use freshet_cluster::secret::Secret;
-use freshet_cluster::token::{Grant, Rooms};
+use freshet_cluster::token::{Grant, Rooms, sign as sign_token};
 use freshet_cluster::unit::UnixMillis;
 use freshet_edge::Access;
 use freshet_edge::call::{Call, sign};
 use http::Method;
 
-use super::wire::{CLUSTER, FRAGMENT, SDP, Setup, check_problem, start, token};
+use super::wire::{CLUSTER, FRAGMENT, KEY, SDP, Setup, check_problem, start, token};
 
 const OFFER: &str = "v=0\r\nfine\r\n";
 
 fn alice() -> Access {
     Access {
-        identity: "alice".parse().unwrap(),
         rooms: Rooms::One("r1".parse().unwrap()),
         grants: [Grant::Publish].into_iter().collect(),
-        streams: vec![],
-        open: false,
+        ..Access::holder("alice".parse().unwrap())
     }
 }
 
@@ -48,6 +46,32 @@ async fn a_call_stands_for_the_client_and_brings_the_plan() {
     assert_eq!(ask.plan.unwrap().epoch, Epoch(9));
     assert_eq!(ask.client, Some("2001:db8::7".parse().unwrap()));
     check_problem(&node.ask("POST", "/whip/r1?x=y", &headers, OFFER).await, 401, Some("call-refused"));
+}
+
+/// The coordinator's clock is 50 s behind the node's, or ahead of it, and the token's end lies between the two.
+#[tokio::test]
+async fn the_coordinators_clock_decides_and_the_node_takes_its_word() {
+    let node = start(Setup::default()).await;
+    let expired = {
+        let now = UnixMillis::now().0 / 1000;
+        let claims = serde_json::json!({
+            "room": "r1", "identity": "alice", "grants": ["publish"], "iat": now - 600, "exp": now - 61,
+        });
+        format!("Bearer {}", sign_token(&KEY.parse().unwrap(), &serde_json::from_value(claims).unwrap()))
+    };
+    let late = node.ask("POST", "/whip/r1", &[SDP, ("Authorization", &expired)], OFFER).await;
+    check_problem(&late, 401, Some("token-invalid"));
+    for (off, behind) in [(50_000, true), (50_000, false), (90_000, true), (90_000, false)] {
+        let mut made = call(Method::POST, "/whip/r1", OFFER, &alice());
+        made.ts = UnixMillis(if behind { made.ts.0 - off } else { made.ts.0 + off });
+        let header = signed(&made);
+        let headers = [SDP, ("Freshet-Call", header.as_str()), ("Authorization", expired.as_str())];
+        let reply = node.ask("POST", "/whip/r1", &headers, OFFER).await;
+        match off {
+            50_000 => assert_eq!(reply.status, 201, "{}", reply.body),
+            _ => check_problem(&reply, 401, Some("call-refused")),
+        }
+    }
 }
 
 #[tokio::test]

@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freshet_cluster::room::EndReason;
-use freshet_cluster::{Identity, SessionId};
+use freshet_cluster::unit::UnixMillis;
+use freshet_cluster::{Identity, RoomId, SessionId};
 use freshet_edge::sse::{self, EventStream};
-use freshet_node::service::*;
+use freshet_node::service::{
+    Choice, CreateError, CreateSession, Created, Direction, Fragment, IfMatch, Kind, Listed, Patched,
+    SessionError, SessionInfo, SessionService,
+};
 
 pub const ANSWER: &str = "v=0\r\no=answer\r\n";
 pub const FRESH: &str = "a=ice-ufrag:newu\r\na=ice-pwd:newnewnewnewnewnewnewn\r\n";
@@ -26,6 +30,7 @@ pub struct Fake {
     pub asked: Mutex<Vec<CreateSession>>,
     pub patched: Mutex<Vec<(IfMatch, Fragment)>>,
     pub listening: Mutex<Vec<Vec<Kind>>>,
+    pub dismissed: Mutex<Vec<(SessionId, EndReason)>>,
     pub chosen: Mutex<Vec<(Option<String>, Choice)>>,
 }
 
@@ -169,6 +174,24 @@ impl SessionService for Fake {
         }
         self.chosen.lock().unwrap().push((media_id.map(str::to_owned), choice));
         Ok(())
+    }
+
+    fn list(&self, room: &RoomId) -> Vec<Listed> {
+        let held = |held: &Held| freshet_node::session::Held {
+            room: "r1".parse().unwrap(),
+            identity: held.owner.clone(),
+            direction: held.direction,
+            stream: None,
+            since: UnixMillis(7),
+        };
+        let sessions = self.sessions.lock().unwrap();
+        let listed = sessions.iter().map(|(session, one)| Listed { session: *session, held: held(one) });
+        listed.filter(|one| one.held.room == *room).collect()
+    }
+
+    async fn dismiss(&self, session: SessionId, reason: EndReason) {
+        self.sessions.lock().unwrap().remove(&session);
+        self.dismissed.lock().unwrap().push((session, reason));
     }
 
     async fn end(&self, session: SessionId, who: Option<&Identity>) -> Result<(), SessionError> {

@@ -7,5 +7,6 @@ mod calls;
 mod endpoints;
 mod fake;
 mod listeners;
+mod roster;
 mod sessions;
 mod wire;

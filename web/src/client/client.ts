@@ -21,7 +21,7 @@ export type ClientState =
 
 export interface Status {
   state: ClientState;
-  /** Why it ended: `stopped`, `taken-over`, `refused`, or what the server said. */
+  /** Why it ended: `stopped`, `taken-over`, `revoked`, `refused`, or what the server said. */
   reason: string | null;
   /** The last refusal or failure, for words. */
   problem: HttpProblem | null;
@@ -271,8 +271,11 @@ export abstract class MediaClient<Options extends ClientOptions = ClientOptions>
 function over(session: MediaSession, { reason, detail }: Extract<Probe, { alive: false }>): Ending {
   session.abandon();
   const problem = new HttpProblem(404, 'The session is over', detail, reason);
-  return reason === 'taken-over' ? { final: true, reason, problem } : { final: false, problem };
+  return FINAL.includes(reason) ? { final: true, reason, problem } : { final: false, problem };
 }
+
+/** Ends that somebody wanted: to come back by oneself would be to fight over it. */
+const FINAL = ['taken-over', 'revoked'];
 
 /** What trying again is called. */
 function again(problem: HttpProblem | null): ClientState {

@@ -36,6 +36,7 @@ export function since(ms: number): string {
 export function explain(problem: HttpProblem): { title: string; detail: string } {
   const { status } = problem;
   const detail = problem.message === problem.title ? '' : problem.message;
+  if (problem.reason === 'revoked') return { title: 'You were sent away', detail: 'Those who run this room ended your visit. Ask them, if that was a mistake.' };
   // What the server says of tokens is for whoever calls it by hand; people have links.
   if (status === 401) return { title: 'This room wants an access link', detail: 'Ask the host for a link with access, or for a new one if yours is old, and open it here.' };
   if (status === 403) return { title: 'Your link does not open this', detail: 'It is for another room, or does not allow this. Ask the host for one that does.' };

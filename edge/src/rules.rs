@@ -1,0 +1,255 @@
+//! What an operator wants of rooms, besides what tokens say: who needs no token, who may not come in.
+//!
+//! The rules stand in the store. Each process follows them and judges by what it has heard: a rule holds everywhere as
+//! soon as the store's word has reached everybody, milliseconds as a rule. While the store is away, what is known stays
+//! true; a store that lost its past takes nothing back from those who run.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use freshet_cluster::access::{Ban, RoomSpec};
+use freshet_cluster::keys::{self, Key};
+use freshet_cluster::store::{Entry, Follow, SharedStore};
+use freshet_cluster::unit::UnixMillis;
+use freshet_cluster::version::decode;
+use freshet_cluster::{Identity, RoomId};
+use http::StatusCode;
+use tokio::sync::watch;
+
+use crate::problem::Problem;
+
+/// Most bans of a room.
+pub const BANS_MAX: usize = 10_000;
+
+/// The rules as far as this process knows them; clones share them.
+#[derive(Clone, Default)]
+pub struct Rules(Arc<Inside>);
+
+#[derive(Default)]
+struct Inside {
+    table: RwLock<Table>,
+    changes: watch::Sender<u64>,
+}
+
+/// The rules of all rooms.
+#[derive(Debug, Default)]
+struct Table {
+    rooms: HashMap<RoomId, Room>,
+    read: bool,
+    /// Some room is public, or has been.
+    public: bool,
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    public: bool,
+    bans: HashMap<String, Ban>,
+}
+
+impl Rules {
+    /// Whether the store has been read once.
+    pub fn is_read(&self) -> bool {
+        self.table(|table| table.read)
+    }
+
+    /// Whether viewers of the room need no token.
+    pub fn is_public(&self, room: &RoomId) -> bool {
+        self.table(|table| table.rooms.get(room).is_some_and(|room| room.public))
+    }
+
+    /// Whether viewers without a token may have sessions: some room is public, or has been.
+    pub fn has_public(&self) -> bool {
+        self.table(|table| table.public)
+    }
+
+    /// Until when the identity may not come in; `None` when it may.
+    pub fn ban_of(&self, room: &RoomId, identity: &Identity, now: UnixMillis) -> Option<UnixMillis> {
+        self.table(|table| {
+            let bans = &table.rooms.get(room)?.bans;
+            // Nearly no room has any: nothing is encoded then.
+            let ban = if bans.is_empty() { None } else { bans.get(&identity.to_key()) }?;
+            (now < ban.until && ban.identity == *identity).then_some(ban.until)
+        })
+    }
+
+    /// Who may not come into the room now, by name of key.
+    pub fn bans(&self, room: &RoomId, now: UnixMillis) -> Vec<Ban> {
+        self.table(|table| {
+            let bans = table.rooms.get(room).map(|room| room.bans.values()).into_iter().flatten();
+            let mut bans: Vec<Ban> = bans.filter(|ban| now < ban.until).cloned().collect();
+            bans.sort_by(|a, b| a.identity.as_str().cmp(b.identity.as_str()));
+            bans
+        })
+    }
+
+    /// Refuses with 403 who was sent away from the room.
+    pub fn admit(&self, identity: &Identity, room: &RoomId, now: UnixMillis) -> Result<(), Problem> {
+        let Some(until) = self.ban_of(room, identity, now) else { return Ok(()) };
+        let detail = "you were sent away from this room by those who run it: do not come back by yourself";
+        Err(Problem::new(StatusCode::FORBIDDEN, detail).reason("revoked").member("until_ms", until.0))
+    }
+
+    /// Tells of each change.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    /// What this process has written itself, before the store says so.
+    pub fn set(&self, entry: &Entry) {
+        self.change(|table| table.put(entry));
+    }
+
+    /// What this process has removed itself.
+    pub fn unset(&self, key: &str) {
+        self.change(|table| table.delete(key));
+    }
+
+    /// Follows the store until the task is aborted.
+    pub async fn follow(self, store: SharedStore) {
+        let mut news = store.follow(keys::ACCESS);
+        while let Some(news) = news.recv().await {
+            match news {
+                Follow::Snapshot { listing, wiped } => {
+                    self.change(|table| table.read(&listing.entries, wiped))
+                }
+                Follow::Put(entry) => self.change(|table| table.put(&entry)),
+                Follow::Delete { key, .. } => self.change(|table| table.delete(&key)),
+                Follow::Away | Follow::Back => {}
+            }
+        }
+    }
+
+    fn table<T>(&self, look: impl FnOnce(&Table) -> T) -> T {
+        look(&self.0.table.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Table)) {
+        change(&mut self.0.table.write().unwrap_or_else(PoisonError::into_inner));
+        self.0.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+    }
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rules")
+    }
+}
+
+impl Table {
+    fn read(&mut self, entries: &[Entry], wiped: bool) {
+        if !wiped {
+            self.rooms.clear();
+        }
+        self.read = true;
+        entries.iter().for_each(|entry| self.put(entry));
+    }
+
+    fn put(&mut self, entry: &Entry) {
+        match keys::parse(&entry.key) {
+            Some(Key::Spec(room)) => match decode::<RoomSpec>("room spec", &entry.value) {
+                Ok(spec) => {
+                    self.public |= spec.public;
+                    self.rooms.entry(room).or_default().public = spec.public;
+                }
+                Err(error) => tracing::warn!(key = entry.key, %error, "value left alone"),
+            },
+            Some(Key::Ban(room, name)) => match decode::<Ban>("ban", &entry.value) {
+                Ok(ban) => drop(self.rooms.entry(room).or_default().bans.insert(name, ban)),
+                Err(error) => tracing::warn!(key = entry.key, %error, "value left alone"),
+            },
+            _ => {}
+        }
+    }
+
+    fn delete(&mut self, key: &str) {
+        let Some(Key::Spec(room) | Key::Ban(room, _)) = keys::parse(key) else { return };
+        let Some(rules) = self.rooms.get_mut(&room) else { return };
+        match keys::parse(key) {
+            Some(Key::Ban(_, name)) => drop(rules.bans.remove(&name)),
+            _ => rules.public = false,
+        }
+        if !rules.public && rules.bans.is_empty() {
+            self.rooms.remove(&room);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freshet_cluster::store::Revision;
+    use freshet_cluster::version::encode;
+
+    use super::*;
+
+    const NOW: UnixMillis = UnixMillis(1_790_000_000_000);
+
+    fn room(name: &str) -> RoomId {
+        name.parse().unwrap()
+    }
+
+    fn entry(key: String, value: bytes::Bytes) -> Entry {
+        Entry { key, value, revision: Revision(1), lease: None }
+    }
+
+    fn ban(name: &str, identity: &str, ms: u64) -> Entry {
+        let who: Identity = identity.parse().unwrap();
+        let value = encode(&Ban::new(room(name), who.clone(), NOW, UnixMillis(NOW.0 + ms)));
+        entry(keys::ban(&room(name), &who), value)
+    }
+
+    fn spec(name: &str, public: bool) -> Entry {
+        entry(keys::room_spec(&room(name)), encode(&RoomSpec::new(public)))
+    }
+
+    #[test]
+    fn a_ban_holds_in_its_room_for_its_identity_until_its_end() {
+        let rules = Rules::default();
+        rules.set(&ban("stage", "Zoë", 1_000));
+        let until = |at: &str, who: &str, ms: u64| {
+            rules
+                .ban_of(&room(at), &who.parse().unwrap(), UnixMillis(NOW.0 + ms))
+                .map(|until| until.0 - NOW.0)
+        };
+        assert_eq!(until("stage", "Zoë", 999), Some(1_000));
+        assert_eq!(until("stage", "Zoë", 1_000), None, "it has ended, whatever the store's clock says");
+        assert_eq!((until("stage", "Zoe", 0), until("hall", "Zoë", 0)), (None, None));
+        let refused = rules.admit(&"Zoë".parse().unwrap(), &room("stage"), NOW).unwrap_err();
+        assert_eq!((refused.status().as_u16(), refused.why()), (403, Some("revoked")));
+        assert!(rules.admit(&"Zoe".parse().unwrap(), &room("stage"), NOW).is_ok());
+        assert_eq!(rules.bans(&room("stage"), NOW).len(), 1);
+        rules.unset(&ban("stage", "Zoë", 0).key);
+        assert_eq!(until("stage", "Zoë", 0), None);
+    }
+
+    #[test]
+    fn a_room_is_public_until_its_spec_says_otherwise_or_goes() {
+        let rules = Rules::default();
+        assert!(!rules.is_public(&room("stage")) && !rules.has_public());
+        rules.set(&spec("stage", true));
+        assert!(rules.is_public(&room("stage")) && !rules.is_public(&room("hall")));
+        rules.set(&spec("stage", false));
+        assert!(!rules.is_public(&room("stage")));
+        rules.set(&spec("stage", true));
+        rules.unset(&keys::room_spec(&room("stage")));
+        assert!(!rules.is_public(&room("stage")));
+        assert!(rules.has_public(), "who came in without a token still has its session");
+    }
+
+    #[test]
+    fn a_list_replaces_what_was_known_unless_the_store_lost_its_past() {
+        let mut table = Table::default();
+        table.put(&ban("stage", "a", 1_000));
+        table.put(&spec("hall", true));
+        table.read(&[ban("stage", "b", 1_000)], true);
+        assert_eq!(table.rooms.get(&room("stage")).unwrap().bans.len(), 2);
+        assert!(table.rooms.contains_key(&room("hall")));
+        table.read(&[ban("stage", "b", 1_000)], false);
+        assert_eq!(table.rooms.get(&room("stage")).unwrap().bans.len(), 1);
+        assert!(!table.rooms.contains_key(&room("hall")));
+        // What a later version wrote is passed over.
+        table.put(&entry(keys::room_spec(&room("hall")), bytes::Bytes::from_static(b"{\"min_v\": 9}")));
+        table.put(&entry(format!("{}hall/limits", keys::ACCESS), bytes::Bytes::from_static(b"{}")));
+        assert!(!table.rooms.contains_key(&room("hall")));
+    }
+}
