@@ -89,8 +89,9 @@ const DEV: &str = "\
 Examples:
   freshet dev                           a page at http://127.0.0.1:8080/, everyone may publish and watch
   freshet dev --nodes 3                 see a stream cross nodes: each node has its own HTTP, media port and links
+  freshet dev --tls                     https on 0.0.0.0:8443, so that a phone in the same network can publish
   freshet dev --listen 0.0.0.0:8080 --ip 192.168.1.20
-                                        phones in the same network can watch (cameras need HTTPS or localhost)
+                                        without TLS others can watch (cameras need HTTPS or localhost)
   FRESHET_API_KEY=app:0123456789abcdef freshet dev
                                         with tokens, as a cluster has them";
 
@@ -111,6 +112,8 @@ Examples:
       --etcd http://10.0.0.2:2379 --nats nats://10.0.0.2:4222
   freshet coordinator --public-url https://live.example.org/cast …
                                         behind a proxy that serves it under a path
+  freshet coordinator --listen 0.0.0.0:443 --tls-cert live.crt --tls-key live.key …
+                                        HTTPS by itself; the files are read again when they change
 
 Coordinators keep nothing: start as many as you like behind any HTTP balancer.";
 

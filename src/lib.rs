@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod config;
 pub mod explain;
+mod host;
 pub mod lifecycle;
 pub mod logging;
 pub mod mint;
@@ -74,12 +75,12 @@ fn answer(ask: Ask) -> anyhow::Result<ExitCode> {
             for (name, meant) in strangers() {
                 let _written = writeln!(std::io::stderr(), "freshet: {}", misspelt(&name, &meant));
             }
-            Settings::new(&layers, &host(), &read_file)?;
+            Settings::new(&layers, &host::name(), &read_file)?;
             Ok(ExitCode::SUCCESS)
         }
         Ask::Run(given) => {
             let layers = layers(&given)?;
-            let settings = Settings::new(&layers, &host(), &read_file)?;
+            let settings = Settings::new(&layers, &host::name(), &read_file)?;
             let common = settings.common();
             let origin = layers.get("log-level").map_or(&config::Origin::Default, |g| &g.origin);
             logging::start(common.log, &common.log_level, origin)?;
@@ -103,7 +104,8 @@ fn layers(given: &Given) -> anyhow::Result<Layers> {
     let file = path.as_deref().zip(text.as_deref()).map(|(path, text)| File { path, text });
     let flags: &BTreeMap<_, _> = &given.flags;
     let mut layers = Layers::new(given.role, flags, variable, file)?;
-    config::derive_defaults(&mut layers, &host());
+    config::derive_for_others(&mut layers, host::addresses);
+    config::derive_defaults(&mut layers, &host::name());
     Ok(layers)
 }
 
@@ -131,9 +133,4 @@ fn variable(name: &str) -> Option<String> {
 
 fn read_file(path: &str) -> std::io::Result<String> {
     std::fs::read_to_string(path)
-}
-
-/// This machine's name; empty when the system does not say.
-fn host() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map(|t| t.trim().to_owned()).unwrap_or_default()
 }

@@ -8,6 +8,7 @@ use freshet_cluster::secret::Secret;
 use freshet_edge::Guard;
 use freshet_edge::ice::IceServers;
 use freshet_edge::serve::Limits;
+use freshet_edge::tls::Tls;
 
 use crate::events::limit::Rate;
 
@@ -20,6 +21,8 @@ pub const LISTENERS: usize = 8_000;
 pub struct CoordinatorConfig {
     /// Where HTTP is served.
     pub listen: SocketAddr,
+    /// The certificate that clients are shown; `None`: no TLS.
+    pub tls: Option<Tls>,
     /// The name in logs.
     pub id: NodeId,
     /// Where its clients are taken to be; `""` when not configured.
@@ -53,6 +56,7 @@ impl CoordinatorConfig {
     pub fn new(listen: SocketAddr, id: NodeId, guard: Guard, cluster_secret: Secret) -> Self {
         Self {
             listen,
+            tls: None,
             id,
             region: String::new(),
             guard,

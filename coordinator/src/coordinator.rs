@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use freshet_cluster::bus::SharedBus;
 use freshet_cluster::store::SharedStore;
-use freshet_edge::serve::serve;
+use freshet_edge::serve::{Door, serve};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -62,6 +62,7 @@ impl Coordinator {
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
         let (limits, grace, id) = (config.limits, config.grace, config.id.clone());
+        let door = Door::new(listener, config.tls.clone());
         let metrics = Metrics::new()?;
         let http = metrics.http.clone();
         let state = Arc::new(State::new(config, store, bus, metrics));
@@ -78,7 +79,7 @@ impl Coordinator {
             // An error means that the coordinator was dropped.
             let _ended = stopped.wait_for(|stop| *stop).await;
         };
-        let server = tokio::spawn(serve(listener, router, limits, Some(http), shutdown, grace));
+        let server = tokio::spawn(serve(door, router, limits, Some(http), shutdown, grace));
         tracing::info!(coordinator = id.as_str(), %addr, open = state.config.guard.is_open(), "coordinator serves");
         Ok(Self { app, addr, stop, server, tasks })
     }

@@ -1,8 +1,8 @@
 //! The HTTP vocabulary that node and coordinator share.
 //!
 //! Both serve the same public surface, so what a client sees must not depend on which of them answers: problem details,
-//! limits, CORS, credentials, names in paths, SDP media types, ICE servers. Also here: the signed call by which a
-//! coordinator hands a request to a node. Nothing here knows of rooms' media, placement, store or bus.
+//! limits, CORS, credentials, names in paths, SDP media types, ICE servers. Also here: the server itself, with
+//! and without TLS, and the signed call by which a coordinator hands a request to a node. Nothing here knows of rooms' media, placement, store or bus.
 
 pub mod bearer;
 pub mod body;
@@ -23,6 +23,7 @@ pub mod scope;
 pub mod sdp;
 pub mod serve;
 pub mod sse;
+pub mod tls;
 pub mod waiting;
 
 pub use bearer::{Access, Guard};

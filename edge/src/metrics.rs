@@ -7,7 +7,8 @@ use http::{HeaderValue, StatusCode, header};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 use tracing::warn;
 
@@ -81,6 +82,9 @@ pub struct HttpMetrics {
     pub refused: IntCounter,
     /// Connections closed because a time-out of ours ran out.
     pub timeouts: IntCounter,
+    tls_expires: IntGaugeVec,
+    tls_reloads: IntCounterVec,
+    tls_failed: IntCounterVec,
     requests: IntCounterVec,
     seconds: HistogramVec,
 }
@@ -100,6 +104,24 @@ impl HttpMetrics {
                 name("connections_timed_out_total"),
                 "HTTP connections closed because nothing was asked on them in time",
             )?,
+            tls_expires: IntGaugeVec::new(
+                Opts::new(
+                    name("tls_expires_timestamp_seconds"),
+                    "When the certificate that is shown ends, on the Unix clock",
+                ),
+                &[],
+            )?,
+            tls_reloads: IntCounterVec::new(
+                Opts::new(
+                    name("tls_reloads_total"),
+                    "Changes of the certificate's files, by what became of them",
+                ),
+                &["outcome"],
+            )?,
+            tls_failed: IntCounterVec::new(
+                Opts::new(name("tls_handshakes_failed_total"), "Connections that ended before TLS stood"),
+                &["reason"],
+            )?,
             requests: IntCounterVec::new(
                 Opts::new(name("requests_total"), "HTTP requests answered"),
                 &["method", "route", "status"],
@@ -113,9 +135,28 @@ impl HttpMetrics {
         metrics.add(made.connections.clone());
         metrics.add(made.refused.clone());
         metrics.add(made.timeouts.clone());
+        metrics.add(made.tls_expires.clone());
+        metrics.add(made.tls_reloads.clone());
+        metrics.add(made.tls_failed.clone());
         metrics.add(made.requests.clone());
         metrics.add(made.seconds.clone());
         Ok(made)
+    }
+
+    /// The certificate that is shown from now on ends then. Without TLS the gauge is not there at all.
+    pub(crate) fn tls_expires(&self, at: u64) {
+        let none: [&str; 0] = [];
+        self.tls_expires.with_label_values(&none).set(i64::try_from(at).unwrap_or(i64::MAX));
+    }
+
+    /// The certificate's files have changed, and were `taken` or `refused`.
+    pub(crate) fn tls_reloaded(&self, outcome: &str) {
+        self.tls_reloads.with_label_values(&[outcome]).inc();
+    }
+
+    /// A connection ended before TLS stood.
+    pub(crate) fn tls_failed(&self, reason: &str) {
+        self.tls_failed.with_label_values(&[reason]).inc();
     }
 }
 

@@ -1,9 +1,10 @@
-//! The server loop: HTTP/1.1 and HTTP/2 without TLS, every wait bounded.
+//! The server loop: HTTP/1.1 and HTTP/2, in clear or by TLS, every wait bounded.
 //!
 //! A connection must bring a request head within a time, may stay idle for a time, and is cut when the kernel could not
 //! hand over our bytes for a time. The number of connections is bounded: one too many gets a short 503 and is closed,
-//! so that a client looks elsewhere instead of waiting in a queue that nobody sees. Responses may live as long as they
-//! like: event streams do.
+//! so that a client looks elsewhere instead of waiting in a queue that nobody sees. With TLS a connection has its place
+//! before its handshake, which has a time of its own; one too many is closed at once, since to tell it why would cost a
+//! handshake. Responses may live as long as they like: event streams do.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,8 +20,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use prometheus::IntGauge;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -29,13 +30,20 @@ use tracing::{debug, warn};
 
 use crate::metrics::HttpMetrics;
 use crate::problem::Problem;
+use crate::tls::Tls;
 
 mod activity;
+mod door;
+mod word;
 use activity::Activity;
+pub use door::Door;
+use word::tell;
 
 /// The bounds of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
+    /// A TLS handshake must be complete so long after the connection was made.
+    pub handshake_time: Duration,
     /// A request head must be complete so long after the connection was made, or after the last answer.
     pub head_time: Duration,
     /// Largest request head, in bytes.
@@ -55,6 +63,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            handshake_time: Duration::from_secs(10),
             head_time: Duration::from_secs(10),
             head_bytes: 16 * 1024,
             headers: 64,
@@ -70,7 +79,7 @@ impl Default for Limits {
 ///
 /// Returns how many connections were cut.
 pub async fn serve(
-    listener: TcpListener,
+    door: impl Into<Door>,
     router: Router,
     limits: Limits,
     metrics: Option<HttpMetrics>,
@@ -78,16 +87,19 @@ pub async fn serve(
     grace: Duration,
 ) -> usize {
     let (stop, stopping) = watch::channel(false);
-    let server = Arc::new(Server { router, limits, metrics, stopping });
+    let Door { listener, tls } = door.into();
+    let server = Arc::new(Server { router, limits, metrics, stopping, tls });
     let places = Arc::new(Semaphore::new(limits.connections));
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let mut tasks = JoinSet::new();
-    tokio::pin!(shutdown);
+    let renewal = door::renewal(server.tls.as_ref(), server.metrics.as_ref());
+    tokio::pin!(shutdown, renewal);
     loop {
         tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(_ended) = tasks.join_next() => {}
+            () = &mut renewal => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => match Arc::clone(&places).try_acquire_owned() {
                     Ok(place) => drop(tasks.spawn(Arc::clone(&server).connection(stream, from, place))),
@@ -95,7 +107,9 @@ pub async fn serve(
                         if let Some(metrics) = &server.metrics {
                             metrics.refused.inc();
                         }
-                        if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
+                        if server.tls.is_none()
+                            && let Ok(place) = Arc::clone(&refusals).try_acquire_owned()
+                        {
                             tasks.spawn(refuse(stream, place));
                         }
                     }
@@ -117,6 +131,7 @@ struct Server {
     limits: Limits,
     metrics: Option<HttpMetrics>,
     stopping: watch::Receiver<bool>,
+    tls: Option<Tls>,
 }
 
 impl Server {
@@ -124,11 +139,25 @@ impl Server {
         // Both are given back on drop, also when a handler panics.
         let _counted = self.metrics.as_ref().map(|m| Counted::new(&m.connections));
         let _place = place;
-        self.talk(stream, from).await;
+        set_options(&stream, self.limits.stalled);
+        let Some(tls) = &self.tls else { return self.talk(stream, from).await };
+        let mut stopping = self.stopping.clone();
+        let secured = tokio::select! {
+            secured = door::secure(stream, tls, self.limits.handshake_time) => secured,
+            _ = stopping.wait_for(|stop| *stop) => return,
+        };
+        match secured {
+            Ok(stream) => self.talk(stream, from).await,
+            Err(failed) => {
+                debug!(%from, %failed, "no TLS with a client");
+                if let Some(metrics) = &self.metrics {
+                    metrics.tls_failed(failed.word());
+                }
+            }
+        }
     }
 
-    async fn talk(&self, stream: TcpStream, from: SocketAddr) {
-        set_options(&stream, self.limits.stalled);
+    async fn talk(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, from: SocketAddr) {
         let activity = Activity::new(Instant::now());
         let service = service_fn(|mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(from));
@@ -211,20 +240,13 @@ fn give_up_after(_: &socket2::Socket, _: Duration) -> io::Result<()> {
 const REFUSALS_MAX: usize = 64;
 
 /// Tells one client too many. Reading what it asks comes first: closing on unread bytes would take the answer back.
-async fn refuse(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
+async fn refuse(stream: TcpStream, _place: OwnedSemaphorePermit) {
     const PROBLEM: &str = concat!(
         r#"{"type":"/problems/too-many-connections","title":"Service Unavailable","status":503,"#,
         r#""reason":"too-many-connections","#,
         r#""detail":"this server holds as many connections as it may: ask again after Retry-After"}"#,
     );
-    let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nAccess-Control-Allow-Origin: *\r\n\
-         Content-Type: application/problem+json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{PROBLEM}",
-        PROBLEM.len()
-    );
-    let mut asked = [0; 4096];
-    let _asked = timeout(Duration::from_millis(100), stream.read(&mut asked)).await;
-    let _told = timeout(Duration::from_millis(100), stream.write_all(answer.as_bytes())).await;
+    tell(stream, "503 Service Unavailable\r\nRetry-After: 5", PROBLEM).await;
 }
 
 /// One more in a gauge, for as long as it lives.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use freshet_cluster::unit::Bitrate;
-use freshet_loadtest::client::{Loss, PublisherConfig, ViewerConfig};
+use freshet_loadtest::client::{Loss, PublisherConfig, Trust, ViewerConfig};
 use freshet_loadtest::media::{Oversized, VideoCodec, VideoConfig};
 use freshet_loadtest::run::{self, Bound, RunPlan};
 
@@ -152,6 +152,14 @@ pub struct RunArguments {
     /// The target is neither loopback nor private, and it is mine or its owner agrees.
     #[arg(long)]
     i_own_the_target: bool,
+    /// PEM file with the authorities behind the server's certificate; without it the system's.
+    #[arg(long, value_name = "FILE", value_parser = authorities)]
+    ca: Option<Trust>,
+}
+
+fn authorities(path: &str) -> Result<Trust, String> {
+    let pem = std::fs::read(path).map_err(|error| format!("cannot read {path}: {error}"))?;
+    Trust::authorities(&pem).map_err(|error| error.to_string())
 }
 
 /// Viewers a second; none: all at once.
@@ -188,6 +196,7 @@ impl RunArguments {
             http_timeout: self.http_timeout,
             retry_for: self.retry_for,
             allow_public: self.i_own_the_target,
+            trust: self.ca.clone().unwrap_or_default(),
             ..PublisherConfig::new(self.whip.clone().unwrap_or_default())
         };
         let viewer = ViewerConfig {
@@ -202,6 +211,7 @@ impl RunArguments {
             http_timeout: self.http_timeout,
             retry_for: self.retry_for,
             allow_public: self.i_own_the_target,
+            trust: self.ca.clone().unwrap_or_default(),
             ..ViewerConfig::new(self.whep.clone())
         };
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

@@ -18,7 +18,8 @@ use freshet_edge::call::Verifier;
 use freshet_edge::health::Readiness;
 use freshet_edge::ice::IceServers;
 use freshet_edge::metrics::{HttpMetrics, Metrics};
-use freshet_edge::serve::{Limits, serve};
+use freshet_edge::serve::{Door, Limits, serve};
+use freshet_edge::tls::Tls;
 use rand::Rng;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -80,7 +81,11 @@ pub struct NodeConfig {
     pub relay_advertise: Option<String>,
     /// HTTP: what it binds to; port 0 takes any.
     pub listen: SocketAddr,
-    /// Base URL at which coordinators reach this node's HTTP; the bound address when absent.
+    /// HTTP: the certificate that clients are shown there; `None`: no TLS.
+    pub tls: Option<Tls>,
+    /// HTTP without TLS as well, for coordinators, who do not call by TLS; needed with `tls`.
+    pub listen_plain: Option<SocketAddr>,
+    /// Base URL at which coordinators reach this node's HTTP; the bound address without TLS when absent.
     pub http_advertise: Option<String>,
     /// Who may publish and watch here.
     pub guard: Guard,
@@ -144,7 +149,7 @@ pub struct Node {
     commands: mpsc::Sender<Command>,
     service: Arc<dyn SessionService>,
     http_addr: SocketAddr,
-    http: Option<(oneshot::Sender<()>, JoinHandle<usize>)>,
+    http: Vec<(oneshot::Sender<()>, JoinHandle<usize>)>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -152,9 +157,12 @@ impl Node {
     /// Starts a node. It serves as soon as this returns; it is registered as soon as the store answers.
     pub async fn start(config: NodeConfig, store: SharedStore, bus: SharedBus) -> Result<Self, StartError> {
         let incarnation = Incarnation::from_bits(rand::rng().random());
-        let http_error = |source| StartError::Http { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(http_error)?;
-        let http_addr = listener.local_addr().map_err(http_error)?;
+        let (listener, http_addr) = listen(config.listen).await?;
+        let plain = match config.listen_plain {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let called = plain.as_ref().map_or(http_addr, |(_, address)| *address);
         let shared = Arc::new(Shared::new(config.id.clone(), incarnation, config.max_sessions));
         let registry = Registry::new(store.clone());
         let (intake, media) = Intake::new(config.shards.max(1));
@@ -182,7 +190,7 @@ impl Node {
             incarnation,
             region: config.region.clone(),
             zone: config.zone.clone(),
-            http: config.http_advertise.clone().unwrap_or_else(|| format!("http://{http_addr}")),
+            http: config.http_advertise.clone().unwrap_or_else(|| format!("http://{called}")),
             relay: relay_at,
             relay_cert_sha256: relay.cert_sha256().to_owned(),
             started_at: UnixMillis::now(),
@@ -220,10 +228,12 @@ impl Node {
         let watch = tokio::spawn(rules.clone().follow(store));
         let sweep = tokio::spawn(control::sweep::run(rules.clone(), shared.clone(), service.clone()));
         let state = surface(&config, &shared, &shards, &relay, service.clone())?;
-        let http = serve_http(listener, state);
+        let doors =
+            [Some(Door::new(listener, config.tls.clone())), plain.map(|(listener, _)| listener.into())];
+        let http = doors.into_iter().flatten().map(|door| serve_http(door, state.clone())).collect();
         tracing::info!(node = config.id.as_str(), %incarnation, %http_addr, "node started");
         let tasks = vec![agent, beat, watch, sweep];
-        Ok(Self { shared, shards, relay, registrar, commands, service, http_addr, http: Some(http), tasks })
+        Ok(Self { shared, shards, relay, registrar, commands, service, http_addr, http, tasks })
     }
 
     /// What the HTTP surface calls.
@@ -280,7 +290,7 @@ impl Node {
     }
 
     /// Tells every client, revokes the lease, and ends. Within 5 seconds.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
         self.drain().await;
         for shard in &self.shards {
             let (reply, done) = oneshot::channel();
@@ -290,8 +300,9 @@ impl Node {
         // Withdrawals reach the other nodes, DTLS closes reach the clients, before the links and sockets close.
         tokio::time::sleep(Duration::from_millis(200)).await;
         self.registrar.close().await;
-        if let Some((stop, served)) = self.http.take() {
-            let _ = stop.send(());
+        let served: Vec<_> =
+            self.http.into_iter().map(|(stop, served)| stop.send(()).map(|()| served)).collect();
+        for served in served.into_iter().flatten() {
             let _ = tokio::time::timeout(FAREWELL, served).await;
         }
         self.relay.close().await;
@@ -334,13 +345,20 @@ fn surface(
     })
 }
 
-fn serve_http(listener: TcpListener, state: HttpState) -> (oneshot::Sender<()>, JoinHandle<usize>) {
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Http { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+fn serve_http(door: Door, state: HttpState) -> (oneshot::Sender<()>, JoinHandle<usize>) {
     let (stop, stopping) = oneshot::channel::<()>();
     let counts = state.http_metrics.clone();
     let ended = async move {
         let _ = stopping.await;
     };
-    let serving = serve(listener, http::router(state), Limits::default(), Some(counts), ended, HTTP_GRACE);
+    let serving = serve(door, http::router(state), Limits::default(), Some(counts), ended, HTTP_GRACE);
     (stop, tokio::spawn(serving))
 }
 

@@ -115,8 +115,12 @@ impl Layers {
 
     /// Replaces a default that follows from other settings.
     pub fn set_default(&mut self, key: &'static str, text: &str) {
-        let given = Given { texts: vec![text.to_owned()], origin: Origin::Default };
-        self.values.insert(key, given);
+        self.set_defaults(key, vec![text.to_owned()]);
+    }
+
+    /// The same for a setting with several values.
+    pub fn set_defaults(&mut self, key: &'static str, texts: Vec<String>) {
+        self.values.insert(key, Given { texts, origin: Origin::Default });
     }
 }
 

@@ -3,6 +3,7 @@
 //! Unknown keys in the file are errors. Unknown environment variables are not: Kubernetes makes some of its own whose
 //! names begin with `FRESHET_` for every service of that name.
 
+mod doors;
 mod error;
 mod layers;
 mod level;
@@ -27,6 +28,8 @@ pub use typed::{
 };
 pub use value::duration;
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use freshet_cluster::token::ApiKey;
 
 /// All API keys that are given; for minting tokens.
@@ -37,6 +40,30 @@ pub fn api_keys(layers: &Layers, files: ReadFile<'_>) -> Result<Vec<ApiKey>, Con
 /// The longest life of a token.
 pub fn life_max(layers: &Layers, files: ReadFile<'_>) -> Result<std::time::Duration, ConfigError> {
     typed::life_max(&Reader { layers, files })
+}
+
+/// `freshet dev --tls` is for other devices: it listens where they can call, and media is at the addresses of this
+/// machine, which are asked for only then.
+pub fn derive_for_others(layers: &mut Layers, addresses: impl FnOnce() -> Vec<IpAddr>) {
+    /// More than a machine on a desk has, fewer than a client would mind to try.
+    const MOST: usize = 8;
+    let given = |layers: &Layers, key: &str| layers.get(key).is_some_and(|g| g.origin != Origin::Default);
+    if layers.role != Role::Dev || layers.get("tls").is_none_or(|g| g.texts != ["true"]) {
+        return;
+    }
+    if !given(layers, "listen") {
+        layers.set_default("listen", "0.0.0.0:8443");
+    }
+    let open =
+        |g: &Given| g.texts.first().is_some_and(|t| t.starts_with("0.0.0.0:") || t.starts_with("[::]:"));
+    if !given(layers, "ip") && layers.get("listen").is_some_and(open) {
+        let mut ips: Vec<_> = addresses().iter().filter(|ip| ip.is_ipv4()).map(IpAddr::to_string).collect();
+        ips.truncate(MOST);
+        if ips.is_empty() {
+            ips.push(Ipv4Addr::LOCALHOST.to_string());
+        }
+        layers.set_defaults("ip", ips);
+    }
 }
 
 /// Puts defaults that follow from other settings into the layers, so that what is printed is what is in force.

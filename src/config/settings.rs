@@ -177,6 +177,30 @@ pub const SETTINGS: &[Setting] = &[
          first --ip when that is 0.0.0.0",
     )
     .hides(Mask::UrlPassword),
+    one(
+        "listen-plain",
+        "ADDR:PORT",
+        NODE,
+        HTTP,
+        "With --tls-cert: where this node serves HTTP without TLS as well, for coordinators; an address of the inside network",
+    ),
+    one(
+        "tls-cert",
+        "FILE",
+        ALL,
+        HTTP,
+        "PEM: the certificate that clients are shown, and behind it what leads to its authority; --listen then speaks TLS alone. Read again when it changes",
+    ),
+    one("tls-key", "FILE", ALL, HTTP, "PEM: its key"),
+    one(
+        "tls",
+        "true|false",
+        DEV,
+        HTTP,
+        "HTTPS with a certificate of this machine's own making, so that a phone in the same network can publish; listens on 0.0.0.0:8443 unless told",
+    )
+    .switch()
+    .default_all("false"),
     one("open", "true|false", ALL, ACCESS, "Take everyone, without tokens. The default of dev without API keys")
         .switch()
         .defaults("true", "false", "false"),

@@ -203,6 +203,8 @@ fn wrong_values_are_told_with_their_place_and_a_way_out() {
         ("nats-creds", "keys", "JWT"),
         ("public-url", "example.org", "https://"),
         ("http-advertise", "h:1", "https://"),
+        ("http-advertise", "https://10.0.0.7:8080", "listen-plain"),
+        ("listen-plain", "8081", "ADDR:PORT"),
         ("relay-advertise", "h", "HOST:PORT"),
         ("id", "a/b", "A-Z"),
         ("ice-server", "example.org", "stun:"),
@@ -341,6 +343,62 @@ fn each_heading_stands_once() {
         assert_eq!(once.len(), headings.len(), "{role}: {headings:?}");
         assert!(headings.len() > 4, "{headings:?}");
     }
+}
+
+#[test]
+fn tls_takes_both_files_and_a_node_stays_within_coordinators_reach() {
+    let ([cert, key], tls) = (certified(), [("tls-cert", "cert"), ("tls-key", "key")]);
+    let files = |path: &str| match path {
+        "cert" => Ok(cert.clone()),
+        "key" => Ok(key.clone()),
+        path => files(path),
+    };
+    let pair = Some(freshet_edge::tls::Files { cert: "cert".into(), key: "key".into() });
+    let of = |role, more: &[(&'static str, &str)]| {
+        Settings::new(&lay(role, &[&tls, more].concat()), "my.host", &files)
+    };
+    assert_eq!(of(Role::Coordinator, &[KEY, SECRET]).unwrap().common().tls, pair);
+    assert_eq!(of(Role::Dev, &[]).unwrap().common().tls, pair);
+    let here = [KEY, SECRET, ("ip", "192.0.2.1")];
+    let alone = of(Role::Node, &here).unwrap_err().to_string();
+    assert!(alone.contains("listen-plain"), "{alone}");
+    let both = [KEY, SECRET, ("ip", "192.0.2.1"), ("listen-plain", "0.0.0.0:8081")];
+    let Ok(Settings::Node(settings)) = of(Role::Node, &both) else { panic!("a node with both") };
+    assert_eq!((settings.common.tls, settings.listen_plain), (pair, "0.0.0.0:8081".parse().ok()));
+    assert_eq!(settings.http_advertise.as_deref(), Some("http://192.0.2.1:8081"));
+    let idle = refused(Role::Node, &[KEY, SECRET, ("ip", "192.0.2.1"), ("listen-plain", "127.0.0.1:1")]);
+    assert!(idle.contains("listen-plain") && idle.contains("tls-cert"), "{idle}");
+    for half in tls {
+        assert!(refused(Role::Dev, &[half]).contains("belong together"));
+    }
+    assert!(of(Role::Dev, &[("tls", "true")]).unwrap_err().to_string().contains("one or the other"));
+}
+
+#[test]
+fn dev_with_tls_is_for_other_devices_unless_told_otherwise() {
+    let here = ["192.168.1.20", "10.0.0.5", "fd00::1"].map(|ip| ip.parse::<std::net::IpAddr>().unwrap());
+    let dev = |flags: &[(&'static str, &str)], addresses: &[std::net::IpAddr]| {
+        let mut map: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+        for (key, text) in flags {
+            map.entry(key).or_default().push((*text).to_owned());
+        }
+        let mut layers = Layers::new(Role::Dev, &map, |_| None, None).unwrap();
+        derive_for_others(&mut layers, || addresses.to_vec());
+        derive_defaults(&mut layers, "my.host");
+        match Settings::new(&layers, "my.host", &files).unwrap() {
+            Settings::Dev(dev) => (dev.tls, dev.common.listen.to_string(), dev.media.ips),
+            other => panic!("{other:?}"),
+        }
+    };
+    let local: Vec<std::net::IpAddr> = vec!["127.0.0.1".parse().unwrap()];
+    assert_eq!(dev(&[("tls", "true")], &here), (true, "0.0.0.0:8443".to_owned(), here[..2].to_vec()));
+    assert_eq!(dev(&[("tls", "true")], &[]), (true, "0.0.0.0:8443".to_owned(), local.clone()), "no network");
+    assert_eq!(dev(&[], &here), (false, "127.0.0.1:8080".to_owned(), local.clone()));
+    assert_eq!(dev(&[("tls", "false")], &here).1, "127.0.0.1:8080");
+    let told = dev(&[("tls", "true"), ("listen", "127.0.0.1:1")], &here);
+    assert_eq!((told.1.as_str(), told.2), ("127.0.0.1:1", local));
+    let told = dev(&[("tls", "true"), ("ip", "192.0.2.1")], &here);
+    assert_eq!(told.2, ["192.0.2.1".parse::<std::net::IpAddr>().unwrap()]);
 }
 
 #[test]

@@ -10,7 +10,9 @@ use freshet_cluster::secret::Secret;
 use freshet_cluster::token::{ApiKey, ApiKeys, LIFE_MOST_S};
 use freshet_cluster::unit::Bitrate;
 use freshet_edge::jwks::JwksUrl;
+use freshet_edge::tls;
 
+use super::doors;
 use super::error::ConfigError;
 use super::layers::{Layers, Origin, RUST_LOG};
 use super::level;
@@ -60,6 +62,8 @@ pub struct Common {
     pub listen: SocketAddr,
     /// What clients see, without a slash at the end.
     pub public_url: Option<String>,
+    /// The certificate that clients are shown; `None`: no TLS.
+    pub tls: Option<tls::Files>,
     /// Who may come in.
     pub access: Access,
     /// STUN and TURN servers that clients are told of.
@@ -122,6 +126,8 @@ pub struct NodeSettings {
     pub relay_files: Option<Box<RelayFiles>>,
     /// How other nodes reach the relay; `None`: the address that `relay` is bound to.
     pub relay_advertise: Option<String>,
+    /// Where HTTP is served without TLS beside it.
+    pub listen_plain: Option<SocketAddr>,
     /// How coordinators reach its HTTP; `None`: the address that `listen` is bound to.
     pub http_advertise: Option<String>,
 }
@@ -157,6 +163,8 @@ pub struct DevSettings {
     pub media: Media,
     /// How many nodes.
     pub nodes: u16,
+    /// TLS with a certificate of its own making.
+    pub tls: bool,
 }
 
 /// The configuration of one role.
@@ -188,7 +196,8 @@ impl Settings {
                     |t: &str| t.parse().ok().filter(|n| (1..=DEV_NODES_MAX).contains(n)).ok_or(advice);
                 let nodes = reader.need_with("nodes", count, advice)?;
                 enough_ports(&reader, media.udp_port, media.shards, nodes)?;
-                Self::Dev(DevSettings { nodes, media, common })
+                let tls = doors::own_tls(&reader, common.tls.is_some())?;
+                Self::Dev(DevSettings { nodes, tls, media, common })
             }
             Role::Node => {
                 let media = media(&reader, common.listen)?;
@@ -225,6 +234,7 @@ fn common(reader: &Reader<'_>) -> Result<Common, ConfigError> {
     Ok(Common {
         listen: reader.need("listen", address)?,
         public_url: reader.parse_with("public-url", value::reached_url)?,
+        tls: doors::tls_files(reader)?,
         access: access(reader)?,
         ice_servers: reader
             .parse_all("ice-server", |t| freshet_edge::ice::check_url(t).map(|()| t.to_owned()))?,
@@ -423,14 +433,15 @@ fn node(reader: &Reader<'_>, common: Common, media: Media, host: &str) -> Result
         (true, Some(ip), port) if port != 0 => Some(SocketAddr::new(*ip, port)),
         _ => None,
     };
-    let http_advertise = reader.parse_with("http-advertise", value::reached_url)?;
+    let http_advertise = reader.parse_with("http-advertise", value::plain_url)?;
+    let (listen_plain, called) = doors::plain(reader, common.listen, common.tls.is_some())?;
     let relay_advertise = reader.parse_with("relay-advertise", value::host_port)?;
-    let http_advertise = http_advertise.or_else(|| reached(common.listen).map(|a| format!("http://{a}")));
+    let http_advertise = http_advertise.or_else(|| reached(called).map(|a| format!("http://{a}")));
     let relay_advertise = relay_advertise.or_else(|| reached(relay).map(|a| a.to_string()));
     for (key, bound, advertised, advice) in [
         (
             "http-advertise",
-            common.listen,
+            called,
             &http_advertise,
             "HTTP listens on every address at a free port: say where coordinators reach it, or name a port",
         ),
@@ -458,6 +469,7 @@ fn node(reader: &Reader<'_>, common: Common, media: Media, host: &str) -> Result
         relay_advertise,
         member: Box::new(member(reader, common.listen, host)?),
         relay_files: relay_files(reader)?,
+        listen_plain,
         relay,
         media,
         common,

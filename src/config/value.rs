@@ -75,6 +75,18 @@ pub fn bytes(text: &str) -> Result<usize, String> {
     number.checked_mul(factor).ok_or_else(wrong)
 }
 
+/// Reads the base of URLs that others are told and call without TLS.
+pub fn plain_url(text: &str) -> Result<String, String> {
+    let url = reached_url(text)?;
+    match url.get(..8) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("https://") => {
+            Err("coordinators call nodes without TLS: write http://, and the address of --listen-plain"
+                .to_owned())
+        }
+        _ => Ok(url),
+    }
+}
+
 /// Reads the base of URLs: http or https, a host, perhaps a path; no query. Comes back without a slash at the end.
 pub fn base_url(text: &str) -> Result<String, String> {
     let wrong = |why: &str| {

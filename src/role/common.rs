@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use freshet_cluster::bus::SharedBus;
 use freshet_cluster::bus::nats::NatsBus;
 use freshet_cluster::store::SharedStore;
@@ -10,6 +11,7 @@ use freshet_cluster::token::Keyring;
 use freshet_edge::Guard;
 use freshet_edge::ice::{IceServers, TTL, TurnRest};
 use freshet_edge::jwks::{Jwks, Pace};
+use freshet_edge::tls::{Files, Tls};
 
 use crate::config::{Access, Common, Member};
 
@@ -20,6 +22,12 @@ pub async fn connect(member: &Member) -> anyhow::Result<(SharedStore, SharedBus)
     let store = EtcdStore::new(member.etcd.clone())?;
     let bus = NatsBus::connect(member.nats.clone()).await?;
     Ok((Arc::new(store), Arc::new(bus)))
+}
+
+/// The certificate that clients are shown; none without TLS.
+pub fn tls(common: &Common) -> anyhow::Result<Option<Tls>> {
+    let load = |files: &Files| Tls::load(files.clone()).context("tls-cert and tls-key");
+    common.tls.as_ref().map(load).transpose()
 }
 
 /// Who may come in. Keys that come from a file or a URL are kept as they are there; so this is called within the async

@@ -20,16 +20,18 @@ pub struct Running {
 }
 
 /// What the coordinator is told.
-pub fn config(settings: CoordinatorSettings) -> CoordinatorConfig {
+pub fn config(settings: CoordinatorSettings) -> anyhow::Result<CoordinatorConfig> {
     let CoordinatorSettings { common: shared, member, region } = settings;
     let guard = common::guard(&shared.access);
     let ice = common::ice(&shared);
+    let tls = common::tls(&shared)?;
     let mut config = CoordinatorConfig::new(shared.listen, member.id, guard, member.cluster_secret);
     config.region = region;
     config.public_url = shared.public_url;
     config.ice = ice;
     config.linger = shared.room_linger;
-    config
+    config.tls = tls;
+    Ok(config)
 }
 
 /// Starts it.

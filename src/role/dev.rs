@@ -18,9 +18,11 @@ use freshet_node::quic::Trust;
 use futures::future::join_all;
 
 use crate::config::{Access, DevSettings};
+use crate::host;
 use crate::lifecycle::Service;
 use crate::output;
 
+use super::local::{self, Local};
 use super::{common as shared, coordinator, node};
 
 /// Nodes are registered and heard within this time, or something is wrong.
@@ -34,7 +36,19 @@ pub struct Running {
 
 /// Starts everything and prints where the page is, when it can be used.
 pub async fn start(settings: DevSettings) -> anyhow::Result<Running> {
-    let DevSettings { common, media, nodes: count } = settings;
+    let DevSettings { common, media, nodes: count, tls } = settings;
+    let local = match tls {
+        true => {
+            let found = media.ips.iter().copied().chain(host::addresses());
+            Some(local::certificate(&host::name(), found.chain([common.listen.ip()]))?)
+        }
+        false => None,
+    };
+    let tls = match &local {
+        Some(local) => Some(local.tls.clone()),
+        None => shared::tls(&common)?,
+    };
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let store: SharedStore = Arc::new(MemoryStore::new());
     let bus: SharedBus = Arc::new(MemoryBus::new());
     let cluster_secret = Secret::new(&format!("{:032x}", rand::random::<u128>()));
@@ -47,6 +61,7 @@ pub async fn start(settings: DevSettings) -> anyhow::Result<Running> {
     config.public_url = common.public_url.clone();
     config.ice = ice.clone();
     config.linger = common.room_linger;
+    config.tls = tls;
     let coordinator = coordinator::start(config, store.clone(), bus.clone()).await?;
 
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -72,6 +87,9 @@ pub async fn start(settings: DevSettings) -> anyhow::Result<Running> {
             relay_trust: Trust::Registry,
             relay_advertise: None,
             listen: any,
+            // Clients speak to the coordinator alone.
+            tls: None,
+            listen_plain: None,
             http_advertise: None,
             guard: guard.clone(),
             cluster_secret: Some(cluster_secret.clone()),
@@ -87,19 +105,38 @@ pub async fn start(settings: DevSettings) -> anyhow::Result<Running> {
     ready(&coordinator, nodes.len()).await?;
 
     let bound = coordinator.http_addr().await.unwrap_or(common.listen);
-    let shown = match media.ips.first() {
-        Some(ip) if bound.ip().is_unspecified() => SocketAddr::new(*ip, bound.port()),
-        _ => bound,
+    let mut shown = match bound.ip().is_unspecified() {
+        true => media.ips.iter().map(|ip| SocketAddr::new(*ip, bound.port())).collect(),
+        false => vec![bound],
     };
-    let mut said = format!("Freshet is at http://{shown}/\n  {:<11}  http://{shown}/metrics", "coordinator");
+    shown.truncate(if local.is_some() { shown.len() } else { 1 });
+    let mut said: Vec<String> = shown.iter().map(|at| format!("Freshet is at {scheme}://{at}/")).collect();
+    said.extend(shown.first().map(|at| format!("  {:<11}  {scheme}://{at}/metrics", "coordinator")));
     for node in &nodes {
-        said.extend(node.about().await.map(|about| format!("\n  {about}")));
+        said.extend(node.about().await.map(|about| format!("  {about}")));
     }
-    output::say(&said)?;
+    if let Some(local) = &local {
+        said.extend(about(local, matches!(common.access, Access::Open)));
+    }
+    output::say(&said.join("\n"))?;
     if matches!(common.access, Access::Keys(_)) {
         tracing::info!("API keys are configured: clients need a token, see `freshet token --help`");
     }
     Ok(Running { coordinator, nodes })
+}
+
+/// What people need to know before they believe a certificate that nobody signed.
+fn about(local: &Local, open: bool) -> Vec<String> {
+    let lasts = match &local.kept {
+        Some(folder) => format!("It is kept in {}, and shown after a restart as well.", folder.display()),
+        None => "It lasts as long as this process: the next start makes another.".to_owned(),
+    };
+    let warned =
+        "Browsers warn, since this machine made the certificate itself. Believe it if its SHA-256 is";
+    let all = "Whoever reaches this machine may publish and watch; with --api-key only who has a token.";
+    let mut said = vec![warned.to_owned(), local.tls.fingerprint(), lasts];
+    said.extend(open.then(|| all.to_owned()));
+    said
 }
 
 fn name(text: &str) -> anyhow::Result<NodeId> {

@@ -5,6 +5,7 @@ mod coordinator;
 mod dev;
 mod files;
 mod keys;
+mod local;
 mod node;
 
 use std::process::ExitCode;
@@ -32,11 +33,11 @@ pub fn run(settings: Settings) -> anyhow::Result<ExitCode> {
             Settings::Dev(dev) => Arc::new(dev::start(dev).await?),
             Settings::Node(settings) => {
                 let (store, bus) = common::connect(&settings.member).await?;
-                Arc::new(node::start(node::config(settings), store, bus).await?)
+                Arc::new(node::start(node::config(settings)?, store, bus).await?)
             }
             Settings::Coordinator(settings) => {
                 let (store, bus) = common::connect(&settings.member).await?;
-                Arc::new(coordinator::start(coordinator::config(settings), store, bus).await?)
+                Arc::new(coordinator::start(coordinator::config(settings)?, store, bus).await?)
             }
         };
         lifecycle::run(service, drain_timeout).await.context("signals cannot be received")

@@ -31,10 +31,18 @@ pub struct Running {
 }
 
 /// What the node is told.
-pub fn config(settings: NodeSettings) -> NodeConfig {
-    let NodeSettings { common: shared, media, member, relay, relay_files, relay_advertise, http_advertise } =
-        settings;
-    NodeConfig {
+pub fn config(settings: NodeSettings) -> anyhow::Result<NodeConfig> {
+    let NodeSettings {
+        common: shared,
+        media,
+        member,
+        relay,
+        relay_files,
+        relay_advertise,
+        listen_plain,
+        http_advertise,
+    } = settings;
+    Ok(NodeConfig {
         id: member.id,
         region: media.region,
         zone: media.zone,
@@ -51,7 +59,9 @@ pub fn config(settings: NodeSettings) -> NodeConfig {
             Some(RelayFiles { ca, cert, key }) => Trust::CaFiles { ca, cert, key },
         },
         relay_advertise,
+        tls: common::tls(&shared)?,
         listen: shared.listen,
+        listen_plain,
         http_advertise,
         guard: common::guard(&shared.access),
         cluster_secret: Some(member.cluster_secret),
@@ -61,7 +71,7 @@ pub fn config(settings: NodeSettings) -> NodeConfig {
         max_busy: media.max_busy,
         max_egress: media.max_egress,
         report_skew_us: report_skew_us(),
-    }
+    })
 }
 
 /// The deliberate error that a test asks for; none otherwise.

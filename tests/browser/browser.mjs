@@ -35,7 +35,7 @@ export async function launch({ autoplay = true, context = {}, flags = [] } = {})
     headless: true,
     viewport: { width: 1280, height: 800 },
     permissions: ['camera', 'microphone'],
-    args: [...FLAGS, ...flags, ...(autoplay ? ['--autoplay-policy=no-user-gesture-required'] : [])],
+    args: [...FLAGS, ...flags, ...(process.env.FRESHET_ANY_CERTIFICATE ? ['--ignore-certificate-errors'] : []), ...(autoplay ? ['--autoplay-policy=no-user-gesture-required'] : [])],
     ...context,
   });
   // A studio that is live asks before it is left; nobody is there to answer.

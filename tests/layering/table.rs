@@ -47,7 +47,7 @@ pub const HOUSE: &[Package] = &[
         dir: "edge",
         name: EDGE,
         may_import: &[CLUSTER],
-        machines: &["ice", "waiting"],
+        machines: &["ice", "tls::expiry", "waiting"],
         // The vocabulary of the shells that speak HTTP: it decides nothing about media or the cluster.
         shells: &[
             "bearer",
@@ -68,6 +68,7 @@ pub const HOUSE: &[Package] = &[
             "sdp",
             "serve",
             "sse",
+            "tls",
         ],
     },
     Package {
@@ -111,7 +112,7 @@ pub const HOUSE: &[Package] = &[
             "config::value",
             "lifecycle::machine",
         ],
-        shells: &["cli", "config", "explain", "lifecycle", "logging", "mint", "output", "role"],
+        shells: &["cli", "config", "explain", "host", "lifecycle", "logging", "mint", "output", "role"],
     },
 ];
 

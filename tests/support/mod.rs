@@ -2,6 +2,7 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+pub mod client;
 pub mod dev;
 pub mod names;
 pub mod node;
@@ -205,7 +206,9 @@ impl Cluster {
     }
 
     pub fn url(&self, coordinator: usize) -> String {
-        format!("http://127.0.0.1:{}", self.ports[coordinator])
+        let flags = (self.more)(&format!("coordinator-{}", coordinator + 1));
+        let scheme = if flags.iter().any(|flag| flag == "--tls-cert") { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.ports[coordinator])
     }
 
     /// Waits until every coordinator says that every node is alive.
@@ -318,9 +321,7 @@ pub async fn request(
     body: impl Into<bytes::Bytes>,
 ) -> Option<Answer> {
     use http_body_util::{BodyExt as _, Full};
-    use hyper_util::client::legacy::Client;
-    use hyper_util::rt::TokioExecutor;
-    let client = Client::builder(TokioExecutor::new()).build_http::<Full<bytes::Bytes>>();
+    let client = client::client::<Full<bytes::Bytes>>();
     let mut request = http::Request::builder().method(method).uri(url);
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
@@ -418,9 +419,7 @@ impl Listener {
 
     async fn read_after(url: &str, token: &str, last: Option<&str>) -> Self {
         use http_body_util::{BodyExt as _, Empty};
-        use hyper_util::client::legacy::Client;
-        use hyper_util::rt::TokioExecutor;
-        let client = Client::builder(TokioExecutor::new()).build_http::<Empty<bytes::Bytes>>();
+        let client = client::client::<Empty<bytes::Bytes>>();
         let request = http::Request::get(url).header("authorization", format!("Bearer {token}"));
         let request = last.iter().fold(request, |request, id| request.header("last-event-id", *id));
         let request = request.body(Empty::new()).unwrap();

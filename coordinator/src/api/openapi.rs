@@ -1,11 +1,15 @@
 //! `/openapi.json`, made from the handlers and their types.
 
+use std::sync::Arc;
+
 use axum::Json;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use freshet_edge::ice::IceServer;
 use freshet_edge::problem::ProblemDetail;
 use freshet_edge::roster::{SessionEntry, SessionsPage};
 use utoipa::OpenApi;
+use utoipa::openapi::Server;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use super::access::{BanInfo, BansPage, Dismissed, Spec};
@@ -15,6 +19,7 @@ use super::model::{
 };
 use super::viewer::LayerPick;
 use super::{about, access, media, read, viewer};
+use crate::app::App;
 use crate::events::chat::{ChatPost, ChatReceipt};
 use crate::events::http;
 
@@ -81,9 +86,10 @@ use crate::events::http;
 )]
 struct Description;
 
-/// The whole document.
-pub fn document() -> utoipa::openapi::OpenApi {
+/// The whole document. Paths in it are below the public URL, which a document below a prefix could not say itself.
+pub fn document(public_url: Option<&str>) -> utoipa::openapi::OpenApi {
     let mut document = Description::openapi();
+    document.servers = public_url.map(|url| vec![Server::new(url)]);
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
@@ -95,6 +101,6 @@ pub fn document() -> utoipa::openapi::OpenApi {
     get, path = "/openapi.json", tag = "about", operation_id = "openapi",
     responses((status = 200, description = "OpenAPI 3.1", body = String, content_type = "application/json"))
 )]
-pub async fn serve() -> Response {
-    Json(document()).into_response()
+pub async fn serve(State(app): State<Arc<App>>) -> Response {
+    Json(document(app.state().config.public_url.as_deref())).into_response()
 }

@@ -10,6 +10,7 @@ use http::HeaderMap;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 

@@ -152,18 +152,19 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end }}
 
+{{/* Called with (dict "scheme" …). */}}
 {{- define "freshet.probes" -}}
 startupProbe:
-  httpGet: {path: /healthz, port: http}
+  httpGet: {path: /healthz, port: http, scheme: {{ .scheme }}}
   periodSeconds: 2
   failureThreshold: 30
 livenessProbe:
-  httpGet: {path: /healthz, port: http}
+  httpGet: {path: /healthz, port: http, scheme: {{ .scheme }}}
   periodSeconds: 10
   timeoutSeconds: 3
   failureThreshold: 6
 readinessProbe:
-  httpGet: {path: /readyz, port: http}
+  httpGet: {path: /readyz, port: http, scheme: {{ .scheme }}}
   periodSeconds: 3
   timeoutSeconds: 2
   failureThreshold: 2

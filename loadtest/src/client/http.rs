@@ -1,4 +1,4 @@
-//! Plain HTTP requests, one connection each: viewers of the real world do not share connections either.
+//! HTTP requests, one connection each: viewers of the real world do not share connections either.
 
 use std::time::Duration;
 
@@ -6,13 +6,14 @@ use ::http::header::{AUTHORIZATION, HeaderName, HeaderValue, LOCATION};
 use ::http::{HeaderMap, Method, Request};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
 use super::headers::retry_after;
 use super::target::{check_url, resolve_reference};
-use super::{ClientError, Problem};
+use super::{ClientError, Problem, Trust};
 
 /// Largest response body that is read: an SDP answer has a few kilobytes.
 const MAX_BODY: usize = 256 * 1024;
@@ -68,19 +69,30 @@ impl HttpResponse {
 /// What all requests of a session share.
 #[derive(Debug, Clone)]
 pub(super) struct HttpCaller {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     token: Option<String>,
     allow_public: bool,
     timeout: Duration,
 }
 
 impl HttpCaller {
-    pub fn new(token: Option<String>, allow_public: bool, timeout: Duration) -> Self {
+    pub fn new(
+        token: Option<String>,
+        allow_public: bool,
+        timeout: Duration,
+        trust: &Trust,
+    ) -> Result<Self, ClientError> {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(timeout));
+        connector.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(trust.config()?)
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(connector);
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        Self { client, token, allow_public, timeout }
+        Ok(Self { client, token, allow_public, timeout })
     }
 
     /// Sends a request and reads the whole response, following 307 and 308.

@@ -15,7 +15,7 @@ use super::http::HttpCaller;
 use super::resource::SessionResource;
 use super::rtc::{self, Codecs};
 use super::target::{check_url, is_near, resolve_reference};
-use super::{ClientError, HttpResponse, sdp};
+use super::{ClientError, HttpResponse, Trust, sdp};
 use crate::media::Kind;
 
 /// Receive buffer asked for: the kernel may give less, and what it drops is reported.
@@ -32,6 +32,7 @@ pub(super) struct Opening<'a> {
     pub headers: &'a [(String, String)],
     pub bind: Option<IpAddr>,
     pub allow_public: bool,
+    pub trust: &'a Trust,
     pub http_timeout: Duration,
     /// Obey `Retry-After` for so long.
     pub retry_for: Duration,
@@ -89,8 +90,8 @@ pub(super) async fn open(opening: &Opening<'_>) -> Result<Opened, ClientError> {
     };
     let offer = offer.to_sdp_string();
 
-    let caller =
-        HttpCaller::new(opening.token.map(str::to_owned), opening.allow_public, opening.http_timeout);
+    let token = opening.token.map(str::to_owned);
+    let caller = HttpCaller::new(token, opening.allow_public, opening.http_timeout, opening.trust)?;
     let began = Instant::now();
     let (response, attempts) = post(opening, &caller, &offer).await?;
     let http_time = began.elapsed();

@@ -30,14 +30,14 @@ pub(super) fn is_near(address: IpAddr) -> bool {
 pub async fn check_url(url: &str, allow_public: bool) -> Result<SocketAddr, ClientError> {
     let bad = |why: &str| ClientError::BadUrl { url: url.to_owned(), why: why.to_owned() };
     let uri: Uri = url.parse().map_err(|error: ::http::uri::InvalidUri| bad(&error.to_string()))?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => return Err(bad("https is not supported yet; aim at the plain http listener")),
-        Some(_) | None => return Err(bad("it must begin with http://")),
-    }
+    let usual = match uri.scheme_str() {
+        Some("http") => 80,
+        Some("https") => 443,
+        Some(_) | None => return Err(bad("it must begin with http:// or https://")),
+    };
     let host = uri.host().ok_or_else(|| bad("it names no host"))?;
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let port = uri.port_u16().unwrap_or(80);
+    let port = uri.port_u16().unwrap_or(usual);
     let resolved = tokio::net::lookup_host((bare, port)).await;
     let unreachable = |why: String| ClientError::Unreachable { url: url.to_owned(), why };
     let addresses: Vec<SocketAddr> = resolved.map_err(|error| unreachable(error.to_string()))?.collect();
@@ -152,8 +152,9 @@ mod tests {
         assert!(matches!(refused, ClientError::ForbiddenTarget { .. }), "{refused}");
         assert!(refused.to_string().contains("--i-own-the-target"));
         assert_eq!(check_url("http://192.0.2.1/whip", true).await.unwrap().port(), 80);
+        assert_eq!(check_url("https://127.0.0.1/whip", false).await.unwrap().port(), 443);
         assert_eq!(check_url("http://[::1]:81/whip", false).await.unwrap().port(), 81);
-        for bad in ["", "whip", "ftp://127.0.0.1/", "https://127.0.0.1/", "/whip", "http://"] {
+        for bad in ["", "whip", "ftp://127.0.0.1/", "/whip", "http://"] {
             assert!(matches!(check_url(bad, false).await, Err(ClientError::BadUrl { .. })), "{bad:?}");
         }
     }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::media::stamp::{Stamp, StampError};
 use crate::media::{Kind, VideoCodec};
 
+use super::Trust;
+
 /// Loss that a viewer makes for itself: datagrams of media and retransmissions are dropped before the session sees them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Loss {
@@ -104,6 +106,8 @@ pub struct ViewerConfig {
     pub retry_for: Duration,
     /// The target is the user's own though it is neither loopback nor private.
     pub allow_public: bool,
+    /// Whose certificates are believed where the URL begins with https.
+    pub trust: Trust,
     /// When the join was due; all times of the report count from here. `None`: when `connect` is called.
     pub scheduled: Option<Instant>,
 }
@@ -128,6 +132,7 @@ impl ViewerConfig {
             http_timeout: Duration::from_secs(10),
             retry_for: Duration::ZERO,
             allow_public: false,
+            trust: Trust::default(),
             scheduled: None,
         }
     }

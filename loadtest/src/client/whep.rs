@@ -79,6 +79,7 @@ impl Viewer {
             headers: &config.headers,
             bind: config.bind,
             allow_public: config.allow_public,
+            trust: &config.trust,
             http_timeout: config.http_timeout,
             retry_for: config.retry_for,
             codecs: Codecs {

@@ -13,7 +13,7 @@ use super::negotiate::{Negotiated, Opening, open};
 use super::resource::{PatchOutcome, SessionResource};
 use super::rtc::Codecs;
 use super::send::{PublisherStats, Sender, Sending};
-use super::{ClientError, EndReason};
+use super::{ClientError, EndReason, Trust};
 use crate::media::stamp::MAX_NUMBER;
 use crate::media::{Kind, MAX_PAYLOAD, VideoConfig};
 
@@ -42,6 +42,8 @@ pub struct PublisherConfig {
     pub autostart: bool,
     /// The target is the user's own though it is neither loopback nor private.
     pub allow_public: bool,
+    /// Whose certificates are believed where the URL begins with https.
+    pub trust: Trust,
     /// Number in the stamps; `None`: random.
     pub publisher: Option<u64>,
 }
@@ -61,6 +63,7 @@ impl PublisherConfig {
             retry_for: Duration::ZERO,
             autostart: true,
             allow_public: false,
+            trust: Trust::default(),
             publisher: None,
         }
     }
@@ -103,6 +106,7 @@ impl Publisher {
             headers: &config.headers,
             bind: config.bind,
             allow_public: config.allow_public,
+            trust: &config.trust,
             http_timeout: config.http_timeout,
             retry_for: config.retry_for,
             codecs,

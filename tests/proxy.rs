@@ -1,0 +1,197 @@
+//! Behind nginx, with TLS and a path prefix, by the configuration that the manual gives: publish, watch, hear.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use bytes::Bytes;
+use freshet_cluster::testing::free_ports;
+use freshet_loadtest::client::{Publisher, PublisherConfig, Viewer, ViewerConfig};
+use http_body_util::Empty;
+use support::client::{Pair, client, old_client};
+use support::dev::Dev;
+use support::{Listener, eventually, request};
+
+const SOON: Duration = Duration::from_secs(20);
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// nginx with a configuration of the manual. Ended in order when dropped, its workers with it.
+struct Nginx {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Nginx {
+    /// What the manual's names and addresses are here, by what stands for what.
+    fn start(dir: &Path, names: &[(&str, String)]) -> Self {
+        let log = dir.join("nginx.log");
+        let config = dir.join("nginx.conf");
+        std::fs::write(&config, whole(dir, &log, &manual(names))).unwrap();
+        let program = if Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" };
+        let mut command = Command::new(program);
+        command.arg("-e").arg(&log).arg("-c").arg(&config).stdin(Stdio::null());
+        let child = command.spawn().expect("nginx is installed (scripts/install.sh --for test)");
+        Self { child, log }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ended = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// The one nginx block of docs/operate.md, with its names replaced. Each name must be there: the page and the test
+/// speak of the same configuration.
+fn manual(names: &[(&str, String)]) -> String {
+    let page = include_str!("../docs/operate.md");
+    let blocks: Vec<&str> = page.split("```nginx\n").skip(1).collect();
+    assert_eq!(blocks.len(), 1, "one configuration in the manual");
+    let mut block = blocks[0].split("```").next().unwrap().to_owned();
+    for (name, here) in names {
+        assert!(block.contains(name), "{name} is not in the manual's configuration:\n{block}");
+        block = block.replace(name, here);
+    }
+    block
+}
+
+/// What a distribution's own nginx.conf says around it, in a folder of ours.
+fn whole(dir: &Path, log: &Path, block: &str) -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    // A worker of another user could not write below the folder.
+    let user = if std::fs::metadata("/proc/self").unwrap().uid() == 0 { "user root;" } else { "" };
+    let (dir, log) = (dir.display(), log.display());
+    format!(
+        "{user} daemon off; worker_processes 1; pid {dir}/nginx.pid; error_log {log};\n\
+         events {{ worker_connections 256; }}\n\
+         http {{\n\
+         access_log {dir}/access.log; client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy;\n\
+         fastcgi_temp_path {dir}/fastcgi; uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;\n\
+         {block}\n}}\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_nginx_as_the_manual_sets_it_up_people_publish_watch_and_hear() {
+    let dir = tempfile::tempdir().unwrap();
+    let pair = Pair::make(dir.path(), &["live.example.org", "127.0.0.1"]);
+    let [port] = free_ports::<1>();
+    let base = format!("https://127.0.0.1:{port}/cast");
+    let dev = Dev::start_with("proxy", 2, 10, &[("FRESHET_PUBLIC_URL", &base)]).await;
+    let inside = dev.url().strip_prefix("http://").unwrap().to_owned();
+    let nginx = Nginx::start(
+        dir.path(),
+        &[
+            ("443", format!("127.0.0.1:{port}")),
+            ("10.0.0.11:8080", inside.clone()),
+            ("10.0.0.12:8080", inside),
+            ("/etc/ssl/live.example.org.crt", pair.cert.display().to_string()),
+            ("/etc/ssl/live.example.org.key", pair.key.display().to_string()),
+        ],
+    );
+    eventually(SOON, &format!("nginx passes requests on:\n{}", nginx.log()), || async {
+        request("GET", &format!("{base}/readyz"), None, &[], "").await.filter(|answer| answer.status == 200)
+    })
+    .await;
+    both_versions(&base).await;
+    sessions(&base, &pair).await;
+    pages(&dev, &base);
+    drop(nginx);
+    dev.stop();
+}
+
+/// HTTP/1.1 and HTTP/2 in front of nginx come to the same. Addresses that are handed out are those of the front.
+async fn both_versions(base: &str) {
+    let get = |path: &str| http::Request::get(format!("{base}{path}")).body(Empty::<Bytes>::new()).unwrap();
+    let two = client().request(get("/v1/config")).await.unwrap();
+    assert_eq!((two.status().as_u16(), two.version()), (200, http::Version::HTTP_2));
+    let one = old_client().request(get("/v1/config")).await.unwrap();
+    assert_eq!((one.status().as_u16(), one.version()), (200, http::Version::HTTP_11));
+    let described = request("GET", &format!("{base}/openapi.json"), None, &[], "").await.unwrap().json();
+    assert_eq!(described["servers"][0]["url"], base, "{}", described["servers"]);
+    for page in ["/", "/studio", "/watch/stage"] {
+        let answer = request("GET", &format!("{base}{page}"), None, &[], "").await.unwrap();
+        assert_eq!(answer.status, 200, "{page}");
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        let assets: Vec<&str> = text.split('"').filter(|part| part.contains("assets/")).collect();
+        assert!(!assets.is_empty(), "{page}: {text}");
+        for asset in assets {
+            assert!(!asset.starts_with('/'), "{page} takes {asset} from beside the prefix");
+            // As a browser resolves it against the page.
+            let folder = page.rsplit_once('/').unwrap().0;
+            let url = match asset.strip_prefix("../") {
+                Some(rest) => {
+                    format!("{base}{}/{rest}", folder.rsplit_once('/').map_or("", |(above, _)| above))
+                }
+                None => format!("{base}{folder}/{}", asset.trim_start_matches("./")),
+            };
+            let answer = request("GET", &url, None, &[], "").await.unwrap();
+            assert_eq!(answer.status, 200, "{page} wants {asset}, {url}");
+        }
+    }
+    let outside = base.strip_suffix("/cast").unwrap();
+    assert_eq!(request("GET", &format!("{outside}/v1/config"), None, &[], "").await.unwrap().status, 404);
+}
+
+/// WHIP and WHEP with media, a room's events and those of a session, all of it as it happens.
+async fn sessions(base: &str, pair: &Pair) {
+    let room = Listener::open(base, "stage", "").await;
+    let config =
+        PublisherConfig { trust: pair.trust(), ..PublisherConfig::new(format!("{base}/whip/stage")) };
+    let publisher = Publisher::connect(config).await.expect("a publisher joins");
+    let config = ViewerConfig {
+        trust: pair.trust(),
+        retry_for: SOON,
+        ..ViewerConfig::new(format!("{base}/whep/stage"))
+    };
+    let viewer = Viewer::connect(config).await.expect("a viewer joins");
+    assert!(viewer.wait_for_media(SOON).await, "media comes");
+    for url in [publisher.resource().url(), viewer.resource().url()] {
+        assert!(url.starts_with(&format!("{base}/sessions/")), "{url}");
+    }
+    assert_eq!(viewer.restart_ice().await.unwrap().status, 200);
+
+    let at = viewer.resource().url();
+    let made = request("POST", &format!("{at}/sse"), None, &[], "").await.unwrap();
+    assert_eq!(made.status, 201);
+    let stream = made.headers["location"].to_str().unwrap().to_owned();
+    assert!(stream.starts_with(&format!("{base}/sessions/")), "{stream}");
+    let session = Listener::read(&stream, "").await;
+    // The stream is open, so what is heard has come out of the proxy before its end.
+    eventually(SOON, "the session says that its stream is there", || async {
+        session.text().contains("event: active").then_some(())
+    })
+    .await;
+    let said = r#"{"id": "m-1", "text": "through the front"}"#;
+    let answer = request("POST", &format!("{base}/v1/rooms/stage/chat"), None, &[JSON], said).await.unwrap();
+    assert_eq!(answer.status, 201, "{}", answer.json());
+    eventually(SOON, "the room hears what is said, and that somebody publishes", || async {
+        let text = room.text();
+        (text.contains("through the front") && text.contains("event: stream")).then_some(())
+    })
+    .await;
+    publisher.stop().await.expect("the publisher leaves by its Location");
+    eventually(SOON, "the session says that its stream has ended", || async {
+        session.text().contains("event: inactive").then_some(())
+    })
+    .await;
+    assert!(!room.ended() && !session.ended(), "nobody was cut off");
+    viewer.stop().await.expect("the viewer leaves by its Location");
+}
+
+/// The real pages in a real browser, over https and below the prefix.
+fn pages(dev: &Dev, base: &str) {
+    let env = [("FRESHET_PUBLISH_URL", base), ("FRESHET_WATCH_URL", base), ("FRESHET_ANY_CERTIFICATE", "1")];
+    let outcome = dev.run("watch.mjs", &env);
+    assert!(outcome.ok, "{}", outcome.said);
+    assert!(outcome.result["frames"].as_u64().unwrap() > 60, "{}", outcome.said);
+}
