@@ -99,6 +99,13 @@ fn pod_environment(role: Role, folder: &std::path::Path) -> Vec<(&'static str, S
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     };
+    let made = rcgen::generate_simple_self_signed(vec!["freshet-relay".to_owned()]).unwrap();
+    let pem = |label: &str, der: &[u8]| {
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+    };
+    let (cert, key) =
+        (pem("CERTIFICATE", made.cert.der()), pem("PRIVATE KEY", &made.signing_key.serialize_der()));
     let mut env = vec![
         ("FRESHET_LOG", "json".to_owned()),
         ("FRESHET_LOG_LEVEL", "info".to_owned()),
@@ -126,6 +133,11 @@ fn pod_environment(role: Role, folder: &std::path::Path) -> Vec<(&'static str, S
             ("FRESHET_UDP_PORT", "7700".to_owned()),
             ("FRESHET_SHARDS", "1".to_owned()),
             ("FRESHET_IP", "192.0.2.10,2001:db8::10".to_owned()),
+        ]);
+    } else {
+        env.extend([
+            ("FRESHET_TLS_CERT", file("tls.crt", &cert)),
+            ("FRESHET_TLS_KEY", file("tls.key", &key)),
         ]);
     }
     env
