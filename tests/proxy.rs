@@ -161,6 +161,10 @@ async fn sessions(base: &str, pair: &Pair) {
     assert_eq!(viewer.restart_ice().await.unwrap().status, 200);
 
     let at = viewer.resource().url();
+    let headers = &viewer.negotiated().response.headers;
+    let links: Vec<_> = headers.get_all("link").iter().map(|link| link.to_str().unwrap()).collect();
+    let below = format!("<{base}/sessions/");
+    assert!(links.len() == 2 && links.iter().all(|link| link.starts_with(&below)), "{links:?}");
     let made = request("POST", &format!("{at}/sse"), None, &[], "").await.unwrap();
     assert_eq!(made.status, 201);
     let stream = made.headers["location"].to_str().unwrap().to_owned();
