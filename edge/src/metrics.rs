@@ -132,6 +132,13 @@ impl HttpMetrics {
                 &["method", "route"],
             )?,
         };
+        // Shown from the start, so that a first one is seen to be one more. The certificate's end is shown when there is one.
+        for outcome in ["taken", "refused"] {
+            made.tls_reloads.with_label_values(&[outcome]).inc_by(0);
+        }
+        for reason in ["slow", "plain", "broken"] {
+            made.tls_failed.with_label_values(&[reason]).inc_by(0);
+        }
         metrics.add(made.connections.clone());
         metrics.add(made.refused.clone());
         metrics.add(made.timeouts.clone());
