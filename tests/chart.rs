@@ -82,7 +82,7 @@ fn the_charts_ports_are_the_programs_defaults() {
     assert_eq!(format!("{}s", value("drainTimeoutSeconds")), default("drain-timeout"));
 }
 
-/// A relay certificate that is its own authority, and its key, as PEM.
+/// A certificate that is its own authority, and its key, as PEM.
 fn certified() -> [String; 2] {
     let made = rcgen::generate_simple_self_signed(vec!["freshet-relay".to_owned()]).unwrap();
     let pem = |what: &str, der: &[u8]| {
@@ -99,13 +99,7 @@ fn pod_environment(role: Role, folder: &std::path::Path) -> Vec<(&'static str, S
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    let made = rcgen::generate_simple_self_signed(vec!["freshet-relay".to_owned()]).unwrap();
-    let pem = |label: &str, der: &[u8]| {
-        let text = base64::engine::general_purpose::STANDARD.encode(der);
-        format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
-    };
-    let (cert, key) =
-        (pem("CERTIFICATE", made.cert.der()), pem("PRIVATE KEY", &made.signing_key.serialize_der()));
+    let [cert, key] = certified();
     let mut env = vec![
         ("FRESHET_LOG", "json".to_owned()),
         ("FRESHET_LOG_LEVEL", "info".to_owned()),
@@ -122,7 +116,6 @@ fn pod_environment(role: Role, folder: &std::path::Path) -> Vec<(&'static str, S
         ("FRESHET_DRAIN_TIMEOUT", "60s".to_owned()),
     ];
     if role == Role::Node {
-        let [cert, key] = certified();
         env.extend([
             ("FRESHET_HTTP_ADVERTISE", "http://10.1.2.3:8080".to_owned()),
             ("FRESHET_RELAY", "0.0.0.0:7600".to_owned()),
