@@ -43,6 +43,7 @@ fn every_flag_of_the_operators_page_is_a_setting() {
         "config",
         "room",
         "identity",
+        "jwks",
         "grant",
         "ttl",
         "jetstream",
