@@ -14,6 +14,8 @@ pub enum EndReason {
     Closed,
     /// Nothing came from the client for 15 seconds.
     IceTimeout,
+    /// The client had not done DTLS 30 seconds after its POST.
+    DtlsTimeout,
     /// The client closed DTLS.
     DtlsClosed,
     /// A newer publish of the same stream took over. Final for the old client.
@@ -35,6 +37,7 @@ impl EndReason {
         match self {
             Self::Closed => "closed",
             Self::IceTimeout => "ice-timeout",
+            Self::DtlsTimeout => "dtls-timeout",
             Self::DtlsClosed => "dtls-closed",
             Self::TakenOver => "taken-over",
             Self::Drained => "drained",

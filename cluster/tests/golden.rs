@@ -128,6 +128,7 @@ fn words_of_the_future_are_understood_as_unknown() {
     for reason in [
         EndReason::Closed,
         EndReason::IceTimeout,
+        EndReason::DtlsTimeout,
         EndReason::TakenOver,
         EndReason::NodeDead,
         EndReason::Revoked,

@@ -22,11 +22,12 @@ pub const MAX_AGE: &str = "7200";
 
 /// Middleware: `router.layer(axum::middleware::from_fn(cors::layer))`.
 ///
-/// A preflight of a resource without an OPTIONS handler is answered 200 with its `Allow`.
+/// A preflight is answered 200 whatever is asked: of a resource without an OPTIONS handler with its `Allow`, and of a path
+/// that names nothing, too. A browser that is refused a preflight hides why from its page, which is to see the 404.
 pub async fn layer(request: Request, next: Next) -> Response {
     let preflight = is_preflight(request.method(), request.headers());
     let mut response = next.run(request).await;
-    if preflight && response.status() == StatusCode::METHOD_NOT_ALLOWED {
+    if preflight && response.status().is_client_error() {
         let allow = response.headers().get(header::ALLOW).cloned();
         response = StatusCode::OK.into_response();
         if let Some(allow) = allow {

@@ -8,8 +8,8 @@ use std::fmt;
 pub use crate::media_type::{FRAGMENT, SDP, is_type, require_fragment, require_sdp};
 use crate::problem::Problem;
 
-/// Most candidates that are read in one fragment.
-pub const CANDIDATES_MAX: usize = 64;
+/// Most different candidates that are read in one fragment, usable or not.
+pub const CANDIDATES_MAX: usize = 256;
 /// Longest line of a fragment, in bytes.
 pub const LINE_MAX: usize = 1024;
 

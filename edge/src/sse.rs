@@ -11,12 +11,13 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::Stream;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::media_type::EVENT_STREAM;
+use crate::problem::Problem;
 
 /// A comment is sent when nothing else was for so long, so that proxies keep the connection and the dead are found.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -130,17 +131,30 @@ impl Stream for EventStream {
 
 impl IntoResponse for EventStream {
     fn into_response(self) -> Response {
-        let headers = [
-            (header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM)),
-            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
-        ];
-        (headers, Body::from_stream(self)).into_response()
+        (headers(), Body::from_stream(self)).into_response()
     }
 }
 
+/// The headers of an event stream: all that HEAD is answered with.
+pub fn headers() -> [(HeaderName, HeaderValue); 3] {
+    [
+        (header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ]
+}
+
+/// Refuses with 406 a client that takes no event stream.
+pub fn require_accepted(headers: &HeaderMap) -> Result<(), Problem> {
+    if accepts(headers) {
+        return Ok(());
+    }
+    let detail = "an event stream is text/event-stream, which Accept leaves out: add it";
+    Err(Problem::new(StatusCode::NOT_ACCEPTABLE, detail).reason("not-acceptable"))
+}
+
 /// Whether a client that sends these headers takes an event stream: without `Accept` everything is taken.
-pub fn accepts(headers: &HeaderMap) -> bool {
+fn accepts(headers: &HeaderMap) -> bool {
     let mut ranges = headers.get_all(header::ACCEPT).iter().peekable();
     let fits = |range: &str| {
         let mut parts = range.split(';');

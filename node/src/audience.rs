@@ -152,6 +152,11 @@ impl Audience {
         Ok(stream)
     }
 
+    /// Whether there is this event stream.
+    pub fn has(&self, stream: u32) -> bool {
+        self.listeners.iter().any(|listener| listener.stream == stream)
+    }
+
     /// Ends an event stream; says whether it was there.
     pub fn unsubscribe(&mut self, stream: u32) -> bool {
         let before = self.listeners.len();

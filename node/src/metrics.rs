@@ -18,7 +18,7 @@ use crate::shard::{Counted, ShardHandle};
 /// Name, help text and where it stands.
 type Of<T> = (&'static str, &'static str, fn(&T) -> u64);
 
-const COUNTERS: [Of<Counters>; 37] = [
+const COUNTERS: [Of<Counters>; 38] = [
     ("ingress_packets_total", "Packets of publishers and links that went into a ring", |c| c.ingress_packets),
     ("ingress_payload_bytes_total", "Payload bytes that went into a ring", |c| c.ingress_bytes),
     ("crossed_packets_total", "Packets that went from one shard to another", |c| c.crossed_packets),
@@ -76,6 +76,9 @@ const COUNTERS: [Of<Counters>; 37] = [
         c.unplaced_packets
     }),
     ("unknown_datagrams_total", "Datagrams of no session", |c| c.unknown_datagrams),
+    ("refused_checks_total", "Checks of ICE from more addresses than a session may be checked from", |c| {
+        c.refused_checks
+    }),
     ("bad_datagrams_total", "Datagrams that a session refused", |c| c.bad_datagrams),
     (
         "rejected_rtp_packets_total",
@@ -122,8 +125,9 @@ const DROPPED: [Of<Counted>; 4] = [
     ("socket_dropped_total", "Packets given up because a socket stayed full", |c| c.socket_dropped),
 ];
 
-const KEPT: [Of<Counted>; 6] = [
+const KEPT: [Of<Counted>; 7] = [
     ("sessions", "Sessions on shards now", |c| count(c.kept.0)),
+    ("half_open_sessions", "Sessions that are not through with ICE and DTLS now", |c| count(c.half_open)),
     ("lanes", "Encodings with a ring now", |c| count(c.kept.1)),
     ("streams", "Streams known to shards now", |c| count(c.kept.2)),
     ("viewers", "Viewers now", |c| count(c.kept.3)),

@@ -45,6 +45,10 @@ const EVENTS: usize = 4_096;
 const SILENCE: Duration = Duration::from_secs(15);
 /// Of so many viewers who have gone memory is kept for those who come, in each shard: 5 MB at most.
 const SPARES: usize = 256;
+/// From its POST a client has so long for ICE and DTLS.
+const OPENING: Duration = Duration::from_secs(30);
+/// Sessions of one shard that may be half open at once: twice a storm of 1,000 joins in a second.
+const HALF_OPEN: usize = 2_000;
 /// How long the end waits for clients to be told.
 const FAREWELL: Duration = Duration::from_millis(1_500);
 /// How long requests may take to end once HTTP stops.
@@ -387,6 +391,8 @@ async fn start_shards(
                 opened: opened::opened,
             },
             silence: SILENCE,
+            opening: OPENING,
+            half_open: HALF_OPEN,
             batch,
             viewer_cap,
             ring,

@@ -49,6 +49,13 @@ pub trait SessionService: Send + Sync + 'static {
         who: Option<&Identity>,
         stream: u32,
     ) -> Result<EventStream, SessionError>;
+    /// Whether a session has this event stream.
+    async fn has_stream(
+        &self,
+        session: SessionId,
+        who: Option<&Identity>,
+        stream: u32,
+    ) -> Result<(), SessionError>;
     /// Ends an event stream.
     async fn unsubscribe(
         &self,

@@ -79,6 +79,12 @@ pub enum CreateError {
         /// The limit.
         limit: u32,
     },
+    /// As many of a shard's sessions are half open as may be. → 503, `reason: over-capacity`
+    #[error("{limit} sessions are on their way through ICE and DTLS, as many as may be at once")]
+    HalfOpen {
+        /// How many may be.
+        limit: usize,
+    },
     /// Its cores are full. Another node may serve. → 503, `reason: over-capacity`
     #[error(
         "this node is busy: its media threads were at work {busy} % of the last two seconds; from {limit} % on it takes no \

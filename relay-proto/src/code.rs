@@ -121,6 +121,7 @@ pub fn end_reason_code(reason: EndReason) -> u8 {
         EndReason::Drained => 0x05,
         EndReason::NodeDead => 0x06,
         EndReason::Revoked => 0x07,
+        EndReason::DtlsTimeout => 0x08,
     }
 }
 
@@ -134,6 +135,7 @@ pub fn end_reason(code: u8) -> EndReason {
         0x05 => EndReason::Drained,
         0x06 => EndReason::NodeDead,
         0x07 => EndReason::Revoked,
+        0x08 => EndReason::DtlsTimeout,
         _ => EndReason::Unknown,
     }
 }

@@ -441,6 +441,8 @@ fn config(candidates: Vec<SocketAddr>, silence: Duration, batch: Duration, wall:
             opened: opened::opened,
         },
         silence,
+        opening: silence,
+        half_open: usize::MAX,
         batch,
         viewer_cap: None,
         ring: RingConfig::default(),

@@ -8,6 +8,7 @@ use axum::extract::{ConnectInfo, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 use freshet_edge::Problem;
+use freshet_edge::body::SDP_MAX;
 use freshet_edge::media_type::{ACCEPT_PATCH, ACCEPT_POST, FRAGMENT, SDP};
 use freshet_edge::names::{InRoom, SessionPath};
 use freshet_edge::problem::ProblemDetail;
@@ -125,7 +126,7 @@ pub async fn session(
         return Ok((StatusCode::OK, headers).into_response());
     }
     let client = client(&request);
-    app.gateway().session(name, client, request).await
+    app.gateway().session(name, client, request, SDP_MAX).await
 }
 
 /// Trickle candidates or restart ICE (RFC 8840, RFC 9725 section 4.3).

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use freshet_edge::Problem;
+use freshet_edge::body::JSON_MAX;
 use freshet_edge::media_type::{ACCEPT_POST, JSON};
 use freshet_edge::names::{EventStreamPath, SessionPath};
 use freshet_edge::problem::ProblemDetail;
@@ -18,7 +19,7 @@ use crate::app::App;
 use crate::gateway::events::Place;
 
 /// What an event stream takes.
-const STREAM_ALLOW: &str = "OPTIONS, GET, DELETE";
+const STREAM_ALLOW: &str = "OPTIONS, GET, HEAD, DELETE";
 
 /// Which layer a viewer picks; an empty object leaves the choice to the server again.
 #[derive(Debug, Serialize, ToSchema)]
@@ -51,10 +52,10 @@ pub async fn entrance(
         return Ok((StatusCode::OK, [allow, accept]).into_response());
     }
     let client = client(&request);
-    app.gateway().session(name, client, request).await
+    app.gateway().session(name, client, request, JSON_MAX).await
 }
 
-/// GET and DELETE of an event stream: passed on by its node.
+/// GET, HEAD and DELETE of an event stream: passed on by its node.
 pub async fn event_stream(
     State(app): State<Arc<App>>,
     name: EventStreamPath,
@@ -73,7 +74,7 @@ pub async fn event_stream(
             };
             app.gateway().session_events(name.session, client, request, place).await
         }
-        _ => app.gateway().session(name.session, client, request).await,
+        _ => app.gateway().session(name.session, client, request, JSON_MAX).await,
     }
 }
 

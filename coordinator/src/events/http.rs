@@ -16,6 +16,7 @@ use freshet_cluster::version::{MIN_VERSION, Unknown, VERSION, encode};
 use freshet_cluster::{Identity, RoomId};
 use freshet_edge::names::InRoom;
 use freshet_edge::scope::Params;
+use freshet_edge::sse::require_accepted;
 use freshet_edge::{Access, Problem, body};
 use http::{HeaderMap, HeaderName, Request, StatusCode};
 
@@ -140,6 +141,7 @@ fn refuse(error: &PostError, now: UnixMillis) -> Problem {
         (status = 400, description = "Not a room id", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "The token does not cover it", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
+        (status = 406, description = "Accept leaves text/event-stream out", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
         (status = 503, description = "Too many listeners; see Retry-After", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
     ),
     security((), ("bearer" = []))
@@ -155,6 +157,7 @@ pub async fn room_events(
         .require(&name.room, Grant::Subscribe)
         .or_else(|refused| access.require(&name.room, Grant::Publish).map_err(|_| refused))
         .or_else(|refused| access.require(&name.room, Grant::Chat).map_err(|_| refused))?;
+    require_accepted(&headers)?;
     let last_id = headers.get(&LAST_EVENT_ID).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let listening = app.hubs().listen(&name.room, last_id);
     listening.map(IntoResponse::into_response).map_err(Problem::from)

@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::response::Response;
 use freshet_edge::Problem;
+use freshet_edge::body::JSON_MAX;
 use freshet_edge::names::SessionPath;
 use freshet_edge::sse::KEEP_ALIVE;
 use futures::StreamExt as _;
@@ -42,7 +43,7 @@ impl Gateway {
         request: Request<Body>,
         place: impl FnOnce() -> Result<Place, Problem>,
     ) -> Result<Response, Problem> {
-        let (base, whole, access) = self.of_session(&name, request).await?;
+        let (base, whole, access) = self.of_session(&name, request, JSON_MAX).await?;
         let place = place()?;
         let opened = self.client.open(&base, &whole, &access, TIME, |call| call.client_ip = client_ip).await;
         match opened.map_err(|error| self.out_of_reach(&name, &error))? {

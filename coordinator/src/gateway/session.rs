@@ -18,14 +18,16 @@ use crate::liveness::Liveness;
 pub(super) const TIME: Duration = Duration::from_secs(5);
 
 impl Gateway {
-    /// Serves any method on `/sessions/{node}/{incarnation}/{session}` and what is below it, event streams left out.
+    /// Serves any method on `/sessions/{node}/{incarnation}/{session}` and what is below it, event streams left out. Its body
+    /// has `limit` bytes at most.
     pub async fn session(
         &self,
         name: SessionPath,
         client_ip: Option<IpAddr>,
         request: Request<Body>,
+        limit: usize,
     ) -> Result<Response, Problem> {
-        let (base, whole, access) = self.of_session(&name, request).await?;
+        let (base, whole, access) = self.of_session(&name, request, limit).await?;
         let answer = self.client.call(&base, &whole, &access, TIME, |call| call.client_ip = client_ip).await;
         Ok(call::pass_on(answer.map_err(|error| self.out_of_reach(&name, &error))?))
     }
@@ -35,10 +37,11 @@ impl Gateway {
         &self,
         name: &SessionPath,
         request: Request<Body>,
+        limit: usize,
     ) -> Result<(String, Whole, Access), Problem> {
         let (parts, body) = request.into_parts();
         let access = self.state.config.guard.holder(&parts.headers, UnixMillis::now())?;
-        let body = body::read(&parts.headers, body, body::SDP_MAX, body::TIME).await?;
+        let body = body::read(&parts.headers, body, limit, body::TIME).await?;
         let base = self.base_of(name)?;
         let path =
             parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string);

@@ -210,6 +210,16 @@ async fn with_tokens_the_token_says_who_posts() {
     assert_eq!(send(&token("r2", "Zoë", &["chat"])).await.status, 403);
     let events = world.url(0, EVENTS);
     assert_eq!(get(&events).await.status, 401);
+    let bob = format!("Bearer {}", token("r1", "bob", &["subscribe"]));
+    for accept in ["application/json", "text/html, text/plain", "text/event-stream;q=0"] {
+        let answer = ask(Method::GET, &events, &[("authorization", &bob), ("accept", accept)], "").await;
+        assert_eq!((answer.status, answer.reason().as_str()), (406, "not-acceptable"), "{accept}");
+        assert_eq!(
+            ask(Method::GET, &events, &[("accept", accept)], "").await.status,
+            401,
+            "who asks comes first"
+        );
+    }
     let mut listener = Listener::open_with(&events, None, Some(&token("r1", "bob", &["subscribe"]))).await;
     assert_eq!(listener.next_of("chat").await.data["from"], "Zoë");
     let stranger = format!("Bearer {}", token("r2", "bob", &["subscribe"]));

@@ -51,10 +51,76 @@ async fn a_preflight_needs_no_token() {
         assert!(answer.header("access-control-allow-methods").contains("PATCH"));
         assert_eq!(answer.header(accept.0), accept.1, "{path}");
     }
+    for path in [
+        "/sessions/a.b/1/2",
+        "/sessions/a/0/x/sse",
+        "/sessions/a",
+        "/whip/a.b",
+        "/v1/rooms/a.b",
+        "/nowhere/at/all",
+    ] {
+        let answer = ask(Method::OPTIONS, &world.url(0, path), &headers, "").await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, ""), "{path} {answer:?}");
+        assert_eq!(answer.header("access-control-allow-origin"), "*", "{path}");
+        assert!(answer.header("access-control-allow-headers").contains("Authorization"), "{path}");
+    }
     assert_eq!(ask(Method::GET, &world.url(0, "/whip/r1"), &[], "").await.status, 204);
     let answer = ask(Method::PUT, &world.url(0, "/whip/r1"), &[], "").await;
     assert_eq!(answer.status, 405);
     assert!(answer.header("allow").contains("POST"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_too_large_is_told_one_limit_however_large_it_is() {
+    let world = World::open(1).await;
+    let a = world.node("a", Behaviour::Accept).await;
+    let session = format!("/sessions/a/{}/0123456789abcdef0123456789abcdef", a.incarnation);
+    for (method, below, limit, sizes) in [
+        (Method::POST, "/sse", 16_384, [16_385, 30_000, 100_000]),
+        (Method::POST, "/layer", 16_384, [16_385, 30_000, 100_000]),
+        (Method::PATCH, "", 65_536, [65_537, 70_000, 200_000]),
+    ] {
+        let url = world.url(0, &format!("{session}{below}"));
+        for size in sizes {
+            let answer = ask(method.clone(), &url, &[], &"x".repeat(size)).await;
+            assert_eq!((answer.status, &answer.json()["limit"]), (413, &limit.into()), "{below} {size}");
+        }
+        assert!(ask(method, &url, &[], &"x".repeat(limit)).await.status < 300, "{below}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_method_that_allow_names_is_taken() {
+    let world = World::open(1).await;
+    let a = world.node("a", Behaviour::Accept).await;
+    a.publish("r1", "cam", 7).await;
+    let stream = format!("/sessions/a/{}/0123456789abcdef0123456789abcdef/sse/1", a.incarnation);
+    for path in [
+        "/v1/rooms",
+        "/v1/rooms/r1/events",
+        "/v1/rooms/r1/chat",
+        "/v1/nodes",
+        "/v1/cluster",
+        "/v1/config",
+        "/whip/r1",
+        "/whep/r1",
+        "/healthz",
+        "/metrics",
+        "/",
+    ] {
+        let refused = ask("BREW".parse().unwrap(), &world.url(0, path), &[], "").await;
+        assert_eq!(refused.status, 405, "{path}");
+        let allow: Vec<&str> = refused.header("allow").split([',', ' ']).filter(|m| !m.is_empty()).collect();
+        assert_eq!(allow.contains(&"GET"), allow.contains(&"HEAD"), "{path}: {allow:?}");
+        for method in ["HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"] {
+            let answer = ask(method.parse().unwrap(), &world.url(0, path), &[], "").await;
+            assert_eq!(answer.status != 405, allow.contains(&method), "{method} {path}: {allow:?}");
+        }
+    }
+    assert_eq!(ask(Method::HEAD, &world.url(0, &stream), &[], "").await.status, 200);
+    assert_eq!((a.last().method.as_str(), a.readers().len()), ("HEAD", 0), "asked, and nothing is read");
+    let options = ask(Method::OPTIONS, &world.url(0, &stream), &[], "").await;
+    assert_eq!(options.header("allow"), "OPTIONS, GET, HEAD, DELETE");
 }
 
 #[tokio::test(flavor = "multi_thread")]

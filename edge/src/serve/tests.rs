@@ -108,8 +108,13 @@ async fn a_preflight_needs_no_handler() {
     let answer = server.raw(format!("{ask}{CLOSE}").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.contains("access-control-allow-headers: Authorization"), "{answer}");
+    let nowhere = server.raw(format!("{ask}{CLOSE}").replace("/post", "/nowhere").as_bytes()).await;
+    assert!(nowhere.starts_with("HTTP/1.1 200"), "{nowhere}");
+    assert!(nowhere.contains("access-control-allow-origin: *"), "{nowhere}");
     let plain = server.raw(format!("OPTIONS /post HTTP/1.1\r\n{CLOSE}").as_bytes()).await;
     assert!(plain.starts_with("HTTP/1.1 405"), "{plain}");
+    let plain = server.raw(format!("OPTIONS /nowhere HTTP/1.1\r\n{CLOSE}").as_bytes()).await;
+    assert!(plain.starts_with("HTTP/1.1 404"), "{plain}");
 }
 
 #[tokio::test]

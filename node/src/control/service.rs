@@ -245,6 +245,15 @@ impl SessionService for Service {
         Ok(events)
     }
 
+    async fn has_stream(
+        &self,
+        session: SessionId,
+        who: Option<&Identity>,
+        stream: u32,
+    ) -> Result<(), SessionError> {
+        self.ask(|reply| Order::HasStream(session, who.cloned(), stream, reply)).await
+    }
+
     async fn unsubscribe(
         &self,
         session: SessionId,

@@ -60,24 +60,24 @@ impl Content {
             .map_err(|_| Problem::bad_request("the body is not UTF-8").reason("bad-sdp"))
     }
 
-    /// What may be JSON: 413 or 408.
+    /// What may be JSON: 413 or 408. A call's has been read within the limit that its caller was identified with.
     pub async fn json(self, parts: &Parts) -> Result<bytes::Bytes, Problem> {
         match self {
             Self::Unread(body) => body::read(&parts.headers, body, body::JSON_MAX, body::TIME).await,
-            Self::Read(bytes) if bytes.len() > body::JSON_MAX => Err(Problem::too_large(body::JSON_MAX)),
             Self::Read(bytes) => Ok(bytes),
         }
     }
 }
 
 /// Finds out who asks. A call's body is read here, since its signature covers it; a client's is not, so that a stranger
-/// cannot make us read.
+/// cannot make us read. `limit` is what the body may have, in bytes.
 pub(super) async fn identify(
     state: &HttpState,
     parts: &Parts,
     body: Body,
+    limit: usize,
 ) -> Result<(Caller, Content), Problem> {
-    ask(state, parts, body, None).await
+    ask(state, parts, body, limit, None).await
 }
 
 /// As [`identify`]; with a deed in a room, that is judged, too: a public room needs no token to be watched, and who was sent
@@ -86,6 +86,7 @@ async fn ask(
     state: &HttpState,
     parts: &Parts,
     body: Body,
+    limit: usize,
     deed: Option<(&RoomId, Grant)>,
 ) -> Result<(Caller, Content), Problem> {
     let now = UnixMillis::now();
@@ -100,7 +101,7 @@ async fn ask(
     let Some(calls) = &state.calls else {
         return Err(no_calls());
     };
-    let bytes = body::read(&parts.headers, body, body::SDP_MAX, body::TIME).await?;
+    let bytes = body::read(&parts.headers, body, limit, body::TIME).await?;
     let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
     let call = calls.verify(&parts.headers, &parts.method, path, &bytes, now)?;
     let access = call.access();
@@ -119,7 +120,7 @@ pub(super) async fn admit(
     room: &RoomId,
     grant: Grant,
 ) -> Result<(Caller, Content), Problem> {
-    ask(state, parts, body, Some((room, grant))).await
+    ask(state, parts, body, body::SDP_MAX, Some((room, grant))).await
 }
 
 /// Refuses all but those who run the room.

@@ -11,6 +11,7 @@
 mod caller;
 mod create;
 mod listen;
+mod pick;
 mod refusal;
 mod roster;
 mod session;
@@ -38,7 +39,7 @@ pub fn router(state: HttpState) -> Router {
     let session = get(session::look).patch(session::patch).delete(session::end).options(session_options);
     let sse = post(listen::subscribe).options(listen::post_options);
     let layer = post(listen::choose).options(listen::post_options);
-    let stream = get(listen::read).head(listen::no_head).delete(listen::unsubscribe);
+    let stream = get(listen::read).head(listen::peek).delete(listen::unsubscribe);
     let stream = stream.options(listen::stream_options);
     Router::new()
         .route("/whip/{room}", whip())

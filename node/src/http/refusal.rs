@@ -23,6 +23,10 @@ pub(super) fn not_created(error: CreateError) -> Problem {
             elsewhere("over-capacity", format!("{said}: ask again, or ask another node"))
                 .member("limit", limit)
         }
+        CreateError::HalfOpen { limit } => {
+            elsewhere("over-capacity", format!("{said}: ask again, or ask another node"))
+                .member("half_open_limit", limit)
+        }
         CreateError::Busy { busy, limit } => {
             elsewhere("over-capacity", format!("{said}: ask again, or ask another node"))
                 .member("busy_percent", busy)
@@ -101,6 +105,7 @@ fn ended(reason: EndReason) -> Problem {
     let detail = match reason {
         EndReason::Closed => "the session was closed: make a new one with POST",
         EndReason::IceTimeout => "nothing came from the client for too long: make a new session with POST",
+        EndReason::DtlsTimeout => "DTLS was not done in time: make a new session with POST",
         EndReason::DtlsClosed => "the client closed DTLS: make a new session with POST",
         EndReason::TakenOver => {
             "a newer publish of the same stream took over, or a newer session than its identity may hold beside it: do \

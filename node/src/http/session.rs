@@ -3,6 +3,7 @@
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use freshet_edge::Problem;
+use freshet_edge::body;
 use freshet_edge::conditional::{Condition, etag, if_match};
 use freshet_edge::media_type::{ACCEPT_PATCH, FRAGMENT, require_fragment};
 use freshet_edge::names::SessionPath;
@@ -23,7 +24,7 @@ pub(super) async fn look(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     mine(&state, &path)?;
-    let (caller, _) = identify(&state, &parts, body).await?;
+    let (caller, _) = identify(&state, &parts, body, body::SDP_MAX).await?;
     let info = state.service.look(path.session, caller.access.owner()).await.map_err(not_done)?;
     let tag = etag(&info.etag).ok_or_else(Problem::internal)?;
     let accept = (ACCEPT_PATCH, HeaderValue::from_static(FRAGMENT));
@@ -38,7 +39,7 @@ pub(super) async fn patch(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     mine(&state, &path)?;
-    let (caller, content) = identify(&state, &parts, body).await?;
+    let (caller, content) = identify(&state, &parts, body, body::SDP_MAX).await?;
     let owner = caller.access.owner();
     let info = state.service.look(path.session, owner).await.map_err(not_done)?;
     require_fragment(&parts.headers)?;
@@ -74,7 +75,7 @@ pub(super) async fn end(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     mine(&state, &path)?;
-    let (caller, _) = identify(&state, &parts, body).await?;
+    let (caller, _) = identify(&state, &parts, body, body::SDP_MAX).await?;
     state.service.end(path.session, caller.access.owner()).await.map_err(not_done)?;
     Ok(StatusCode::OK.into_response())
 }

@@ -32,6 +32,8 @@ pub struct Sfu {
     /// The session of the last datagram that came from a known address.
     pub(super) last_heard: usize,
     pub(super) by_ufrag: Index<String>,
+    /// Sessions that are not through with ICE and DTLS.
+    pub(super) half_open: usize,
     /// Why the sessions of the last minute ended.
     pub(super) ended: Ended,
     pub(super) lanes: Table<Lane>,
@@ -80,6 +82,7 @@ impl Sfu {
             by_addr: Index::default(),
             last_heard: 0,
             by_ufrag: Index::default(),
+            half_open: 0,
             ended: Ended::default(),
             lanes: Table::default(),
             by_hop: HashMap::new(),
@@ -137,6 +140,12 @@ impl Sfu {
     /// Sessions that there are.
     pub fn sessions(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// Addresses by which sessions are found.
+    #[cfg(test)]
+    pub(super) fn addresses(&self) -> usize {
+        self.by_addr.len()
     }
 
     /// What is kept, for leak tests: (sessions, lanes, streams, viewers).

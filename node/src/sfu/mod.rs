@@ -13,6 +13,7 @@ mod layers;
 #[cfg(test)]
 mod looks;
 mod machine;
+mod opening;
 mod program;
 mod publishers;
 mod rest;
@@ -22,6 +23,7 @@ mod sessions;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
+mod trickle;
 mod types;
 mod viewers;
 mod viewing;

@@ -28,9 +28,14 @@ pub(super) struct Session {
     pub addresses: Vec<Way>,
     pub ufrag: String,
     pub offer: String,
-    pub candidates: usize,
     /// str0m has handed out a packet and may have more to say.
     pub undrained: bool,
+    /// Addresses of candidates that its client named in PATCHes of this ICE session.
+    pub candidates: Vec<SocketAddr>,
+    /// Addresses from which this ICE session was checked.
+    pub checked: Vec<SocketAddr>,
+    /// When its DTLS must be done; none once it is.
+    pub open_by: Option<Instant>,
     /// For when it stands in the timers: not later than `wanted`.
     pub due: Option<Instant>,
     /// When it has something to do.

@@ -9,23 +9,22 @@ use freshet_cluster::{Identity, SessionId};
 use rand::Rng;
 use rand::distr::Alphanumeric;
 use str0m::net::{Protocol, Receive};
-use str0m::{Candidate, IceCreds, Input, Output, Rtc};
+use str0m::{IceCreds, Input, Output, Rtc};
 
 use super::machine::Sfu;
 use super::session::{Role, Session};
 use super::types::{Ask, Datagram, Event};
 use crate::forward::train::Way;
 use crate::peer::contain::contained;
-use crate::peer::negotiate::{self, Negotiated};
+use crate::peer::negotiate::Negotiated;
 use crate::peer::publisher::Publisher;
-use crate::peer::sdp;
-use crate::peer::viewer::{Viewer, silence_str0m};
-use crate::session::{CreateError, Direction, Fragment, IfMatch, Patched, SessionError, SessionInfo};
+use crate::peer::viewer::Viewer;
+use crate::session::{CreateError, Direction, SessionError, SessionInfo};
 
 /// Addresses by which one session is found at most; older ones are forgotten first.
 const ADDRESSES_MAX: usize = 8;
-/// Remote candidates that one session may add at most.
-const CANDIDATES_MAX: usize = 64;
+/// Addresses from which one ICE session is checked at most: str0m remembers each until ICE restarts.
+pub(super) const CHECKED_MAX: usize = 128;
 /// Longest datagram of RTCP that is read: a path's longest packet. What is longer came in fragments or on loopback, and
 /// holds thousands of messages.
 const RTCP_MAX: usize = 1_500;
@@ -42,6 +41,7 @@ impl Sfu {
 
     /// Makes a session and answers its offer. Returns the answer and the ICE session's entity tag.
     pub fn create(&mut self, now: Instant, ask: Ask) -> Result<(String, String), CreateError> {
+        self.take_another()?;
         let creds = self.credentials();
         let ufrag = creds.ufrag.clone();
         let label: String = (&mut self.rng).sample_iter(Alphanumeric).take(16).map(char::from).collect();
@@ -71,12 +71,15 @@ impl Sfu {
             addresses: Vec::new(),
             ufrag: ufrag.clone(),
             offer,
-            candidates: 0,
             undrained: false,
+            candidates: Vec::new(),
+            checked: Vec::new(),
+            open_by: Some(now.checked_add(self.config.opening).unwrap_or(now)),
             due: None,
             wanted: now,
             asked: None,
         });
+        self.half_open = self.half_open.saturating_add(1);
         self.by_id.insert(ask.session, at);
         self.by_ufrag.insert(ufrag.clone(), at);
         if is_viewer {
@@ -97,7 +100,7 @@ impl Sfu {
         Ok(SessionInfo { direction, room: session.room.clone(), etag: session.ufrag.clone() })
     }
 
-    fn find(&self, id: SessionId, who: Option<&Identity>) -> Result<&Session, SessionError> {
+    pub(super) fn find(&self, id: SessionId, who: Option<&Identity>) -> Result<&Session, SessionError> {
         let at = self.find_at(id)?;
         let session = self.sessions.get(at).ok_or_else(|| self.missing(id))?;
         if session.closing.is_some() {
@@ -113,103 +116,6 @@ impl Sfu {
 
     fn missing(&self, id: SessionId) -> SessionError {
         SessionError::NotFound { reason: self.ended.reason(id) }
-    }
-
-    /// Adds candidates, or restarts ICE.
-    pub fn patch(
-        &mut self,
-        now: Instant,
-        id: SessionId,
-        who: Option<&Identity>,
-        if_match: &IfMatch,
-        fragment: &Fragment,
-    ) -> Result<Patched, SessionError> {
-        let session = self.find(id, who)?;
-        let current = session.ufrag.clone();
-        if let IfMatch::Tag(tag) = if_match
-            && *tag != current
-        {
-            return Err(SessionError::TagMismatch { current });
-        }
-        let at = self.find_at(id)?;
-        let known = self.sessions.get(at).and_then(|s| sdp::read(&s.offer).ok());
-        let known = known.ok_or(SessionError::Internal)?;
-        let restart = match (&fragment.ufrag, &fragment.pwd) {
-            (Some(ufrag), Some(pwd)) if known.ufrag.as_ref() != Some(ufrag) => Some((ufrag, pwd)),
-            _ => None,
-        };
-        let patched = match (if_match, restart) {
-            (IfMatch::Any, None) => {
-                let why = "an ICE restart (If-Match: \"*\") needs a new a=ice-ufrag and a=ice-pwd";
-                return Err(SessionError::Unprocessable(why.into()));
-            }
-            (IfMatch::Tag(_), Some(_)) => {
-                let why = "new ICE credentials are an ICE restart: send them with If-Match: \"*\"";
-                return Err(SessionError::Unprocessable(why.into()));
-            }
-            (IfMatch::Any, Some((ufrag, pwd))) => self.restart(at, ufrag, pwd)?,
-            (IfMatch::Tag(_), None) => Patched::Trickled,
-        };
-        self.add_candidates(at, &fragment.candidates)?;
-        self.poll(now, at);
-        Ok(patched)
-    }
-
-    fn add_candidates(&mut self, at: usize, candidates: &[String]) -> Result<(), SessionError> {
-        let session = self.sessions.get_mut(at).ok_or(SessionError::NotFound { reason: None })?;
-        for line in candidates {
-            let line = line.trim();
-            if line.is_empty() {
-                continue;
-            }
-            session.candidates = session.candidates.saturating_add(1);
-            if session.candidates > CANDIDATES_MAX {
-                return Err(SessionError::Unprocessable(format!("more than {CANDIDATES_MAX} candidates")));
-            }
-            // An mDNS name or a TCP candidate cannot be dialled from here; the client dials us instead.
-            if let Ok(candidate) = Candidate::from_sdp_string(line) {
-                session.rtc.add_remote_candidate(candidate);
-            }
-        }
-        Ok(())
-    }
-
-    /// str0m restarts ICE only by an offer, so the client's first offer is offered again with its new credentials.
-    fn restart(&mut self, at: usize, ufrag: &str, pwd: &str) -> Result<Patched, SessionError> {
-        let bad = |why: String| SessionError::Unprocessable(why);
-        if ufrag.len() < 4 || pwd.len() < 22 || ufrag.len() > 256 || pwd.len() > 256 {
-            return Err(bad("a=ice-ufrag needs 4 to 256 and a=ice-pwd 22 to 256 characters".into()));
-        }
-        let session = self.sessions.get_mut(at).ok_or(SessionError::NotFound { reason: None })?;
-        let offer = sdp::with_credentials(&session.offer, ufrag, pwd);
-        let parsed = str0m::change::SdpOffer::from_sdp_string(&offer)
-            .map_err(|e| bad(negotiate::told(&e.to_string())))?;
-        let answer =
-            contained(|| session.rtc.sdp_api().accept_offer(parsed)).ok_or(SessionError::Internal)?;
-        let answer = answer.map_err(|e| bad(e.to_string()))?.to_sdp_string();
-        let read = sdp::read(&answer).map_err(|_| SessionError::Internal)?;
-        if let Role::Viewer(_) = &session.role {
-            silence_str0m(&mut session.rtc, &read);
-        }
-        let (Some(new_ufrag), Some(new_pwd)) = (read.ufrag, read.pwd) else {
-            return Err(SessionError::Internal);
-        };
-        session.offer = offer;
-        let old = std::mem::replace(&mut session.ufrag, new_ufrag.clone());
-        self.by_ufrag.remove(&old);
-        self.by_ufrag.insert(new_ufrag.clone(), at);
-        let mut text = format!("a=ice-lite\r\na=ice-ufrag:{new_ufrag}\r\na=ice-pwd:{new_pwd}\r\n");
-        for line in answer.lines().filter(|l| l.starts_with("m=") || l.starts_with("a=mid:")).take(2) {
-            text.push_str(line.trim_end());
-            text.push_str("\r\n");
-        }
-        let candidates =
-            answer.lines().filter(|l| l.starts_with("a=candidate:") || *l == "a=end-of-candidates");
-        for line in candidates {
-            text.push_str(line.trim_end());
-            text.push_str("\r\n");
-        }
-        Ok(Patched::Restarted { fragment: text, etag: new_ufrag })
     }
 
     /// Ends a session; its client is told by a DTLS close.
@@ -249,7 +155,8 @@ impl Sfu {
         if let Some(Session { role: Role::Viewer(_), .. }) = self.sessions.get(at) {
             self.detach_all(now, at);
         }
-        let Some(session) = self.sessions.remove(at) else { return };
+        let Some(mut session) = self.sessions.remove(at) else { return };
+        session.opened(&mut self.half_open);
         self.by_id.remove(&session.id);
         self.by_ufrag.remove(&session.ufrag);
         self.repeats.retain(|repeat| repeat.session != at);
@@ -285,8 +192,8 @@ impl Sfu {
         let way: Way = way.into();
         let from = way.peer;
         let known = self.whose(from);
-        let named =
-            if is_stun(contents) { local_ufrag(contents).and_then(|u| self.by_ufrag.get(u)) } else { None };
+        let check = is_stun(contents);
+        let named = if check { local_ufrag(contents).and_then(|u| self.by_ufrag.get(u)) } else { None };
         // A named session wins over an address: an address is used again by another client's socket.
         let Some(at) = named.or(known) else {
             self.counters.unknown_datagrams = self.counters.unknown_datagrams.saturating_add(1);
@@ -294,6 +201,10 @@ impl Sfu {
         };
         let Some(local) = self.config.common.candidates.first().copied() else { return };
         let Some(session) = self.sessions.get_mut(at) else { return };
+        if check && session.checked.len() >= CHECKED_MAX && !session.checked.contains(&from) {
+            self.counters.refused_checks = self.counters.refused_checks.saturating_add(1);
+            return;
+        }
         let rtcp = is_rtcp(contents);
         if rtcp && contents.len() > RTCP_MAX {
             self.counters.rejected_rtcp = self.counters.rejected_rtcp.saturating_add(1);
@@ -339,7 +250,7 @@ impl Sfu {
             let strange = u64::from(publisher.unknown_extensions(contents));
             self.counters.unknown_extensions = self.counters.unknown_extensions.saturating_add(strange);
         }
-        self.learn(at, way, is_stun(contents));
+        self.learn(at, way, check);
         if fine {
             self.poll_for(now, at, wanted && !rtcp);
         } else {
@@ -369,6 +280,9 @@ impl Sfu {
     /// another of ours now.
     fn learn(&mut self, at: usize, way: Way, authentic: bool) {
         let Some(session) = self.sessions.get_mut(at) else { return };
+        if authentic && !session.checked.contains(&way.peer) {
+            session.checked.push(way.peer);
+        }
         if let Some(known) = session.addresses.iter_mut().find(|known| known.peer == way.peer) {
             if authentic && *known != way {
                 *known = way;
@@ -406,10 +320,11 @@ impl Sfu {
                 Ok(Output::Timeout(due)) => next = Some(due),
                 other => output = Some(other),
             });
-            if let Some(keys) = (self.config.common.take_keys)()
-                && let Role::Viewer(viewer) = &mut session.role
-            {
-                viewer.keyed(keys);
+            if let Some(keys) = (self.config.common.take_keys)() {
+                session.opened(&mut self.half_open);
+                if let Role::Viewer(viewer) = &mut session.role {
+                    viewer.keyed(keys);
+                }
             }
             if let Some(due) = next {
                 session.undrained = false;
@@ -459,7 +374,7 @@ impl Sfu {
         }
     }
 
-    fn finish_if_dead(&mut self, now: Instant, at: usize) {
+    pub(super) fn finish_if_dead(&mut self, now: Instant, at: usize) {
         let Some(session) = self.sessions.get(at) else { return };
         if !session.rtc.is_alive() {
             let reason = session.closing.unwrap_or(EndReason::DtlsClosed);
@@ -484,7 +399,7 @@ impl Sfu {
             Role::Publisher(publisher) => publisher.due(),
             Role::Viewer(viewer) => viewer.report_due,
         };
-        due = own.map_or(due, |own| own.min(due));
+        due = [own, session.open_by].into_iter().flatten().fold(due, Instant::min);
         session.wanted = due;
         if session.due.is_none_or(|d| due < d) {
             session.due = Some(due);
@@ -519,14 +434,10 @@ impl Sfu {
                 continue;
             }
             session.asked = None;
-            if now.saturating_duration_since(session.heard) >= self.config.silence {
-                tracing::info!(
-                    session = session.id.short(),
-                    room = session.room.as_str(),
-                    "nothing heard: session ends"
-                );
-                let id = session.id;
-                self.end(now, id, EndReason::IceTimeout);
+            if let Some(reason) = session.overdue(now, self.config.silence) {
+                let (id, room, reason_word) = (session.id, session.room.as_str(), reason.as_str());
+                tracing::info!(session = id.short(), room, reason = reason_word, "session ends");
+                self.end(now, id, reason);
                 continue;
             }
             if !input_taken(&mut session.rtc, Input::Timeout(now)) {

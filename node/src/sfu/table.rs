@@ -95,6 +95,12 @@ impl<K: Eq + Hash> Index<K> {
         self.0.insert(name, at)
     }
 
+    /// Names that there are.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Nothing has this name any more. Returns where it stood.
     pub fn remove<Q: Eq + Hash + ?Sized>(&mut self, name: &Q) -> Option<usize>
     where

@@ -25,5 +25,7 @@ mod sets;
 mod sources;
 mod spares;
 mod temporal;
+mod trickle;
+mod unproven;
 mod viewing;
 mod wishes;

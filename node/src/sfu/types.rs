@@ -25,6 +25,10 @@ pub struct Config {
     pub common: Common,
     /// A session of whom nothing is heard for so long is over.
     pub silence: Duration,
+    /// A session whose ICE and DTLS are not through after so long is over.
+    pub opening: Duration,
+    /// Sessions that may be half open at once.
+    pub half_open: usize,
     /// Packets wait so long for others of their frame before they go to viewers; sound waits no longer.
     pub batch: Duration,
     /// Bits a second that one viewer is sent at most; none without a cap.
@@ -56,6 +60,8 @@ impl Config {
                 opened: opened::opened,
             },
             silence: Duration::from_secs(15),
+            opening: Duration::from_secs(30),
+            half_open: 2_000,
             batch: Duration::ZERO,
             viewer_cap: None,
             ring: RingConfig::default(),

@@ -65,6 +65,20 @@ impl Ears {
         is_there.then_some(()).ok_or(SessionError::NoSuchStream)
     }
 
+    /// Whether there is an event stream; whoever reads it goes on.
+    pub fn has_stream(
+        &mut self,
+        now: Instant,
+        machine: &Sfu,
+        session: SessionId,
+        who: Option<&Identity>,
+        stream: u32,
+    ) -> Result<(), SessionError> {
+        machine.look(session, who)?;
+        self.roll.let_go(now);
+        self.roll.has_stream(session, stream).then_some(()).ok_or(SessionError::NoSuchStream)
+    }
+
     /// Ends an event stream.
     pub fn unsubscribe(
         &mut self,

@@ -57,6 +57,8 @@ pub enum Order {
         /// The answer.
         reply: oneshot::Sender<Result<(), SessionError>>,
     },
+    /// Say whether there is an event stream.
+    HasStream(SessionId, Option<Identity>, u32, oneshot::Sender<Result<(), SessionError>>),
     /// End an event stream.
     Unsubscribe(SessionId, Option<Identity>, u32, oneshot::Sender<Result<(), SessionError>>),
     /// Pick a layer for a viewer.
@@ -143,6 +145,8 @@ pub struct Counted {
     pub load: Load,
     /// Sessions, lanes, streams, viewers.
     pub kept: (usize, usize, usize, usize),
+    /// Sessions that are not through with ICE and DTLS.
+    pub half_open: usize,
     /// Event streams of sessions, and connections that read them.
     pub listeners: (usize, usize),
     /// Datagrams dropped because the socket stayed full.

@@ -112,6 +112,7 @@ impl Turn {
             packets_per_second,
             load: self.load,
             kept,
+            half_open: self.machine.half_open(),
             listeners,
             socket_dropped: self.lost.dropped,
             socket_refused: self.lost.refused,
@@ -355,6 +356,9 @@ impl Turn {
             }
             Order::Read { session, who, stream, reader, reply } => {
                 drop(reply.send(self.ears.read(now, machine, session, who.as_ref(), stream, reader)));
+            }
+            Order::HasStream(session, who, stream, reply) => {
+                drop(reply.send(self.ears.has_stream(now, machine, session, who.as_ref(), stream)));
             }
             Order::Unsubscribe(session, who, stream, reply) => {
                 drop(reply.send(self.ears.unsubscribe(now, machine, session, who.as_ref(), stream)));

@@ -29,6 +29,11 @@ fn signed(call: &Call) -> String {
     sign(&Secret::new(CLUSTER), call).to_str().unwrap().to_owned()
 }
 
+/// The header of a call that alice's coordinator would make.
+pub fn by_alice(method: &str, path: &str, body: &str) -> String {
+    signed(&call(method.parse().unwrap(), path, body, &alice()))
+}
+
 #[tokio::test]
 async fn a_call_stands_for_the_client_and_brings_the_plan() {
     let node = start(Setup { public_url: Some("https://node.example"), ..Setup::default() }).await;

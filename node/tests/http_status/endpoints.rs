@@ -129,6 +129,11 @@ async fn a_refusal_names_what_a_program_needs() {
         (&reply.json()["busy_percent"], &reply.json()["busy_limit_percent"]),
         (&97.into(), &90.into())
     );
+    let reply = node.ask("POST", "/whep/r1", &headers, "v=0\nopening").await;
+    check_problem(&reply, 503, Some("over-capacity"));
+    assert_eq!(reply.header("freshet-refused"), Some("over-capacity"));
+    assert!(reply.header("retry-after").is_some());
+    assert_eq!(reply.json()["half_open_limit"], 9);
     let reply = node.ask("POST", "/whep/r1", &[], "v=0\n").await;
     assert_eq!(reply.header("www-authenticate"), Some("Bearer realm=\"freshet\""));
 }

@@ -62,6 +62,7 @@ impl SessionService for Fake {
         self.asked.lock().unwrap().push(ask.clone());
         match ask.offer.lines().nth(1).unwrap_or_default() {
             "full" => return Err(CreateError::OverCapacity { limit: 7 }),
+            "opening" => return Err(CreateError::HalfOpen { limit: 9 }),
             "busy" => return Err(CreateError::Busy { busy: 97, limit: 90 }),
             "draining" => return Err(CreateError::Draining),
             "lost" => return Err(CreateError::LeaseLost),
@@ -149,6 +150,17 @@ impl SessionService for Fake {
         let (sender, events) = sse::channel(4, sse::KEEP_ALIVE);
         sender.try_send(sse::Event::text("active", None, "{}")).unwrap();
         Ok(events)
+    }
+
+    async fn has_stream(
+        &self,
+        session: SessionId,
+        who: Option<&Identity>,
+        stream: u32,
+    ) -> Result<(), SessionError> {
+        self.find(session, who)?;
+        let there = usize::try_from(stream).unwrap() <= self.listening.lock().unwrap().len() && stream > 0;
+        there.then_some(()).ok_or(SessionError::NoSuchStream)
     }
 
     async fn unsubscribe(

@@ -62,6 +62,14 @@ async fn an_event_stream_is_made_read_and_ended() {
     }
     let reply = node.ask("GET", &format!("{sse}/1"), &[mine, ("Accept", "application/json")], "").await;
     check_problem(&reply, 406, Some("not-acceptable"));
+    let looked = async |path: &str, headers: &[(&str, &str)]| node.ask("HEAD", path, headers, "").await;
+    let reply = looked(&format!("{sse}/1"), &[mine]).await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, ""), "what GET is answered with, and no event");
+    assert_eq!(reply.header("content-type"), Some("text/event-stream"));
+    assert_eq!(reply.header("cache-control"), Some("no-store"));
+    assert_eq!(looked(&format!("{sse}/1"), &[mine, ("Accept", "text/html")]).await.status, 406);
+    assert_eq!(looked(&format!("{sse}/9"), &[mine]).await.status, 404);
+    assert_eq!(looked(&format!("{sse}/1"), &[]).await.status, 401);
     assert_eq!(node.ask("DELETE", &format!("{sse}/2"), &[mine], "").await.status, 200);
     check_problem(&node.ask("GET", &format!("{sse}/2"), &[mine], "").await, 404, Some("no-event-stream"));
 }
@@ -76,7 +84,7 @@ async fn a_refused_subscription_or_pick_has_its_own_status() {
     let gone = format!("{}/sse", at.replace(at.rsplit('/').next().unwrap(), &format!("{:032x}", 9)));
     let many = format!("[{}\"active\"]", "\"active\",".repeat(40));
     type Row<'a> = (&'a str, &'a str, Option<&'a str>, (&'a str, &'a str), &'a str, u16, Option<&'a str>);
-    let table: [Row<'_>; 32] = [
+    let table: [Row<'_>; 34] = [
         ("POST", &sse, None, JSON, "[]", 401, Some("token-missing")),
         ("POST", &layer, None, JSON, "{}", 401, Some("token-missing")),
         ("GET", &stream, None, JSON, "", 401, Some("token-missing")),
@@ -101,6 +109,16 @@ async fn a_refused_subscription_or_pick_has_its_own_status() {
         ("POST", &layer, good, text, "{}", 415, None),
         ("POST", &layer, good, JSON, "", 400, Some("bad-json")),
         ("POST", &layer, good, JSON, "[]", 400, Some("bad-json")),
+        ("POST", &layer, good, JSON, "[\"h\"]", 400, Some("bad-json")),
+        (
+            "POST",
+            &layer,
+            good,
+            JSON,
+            "[null, \"h\", null, null, null, null, null, null, null]",
+            400,
+            Some("bad-json"),
+        ),
         ("POST", &layer, good, JSON, "{\"rid\": 1}", 400, Some("bad-json")),
         ("POST", &layer, good, JSON, "{\"what\": 1}", 400, Some("bad-json")),
         ("POST", &layer, good, JSON, "{\"rid\": \"a\", \"encodingId\": \"b\"}", 400, Some("bad-json")),
@@ -118,10 +136,17 @@ async fn a_refused_subscription_or_pick_has_its_own_status() {
         check_problem(&reply, status, reason);
         assert_eq!(reply.header("accept-post").is_some(), status == 415);
     }
-    let large = format!("[\"{}\"]", "x".repeat(16 * 1024));
-    for path in [&sse, &layer] {
-        let reply = node.ask("POST", path, &[JSON, ("Authorization", &auth)], &large).await;
-        check_problem(&reply, 413, None);
+    // One limit, however large it is and whoever hands it in.
+    for size in [16 * 1024 + 1, 20_000, 100_000] {
+        let large = "x".repeat(size);
+        for path in [&sse, &layer] {
+            let call = super::calls::by_alice("POST", path, &large);
+            for credentials in [("Authorization", auth.as_str()), ("Freshet-Call", call.as_str())] {
+                let reply = node.ask("POST", path, &[JSON, credentials], &large).await;
+                check_problem(&reply, 413, None);
+                assert_eq!(reply.json()["limit"], 16 * 1024, "{size} bytes by {}", credentials.0);
+            }
+        }
     }
     assert!(node.fake.listening.lock().unwrap().is_empty() && node.fake.chosen.lock().unwrap().is_empty());
     let (node, at, auth) = made(Setup::default(), "whip").await;
@@ -158,18 +183,18 @@ async fn preflights_pass_without_a_token_and_other_methods_are_405() {
     for (path, allowed, accept) in [
         ("sse", vec!["OPTIONS", "POST"], Some("application/json")),
         ("layer", vec!["OPTIONS", "POST"], Some("application/json")),
-        ("sse/1", vec!["DELETE", "GET", "OPTIONS"], None),
+        ("sse/1", vec!["DELETE", "GET", "HEAD", "OPTIONS"], None),
     ] {
         let path = format!("{at}/{path}");
         let asks = [("Origin", "https://page.example"), ("Access-Control-Request-Method", "POST")];
         let reply = node.ask("OPTIONS", &path, &asks, "").await;
         assert_eq!((reply.status, reply.header("accept-post")), (200, accept), "{path}");
         assert!(reply.header("access-control-allow-headers").unwrap().contains("Authorization"));
-        for method in ["OPTIONS", "PUT", "HEAD"] {
+        for method in ["OPTIONS", "PUT"] {
             let reply = node.ask(method, &path, &[], "").await;
             assert_eq!(reply.status, if method == "OPTIONS" { 200 } else { 405 }, "{method} {path}");
             let mut allow: Vec<_> = reply.header("allow").unwrap().split([',', ' ']).collect();
-            allow.retain(|a| !a.is_empty() && (*a != "HEAD" || method == "HEAD"));
+            allow.retain(|a| !a.is_empty());
             allow.sort_unstable();
             assert_eq!(allow, allowed, "{method} {path}");
         }

@@ -7,6 +7,7 @@ mod calls;
 mod endpoints;
 mod fake;
 mod listeners;
+mod methods;
 mod roster;
 mod sessions;
 mod wire;

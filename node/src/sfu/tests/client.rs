@@ -22,7 +22,7 @@ use crate::forward::train::{TrainLimits, Trains, Way};
 use crate::peer::crypto;
 use crate::peer::keys::Keys;
 use crate::service::Direction;
-use crate::session::{Choice, SessionError};
+use crate::session::{Choice, CreateError, SessionError};
 use crate::sfu::{Ask, Config, Sfu};
 
 pub const SERVER: &str = "127.0.0.1:5000";
@@ -171,6 +171,15 @@ impl World {
 
     /// Offers; returns the session and the answer.
     pub fn ask(&mut self, direction: Direction, offer: String) -> (SessionId, String) {
+        self.try_ask(direction, offer).unwrap()
+    }
+
+    /// The same where it may be refused.
+    pub fn try_ask(
+        &mut self,
+        direction: Direction,
+        offer: String,
+    ) -> Result<(SessionId, String), CreateError> {
         let session = SessionId::from_bits(self.next);
         self.next += 1;
         let ask = Ask {
@@ -181,8 +190,8 @@ impl World {
             identity: "me".parse().unwrap(),
             offer,
         };
-        let (answer, _) = self.sfu.create(self.now, ask).unwrap();
-        (session, answer)
+        let (answer, _) = self.sfu.create(self.now, ask)?;
+        Ok((session, answer))
     }
 
     pub fn key(generation: u64) -> StreamKey {
@@ -505,6 +514,14 @@ impl Client {
         let mut out = VecDeque::new();
         self.poll(&mut out);
         self.pending.extend(out);
+    }
+
+    /// What it wants to send now.
+    pub fn take(&mut self, now: Instant) -> VecDeque<Vec<u8>> {
+        let mut out = VecDeque::new();
+        self.rtc.handle_input(Input::Timeout(now)).unwrap();
+        self.poll(&mut out);
+        out
     }
 
     fn poll(&mut self, out: &mut VecDeque<Vec<u8>>) {

@@ -119,6 +119,11 @@ impl Roll {
         is_there
     }
 
+    /// Whether a session has this event stream.
+    pub fn has_stream(&self, session: SessionId, stream: u32) -> bool {
+        self.sessions.get(&session).is_some_and(|ear| ear.audience.has(stream))
+    }
+
     /// Ends an event stream; says whether it was there.
     pub fn unsubscribe(&mut self, now: Instant, session: SessionId, stream: u32) -> bool {
         let was_there = self.change(session, |ear| {
