@@ -24,7 +24,7 @@ run) needs="$rust node npm" ;;
 bench) needs="$rust" ;;
 fuzz) needs="$rust cxx cargo-fuzz" ;;
 chart) needs="$common python3 venv helm kubernetes-validate" ;;
-test) needs="$rust cxx node npm etcd nats chromium firefox unshare ffmpeg iproute2 nginx openssl shellcheck python3 venv cargo-fuzz helm kubernetes-validate" ;;
+test) needs="$rust cxx node npm etcd nats chromium firefox unshare ffmpeg iproute2 nft turnserver nginx openssl shellcheck python3 venv cargo-fuzz helm kubernetes-validate" ;;
 *) die "install.sh: --for wants one of run, test, bench, fuzz, chart" ;;
 esac
 
@@ -51,6 +51,7 @@ has() {
     chromium) command -v chromium >/dev/null || command -v chromium-browser >/dev/null || [[ -n ${CHROMIUM:-} ]] ;;
     firefox) command -v firefox-esr >/dev/null || [[ -n ${FRESHET_FIREFOX:-} ]] ;;
     nginx) command -v nginx >/dev/null || [[ -x /usr/sbin/nginx ]] ;;
+    nft) command -v nft >/dev/null || [[ -x /usr/sbin/nft || -x /sbin/nft ]] ;;
     iproute2) command -v ip >/dev/null || [[ -x /usr/sbin/ip || -x /sbin/ip ]] ;;
     venv) python3 -c 'import venv, ensurepip' 2>/dev/null ;;
     helm) [[ $(helm version --template '{{.Version}}' 2>/dev/null) == "$HELM_VERSION"* || -f $TOOLS/helm-$HELM_VERSION ]] && command -v helm >/dev/null ;;
@@ -76,6 +77,8 @@ package() {
     firefox) echo firefox-esr ;;
     unshare) echo util-linux ;;
     ffmpeg) echo ffmpeg ;;
+    nft) echo nftables ;;
+    turnserver) echo coturn ;;
     iproute2 | nginx | openssl | shellcheck) echo "$1" ;;
     python3) echo python3 ;;
     venv) echo python3-venv ;;

@@ -99,6 +99,8 @@ const NODE: &str = "\
 Examples:
   freshet node --ip 192.0.2.10 --cluster-secret-file secret --api-key-file keys \\
       --etcd http://10.0.0.2:2379 --nats nats://10.0.0.2:4222
+  freshet node --candidate 203.0.113.7:30700=10.0.0.7 …
+                                        behind NAT that maps UDP 30700 of 203.0.113.7 to 7700 of 10.0.0.7
   freshet node --id a --listen 127.0.0.1:8081 --relay 127.0.0.1:7611 --udp-port 7710 \\
       --cluster-secret-file secret --open
                                         one of several on one machine, for a look

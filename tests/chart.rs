@@ -52,8 +52,14 @@ fn every_flag_of_the_operators_page_is_a_setting() {
         "dupe-window",
         "max-age",
         "max-bytes",
+        "listening-ip",
         "locked",
+        "log-file",
+        "no-cli",
+        "realm",
         "release",
+        "static-auth-secret",
+        "use-auth-secret",
     ];
     let words = OPERATE.split(|c: char| !(c.is_ascii_lowercase() || c == '-' || c == '_'));
     let flags: BTreeSet<&str> = words
@@ -127,6 +133,8 @@ fn pod_environment(role: Role, folder: &std::path::Path) -> Vec<(&'static str, S
             ("FRESHET_UDP_PORT", "7700".to_owned()),
             ("FRESHET_SHARDS", "1".to_owned()),
             ("FRESHET_IP", "192.0.2.10,2001:db8::10".to_owned()),
+            ("FRESHET_CANDIDATE", "203.0.113.7:30700,[2001:db8::7]:30700=10.1.2.3".to_owned()),
+            ("FRESHET_UDP_BIND", "::,10.1.2.3".to_owned()),
         ]);
     } else {
         env.extend([

@@ -171,7 +171,7 @@ fn ports_in_a_row(count: u16) -> u16 {
 async fn each_shard_has_the_next_port() {
     let port = ports_in_a_row(SHARDS);
     let mut config = config("ports", SHARDS);
-    config.udp.set_port(port);
+    config.addresses.port = port;
     let node = Node::start(config, Arc::new(MemoryStore::new()), Arc::new(MemoryBus::new())).await.unwrap();
     let base = format!("http://{}", node.http_addr());
     let publisher = publish(&base, "show").await;

@@ -10,6 +10,7 @@
 
 pub mod agent;
 pub mod audience;
+pub mod book;
 pub mod control;
 pub mod forward;
 pub mod http;

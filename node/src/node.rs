@@ -1,6 +1,6 @@
 //! A node, assembled: shards, relay, agent, registration, HTTP.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::book::{Addresses, Book, reach};
 use crate::control::directory::Registry;
 use crate::control::heartbeat::Heartbeat;
 use crate::control::registrar::Registrar;
@@ -36,7 +37,7 @@ use crate::peer::negotiate::Common;
 use crate::peer::{crypto, opened};
 use crate::quic::{Relay, RelayConfig, RelayError, Trust};
 use crate::service::SessionService;
-use crate::shard::{self, Crossings, Intake, Limit, Order, ShardHandle};
+use crate::shard::{self, Crossings, Intake, Limit, Order, ShardHandle, Unbound};
 use crate::{control, metrics, sfu};
 
 /// Events of shards that wait for the agent; what does not fit waits in the shard.
@@ -63,8 +64,8 @@ pub struct NodeConfig {
     pub region: String,
     /// Failure domain label, may be empty.
     pub zone: String,
-    /// Media: what the sockets bind to; shard n takes port + n, port 0 takes any.
-    pub udp: SocketAddr,
+    /// Media: what the sockets bind to, and what candidates advertise.
+    pub addresses: Addresses,
     /// Media: how many shards, 1 or more.
     pub shards: u16,
     /// Media: packets wait so long for others of their frame before they go to viewers, 0 to 10 ms.
@@ -75,8 +76,6 @@ pub struct NodeConfig {
     pub ring: (Duration, usize),
     /// A joiner is served from the ring when its last keyframe is at most so old.
     pub keyframe_age: Duration,
-    /// Media: addresses that candidates advertise.
-    pub advertise: Vec<IpAddr>,
     /// Relay: what its socket binds to.
     pub relay: SocketAddr,
     /// Whom the relay believes.
@@ -116,7 +115,9 @@ pub enum StartError {
     #[error("no DTLS certificate could be made")]
     Certificate,
     /// A media socket.
-    #[error("media socket on {address}: {source}: choose another --udp-port or --ip, or stop who holds it")]
+    #[error(
+        "media socket on {address}: {source}: choose another --udp-port or --udp-bind, or stop who holds it"
+    )]
     Media {
         /// What it should have bound to.
         address: SocketAddr,
@@ -381,15 +382,16 @@ async fn start_shards(
     let mut shards = Vec::with_capacity(media.len());
     for (shard, media) in (0..u16::MAX).zip(media) {
         let cert = cert.clone();
-        let make = move |candidates| sfu::Config {
+        let make = move |book: Book| sfu::Config {
             shard,
             common: Common {
                 cert,
-                candidates,
+                candidates: book.candidates().to_vec(),
                 provider: crypto::provider(),
                 take_keys: crypto::take_keys,
                 opened: opened::opened,
             },
+            book,
             silence: SILENCE,
             opening: OPENING,
             half_open: HALF_OPEN,
@@ -403,14 +405,10 @@ async fn start_shards(
         };
         let mut seed = [0; 32];
         rand::rng().fill(&mut seed);
-        let port = config.udp.port();
-        let address =
-            SocketAddr::new(config.udp.ip(), if port == 0 { 0 } else { port.saturating_add(shard) });
         let parts = shard::Parts {
             shard,
             of: config.shards,
-            bind: address,
-            advertise: config.advertise.clone(),
+            addresses: config.addresses.clone(),
             config: Box::new(make),
             seed,
             media,
@@ -418,8 +416,31 @@ async fn start_shards(
             crossings: crossings.clone(),
             max_busy: Limit::percent(config.max_busy),
         };
-        let started = shard::spawn(parts).await.map_err(|source| StartError::Media { address, source })?;
+        let started = shard::spawn(parts).await.map_err(|Unbound { address, source }| {
+            let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), config.addresses.port);
+            StartError::Media { address: address.unwrap_or(any), source }
+        })?;
+        tracing::info!(shard, candidates = ?started.candidates(), "clients are told these media addresses");
         shards.push(started);
     }
+    warn_if_out_of_reach(config, &shards);
     Ok(shards)
+}
+
+/// Says who gets no media, once, and nothing where HTTP is as near as media is.
+fn warn_if_out_of_reach(config: &NodeConfig, shards: &[ShardHandle]) {
+    for local in config.addresses.advertised.iter().filter_map(|one| one.local) {
+        if std::net::UdpSocket::bind((local, 0)).is_err() {
+            tracing::warn!(
+                %local,
+                "no interface of this machine has the address that stands behind = in --candidate: packets come to another"
+            );
+        }
+    }
+    let candidates = shards.first().map(ShardHandle::candidates).unwrap_or_default();
+    let Some(best) = reach::best(candidates) else { return };
+    let meant = best == reach::Reach::Machine && config.listen.ip().is_loopback();
+    if let (false, Some(warning)) = (meant, best.warning()) {
+        tracing::warn!(?candidates, "{warning}");
+    }
 }

@@ -3,6 +3,7 @@
 //! Unknown keys in the file are errors. Unknown environment variables are not: Kubernetes makes some of its own whose
 //! names begin with `FRESHET_` for every service of that name.
 
+mod addresses;
 mod doors;
 mod error;
 mod layers;
@@ -93,7 +94,8 @@ pub fn derive_defaults(layers: &mut Layers, host: &str) {
     {
         layers.set_default("id", id.as_str());
     }
-    if layers.role != Role::Coordinator && !filled(layers, "ip") && !listen.ip().is_unspecified() {
+    let told = ["ip", "candidate", "udp-bind"].iter().any(|key| filled(layers, key));
+    if layers.role != Role::Coordinator && !told && !listen.ip().is_unspecified() {
         layers.set_default("ip", &listen.ip().to_string());
     }
 }

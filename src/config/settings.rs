@@ -239,7 +239,26 @@ pub const SETTINGS: &[Setting] = &[
         "IP",
         MEDIA,
         MEDIA_HEADING,
-        "An address at which clients reach this node's media. Default: the address of --listen, unless that is 0.0.0.0",
+        "An address at which clients reach this node's media, short for --candidate. Default: the addresses of --udp-bind, \
+         or that of --listen, unless those are 0.0.0.0",
+    )
+    .many(),
+    one(
+        "udp-bind",
+        "ADDR",
+        MEDIA,
+        MEDIA_HEADING,
+        "An address of this machine at which media is taken; :: takes IPv4 too, unless that has one of its own. \
+         Default: every address",
+    )
+    .many(),
+    one(
+        "candidate",
+        "ADDR[:PORT][=BIND_ADDR]",
+        MEDIA,
+        MEDIA_HEADING,
+        "An address that clients are told, with its port where a NAT maps it (shard n: PORT + n), and the address of this \
+         machine that their packets then come to",
     )
     .many(),
     one(

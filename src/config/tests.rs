@@ -133,6 +133,10 @@ fn addresses_that_others_use_follow_from_those_that_are_bound() {
     let n = node(&[("listen", "127.0.0.1:0"), ("relay", "127.0.0.1:0")]);
     assert_eq!((n.http_advertise, n.relay_advertise), (None, None), "known when it is bound");
     assert_eq!(n.media.ips, ["127.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
+    let n = node(&[("candidate", "203.0.113.7:30700=10.0.0.7")]);
+    assert_eq!(n.relay_advertise.as_deref(), Some("10.0.0.7:7600"), "the cluster's way is not the clients'");
+    let n = node(&[("candidate", "203.0.113.7=10.0.0.7"), ("ip", "192.0.2.9")]);
+    assert_eq!(n.relay_advertise.as_deref(), Some("192.0.2.9:7600"));
     let n = node(&[
         ("ip", "192.0.2.1"),
         ("http-advertise", "http://n.example:1/"),
@@ -171,6 +175,22 @@ fn wrong_values_are_told_with_their_place_and_a_way_out() {
         ("udp-port", "70000", "65535"),
         ("ip", "example.org", "IPv4"),
         ("ip", "0.0.0.0", "reach"),
+        ("ip", "fe80::1", "scope"),
+        ("ip", "::ffff:10.0.0.1", "write 10.0.0.1"),
+        ("udp-bind", "eth0", "IPv4 or IPv6"),
+        ("udp-bind", "10.0.0.1:7700", "udp-port"),
+        ("udp-bind", "fe80::1%eth0", "scope"),
+        ("udp-bind", "10.0.0.1,10.0.0.1", "twice"),
+        ("udp-bind", "0.0.0.0,10.0.0.1", "10.0.0.1 too"),
+        ("candidate", "media.example.org:30700", "this is a name"),
+        ("candidate", "203.0.113.7:0", "1 to 65535"),
+        ("candidate", "203.0.113.7:65536", "1 to 65535"),
+        ("candidate", "203.0.113.7=", "one address of this machine"),
+        ("candidate", "203.0.113.7=10.0.0.7:7700", "one address of this machine"),
+        ("candidate", "203.0.113.7=0.0.0.0", "one address of this machine"),
+        ("candidate", "[2001:db8::7", "[2001:db8::7]:30700"),
+        ("candidate", "192.0.2.1", "twice"),
+        ("candidate", "224.0.0.1", "of many"),
         ("shards", "0", "1 to 64"),
         ("shards", "many", "auto"),
         ("max-sessions", "0", "from 1 on"),
@@ -437,4 +457,77 @@ fn what_is_printed_is_toml_that_says_the_same_again() {
         let texts = |l: &Layers| l.get(setting.key).map(|g| g.texts.clone());
         assert_eq!(texts(&again), texts(&layers), "{}", setting.key);
     }
+}
+
+/// What media is told: binds, and what clients are told of which local address.
+fn media(more: &[(&'static str, &str)]) -> (Vec<String>, Vec<String>) {
+    let media = node(more).media.addresses;
+    let told = media.advertised.iter().map(|one| {
+        let port = one.port.map(|port| format!(":{port}")).unwrap_or_default();
+        let local = one.local.map(|ip| format!("={ip}")).unwrap_or_default();
+        format!("{}{port}{local}", one.ip)
+    });
+    (media.binds.iter().map(ToString::to_string).collect(), told.collect())
+}
+
+#[test]
+fn media_is_taken_and_told_as_it_was_said_or_as_follows_from_it() {
+    type Row<'a> = (&'a [(&'static str, &'a str)], &'a [&'a str], &'a [&'a str]);
+    let table: &[Row<'_>] = &[
+        (&[("ip", "127.0.0.1")], &["127.0.0.1"], &["127.0.0.1"]),
+        (&[("ip", "192.0.2.1")], &["0.0.0.0"], &["192.0.2.1"]),
+        (&[("ip", "127.0.0.1"), ("ip", "192.0.2.1")], &["0.0.0.0"], &["127.0.0.1", "192.0.2.1"]),
+        (&[("ip", "192.0.2.1"), ("ip", "2001:db8::1")], &["::"], &["192.0.2.1", "2001:db8::1"]),
+        (&[("listen", "192.0.2.1:80")], &["0.0.0.0"], &["192.0.2.1"]),
+        // The short form and the long one.
+        (&[("candidate", "192.0.2.1"), ("ip", "192.0.2.2")], &["0.0.0.0"], &["192.0.2.2", "192.0.2.1"]),
+        // Behind NAT.
+        (&[("candidate", "203.0.113.7:30700")], &["0.0.0.0"], &["203.0.113.7:30700"]),
+        (&[("candidate", "203.0.113.7=10.0.0.7")], &["0.0.0.0"], &["203.0.113.7=10.0.0.7"]),
+        (
+            &[("udp-bind", "10.0.0.7"), ("candidate", "[2001:db8::7]:30700=10.0.0.7")],
+            &["10.0.0.7"],
+            &["2001:db8::7:30700=10.0.0.7"],
+        ),
+        (&[("candidate", "2001:db8::7=[fd00::7]")], &["::"], &["2001:db8::7=fd00::7"]),
+        // What is bound is told, unless it is every address.
+        (
+            &[("udp-bind", "10.0.0.7"), ("udp-bind", "fd00::7")],
+            &["10.0.0.7", "fd00::7"],
+            &["10.0.0.7", "fd00::7"],
+        ),
+        (&[("udp-bind", "::"), ("listen", "192.0.2.1:80")], &["::"], &["192.0.2.1"]),
+        (
+            &[("udp-bind", "10.0.0.7"), ("listen", "127.0.0.1:80"), ("candidate", "203.0.113.7")],
+            &["10.0.0.7"],
+            &["203.0.113.7"],
+        ),
+    ];
+    for (more, binds, told) in table {
+        let (found, candidates) = media(more);
+        assert_eq!(
+            (found, candidates),
+            (binds.iter().map(|s| s.to_string()).collect(), told.iter().map(|s| s.to_string()).collect()),
+            "{more:?}"
+        );
+    }
+}
+
+#[test]
+fn addresses_that_do_not_fit_each_other_are_told() {
+    for (more, advice) in [
+        (&[("udp-bind", "10.0.0.7"), ("candidate", "203.0.113.7=10.0.0.8")][..], "add --udp-bind 10.0.0.8"),
+        (&[("udp-bind", "10.0.0.7"), ("candidate", "2001:db8::7")], "no IPv6"),
+        (&[("udp-bind", "fd00::7"), ("ip", "203.0.113.7")], "no IPv4"),
+        (&[("candidate", "203.0.113.7:65535"), ("shards", "2")], "2 shards"),
+        (&[("candidate", "203.0.113.7:30700,203.0.113.7:30701"), ("shards", "2")], "2 ports apart"),
+        (&[("candidate", "203.0.113.7,203.0.113.7:7700")], "twice"),
+        (&[("udp-bind", "::")], "--candidate"),
+    ] {
+        let flags: Vec<_> = [KEY, SECRET].into_iter().chain(more.iter().copied()).collect();
+        let said = refused(Role::Node, &flags);
+        assert!(said.contains(advice), "{more:?}: {said}");
+    }
+    let many: Vec<String> = (0..17).map(|n| format!("203.0.113.{n}")).collect();
+    assert!(refused(Role::Node, &[KEY, SECRET, ("candidate", &many.join(","))]).contains("more than 16"));
 }

@@ -11,7 +11,9 @@ use freshet_cluster::token::{ApiKey, ApiKeys, LIFE_MOST_S};
 use freshet_cluster::unit::Bitrate;
 use freshet_edge::jwks::JwksUrl;
 use freshet_edge::tls;
+use freshet_node::book::Addresses;
 
+use super::addresses::addresses;
 use super::doors;
 use super::error::ConfigError;
 use super::layers::{Layers, Origin, RUST_LOG};
@@ -83,9 +85,9 @@ pub struct Common {
 /// What a node's media side has, in dev and in a cluster.
 #[derive(Debug, Clone)]
 pub struct Media {
-    /// First UDP port; 0 takes free ones.
-    pub udp_port: u16,
-    /// What candidates advertise; at least one.
+    /// Where it is taken, and what candidates advertise.
+    pub addresses: Addresses,
+    /// At which the cluster may reach this machine, where nobody says how; at least one.
     pub ips: Vec<IpAddr>,
     /// Media threads.
     pub shards: u16,
@@ -195,7 +197,8 @@ impl Settings {
                 let count =
                     |t: &str| t.parse().ok().filter(|n| (1..=DEV_NODES_MAX).contains(n)).ok_or(advice);
                 let nodes = reader.need_with("nodes", count, advice)?;
-                enough_ports(&reader, media.udp_port, media.shards, nodes)?;
+                enough_ports(&reader, media.addresses.port, media.shards, nodes)?;
+                enough_told(&reader, &media, nodes)?;
                 let tls = doors::own_tls(&reader, common.tls.is_some())?;
                 Self::Dev(DevSettings { nodes, tls, media, common })
             }
@@ -294,30 +297,11 @@ fn access(reader: &Reader<'_>) -> Result<Access, ConfigError> {
 }
 
 fn media(reader: &Reader<'_>, listen: SocketAddr) -> Result<Media, ConfigError> {
-    let mut ips =
-        reader.parse_all("ip", |t| t.parse::<IpAddr>().map_err(|_| "write an IPv4 or IPv6 address"))?;
-    if let Some(any) = ips.iter().find(|ip| ip.is_unspecified() || ip.is_multicast()) {
-        return Err(reader.wrong(
-            "ip",
-            &any.to_string(),
-            "clients cannot send there: write the address they reach",
-        ));
-    }
-    if ips.is_empty() {
-        if listen.ip().is_unspecified() {
-            return Err(ConfigError::Missing {
-                role: reader.layers.role,
-                key: "ip",
-                advice: "HTTP listens on every address, so say at which one clients reach the media, as in \
-                         --ip 192.0.2.10",
-            });
-        }
-        ips.push(listen.ip());
-    }
     let port = "write a port, 0 to 65535";
     let udp_port: u16 = reader.need("udp-port", port)?;
     let shards = shards(reader)?;
     enough_ports(reader, udp_port, shards, 1)?;
+    let (addresses, ips) = addresses(reader, listen.ip(), (udp_port, shards))?;
     let ring_time = reader.need_with("ring-time", ring_time, RING_TIME_ADVICE)?;
     let keyframe_age: Duration =
         reader.need_with("keyframe-age", value::duration, "write a time from 0 on")?;
@@ -329,7 +313,7 @@ fn media(reader: &Reader<'_>, listen: SocketAddr) -> Result<Media, ConfigError> 
     let count = "write a number from 1 on, up to 4294967295";
     let sessions = |t: &str| t.parse().ok().filter(|n: &u32| *n > 0).ok_or(count);
     Ok(Media {
-        udp_port,
+        addresses,
         ips,
         shards,
         batch: reader.need_with("batch", batch, "write a time from 0 to 10ms")?,
@@ -374,6 +358,21 @@ fn at_least(text: &str, least: Bitrate) -> Result<Bitrate, String> {
         return Ok(rate);
     }
     Err(format!("{} bit/s is too little: write {}k or more, as in 8M or 4G", rate.bps(), least.bps() / 1_000))
+}
+
+/// In dev each node is told behind the last one's ports.
+fn enough_told(reader: &Reader<'_>, media: &Media, nodes: u16) -> Result<(), ConfigError> {
+    let taken = u32::from(media.shards).saturating_mul(u32::from(nodes));
+    let last = |port: &u16| u32::from(*port).saturating_add(taken) > 65_536;
+    match media.addresses.advertised.iter().filter_map(|one| one.port).find(last) {
+        None => Ok(()),
+        Some(port) => {
+            let why = format!(
+                "each shard of each node is told a port from here on, {taken} in all: write a lower one"
+            );
+            Err(reader.wrong("candidate", &port.to_string(), why))
+        }
+    }
 }
 
 /// Longer would be seen in the delay, and saves little more.
@@ -457,9 +456,9 @@ fn node(reader: &Reader<'_>, common: Common, media: Media, host: &str) -> Result
         }
     }
     let media_ports =
-        u32::from(media.udp_port)..u32::from(media.udp_port).saturating_add(media.shards.into());
+        u32::from(media.addresses.port)..u32::from(media.addresses.port).saturating_add(media.shards.into());
     let same_address = relay.ip().is_unspecified() || media.ips.contains(&relay.ip());
-    if media.udp_port != 0 && same_address && media_ports.contains(&u32::from(relay.port())) {
+    if media.addresses.port != 0 && same_address && media_ports.contains(&u32::from(relay.port())) {
         let why =
             "media takes this port too, one from udp-port on for each shard: choose another for one of them";
         return Err(reader.wrong("relay", &relay.to_string(), why));

@@ -14,6 +14,7 @@ use freshet_cluster::store::SharedStore;
 use freshet_cluster::store::memory::MemoryStore;
 use freshet_coordinator::CoordinatorConfig;
 use freshet_node::NodeConfig;
+use freshet_node::book::{Addresses, reach};
 use freshet_node::quic::Trust;
 use futures::future::join_all;
 
@@ -27,6 +28,8 @@ use super::{common as shared, coordinator, node};
 
 /// Nodes are registered and heard within this time, or something is wrong.
 const READY_LIMIT: Duration = Duration::from_secs(10);
+
+const TOO_FEW: &str = "--udp-port or --candidate leaves too few ports for so many nodes";
 
 /// A coordinator and its nodes.
 pub struct Running {
@@ -68,21 +71,17 @@ pub async fn start(settings: DevSettings) -> anyhow::Result<Running> {
     let mut nodes = Vec::new();
     for i in 0..count {
         let mut media = media.clone();
-        if media.udp_port != 0 {
-            let port = i.checked_mul(media.shards).and_then(|before| media.udp_port.checked_add(before));
-            media.udp_port = port.context("--udp-port leaves too few ports for so many nodes")?;
-        }
+        behind(&mut media.addresses, i, media.shards)?;
         let config = NodeConfig {
             id: name(&format!("node-{}", i.saturating_add(1)))?,
             region: media.region,
             zone: media.zone,
-            udp: SocketAddr::new(node::bind_to(&media.ips), media.udp_port),
+            addresses: media.addresses,
             shards: media.shards,
             batch: media.batch,
             viewer_cap: media.viewer_cap,
             ring: (media.ring_time, media.ring_bytes),
             keyframe_age: media.keyframe_age,
-            advertise: media.ips,
             relay: any,
             relay_trust: Trust::Registry,
             relay_advertise: None,
@@ -103,6 +102,15 @@ pub async fn start(settings: DevSettings) -> anyhow::Result<Running> {
         nodes.push(node::start(config, store.clone(), bus.clone()).await?);
     }
     ready(&coordinator, nodes.len()).await?;
+
+    // Nodes judge by their own HTTP, which is on loopback here; what clients call is the coordinator's.
+    let near =
+        media.addresses.advertised.iter().map(|one| reach::of(one.ip)).max() == Some(reach::Reach::Machine);
+    if let (true, false, Some(warning)) =
+        (near, common.listen.ip().is_loopback(), reach::Reach::Machine.warning())
+    {
+        tracing::warn!("{warning}");
+    }
 
     let bound = coordinator.http_addr().await.unwrap_or(common.listen);
     let mut shown = match bound.ip().is_unspecified() {
@@ -137,6 +145,18 @@ fn about(local: &Local, open: bool) -> Vec<String> {
     let mut said = vec![warned.to_owned(), local.tls.fingerprint(), lasts];
     said.extend(open.then(|| all.to_owned()));
     said
+}
+
+/// The ports behind those of the nodes before it.
+fn behind(addresses: &mut Addresses, node: u16, shards: u16) -> anyhow::Result<()> {
+    let told = addresses.advertised.iter_mut().filter_map(|one| one.port.as_mut());
+    for port in std::iter::once(&mut addresses.port).chain(told).filter(|port| **port != 0) {
+        let moved = node.checked_mul(shards).and_then(|before| port.checked_add(before));
+        // The last shard of the last node has one, too.
+        moved.and_then(|first| first.checked_add(shards.saturating_sub(1))).context(TOO_FEW)?;
+        *port = moved.context(TOO_FEW)?;
+    }
+    Ok(())
 }
 
 fn name(text: &str) -> anyhow::Result<NodeId> {

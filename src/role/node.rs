@@ -1,7 +1,7 @@
 //! `freshet node`: from settings to a running node.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -46,13 +46,12 @@ pub fn config(settings: NodeSettings) -> anyhow::Result<NodeConfig> {
         id: member.id,
         region: media.region,
         zone: media.zone,
-        udp: SocketAddr::new(bind_to(&media.ips), media.udp_port),
+        addresses: media.addresses,
         shards: media.shards,
         batch: media.batch,
         viewer_cap: media.viewer_cap,
         ring: (media.ring_time, media.ring_bytes),
         keyframe_age: media.keyframe_age,
-        advertise: media.ips,
         relay,
         relay_trust: match relay_files.map(|files| *files) {
             None => Trust::Registry,
@@ -83,16 +82,6 @@ pub fn report_skew_us() -> i64 {
 pub async fn start(config: NodeConfig, store: SharedStore, bus: SharedBus) -> Result<Running, StartError> {
     let node = Node::start(config, store, bus).await?;
     Ok(Running { node: RwLock::new(Some(node)) })
-}
-
-/// What media sockets bind to: the one address when it is of this machine alone, else every address, since what is
-/// advertised may be another machine's (NAT, host ports).
-pub fn bind_to(ips: &[IpAddr]) -> IpAddr {
-    match ips {
-        [one] if one.is_loopback() => *one,
-        _ if ips.iter().any(IpAddr::is_ipv6) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-    }
 }
 
 impl Running {
@@ -128,20 +117,5 @@ impl Service for Running {
         if let Some(node) = taken {
             node.stop().await;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn media_binds_to_loopback_alone_when_that_is_all_it_advertises() {
-        let of =
-            |ips: &[&str]| bind_to(&ips.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<_>>()).to_string();
-        assert_eq!(of(&["127.0.0.1"]), "127.0.0.1");
-        assert_eq!(of(&["192.0.2.1"]), "0.0.0.0");
-        assert_eq!(of(&["127.0.0.1", "192.0.2.1"]), "0.0.0.0");
-        assert_eq!(of(&["192.0.2.1", "2001:db8::1"]), "::");
     }
 }

@@ -5,6 +5,7 @@
 pub mod client;
 pub mod dev;
 pub mod names;
+pub mod nets;
 pub mod node;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -7,6 +7,7 @@ use freshet_cluster::unit::Bitrate;
 use freshet_edge::Guard;
 use freshet_edge::ice::IceServers;
 use freshet_node::NodeConfig;
+use freshet_node::book::Addresses;
 
 /// An open node on free ports of loopback.
 pub fn config(id: &str, shards: u16) -> NodeConfig {
@@ -16,13 +17,12 @@ pub fn config(id: &str, shards: u16) -> NodeConfig {
         id: id.parse().unwrap(),
         region: String::new(),
         zone: String::new(),
-        udp: any,
+        addresses: Addresses::one(local, 0),
         shards,
         batch: Duration::from_millis(5),
         viewer_cap: None,
         ring: (Duration::from_secs(2), 4 << 20),
         keyframe_age: Duration::from_secs(1),
-        advertise: vec![local],
         relay: any,
         relay_advertise: None,
         relay_trust: Default::default(),

@@ -13,6 +13,7 @@ use freshet_cluster::room::EndReason;
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Generation, SessionId};
 use freshet_node::agent::{Lane, Link, StreamKey};
+use freshet_node::book::{Addresses, Book};
 use freshet_node::forward::train::{MAX_SEGMENTS, Train, TrainLimits, Trains};
 use freshet_node::media::clock::{Skew, Wall};
 use freshet_node::media::packet::{CaptureMicros, Extensions, Packet};
@@ -433,6 +434,7 @@ impl Stage {
 fn config(candidates: Vec<SocketAddr>, silence: Duration, batch: Duration, wall: Wall) -> Config {
     Config {
         shard: 0,
+        book: Book::plain(candidates.clone()),
         common: Common {
             cert: crypto::certificate().unwrap(),
             candidates,
@@ -464,9 +466,8 @@ pub async fn shard(
     let parts = Parts {
         shard: 0,
         of: 1,
-        bind: "127.0.0.1:0".parse().unwrap(),
-        advertise: vec!["127.0.0.1".parse().unwrap()],
-        config: Box::new(move |candidates| config(candidates, silence, batch, wall)),
+        addresses: Addresses::one("127.0.0.1".parse().unwrap(), 0),
+        config: Box::new(move |book| config(book.candidates().to_vec(), silence, batch, wall)),
         seed: [7; 32],
         media,
         events,

@@ -9,6 +9,7 @@ use freshet_cluster::room::EndReason;
 use freshet_cluster::{Identity, RoomId, SessionId};
 use str0m::Rtc;
 
+use crate::book::Book;
 use crate::forward::train::Way;
 use crate::peer::publisher::Publisher;
 use crate::peer::viewer::Viewer;
@@ -24,8 +25,11 @@ pub(super) struct Session {
     /// Names this use of the table's slot in timers.
     pub serial: u64,
     pub closing: Option<EndReason>,
-    /// Where it is found, and by which of our addresses it came from there last.
+    /// Where it is found: of each address and each candidate that is called from it, by which of our addresses it came
+    /// from there last.
     pub addresses: Vec<Way>,
+    /// The way of the last media or report that was authentic.
+    pub proven: Option<Way>,
     pub ufrag: String,
     pub offer: String,
     /// str0m has handed out a packet and may have more to say.
@@ -45,9 +49,15 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// The way to an address of its client.
-    pub fn way(&self, peer: SocketAddr) -> Way {
-        self.addresses.iter().find(|way| way.peer == peer).copied().unwrap_or(peer.into())
+    /// The way on which str0m sends from one of the candidates. STUN answers whoever asked; all else goes to where what
+    /// was authentic came from last, for that is where the client is, whichever pair str0m holds for the best.
+    pub fn way(&self, book: &Book, from: SocketAddr, to: SocketAddr, is_stun: bool) -> Way {
+        if let (false, Some(proven)) = (is_stun, self.proven) {
+            return proven;
+        }
+        let ways = || self.addresses.iter().filter(|way| way.peer == to);
+        let called = ways().find(|way| book.candidate(way.local) == Some(from));
+        called.or_else(|| ways().next()).copied().unwrap_or(to.into())
     }
 }
 

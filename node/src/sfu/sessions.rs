@@ -21,8 +21,9 @@ use crate::peer::publisher::Publisher;
 use crate::peer::viewer::Viewer;
 use crate::session::{CreateError, Direction, SessionError, SessionInfo};
 
-/// Addresses by which one session is found at most; older ones are forgotten first.
-const ADDRESSES_MAX: usize = 8;
+/// Addresses by which one session is found at most, once for each candidate that is called from them; older ones are
+/// forgotten first.
+const ADDRESSES_MAX: usize = 16;
 /// Addresses from which one ICE session is checked at most: str0m remembers each until ICE restarts.
 pub(super) const CHECKED_MAX: usize = 128;
 /// Longest datagram of RTCP that is read: a path's longest packet. What is longer came in fragments or on loopback, and
@@ -69,6 +70,7 @@ impl Sfu {
             serial: self.timers.serial,
             closing: None,
             addresses: Vec::new(),
+            proven: None,
             ufrag: ufrag.clone(),
             offer,
             undrained: false,
@@ -199,7 +201,7 @@ impl Sfu {
             self.counters.unknown_datagrams = self.counters.unknown_datagrams.saturating_add(1);
             return;
         };
-        let Some(local) = self.config.common.candidates.first().copied() else { return };
+        let Some(local) = self.config.book.candidate(way.local) else { return };
         let Some(session) = self.sessions.get_mut(at) else { return };
         if check && session.checked.len() >= CHECKED_MAX && !session.checked.contains(&from) {
             self.counters.refused_checks = self.counters.refused_checks.saturating_add(1);
@@ -246,6 +248,9 @@ impl Sfu {
         if fine && !wanted && is_rtp(contents) {
             self.counters.rejected_rtp = self.counters.rejected_rtp.saturating_add(1);
         }
+        if wanted {
+            session.proven = Some(way);
+        }
         if wanted && let Role::Publisher(publisher) = &session.role {
             let strange = u64::from(publisher.unknown_extensions(contents));
             self.counters.unknown_extensions = self.counters.unknown_extensions.saturating_add(strange);
@@ -283,10 +288,14 @@ impl Sfu {
         if authentic && !session.checked.contains(&way.peer) {
             session.checked.push(way.peer);
         }
-        if let Some(known) = session.addresses.iter_mut().find(|known| known.peer == way.peer) {
+        let book = &self.config.book;
+        let same = |known: &&mut Way| known.peer == way.peer && book.same(known.local, way.local);
+        if let Some(known) = session.addresses.iter_mut().find(same) {
             if authentic && *known != way {
                 *known = way;
-                if let Role::Viewer(viewer) = &mut session.role {
+                if let Role::Viewer(viewer) = &mut session.role
+                    && viewer.to.is_some_and(|to| book.same(to.local, way.local))
+                {
                     viewer.moved(way);
                 }
             }
@@ -294,7 +303,9 @@ impl Sfu {
         }
         if session.addresses.len() >= ADDRESSES_MAX {
             let old = session.addresses.remove(0);
-            self.by_addr.remove(&old.peer);
+            if !session.addresses.iter().any(|known| known.peer == old.peer) {
+                self.by_addr.remove(&old.peer);
+            }
         }
         session.addresses.push(way);
         if let Some(other) = self.by_addr.insert(way.peer, at)
@@ -334,7 +345,9 @@ impl Sfu {
             }
             match output {
                 Some(Ok(Output::Transmit(transmit))) => {
-                    let way = session.way(transmit.destination);
+                    let (from, to, stun) =
+                        (transmit.source, transmit.destination, is_stun(&transmit.contents));
+                    let way = session.way(&self.config.book, from, to, stun);
                     if let Role::Viewer(viewer) = &mut session.role
                         && viewer.note_transmit(way, &transmit.contents)
                     {

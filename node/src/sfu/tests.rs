@@ -28,4 +28,5 @@ mod temporal;
 mod trickle;
 mod unproven;
 mod viewing;
+mod ways;
 mod wishes;

@@ -11,6 +11,7 @@ use freshet_relay_proto::control::LayerRate;
 use freshet_relay_proto::track::{MediaKind, TrackInfo};
 
 use crate::agent::{Lane as LaneId, Link, RemoteStream, StreamKey};
+use crate::book::Book;
 use crate::media::clock::{Skew, Wall};
 use crate::media::packet::Packet;
 use crate::media::ring::RingConfig;
@@ -23,6 +24,8 @@ pub struct Config {
     pub shard: u16,
     /// Certificate and candidates.
     pub common: Common,
+    /// What its candidates are behind NAT and mapped ports.
+    pub book: Book,
     /// A session of whom nothing is heard for so long is over.
     pub silence: Duration,
     /// A session whose ICE and DTLS are not through after so long is over.
@@ -52,6 +55,7 @@ impl Config {
         use crate::peer::{crypto, opened};
         Self {
             shard: 0,
+            book: Book::plain(candidates.clone()),
             common: Common {
                 cert: crypto::certificate().unwrap(),
                 candidates,

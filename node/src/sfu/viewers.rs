@@ -66,6 +66,7 @@ impl Sfu {
             // It is authentic: media goes to where it came from, unless it was overtaken.
             if receiver.was_newest() {
                 viewer.to = Some(way);
+                session.proven = Some(way);
             }
             viewer.allowed.messages.charge(now);
             for feedback in rtcp::parse(compound) {

@@ -6,7 +6,7 @@ mod tests;
 use std::time::Duration;
 
 use crate::forward::train::{Train, Trains};
-use crate::socket::{SendBatch, Sent, Socket, Stop};
+use crate::socket::{Sent, Stop};
 
 /// How often, and with what pauses, a full socket is tried again while the arena is full too.
 const BUSY_TRIES: usize = 20;
@@ -20,26 +20,6 @@ pub(super) trait Exit {
     fn give_up(&mut self, left: &[Train]) -> usize;
     /// Waits a little for room.
     fn pause(&mut self);
-}
-
-/// A shard's socket.
-pub(super) struct Door<'a> {
-    pub socket: &'a Socket,
-    pub batch: &'a mut SendBatch,
-}
-
-impl Exit for Door<'_> {
-    fn try_send(&mut self, arena: &[u8], trains: &[Train]) -> Sent {
-        self.socket.try_send(self.batch, arena, trains)
-    }
-
-    fn give_up(&mut self, left: &[Train]) -> usize {
-        self.batch.give_up(left)
-    }
-
-    fn pause(&mut self) {
-        std::thread::sleep(BUSY_PAUSE);
-    }
 }
 
 /// What the system did not take.

@@ -1,6 +1,6 @@
 //! Starting a shard's thread, and talking to it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
@@ -11,10 +11,11 @@ use super::busy::{Busy, Limit, Load, Waits};
 use super::choice::Work;
 use super::crossing::Crossings;
 use super::order::{Counted, Order, Tell};
+use super::sockets::{Sockets, Unbound};
 use super::turn::{Around, Turn};
+use crate::book::{Addresses, Book};
 use crate::quic::MediaIn;
 use crate::sfu;
-use crate::socket::{Socket, SocketOptions};
 
 /// Orders that wait for a shard; senders wait when it is full (joins are slowed, media is not).
 const ORDERS: usize = 1_024;
@@ -102,12 +103,10 @@ pub struct Parts {
     pub shard: u16,
     /// How many there are.
     pub of: u16,
-    /// What its socket binds to; port 0 takes any.
-    pub bind: SocketAddr,
-    /// Addresses that its candidates advertise.
-    pub advertise: Vec<IpAddr>,
+    /// What its sockets bind to, and what its candidates advertise.
+    pub addresses: Addresses,
     /// What the machine is told, made with its candidates.
-    pub config: Box<dyn FnOnce(Vec<SocketAddr>) -> sfu::Config + Send>,
+    pub config: Box<dyn FnOnce(Book) -> sfu::Config + Send>,
     /// Seed of first sequence numbers and ICE credentials, from the operating system.
     pub seed: [u8; 32],
     /// Packets of links.
@@ -120,8 +119,10 @@ pub struct Parts {
     pub max_busy: Limit,
 }
 
-/// Starts a shard's thread and returns when its socket is bound. It ends when its handle is dropped.
-pub async fn spawn(parts: Parts) -> std::io::Result<ShardHandle> {
+/// Starts a shard's thread and returns when its sockets are bound. It ends when its handle is dropped.
+pub async fn spawn(parts: Parts) -> Result<ShardHandle, Unbound> {
+    let binds = parts.addresses.sockets(parts.shard);
+    let failed = |source| Unbound { address: binds.first().copied(), source };
     let (orders, inbox) = mpsc::channel(ORDERS);
     let sessions = Arc::new(AtomicU32::new(0));
     let latest = Arc::new(RwLock::new(Counted::default()));
@@ -132,7 +133,8 @@ pub async fn spawn(parts: Parts) -> std::io::Result<ShardHandle> {
         .enable_all()
         .on_thread_park(move || begins.begin())
         .on_thread_unpark(move || ends.end())
-        .build()?;
+        .build()
+        .map_err(failed)?;
     let name = format!("shard-{}", parts.shard);
     let around = Around {
         shard: parts.shard,
@@ -143,25 +145,25 @@ pub async fn spawn(parts: Parts) -> std::io::Result<ShardHandle> {
         busy: Busy::new(parts.max_busy, Instant::now()),
         waits,
     };
-    std::thread::Builder::new().name(name).spawn(move || {
+    let sockets = binds.clone();
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
         pin(parts.shard, parts.of);
         runtime.block_on(async move {
-            let socket = match Socket::bind(parts.bind, &SocketOptions::default()) {
-                Ok(socket) => socket,
+            let sockets = match Sockets::bind(&sockets) {
+                Ok(sockets) => sockets,
                 Err(error) => {
                     let _ = bound.send(Err(error));
                     return;
                 }
             };
-            let port = socket.local_addr().port();
-            let candidates: Vec<SocketAddr> =
-                parts.advertise.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
-            let _ = bound.send(Ok(candidates.clone()));
-            let machine = sfu::Sfu::new((parts.config)(candidates), parts.seed);
-            Turn::new(machine, socket, around).run(inbox, parts.media).await;
+            let book = Book::new(parts.shard, sockets.bound(), &parts.addresses.advertised);
+            let _ = bound.send(Ok(book.candidates().to_vec()));
+            let machine = sfu::Sfu::new((parts.config)(book), parts.seed);
+            Turn::new(machine, sockets, around).run(inbox, parts.media).await;
         });
-    })?;
-    let candidates = is_bound.await.map_err(std::io::Error::other)??;
+    });
+    thread.map_err(failed)?;
+    let candidates = is_bound.await.map_err(|gone| failed(std::io::Error::other(gone)))??;
     Ok(ShardHandle { orders, sessions, coming: Arc::default(), latest, candidates, max_busy: parts.max_busy })
 }
 

@@ -13,6 +13,7 @@ mod handle;
 mod intake;
 mod later;
 mod order;
+mod sockets;
 mod turn;
 mod wire;
 
@@ -22,6 +23,7 @@ pub use crossing::Crossings;
 pub use handle::{Parts, ShardHandle, spawn};
 pub use intake::{Intake, Routes};
 pub use order::{Counted, Order, Tell};
+pub use sockets::Unbound;
 
 #[cfg(test)]
 mod tests;

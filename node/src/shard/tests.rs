@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Crossings, Limit, Order, Parts, ShardHandle, Tell, spawn};
 use crate::agent::{Link, StreamKey};
+use crate::book::Addresses;
 use crate::peer::crypto;
 use crate::quic::{LinkId, MediaIn};
 use crate::session::Direction;
@@ -61,9 +62,15 @@ async fn shard(bind: &str, advertised: IpAddr) -> (ShardHandle, mpsc::Sender<Med
     let parts = Parts {
         shard: 0,
         of: 1,
-        bind: bind.parse().unwrap(),
-        advertise: vec![advertised],
-        config: Box::new(|candidates| Config::of_tests(Instant::now(), candidates)),
+        addresses: Addresses {
+            binds: vec![bind.parse().unwrap()],
+            port: 0,
+            advertised: vec![advertised.into()],
+        },
+        config: Box::new(|book| Config {
+            book: book.clone(),
+            ..Config::of_tests(Instant::now(), book.candidates().to_vec())
+        }),
         seed: [7; 32],
         media: packets,
         events,
@@ -141,10 +148,10 @@ impl Caller {
 #[tokio::test]
 async fn a_viewer_is_answered_from_the_address_that_it_calls() {
     let table = [
-        ("0.0.0.0:0", "127.0.0.1", "127.0.0.1"),
-        ("0.0.0.0:0", "127.0.0.1", "127.0.0.2"),
-        ("[::]:0", "127.0.0.1", "127.0.0.2"),
-        ("[::]:0", "::1", "::1"),
+        ("0.0.0.0", "127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1", "127.0.0.2"),
+        ("::", "127.0.0.1", "127.0.0.2"),
+        ("::", "::1", "::1"),
     ];
     for (bind, advertised, called) in table {
         let (shard, media) = shard(bind, advertised.parse().unwrap()).await;

@@ -14,17 +14,18 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::busy::{Busy, Load, Waits};
 use super::crossing::{Crossing, Crossings, Inlet};
-use super::depart::{BUSY_PAUSE, Door, Lost};
+use super::depart::{BUSY_PAUSE, Lost};
 use super::ears::Ears;
 use super::later::{self, Later};
 use super::order::{Counted, Order, Tell};
+use super::sockets::Sockets;
 use super::wire;
 use crate::agent::Link;
 use crate::forward::train::{TrainLimits, Trains, Way};
 use crate::quic::{MediaIn, MediaOut};
 use crate::service::{Choice, SessionError};
 use crate::sfu::{self, Hop, HopPacket, Sfu};
-use crate::socket::{RecvBatch, SendBatch, Socket, Stop};
+use crate::socket::{RecvBatch, Stop};
 
 /// Batches of datagrams taken in one turn: more would keep what is in from going out.
 const BATCHES: usize = 4;
@@ -49,7 +50,7 @@ pub(super) struct Around {
 
 pub(super) struct Turn {
     machine: Sfu,
-    socket: Socket,
+    sockets: Sockets,
     events: mpsc::Sender<(u16, sfu::Event)>,
     sessions: Arc<AtomicU32>,
     shard: u16,
@@ -59,7 +60,6 @@ pub(super) struct Turn {
     leaving: Vec<Vec<Crossing>>,
     arriving: VecDeque<Crossing>,
     trains: Trains,
-    batch: SendBatch,
     ears: Ears,
     lost: Lost,
     later: Later,
@@ -74,11 +74,11 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    pub fn new(machine: Sfu, socket: Socket, around: Around) -> Self {
+    pub fn new(machine: Sfu, sockets: Sockets, around: Around) -> Self {
         let Around { shard, events, sessions, latest, crossings, busy, waits } = around;
         Self {
             machine,
-            socket,
+            sockets,
             events,
             sessions,
             shard,
@@ -87,7 +87,6 @@ impl Turn {
             crossings,
             arriving: VecDeque::new(),
             trains: Trains::new(TrainLimits::default()),
-            batch: SendBatch::default(),
             ears: Ears::default(),
             lost: Lost::default(),
             later: Later::default(),
@@ -122,7 +121,7 @@ impl Turn {
     }
 
     pub async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut media: mpsc::Receiver<MediaIn>) {
-        let mut received = RecvBatch::new(&self.socket);
+        let mut received = self.sockets.batches();
         let inlet = self.crossings.inlet(self.shard);
         loop {
             let now = Instant::now();
@@ -137,8 +136,8 @@ impl Turn {
             self.later.begin();
             tokio::select! {
                 biased;
-                _ = self.socket.readable() => self.receive(&mut received),
-                _ = self.socket.writable(), if waiting => {}
+                () = self.sockets.readable() => self.receive(&mut received),
+                () = self.sockets.writable(), if waiting => {}
                 Some(packet) = media.recv() => self.link_packet(packet),
                 () = inlet.filled() => {}
                 order = orders.recv() => match order {
@@ -165,16 +164,17 @@ impl Turn {
         self.finish().await;
     }
 
-    fn receive(&mut self, received: &mut RecvBatch) {
-        for _ in 0..BATCHES {
-            match self.socket.try_recv(received) {
-                Ok(0) | Err(_) => return,
-                Ok(_) => {
-                    let mut now = Instant::now();
-                    for datagram in received.iter() {
-                        let way = Way { peer: datagram.source, local: datagram.local };
-                        now = self.take(now, way, datagram.bytes);
-                    }
+    fn receive(&mut self, received: &mut [RecvBatch]) {
+        for (socket, received) in received.iter_mut().enumerate() {
+            for _ in 0..BATCHES {
+                if self.sockets.try_recv(socket, received) == 0 {
+                    break;
+                }
+                let bound = self.sockets.bound_to(socket);
+                let mut now = Instant::now();
+                for datagram in received.iter() {
+                    let way = Way { peer: datagram.source, local: datagram.local.or(bound) };
+                    now = self.take(now, way, datagram.bytes);
                 }
             }
         }
@@ -276,9 +276,8 @@ impl Turn {
         if self.machine.poll_timeout().is_some_and(|due| due <= now) {
             self.machine.handle_timeout(now);
         }
-        let Self { machine, trains, socket, batch, lost, .. } = self;
-        let mut door = Door { socket, batch };
-        let mut depart = |trains: &mut Trains| lost.empty(trains, &mut door);
+        let Self { machine, trains, sockets, lost, .. } = self;
+        let mut depart = |trains: &mut Trains| lost.empty(trains, sockets);
         while let Some(datagram) = machine.poll_datagram() {
             trains.begin(datagram.to, datagram.from);
             if trains.slot(datagram.contents.len()).is_none() {
@@ -294,7 +293,7 @@ impl Turn {
         }
         machine.flush(now, trains, &mut depart);
         trains.end();
-        if lost.send(trains, &mut door) == Some(Stop::Busy) {
+        if lost.send(trains, sockets) == Some(Stop::Busy) {
             tokio::time::sleep(BUSY_PAUSE).await;
         }
         self.leave();

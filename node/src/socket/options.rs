@@ -18,6 +18,8 @@ pub struct SocketOptions {
     pub gro: bool,
     /// Ask for, and set, the local address of packets.
     pub local_addresses: bool,
+    /// `::` is for IPv6 alone, because IPv4 has a socket of its own.
+    pub only_v6: bool,
 }
 
 impl Default for SocketOptions {
@@ -29,6 +31,7 @@ impl Default for SocketOptions {
             gso: true,
             gro: true,
             local_addresses: true,
+            only_v6: false,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::task::{Context, Poll};
 
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -42,7 +43,7 @@ impl Socket {
         )?;
         socket.set_nonblocking(true)?;
         if address.ip() == IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED) {
-            socket.set_only_v6(false)?;
+            socket.set_only_v6(options.only_v6)?;
         }
         grow_buffers(&socket, options);
         socket.bind(&address.into())?;
@@ -79,6 +80,11 @@ impl Socket {
     /// When the runtime shuts down.
     pub async fn readable(&self) -> io::Result<()> {
         self.io.readable().await
+    }
+
+    /// The same for one who waits for several sockets.
+    pub fn poll_readable(&self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_recv_ready(task)
     }
 
     /// Waits until [`Self::try_send`] may have room again.

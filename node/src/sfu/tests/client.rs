@@ -84,6 +84,11 @@ pub struct World {
     /// Which address of the shard clients call, and where it answers from.
     pub called: Option<IpAddr>,
     pub answered: Vec<(SocketAddr, Option<IpAddr>)>,
+    /// What every other STUN message calls instead, as clients check all pairs all the time: where each was sent to, and
+    /// where STUN was answered from.
+    pub checks: Option<IpAddr>,
+    pub checked: Vec<Option<IpAddr>>,
+    pub check_answers: Vec<Option<IpAddr>>,
     /// When sender reports went, and to whom.
     pub reports: Vec<(Instant, SocketAddr)>,
     /// The first packet of each keyframe comes behind the others, which have been flushed by then.
@@ -109,6 +114,9 @@ impl World {
             sent: Vec::new(),
             called: None,
             answered: Vec::new(),
+            checks: None,
+            checked: Vec::new(),
+            check_answers: Vec::new(),
             reports: Vec::new(),
             first_comes_last: false,
             trains: Trains::new(TrainLimits::default()),
@@ -239,7 +247,12 @@ impl World {
                     if !is_rtp(&contents) && contents[0] & 0xc0 == 0x80 {
                         self.clients[at].last_report.clone_from(&contents);
                     }
-                    let way = Way { peer: addr, local: self.called };
+                    let other = contents[0] < 4 && self.checks.is_some() && self.checked.len() % 2 == 1;
+                    let local = if other { self.checks } else { self.called };
+                    if contents[0] < 4 {
+                        self.checked.push(local);
+                    }
+                    let way = Way { peer: addr, local };
                     self.sfu.handle_datagram(self.now, way, &contents);
                 }
             }
@@ -256,7 +269,10 @@ impl World {
         let mut wire: Vec<(SocketAddr, Vec<u8>)> = Vec::new();
         while let Some(datagram) = self.sfu.poll_datagram() {
             self.datagrams_of_str0m += 1;
-            self.answered.push((datagram.to, datagram.from));
+            match datagram.contents[0] {
+                0..4 => self.check_answers.push(datagram.from),
+                _ => self.answered.push((datagram.to, datagram.from)),
+            }
             if datagram.contents[1] == SENDER_REPORT {
                 self.reports.push((self.now, datagram.to));
             }
@@ -284,9 +300,7 @@ impl World {
         (self.sent, self.answered) = (sent, answered);
         let moved = !wire.is_empty();
         for (to, contents) in wire {
-            if let Some(client) =
-                self.clients.get_mut(usize::from(to.port() - 20_000)).filter(|c| c.addr == to)
-            {
+            if let Some(client) = self.clients.iter_mut().find(|c| c.addr == to) {
                 client.receive(self.now, &contents);
             }
         }

@@ -407,6 +407,8 @@ fn all_that_a_client_gets_comes_from_the_address_that_it_called_last() {
     play(&mut world, 100);
     let answers = std::mem::take(&mut world.answered);
     assert!(answers.len() > 100 && answers.iter().all(|(_, from)| *from == first), "{answers:?}");
+    let checks = std::mem::take(&mut world.check_answers);
+    assert!(checks.len() > 1 && checks.iter().all(|from| *from == first), "{checks:?}");
     world.called = second;
     play(&mut world, 10);
     world.answered.clear();

@@ -18,7 +18,6 @@ use crate::agent::StreamKey;
 use crate::quic::LinkId;
 use crate::service::CreateError;
 use crate::sfu::{Ask, Config, Incoming};
-use crate::socket::SocketOptions;
 
 /// Joins that come together.
 const STORM: usize = 12;
@@ -103,8 +102,8 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        let socket = Socket::bind("127.0.0.1:0".parse().unwrap(), &SocketOptions::default()).unwrap();
-        let server = socket.local_addr();
+        let sockets = Sockets::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+        let server = sockets.bound()[0];
         let minute = Duration::from_secs(60);
         let config = Config {
             silence: minute,
@@ -117,7 +116,7 @@ impl Stage {
         let (sessions, latest) = (Arc::default(), Arc::default());
         let (busy, waits) = (Busy::new(Limit::NONE, Instant::now()), Arc::new(Waits::new()));
         let around = Around { shard: 0, events, sessions, latest, crossings, busy, waits };
-        let mut turn = Turn::new(Sfu::new(config, [7; 32]), socket, around);
+        let mut turn = Turn::new(Sfu::new(config, [7; 32]), sockets, around);
         turn.tell(Instant::now(), Tell::Up(stream()));
         let (media, orders) = (mpsc::channel(64), mpsc::channel(64));
         Self { turn, inlet, media, orders, server, sessions: 0, frames: 0, _events }

@@ -1,0 +1,381 @@
+//! What clients reach: `docs/operate.md` followed literally, with a client in a network of its own for each shape.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod support;
+
+use std::time::Duration;
+
+use freshet_loadtest::client::{Publisher, Viewer};
+use support::nets::{self, Net, alone, wire};
+use support::{Process, eventually, get_json, publish, view};
+
+const MANUAL: &str = include_str!("../docs/operate.md");
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// `freshet` as a section of the manual says, on a machine.
+struct Served {
+    process: Process,
+    dir: tempfile::TempDir,
+}
+
+impl Served {
+    fn start(test: &str, server: &Net, heading: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let args = nets::documented(MANUAL, heading, "freshet");
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        // A debug build on a machine that runs other tests is busy at times.
+        let env = [("FRESHET_MAX_BUSY", "100%")];
+        let process = server.start(dir.path(), test, env!("CARGO_BIN_EXE_freshet"), &args, &env);
+        Self { process, dir }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.process.log).unwrap()
+    }
+}
+
+/// Waits until the API answers this machine.
+fn ready(net: &Net, base: &str) {
+    let base = base.to_owned();
+    net.run(async move {
+        eventually(WITHIN, "the node is alive", || async {
+            let nodes = get_json(&format!("{base}/v1/nodes"), None).await?;
+            (nodes["nodes"][0]["state"] == "alive").then_some(())
+        })
+        .await;
+    });
+}
+
+fn publishes(net: &Net, base: &str, room: &'static str) -> Publisher {
+    let base = base.to_owned();
+    net.run(async move {
+        publish(&base, room, "", |config| {
+            (config.allow_public, config.token, config.retry_for) = (true, None, WITHIN);
+            // A keyframe when one is asked for, and never else.
+            config.video.as_mut().unwrap().gop = 0;
+        })
+        .await
+    })
+}
+
+/// A viewer here, with sound and picture, and the addresses that it was told.
+fn watches(net: &Net, base: &str, room: &'static str) -> (Viewer, Vec<String>) {
+    let base = base.to_owned();
+    let viewer = net.run(async move {
+        let viewer = view(&base, room, "", |config| {
+            (config.allow_public, config.token, config.retry_for) = (true, None, WITHIN);
+        })
+        .await;
+        assert!(viewer.wait_for_media(WITHIN).await, "media comes: {:?}", viewer.report());
+        viewer
+    });
+    let told = told(&viewer.negotiated().answer);
+    (viewer, told)
+}
+
+/// `ADDR PORT` of each candidate of an answer, once.
+fn told(answer: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for line in answer.lines().filter_map(|line| line.strip_prefix("a=candidate:")) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let at = format!("{} {}", words[4], words[5]);
+        if !found.contains(&at) {
+            found.push(at);
+        }
+    }
+    found
+}
+
+/// Packets of picture that a viewer got until now.
+fn received(viewer: &Viewer) -> u64 {
+    viewer.report().video().unwrap().received
+}
+
+/// So many more packets of picture come.
+fn goes_on(net: &Net, viewer: Viewer, packets: u64) -> Viewer {
+    net.run(async move {
+        let wanted = received(&viewer) + packets;
+        let came = viewer.wait_until(WITHIN, |report| report.video().unwrap().received >= wanted).await;
+        assert!(came, "the picture goes on: {:?}", viewer.report());
+        viewer
+    })
+}
+
+/// A server and a client, with a cable and these addresses.
+fn pair(addresses: &[(&str, &str)]) -> (Net, Net) {
+    let (server, client) = (Net::new("server"), Net::new("client"));
+    wire((&server, "eth0"), (&client, "eth0"));
+    for (of_server, of_client) in addresses {
+        server.address("eth0", of_server);
+        client.address("eth0", of_client);
+    }
+    (server, client)
+}
+
+/// A client, a router and a server behind it.
+fn routed() -> (Net, Net, Net) {
+    let (server, router, client) = (Net::new("server"), Net::new("router"), Net::new("client"));
+    wire((&server, "eth0"), (&router, "in"));
+    wire((&client, "eth0"), (&router, "out"));
+    server.address("eth0", "10.0.0.7/24");
+    router.address("in", "10.0.0.1/24");
+    router.address("out", "203.0.113.1/24");
+    router.address("out", "203.0.113.7/32");
+    client.address("eth0", "203.0.113.200/24");
+    server.sh("ip route add default via 10.0.0.1");
+    router.routes();
+    (server, router, client)
+}
+
+#[test]
+fn a_bare_machine_tells_its_address() {
+    alone("a_bare_machine_tells_its_address", || {
+        let (server, client) = pair(&[("192.0.2.10/24", "192.0.2.20/24")]);
+        client.guarded();
+        let served = Served::start("bare", &server, "A bare machine");
+        let base = "http://192.0.2.10:8080";
+        ready(&client, base);
+        let _publisher = publishes(&client, base, "bare");
+        let (viewer, told) = watches(&client, base, "bare");
+        assert_eq!(told, ["192.0.2.10 7700"]);
+        goes_on(&client, viewer, 100);
+        assert!(served.log().contains("192.0.2.10:7700"), "{}", served.log());
+        assert!(!served.log().contains("every candidate is"), "{}", served.log());
+    });
+}
+
+#[test]
+fn a_client_is_answered_from_the_address_that_it_called() {
+    alone("a_client_is_answered_from_the_address_that_it_called", || {
+        let (server, near, far) = (Net::new("server"), Net::new("near"), Net::new("far"));
+        wire((&server, "eth0"), (&near, "eth0"));
+        wire((&server, "eth1"), (&far, "eth0"));
+        server.address("eth0", "192.0.2.10/24");
+        server.address("eth1", "198.51.100.10/24");
+        near.address("eth0", "192.0.2.20/24");
+        far.address("eth0", "198.51.100.20/24");
+        // The far client sees the other address through this one: the routing table would answer from the near one.
+        far.sh("ip route add 192.0.2.10/32 via 198.51.100.10");
+        for client in [&near, &far] {
+            client.guarded();
+        }
+        let served = Served::start("two", &server, "A machine with two addresses");
+        let (one, other) = ("http://192.0.2.10:8080", "http://198.51.100.10:8080");
+        ready(&near, one);
+        let _publisher = publishes(&near, one, "two");
+        let both = ["192.0.2.10 7700", "198.51.100.10 7700"];
+        let (beside, told) = watches(&near, one, "two");
+        assert_eq!(told, both);
+        let (across, told) = watches(&far, other, "two");
+        assert_eq!(told, both);
+        // From here on it can call the address alone whose packets the routing table would send from the other.
+        far.nft(
+            "table inet test { chain leaving { type filter hook output priority 0; ip daddr 198.51.100.10 udp dport 7700 drop; } }",
+        );
+        let (strict, _) = watches(&far, other, "two");
+        goes_on(&near, beside, 100);
+        goes_on(&far, strict, 100);
+        drop((across, served));
+    });
+}
+
+#[test]
+fn behind_nat_of_one_to_one_clients_are_told_the_public_address() {
+    alone("behind_nat_of_one_to_one_clients_are_told_the_public_address", || {
+        let (server, router, client) = routed();
+        router.nft(
+            "table ip test { chain arriving { type nat hook prerouting priority dstnat; ip daddr 203.0.113.7 dnat to 10.0.0.7; } \
+             chain leaving { type nat hook postrouting priority srcnat; ip saddr 10.0.0.7 snat to 203.0.113.7; } }",
+        );
+        client.guarded();
+        let served = Served::start("nat", &server, "Behind 1:1 NAT");
+        let base = "http://203.0.113.7:8080";
+        ready(&client, base);
+        let _publisher = publishes(&client, base, "nat");
+        let (viewer, told) = watches(&client, base, "nat");
+        assert_eq!(told, ["203.0.113.7 7700"]);
+        goes_on(&client, viewer, 100);
+        assert!(!served.log().contains("every candidate is"), "{}", served.log());
+    });
+}
+
+#[test]
+fn behind_mapped_ports_each_shard_tells_its_own() {
+    alone("behind_mapped_ports_each_shard_tells_its_own", || {
+        let (server, router, client) = routed();
+        router.nft(
+            "table ip test { chain arriving { type nat hook prerouting priority dstnat; \
+             ip daddr 203.0.113.7 udp dport 30700 dnat to 10.0.0.7:7700; \
+             ip daddr 203.0.113.7 udp dport 30701 dnat to 10.0.0.7:7701; \
+             ip daddr 203.0.113.7 tcp dport 30080 dnat to 10.0.0.7:8080; } }",
+        );
+        client.guarded();
+        let heading = "Behind mapped ports: NodePort, a router, a container";
+        let served = Served::start("ports", &server, heading);
+        let base = "http://203.0.113.7:30080";
+        ready(&client, base);
+        let publisher = publishes(&client, base, "ports");
+        let mut all = told(&publisher.negotiated().answer);
+        for _ in 0..3 {
+            let (viewer, told) = watches(&client, base, "ports");
+            all.extend(told);
+            goes_on(&client, viewer, 50);
+        }
+        all.sort();
+        all.dedup();
+        assert_eq!(all, ["203.0.113.7 30700", "203.0.113.7 30701"], "both shards were used");
+        drop(served);
+    });
+}
+
+#[test]
+fn a_network_of_ipv6_alone_is_served() {
+    alone("a_network_of_ipv6_alone_is_served", || {
+        let (server, client) = pair(&[("2001:db8::10/64", "2001:db8::20/64")]);
+        client.guarded();
+        let served = Served::start("six", &server, "IPv6 only");
+        let base = "http://[2001:db8::10]:8080";
+        ready(&client, base);
+        let _publisher = publishes(&client, base, "six");
+        let (viewer, told) = watches(&client, base, "six");
+        assert_eq!(told, ["2001:db8::10 7700"]);
+        goes_on(&client, viewer, 100);
+        drop(served);
+    });
+}
+
+/// A viewer of each family at one node, whose publisher has IPv4.
+fn both_families(test: &'static str, heading: &str) {
+    let (server, client) =
+        pair(&[("192.0.2.10/24", "192.0.2.20/24"), ("2001:db8::10/64", "2001:db8::20/64")]);
+    client.guarded();
+    let served = Served::start(test, &server, heading);
+    let (four, six) = ("http://192.0.2.10:8080", "http://[2001:db8::10]:8080");
+    ready(&client, four);
+    let _publisher = publishes(&client, four, test);
+    // Which family a client has follows from that of the URL: its socket is bound to an address of it.
+    let watching = [four, six].map(|base| watches(&client, base, test));
+    for (viewer, told) in watching {
+        assert_eq!(told, ["192.0.2.10 7700", "2001:db8::10 7700"]);
+        goes_on(&client, viewer, 100);
+    }
+    drop(served);
+}
+
+#[test]
+fn one_socket_serves_both_families() {
+    alone("one_socket_serves_both_families", || both_families("dual", "IPv4 and IPv6"));
+}
+
+#[test]
+fn a_socket_for_each_family_serves_both() {
+    alone("a_socket_for_each_family_serves_both", || {
+        both_families("sockets", "IPv4 and IPv6, on chosen addresses only");
+    });
+}
+
+/// A home's router, which gives its clients this public address.
+fn home_nat(router: &Net, zone: u8, public: &str) {
+    // In another zone packets are strangers to the router: they get the new address, as after its restart.
+    router.nft(&format!(
+        "table ip test {{}}\ndelete table ip test\ntable ip test {{ \
+         chain arriving {{ type filter hook prerouting priority raw; ct zone set {zone}; }}\n\
+         chain leaving {{ type nat hook postrouting priority srcnat; oifname \"out\" snat to {public}; }} }}"
+    ));
+}
+
+#[test]
+fn sessions_outlive_a_change_of_the_clients_address() {
+    alone("sessions_outlive_a_change_of_the_clients_address", || {
+        let (server, router, client) = (Net::new("server"), Net::new("router"), Net::new("client"));
+        let guest = Net::new("guest");
+        wire((&server, "eth0"), (&router, "out"));
+        wire((&client, "eth0"), (&router, "in"));
+        wire((&guest, "eth0"), (&server, "eth1"));
+        server.address("eth0", "192.0.2.10/24");
+        server.address("eth1", "10.9.0.1/24");
+        guest.address("eth0", "10.9.0.2/24");
+        guest.sh("ip route add default via 10.9.0.1");
+        router.address("out", "192.0.2.1/24");
+        router.address("in", "10.0.1.1/24");
+        client.address("eth0", "10.0.1.2/24");
+        client.sh("ip route add default via 10.0.1.1");
+        server.sh("ip route add 198.51.100.0/24 via 192.0.2.1");
+        router.routes();
+        home_nat(&router, 1, "198.51.100.2");
+        let served = Served::start("moves", &server, "A bare machine");
+        let base = "http://192.0.2.10:8080";
+        ready(&client, base);
+        let publisher = publishes(&client, base, "moves");
+        let (viewer, _) = watches(&client, base, "moves");
+        let viewer = goes_on(&client, viewer, 50);
+
+        home_nat(&router, 2, "198.51.100.3");
+        // Nobody restarts anything: media goes on both ways ...
+        let viewer = goes_on(&client, viewer, 300);
+        // ... and what a newcomer asks the publisher for reaches it at its new address: there is no other keyframe.
+        let asked = publisher.stats().keyframe_requests;
+        let (newcomer, _) = watches(&guest, base, "moves");
+        goes_on(&guest, newcomer, 50);
+        assert!(publisher.stats().keyframe_requests > asked, "the newcomer's keyframe was asked for");
+
+        // A client that notices restarts ICE, from its next address.
+        home_nat(&router, 3, "198.51.100.4");
+        let (publisher, viewer) = client.run(async move {
+            for outcome in [publisher.restart_ice().await.unwrap(), viewer.restart_ice().await.unwrap()] {
+                assert_eq!(outcome.status, 200, "{outcome:?}");
+            }
+            (publisher, viewer)
+        });
+        let viewer = goes_on(&client, viewer, 300);
+        let (newcomer, _) = watches(&guest, base, "moves");
+        goes_on(&guest, newcomer, 50);
+        drop((publisher, viewer, served));
+    });
+}
+
+#[test]
+fn a_client_without_another_way_is_relayed() {
+    alone("a_client_without_another_way_is_relayed", || {
+        let (router, client) = (Net::new("router"), Net::new("client"));
+        let (server, turn) = (Net::new("server"), Net::new("turn"));
+        wire((&router, "to-server"), (&server, "eth0"));
+        wire((&router, "to-turn"), (&turn, "eth0"));
+        wire((&router, "office"), (&client, "eth0"));
+        for (net, port, address) in [(&server, "to-server", "192.0.2.10"), (&turn, "to-turn", "192.0.2.20")] {
+            net.address("eth0", &format!("{address}/32"));
+            net.sh("ip route add 192.0.2.1/32 dev eth0; ip route add default via 192.0.2.1");
+            router.address(port, "192.0.2.1/32");
+            router.sh(&format!("ip route add {address}/32 dev {port}"));
+        }
+        router.address("office", "10.0.1.1/24");
+        client.address("eth0", "10.0.1.2/24");
+        client.sh("ip route add default via 10.0.1.1");
+        router.routes();
+        // The office lets HTTP out, and UDP to the TURN server's port.
+        router.nft(
+            "table ip test { chain passing { type filter hook forward priority 0; policy accept; \
+             iifname \"office\" ip daddr 192.0.2.20 udp dport 3478 accept; iifname \"office\" udp dport 1-65535 drop; } }",
+        );
+        let heading = "Clients that reach nothing but a TURN server";
+        let served = Served::start("relayed", &server, heading);
+        let args = nets::documented(MANUAL, heading, "turnserver");
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let relay = turn.start(served.dir.path(), "relayed", "turnserver", &args, &[]);
+        let base = "http://192.0.2.10:8080";
+        ready(&client, base);
+        let publisher = publishes(&server, base, "relayed");
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
+        assert!(
+            folder.join("node_modules").exists(),
+            "run `npm ci` in tests/browser first (`make test` does)"
+        );
+        let mut script = client.command("node");
+        script.arg("relayed.mjs").current_dir(&folder);
+        let out = script.env("FRESHET_WATCH_URL", base).env("FRESHET_ROOM", "relayed").output().unwrap();
+        let (text, errors) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        assert!(out.status.success(), "{text}{errors}\n{}\n{}", served.process.tail(), relay.tail());
+        drop(publisher);
+    });
+}
