@@ -57,7 +57,8 @@ pub fn derive_for_others(layers: &mut Layers, addresses: impl FnOnce() -> Vec<Ip
     }
     let open =
         |g: &Given| g.texts.first().is_some_and(|t| t.starts_with("0.0.0.0:") || t.starts_with("[::]:"));
-    if !given(layers, "ip") && layers.get("listen").is_some_and(open) {
+    let told = ["ip", "candidate", "udp-bind"].iter().any(|key| given(layers, key));
+    if !told && layers.get("listen").is_some_and(open) {
         let mut ips: Vec<_> = addresses().iter().filter(|ip| ip.is_ipv4()).map(IpAddr::to_string).collect();
         ips.truncate(MOST);
         if ips.is_empty() {
