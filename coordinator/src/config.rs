@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use freshet_cluster::NodeId;
 use freshet_cluster::secret::Secret;
-use freshet_edge::Guard;
 use freshet_edge::ice::IceServers;
+use freshet_edge::rate::Rate;
 use freshet_edge::serve::Limits;
 use freshet_edge::tls::Tls;
-
-use crate::events::limit::Rate;
+use freshet_edge::{DoorConfig, Guard};
 
 /// Listeners of room events that one coordinator serves at a time, unless configured. Each costs a queue of at most
 /// 256 references and a connection.
@@ -29,6 +28,8 @@ pub struct CoordinatorConfig {
     pub region: String,
     /// Who may come in.
     pub guard: Guard,
+    /// Whose word about clients counts, and how often they may come.
+    pub door: DoorConfig,
     /// Signs calls to nodes: the same on every coordinator and node.
     pub cluster_secret: Secret,
     /// What clients reach it by, when that is not what they dialled; may have a path.
@@ -60,6 +61,7 @@ impl CoordinatorConfig {
             id,
             region: String::new(),
             guard,
+            door: DoorConfig::default(),
             cluster_secret,
             public_url: None,
             ice: IceServers::default(),

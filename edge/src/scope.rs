@@ -9,6 +9,7 @@ use http::Uri;
 use serde::Deserialize;
 
 use crate::bearer::{Access, insufficient};
+use crate::door::is_region;
 use crate::names;
 use crate::problem::Problem;
 
@@ -24,6 +25,8 @@ pub struct Params {
     pub identity: Option<String>,
     /// WHEP: `1` makes a session although nobody publishes.
     pub wait: Option<String>,
+    /// Where the client says it is.
+    pub region: Option<String>,
 }
 
 impl Params {
@@ -40,6 +43,15 @@ impl Params {
             None | Some("0" | "false") => Ok(false),
             Some("" | "1" | "true") => Ok(true),
             Some(_) => Err(Problem::bad_request("wait must be 1 or 0")),
+        }
+    }
+
+    /// The region that the client names, unless it names none.
+    pub fn region(&self) -> Result<Option<&str>, Problem> {
+        match self.region.as_deref() {
+            None | Some("") => Ok(None),
+            Some(region) if is_region(region) => Ok(Some(region)),
+            Some(_) => Err(Problem::bad_request("region must be 64 printable characters at most")),
         }
     }
 }
@@ -150,6 +162,11 @@ mod tests {
         assert!(!params("wait=0").waits().unwrap());
         assert!(!params("").waits().unwrap());
         assert_eq!(params("wait=maybe").waits().unwrap_err().status(), 400);
+        assert_eq!(params("region=eu+west").region().unwrap(), Some("eu west"));
+        assert_eq!((params("region=").region().unwrap(), params("").region().unwrap()), (None, None));
+        for bad in ["%0A".to_owned(), "x".repeat(65)] {
+            assert_eq!(params(&format!("region={bad}")).region().unwrap_err().status(), 400);
+        }
         let twice = Params::read(&"/whip/r?stream=a&stream=b".parse().unwrap());
         assert_eq!(twice.unwrap_err().status(), 400);
     }

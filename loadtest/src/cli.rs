@@ -122,7 +122,7 @@ pub struct RunArguments {
     /// Viewers offer NACK and RTX for audio too, which browsers do not.
     #[arg(long, conflicts_with = "no_nack")]
     audio_nack: bool,
-    /// Obey Retry-After of 409 and 503 for so long.
+    /// Obey Retry-After of 409, 429 and 503 for so long.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = run::duration)]
     retry_for: Duration,
     /// Time for each HTTP request.

@@ -13,13 +13,13 @@ use freshet_cluster::store::SharedStore;
 use freshet_cluster::unit::{Bitrate, UnixMillis};
 use freshet_cluster::version::{MIN_VERSION, Unknown, VERSION};
 use freshet_cluster::{Incarnation, NodeId};
-use freshet_edge::Guard;
 use freshet_edge::call::Verifier;
 use freshet_edge::health::Readiness;
 use freshet_edge::ice::IceServers;
 use freshet_edge::metrics::{HttpMetrics, Metrics};
 use freshet_edge::serve::{Door, Limits, serve};
 use freshet_edge::tls::Tls;
+use freshet_edge::{DoorConfig, Guard};
 use rand::Rng;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -92,6 +92,8 @@ pub struct NodeConfig {
     pub http_advertise: Option<String>,
     /// Who may publish and watch here.
     pub guard: Guard,
+    /// Whose word about clients counts, and how often they may come.
+    pub door: DoorConfig,
     /// Checks calls of coordinators; without it none are taken.
     pub cluster_secret: Option<Secret>,
     /// What `Location` is made absolute with.
@@ -329,6 +331,7 @@ fn surface(
     metrics::register(&metrics, shards.to_vec(), shared.clone(), relay.clone());
     metrics.add_tasks("node")?;
     let http_metrics = HttpMetrics::new(&metrics, "node")?;
+    let door = freshet_edge::Door::new(config.door.clone(), &metrics, "node")?;
     let state = shared.clone();
     let ready = Readiness::new(move || {
         if state.draining.load(Ordering::Acquire) {
@@ -339,6 +342,7 @@ fn surface(
     Ok(HttpState {
         service,
         guard: config.guard.clone(),
+        door,
         calls: config.cluster_secret.as_ref().map(|secret| Arc::new(Verifier::new(secret))),
         node: config.id.clone(),
         incarnation: shared.incarnation,

@@ -109,6 +109,7 @@ const ALL: &[Role] = &Role::ALL;
 const MEDIA: &[Role] = &[Role::Dev, Role::Node];
 const CLUSTER: &[Role] = &[Role::Node, Role::Coordinator];
 const NODE: &[Role] = &[Role::Node];
+const PLACING: &[Role] = &[Role::Dev, Role::Coordinator];
 const DEV: &[Role] = &[Role::Dev];
 
 const HTTP: &str = "HTTP";
@@ -201,6 +202,39 @@ pub const SETTINGS: &[Setting] = &[
     )
     .switch()
     .default_all("false"),
+    one(
+        "trusted-proxy",
+        "CIDR",
+        ALL,
+        HTTP,
+        "A proxy, or a network of proxies, whose Forwarded and X-Forwarded-For are believed, as in 10.0.0.0/8",
+    )
+    .many(),
+    one(
+        "region-header",
+        "NAME",
+        PLACING,
+        HTTP,
+        "The header in which a trusted proxy names the client's region, as in X-Freshet-Region",
+    ),
+    one(
+        "address-limit",
+        "RATE:BURST",
+        ALL,
+        HTTP,
+        "POSTs of one address (IPv6: of one /64) a second, and at once; off: no limit",
+    )
+    .default_all("200:2000"),
+    one("identity-limit", "RATE:BURST", ALL, HTTP, "POSTs of one token's identity a second, and at once, or off")
+        .default_all("100:1000"),
+    one(
+        "failure-limit",
+        "RATE:BURST",
+        ALL,
+        HTTP,
+        "Requests of one address with a bad token a second, and at once, before it is looked at no more, or off",
+    )
+    .default_all("20:100"),
     one("open", "true|false", ALL, ACCESS, "Take everyone, without tokens. The default of dev without API keys")
         .switch()
         .defaults("true", "false", "false"),

@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use freshet_edge::DoorConfig;
+
 use super::*;
 
 const KEY: (&str, &str) = ("api-key", "app:0123456789abcdef");
@@ -86,6 +88,28 @@ fn keys_come_from_text_and_file_together() {
     assert!(gone.contains("cannot read gone") && gone.contains("from flag"), "{gone}");
     let short = refused(Role::Dev, &[("api-key", "app:hunter2")]);
     assert!(short.contains("16") && !short.contains("hunter2"), "{short}");
+}
+
+#[test]
+fn the_door_is_bounded_unless_it_is_told_otherwise() {
+    let door = |flags: &[_]| settings(Role::Dev, flags).map(|s| s.common().door.clone());
+    assert_eq!(door(&[]).unwrap(), DoorConfig::default());
+    let told = door(&[
+        ("trusted-proxy", "10.0.0.0/8"),
+        ("trusted-proxy", "2001:db8::1"),
+        ("region-header", "X-Freshet-Region"),
+        ("address-limit", "off"),
+        ("failure-limit", "1:2"),
+    ]);
+    let told = told.unwrap();
+    assert!(
+        told.trusted.contains("10.1.2.3".parse().unwrap())
+            && told.trusted.contains("2001:db8::1".parse().unwrap())
+    );
+    assert_eq!((told.address, told.failures.map(|rate| rate.burst)), (None, Some(2)));
+    assert!(refused(Role::Dev, &[("trusted-proxy", "10.0.0.0/33")]).contains("10.0.0.0/8"));
+    assert!(refused(Role::Dev, &[("identity-limit", "many")]).contains("200:2000"));
+    assert!(refused(Role::Dev, &[("region-header", "X-Region")]).contains("trusted-proxy"));
 }
 
 #[test]

@@ -9,6 +9,8 @@ use std::time::Duration;
 use freshet_cluster::secret::Secret;
 use freshet_cluster::token::{ApiKey, ApiKeys, LIFE_MOST_S};
 use freshet_cluster::unit::Bitrate;
+use freshet_edge::DoorConfig;
+use freshet_edge::hops::Trusted;
 use freshet_edge::jwks::JwksUrl;
 use freshet_edge::tls;
 use freshet_node::book::Addresses;
@@ -66,6 +68,8 @@ pub struct Common {
     pub public_url: Option<String>,
     /// The certificate that clients are shown; `None`: no TLS.
     pub tls: Option<tls::Files>,
+    /// Whose word about clients counts, and how often they may come.
+    pub door: DoorConfig,
     /// Who may come in.
     pub access: Access,
     /// STUN and TURN servers that clients are told of.
@@ -238,6 +242,7 @@ fn common(reader: &Reader<'_>) -> Result<Common, ConfigError> {
         listen: reader.need("listen", address)?,
         public_url: reader.parse_with("public-url", value::reached_url)?,
         tls: doors::tls_files(reader)?,
+        door: door(reader)?,
         access: access(reader)?,
         ice_servers: reader
             .parse_all("ice-server", |t| freshet_edge::ice::check_url(t).map(|()| t.to_owned()))?,
@@ -246,6 +251,26 @@ fn common(reader: &Reader<'_>) -> Result<Common, ConfigError> {
         drain_timeout: reader.need_with("drain-timeout", value::duration, "say how long")?,
         log: reader.need_with("log", log, "write text or json")?,
         log_level: reader.need_with("log-level", level, level::ADVICE)?,
+    })
+}
+
+fn door(reader: &Reader<'_>) -> Result<DoorConfig, ConfigError> {
+    let advice = "write RATE:BURST, as in 200:2000, or off";
+    let limit = |key| reader.need_with(key, value::limit, advice);
+    let region_header = reader.parse_with("region-header", |text| {
+        text.parse::<http::HeaderName>().map_err(|_| "write the name of a header, as in X-Freshet-Region")
+    })?;
+    let trusted = Trusted::new(reader.parse_all("trusted-proxy", str::parse)?);
+    if region_header.is_some() && trusted == Trusted::NONE {
+        let said = "region-header is believed from trusted proxies alone: name them with trusted-proxy";
+        return Err(ConfigError::Contradiction(said.to_owned()));
+    }
+    Ok(DoorConfig {
+        trusted,
+        region_header,
+        identity: limit("identity-limit")?,
+        address: limit("address-limit")?,
+        failures: limit("failure-limit")?,
     })
 }
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use freshet_cluster::unit::Bitrate;
+use freshet_edge::rate::Rate;
 
 /// Reads a time: numbers with a unit, as in `500ms`, `10s`, `1h30m`; `0` needs none.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -85,6 +86,17 @@ pub fn plain_url(text: &str) -> Result<String, String> {
         }
         _ => Ok(url),
     }
+}
+
+/// Reads how often something may happen: `200:2000` is 200 a second in the long run and 2,000 at once; `off` is no limit.
+pub fn limit(text: &str) -> Result<Option<Rate>, String> {
+    let wrong = || format!("{text:?} is not a limit: write RATE:BURST, as in 200:2000, or off");
+    if text == "off" {
+        return Ok(None);
+    }
+    let (rate, burst) = text.split_once(':').ok_or_else(wrong)?;
+    let positive = |text: &str| text.parse().ok().filter(|n: &u32| *n > 0).ok_or_else(wrong);
+    Ok(Some(Rate { per_second: f64::from(positive(rate)?), burst: positive(burst)? }))
 }
 
 /// Reads the base of URLs: http or https, a host, perhaps a path; no query. Comes back without a slash at the end.
@@ -244,6 +256,15 @@ mod tests {
         }
         for text in ["0.0.0.0:7600", "[::]:7600"] {
             assert!(host_port(text).unwrap_err().contains("reach"), "{text}");
+        }
+    }
+
+    #[test]
+    fn limits_are_a_rate_and_a_burst() {
+        assert_eq!(limit("200:2000"), Ok(Some(Rate { per_second: 200.0, burst: 2000 })));
+        assert_eq!(limit("off"), Ok(None));
+        for text in ["", "200", "0:1", "1:0", ":", "1:2:3", "-1:5", "1.5:3", "none"] {
+            assert!(limit(text).is_err(), "{text}");
         }
     }
 

@@ -27,6 +27,7 @@ pub fn config(settings: CoordinatorSettings) -> anyhow::Result<CoordinatorConfig
     let tls = common::tls(&shared)?;
     let mut config = CoordinatorConfig::new(shared.listen, member.id, guard, member.cluster_secret);
     config.region = region;
+    config.door = shared.door;
     config.public_url = shared.public_url;
     config.ice = ice;
     config.linger = shared.room_linger;

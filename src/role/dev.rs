@@ -61,6 +61,7 @@ pub async fn start(settings: DevSettings) -> anyhow::Result<Running> {
     let mut config =
         CoordinatorConfig::new(common.listen, name("dev")?, guard.clone(), cluster_secret.clone());
     config.region = media.region.clone();
+    config.door = common.door.clone();
     config.public_url = common.public_url.clone();
     config.ice = ice.clone();
     config.linger = common.room_linger;
@@ -91,6 +92,7 @@ pub async fn start(settings: DevSettings) -> anyhow::Result<Running> {
             listen_plain: None,
             http_advertise: None,
             guard: guard.clone(),
+            door: common.door.clone(),
             cluster_secret: Some(cluster_secret.clone()),
             public_url: common.public_url.clone(),
             ice: ice.clone(),

@@ -63,6 +63,7 @@ pub fn config(settings: NodeSettings) -> anyhow::Result<NodeConfig> {
         listen_plain,
         http_advertise,
         guard: common::guard(&shared.access),
+        door: shared.door.clone(),
         cluster_secret: Some(member.cluster_secret),
         ice: common::ice(&shared),
         public_url: shared.public_url,

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use freshet_cluster::unit::Bitrate;
-use freshet_edge::Guard;
 use freshet_edge::ice::IceServers;
+use freshet_edge::{DoorConfig, Guard};
 use freshet_node::NodeConfig;
 use freshet_node::book::Addresses;
 
@@ -31,6 +31,7 @@ pub fn config(id: &str, shards: u16) -> NodeConfig {
         listen_plain: None,
         http_advertise: None,
         guard: Guard::open(),
+        door: DoorConfig::default(),
         cluster_secret: None,
         public_url: None,
         ice: IceServers { plain: Vec::new(), turn: None },

@@ -1,17 +1,17 @@
 //! WHIP, WHEP and sessions at the coordinator's door.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
-use freshet_edge::Problem;
 use freshet_edge::body::SDP_MAX;
 use freshet_edge::media_type::{ACCEPT_PATCH, ACCEPT_POST, FRAGMENT, SDP};
 use freshet_edge::names::{InRoom, SessionPath};
 use freshet_edge::problem::ProblemDetail;
+use freshet_edge::{Client, Problem};
 use http::{HeaderValue, Method, Request, StatusCode, header};
 
 use crate::app::App;
@@ -23,7 +23,7 @@ const ENDPOINT_ALLOW: &str = "GET, HEAD, OPTIONS, POST";
 const SESSION_ALLOW: &str = "DELETE, GET, HEAD, OPTIONS, PATCH";
 
 pub(super) fn client(request: &Request<Body>) -> Option<IpAddr> {
-    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|from| from.0.ip())
+    Client::ip_of(request.extensions())
 }
 
 /// POST by the handler given; OPTIONS and GET as RFC 9725 section 4.2 wants them, without a token.
@@ -53,6 +53,7 @@ async fn endpoint_get(_name: InRoom) -> Response {
         ("room" = String, Path, description = "Room id"),
         ("stream" = Option<String>, Query, description = "Open mode: the stream to publish, `main` without it"),
         ("identity" = Option<String>, Query, description = "Open mode: the name to go by"),
+        ("region" = Option<String>, Query, description = "Where the client is: nodes of that region are preferred"),
         ("If-None-Match" = Option<String>, Header, description = "`*`: do not take over a stream that is live"),
     ),
     request_body(content = String, content_type = "application/sdp", description = "The offer"),
@@ -65,6 +66,7 @@ async fn endpoint_get(_name: InRoom) -> Response {
         (status = 413, description = "Body too large", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 415, description = "Not application/sdp", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 422, description = "No codec in common, or an offer that cannot be served", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many from this identity or address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 503, description = "No node took it; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security((), ("bearer" = []))
@@ -87,6 +89,7 @@ pub async fn publish(
         ("room" = String, Path, description = "Room id"),
         ("wait" = Option<String>, Query, description = "`1`: a session even while nobody publishes; media follows"),
         ("identity" = Option<String>, Query, description = "Open mode: the name to go by"),
+        ("region" = Option<String>, Query, description = "Where the client is: nodes of that region are preferred"),
     ),
     request_body(content = String, content_type = "application/sdp", description = "The offer"),
     responses(
@@ -98,6 +101,7 @@ pub async fn publish(
         (status = 413, description = "Body too large", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 415, description = "Not application/sdp", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 422, description = "No codec in common, or an offer that cannot be served", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many from this identity or address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 503, description = "No node took it; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security((), ("bearer" = []))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware;
 use axum::routing::{any, delete, get, post, put};
-use freshet_edge::{cors, health, jwks, metrics};
+use freshet_edge::{cors, door, health, jwks, metrics};
 
 use super::{about, access, media, openapi, read, viewer};
 use crate::app::App;
@@ -16,6 +16,7 @@ use crate::web;
 pub fn router(app: Arc<App>) -> Router {
     let http = app.state().metrics.http.clone();
     let guard = app.state().config.guard.clone();
+    let entrance = app.door().clone();
     let public_url = app.state().config.public_url.clone();
     Router::new()
         .route("/whip/{room}", media::endpoint(post(media::publish)))
@@ -45,6 +46,7 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
         .merge(web::routes(public_url.as_deref()))
         .layer(middleware::from_fn_with_state(guard, jwks::fresh))
+        .layer(middleware::from_fn_with_state(entrance, door::layer))
         .layer(middleware::from_fn(cors::layer))
         .layer(middleware::from_fn_with_state(http, metrics::count))
 }

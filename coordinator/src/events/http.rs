@@ -65,6 +65,7 @@ pub async fn post_chat(
     let access =
         app.state().config.guard.check(&parts.headers, &name.room, Grant::Chat, UnixMillis::now())?;
     let access = access.named(&Params::read(&parts.uri)?)?;
+    app.door().admit(&access, &parts.extensions)?;
     let post: ChatPost = body::read_json(&parts.headers, body).await?;
     let id = post.id.clone();
     let result = store(&app, &name.room, access, post).await;

@@ -18,7 +18,7 @@ use freshet_cluster::{NodeId, RoomId};
 use freshet_edge::names::InRoom;
 use freshet_edge::scope::Params;
 use freshet_edge::waiting::RETRY_S;
-use freshet_edge::{Access, Problem, body, media_type};
+use freshet_edge::{Access, Client, Door, Problem, body, media_type};
 use http::{Request, StatusCode, header};
 use rand::Rng as _;
 
@@ -63,10 +63,19 @@ pub struct Gateway {
     pub state: Arc<State>,
     /// Calls nodes.
     pub client: NodeClient,
+    /// How often clients may come.
+    pub door: Door,
     /// Rooms that nobody publishes in.
     pub nobody: Nobody,
     /// The sessions of rooms.
     pub roster: Roster,
+}
+
+/// Who joins.
+struct Joiner<'a> {
+    access: &'a Access,
+    ip: Option<IpAddr>,
+    region: &'a str,
 }
 
 /// A time after which to come back, spread at random.
@@ -108,10 +117,13 @@ impl Gateway {
         let access = self.state.config.guard.check(&parts.headers, &name.room, kind.grant(), now)?;
         let params = Params::read(&parts.uri)?;
         let access = access.named(&params)?;
+        self.door.admit(&access, &parts.extensions)?;
         media_type::require_sdp(&parts.headers)?;
         if kind == Kind::Publish {
             access.publishes(name.stream.clone(), &params)?;
         }
+        let told = Client::of(&parts.extensions).and_then(|client| client.region.as_deref());
+        let region = params.region()?.or(told).unwrap_or(&self.state.config.region).to_owned();
         let body = body::read(&parts.headers, body, body::SDP_MAX, body::TIME).await?;
         if self.state.is_draining() {
             let detail = "this coordinator is being stopped: another one will answer";
@@ -137,15 +149,15 @@ impl Gateway {
         let path =
             parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string);
         let whole = Whole { method: parts.method, path, headers: parts.headers, body };
-        self.place(kind, &name.room, &access, client_ip, &whole).await
+        let joiner = Joiner { access: &access, ip: client_ip, region: &region };
+        self.place(kind, &name.room, &joiner, &whole).await
     }
 
     async fn place(
         &self,
         kind: Kind,
         room: &RoomId,
-        access: &Access,
-        client_ip: Option<IpAddr>,
+        joiner: &Joiner<'_>,
         whole: &Whole,
     ) -> Result<Response, Problem> {
         let state = &self.state;
@@ -153,7 +165,9 @@ impl Gateway {
         let (mut asked, mut store_away) = (0usize, false);
         let mut why = String::from("no node has room to spare");
         while asked < TRIES {
-            let Some((candidate, pending)) = self.choose(room, &passed, store_away) else { break };
+            let Some((candidate, pending)) = self.choose(room, joiner.region, &passed, store_away) else {
+                break;
+            };
             passed.insert(candidate.node.clone());
             let plan = match plans::ensure(state, room, &candidate.node, candidate.incarnation).await {
                 Ok(plan) => plan,
@@ -170,9 +184,9 @@ impl Gateway {
                 }
             };
             asked = asked.saturating_add(1);
-            match self.ask(&candidate, pending, plan, access, client_ip, whole).await {
+            match self.ask(&candidate, pending, plan, joiner, whole).await {
                 Ok(answer) => {
-                    self.bound(kind, room, access, &answer);
+                    self.bound(kind, room, joiner.access, &answer);
                     return Ok(answer);
                 }
                 Err(refused) => {
@@ -217,10 +231,10 @@ impl Gateway {
     fn choose(
         &self,
         room: &RoomId,
+        region: &str,
         passed: &BTreeSet<NodeId>,
         members_only: bool,
     ) -> Option<(Candidate, Pending<'_>)> {
-        let region = self.state.config.region.as_str();
         let mut core = self.state.core();
         let ranking = rank(core.view(), &Ask { room, region }, Instant::now());
         let fits = |c: &Candidate| !passed.contains(&c.node) && (c.member || !members_only);
@@ -241,17 +255,16 @@ impl Gateway {
         to: &Candidate,
         mut pending: Pending<'_>,
         plan: RoomPlan,
-        access: &Access,
-        client_ip: Option<IpAddr>,
+        joiner: &Joiner<'_>,
         whole: &Whole,
     ) -> Result<Response, String> {
         pending.sent = true;
         let time = self.state.config.join_timeout;
         let answer = self
             .client
-            .call(&to.http, whole, access, time, |call| {
+            .call(&to.http, whole, joiner.access, time, |call| {
                 call.plan = Some(plan);
-                call.client_ip = client_ip;
+                call.client_ip = joiner.ip;
             })
             .await;
         let answer = match answer {

@@ -8,7 +8,7 @@ use axum::response::Response;
 use freshet_cluster::unit::UnixMillis;
 use freshet_edge::names::{SessionPath, no_session};
 use freshet_edge::{Access, Problem, body};
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 
 use super::call::{self, CallError, Whole};
 use super::join::{Gateway, spread};
@@ -41,6 +41,9 @@ impl Gateway {
     ) -> Result<(String, Whole, Access), Problem> {
         let (parts, body) = request.into_parts();
         let access = self.state.config.guard.holder(&parts.headers, UnixMillis::now())?;
+        if parts.method == Method::POST {
+            self.door.admit(&access, &parts.extensions)?;
+        }
         let body = body::read(&parts.headers, body, limit, body::TIME).await?;
         let base = self.base_of(name)?;
         let path =

@@ -3,6 +3,7 @@
 
 mod api;
 mod chat;
+mod door;
 mod joins;
 mod newer;
 mod outages;

@@ -137,7 +137,7 @@ async fn post(
             return Ok((response, attempts));
         }
         let asked = retry_after(&response.headers);
-        let again = response.status == 503 || (response.status == 409 && asked.is_some());
+        let again = response.status == 503 || (matches!(response.status, 409 | 429) && asked.is_some());
         let pause = asked.unwrap_or(RETRY_PAUSE).max(Duration::from_millis(50));
         if !again || Instant::now() + pause > end {
             return Err(response.refusal(&Method::POST));

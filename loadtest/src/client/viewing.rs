@@ -102,7 +102,7 @@ pub struct ViewerConfig {
     pub connect_timeout: Duration,
     /// Time for each HTTP request.
     pub http_timeout: Duration,
-    /// Obey `Retry-After` of 409 and 503 for so long; zero: fail at once.
+    /// Obey `Retry-After` of 409, 429 and 503 for so long; zero: fail at once.
     pub retry_for: Duration,
     /// The target is the user's own though it is neither loopback nor private.
     pub allow_public: bool,

@@ -36,7 +36,7 @@ pub struct PublisherConfig {
     pub connect_timeout: Duration,
     /// Time for each HTTP request.
     pub http_timeout: Duration,
-    /// Obey `Retry-After` of 409 and 503 for so long; zero: fail at once.
+    /// Obey `Retry-After` of 409, 429 and 503 for so long; zero: fail at once.
     pub retry_for: Duration,
     /// Begin to send when connected, without [`Publisher::start`].
     pub autostart: bool,

@@ -1,16 +1,16 @@
 //! Who asks: a client with its token, or a coordinator that has already asked.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use axum::body::Body;
-use axum::extract::ConnectInfo;
 use freshet_cluster::RoomId;
 use freshet_cluster::plan::RoomPlan;
 use freshet_cluster::token::Grant;
 use freshet_cluster::unit::UnixMillis;
 use freshet_edge::body;
 use freshet_edge::call::{Call, CallError, Verifier};
-use freshet_edge::{Access, Problem};
+use freshet_edge::{Access, Client, Problem};
+use http::Method;
 use http::request::Parts;
 
 use super::state::HttpState;
@@ -90,12 +90,15 @@ async fn ask(
     deed: Option<(&RoomId, Grant)>,
 ) -> Result<(Caller, Content), Problem> {
     let now = UnixMillis::now();
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|from| from.0.ip());
+    let peer = Client::ip_of(&parts.extensions);
     if !Verifier::is_call(&parts.headers) {
         let access = match deed {
             Some((room, grant)) => state.guard.check(&parts.headers, room, grant, now)?,
             None => state.guard.holder(&parts.headers, now)?,
         };
+        if parts.method == Method::POST {
+            state.door.admit(&access, &parts.extensions)?;
+        }
         return Ok((Caller { access, call: None, peer }, Content::Unread(body)));
     }
     let Some(calls) = &state.calls else {

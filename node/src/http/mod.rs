@@ -26,7 +26,7 @@ use freshet_edge::health::healthz;
 use freshet_edge::media_type::{ACCEPT_PATCH, ACCEPT_POST, FRAGMENT, SDP};
 use freshet_edge::metrics;
 use freshet_edge::names::InRoom;
-use freshet_edge::{cors, jwks};
+use freshet_edge::{cors, door, jwks};
 use http::{HeaderValue, StatusCode, header};
 
 pub use state::HttpState;
@@ -34,6 +34,7 @@ pub use state::HttpState;
 /// The node's public surface.
 pub fn router(state: HttpState) -> Router {
     let (count, guard) = (state.http_metrics.clone(), state.guard.clone());
+    let entrance = state.door.clone();
     let whip = || post(create::publish).options(endpoint_options).get(endpoint_get);
     let whep = || post(create::view).options(endpoint_options).get(endpoint_get);
     let session = get(session::look).patch(session::patch).delete(session::end).options(session_options);
@@ -57,6 +58,7 @@ pub fn router(state: HttpState) -> Router {
         .route("/metrics", get(show_metrics))
         .with_state(state)
         .layer(from_fn_with_state(guard, jwks::fresh))
+        .layer(from_fn_with_state(entrance, door::layer))
         .layer(from_fn(cors::layer))
         .layer(from_fn_with_state(count, metrics::count))
 }

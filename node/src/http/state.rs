@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use freshet_cluster::{Incarnation, NodeId};
-use freshet_edge::Guard;
 use freshet_edge::call::Verifier;
 use freshet_edge::health::Readiness;
 use freshet_edge::ice::IceServers;
 use freshet_edge::metrics::{HttpMetrics, Metrics};
 use freshet_edge::names::SessionPath;
+use freshet_edge::{Door, Guard};
 
 use crate::service::SessionService;
 
@@ -19,6 +19,8 @@ pub struct HttpState {
     pub service: Arc<dyn SessionService>,
     /// Who may pass.
     pub guard: Guard,
+    /// Where requests come from, and how often they may.
+    pub door: Door,
     /// Checks calls of coordinators; without it none are taken.
     pub calls: Option<Arc<Verifier>>,
     /// This node, as session URLs name it.

@@ -8,12 +8,12 @@ use freshet_cluster::secret::Secret;
 use freshet_cluster::token::{ApiKey, ApiKeys, sign};
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Incarnation, NodeId};
-use freshet_edge::Guard;
 use freshet_edge::call::Verifier;
 use freshet_edge::health::Readiness;
 use freshet_edge::ice::{IceServers, TurnRest};
 use freshet_edge::metrics::{HttpMetrics, Metrics};
 use freshet_edge::serve::{Limits, serve};
+use freshet_edge::{Door, DoorConfig, Guard};
 use freshet_node::http::{HttpState, router};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -68,6 +68,7 @@ pub async fn start(setup: Setup) -> Node {
     let ready = setup.ready;
     let state = HttpState {
         service: Arc::clone(&fake) as _,
+        door: Door::new(DoorConfig::default(), &metrics, "node").unwrap(),
         guard: if setup.open { Guard::open() } else { Guard::tokens(keys) },
         calls: setup.calls.then(|| Arc::new(Verifier::new(&Secret::new(CLUSTER)))),
         node: node_id(),

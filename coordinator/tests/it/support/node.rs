@@ -124,7 +124,12 @@ impl FakeNode {
 
     /// Writes its record, under a lease that no one renews and that lasts for the test.
     pub async fn register(&self) {
-        let record = NodeRecord {
+        self.register_as(|_| {}).await;
+    }
+
+    /// The same, saying something else.
+    pub async fn register_as(&self, edit: impl FnOnce(&mut NodeRecord)) {
+        let mut record = NodeRecord {
             v: 1,
             min_v: 1,
             id: self.id.clone(),
@@ -144,6 +149,7 @@ impl FakeNode {
             },
             unknown: Unknown::new(),
         };
+        edit(&mut record);
         let key = keys::node(&self.id);
         let lease = if self.store.keep_alive(self.lease).await.is_ok() { Some(self.lease) } else { None };
         self.store.put(&key, encode(&record), Expect::Any, lease).await.unwrap();

@@ -1,0 +1,216 @@
+//! The door of a server: where each request comes from, and how often one may come.
+//!
+//! Of who asks by POST the identity is asked first: one whose token is used too often is refused before it costs those
+//! behind the same address anything. Then the address (of IPv6 the /64), which is generous, because a whole office may be
+//! behind one. An address from which too many requests fail to say who they are gets no more looked at for a moment.
+//! Calls of coordinators are bounded by none of it: the coordinator has asked.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use freshet_cluster::Identity;
+use http::header::HeaderName;
+use http::{Extensions, HeaderMap, StatusCode, header};
+use prometheus::{IntCounterVec, Opts};
+use rand::Rng as _;
+
+use crate::bearer::Access;
+use crate::call::Verifier;
+use crate::hops::{Household, Trusted};
+use crate::metrics::Metrics;
+use crate::problem::Problem;
+use crate::rate::{Buckets, Rate};
+
+/// Buckets of each kind that are remembered: at about 100 bytes and a name, some 15 MB in a storm from everywhere.
+const REMEMBERED: usize = 100_000;
+/// Longest region that a client or a proxy may name, in characters.
+const REGION_MAX: usize = 64;
+/// A crowd behind one address that is refused comes back spread over so many more seconds.
+const SPREAD_S: u64 = 4;
+
+/// What a door is told at start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DoorConfig {
+    /// Proxies whose word about the client counts.
+    pub trusted: Trusted,
+    /// The header in which such a proxy names the client's region.
+    pub region_header: Option<HeaderName>,
+    /// POSTs of one identity; without bound if `None`.
+    pub identity: Option<Rate>,
+    /// POSTs from one address.
+    pub address: Option<Rate>,
+    /// Failed authentications from one address.
+    pub failures: Option<Rate>,
+}
+
+impl Default for DoorConfig {
+    fn default() -> Self {
+        Self {
+            trusted: Trusted::default(),
+            region_header: None,
+            identity: Some(Rate { per_second: 100.0, burst: 1_000 }),
+            address: Some(Rate { per_second: 200.0, burst: 2_000 }),
+            failures: Some(Rate { per_second: 20.0, burst: 100 }),
+        }
+    }
+}
+
+/// Where a request comes from; handlers find it among its extensions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// The client's address.
+    pub ip: IpAddr,
+    /// The region that a trusted proxy names.
+    pub region: Option<String>,
+}
+
+impl Client {
+    /// The client of a request that came through a [`Door`].
+    pub fn of(extensions: &Extensions) -> Option<&Self> {
+        extensions.get()
+    }
+
+    /// Its address.
+    pub fn ip_of(extensions: &Extensions) -> Option<IpAddr> {
+        Self::of(extensions).map(|client| client.ip)
+    }
+}
+
+/// One server's door.
+#[derive(Clone)]
+pub struct Door(Arc<Inner>);
+
+struct Inner {
+    trusted: Trusted,
+    region_header: Option<HeaderName>,
+    identity: Option<Mutex<Buckets<Identity>>>,
+    address: Option<Mutex<Buckets<Household>>>,
+    failures: Option<Mutex<Buckets<Household>>>,
+    limited: IntCounterVec,
+}
+
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Door")
+    }
+}
+
+impl Door {
+    /// Counts in `freshet_{role}_http_limited_total`.
+    pub fn new(config: DoorConfig, metrics: &Metrics, role: &str) -> Result<Self, prometheus::Error> {
+        let help = "HTTP requests refused with 429, by what is bounded: identity, address, failures";
+        let limited = Opts::new(format!("freshet_{role}_http_limited_total"), help);
+        let limited = IntCounterVec::new(limited, &["by"])?;
+        for by in ["identity", "address", "failures"] {
+            limited.with_label_values(&[by]).reset();
+        }
+        metrics.add(limited.clone());
+        Ok(Self(Arc::new(Inner {
+            trusted: config.trusted,
+            region_header: config.region_header,
+            identity: config.identity.map(|rate| Mutex::new(Buckets::new(rate, REMEMBERED))),
+            address: config.address.map(|rate| Mutex::new(Buckets::new(rate, REMEMBERED))),
+            failures: config.failures.map(|rate| Mutex::new(Buckets::new(rate, REMEMBERED))),
+            limited,
+        })))
+    }
+
+    /// Where a request comes from.
+    fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
+        let ip = self.0.trusted.client(peer, headers);
+        let named = self.0.region_header.as_ref().filter(|_| self.0.trusted.contains(peer));
+        let region = named.and_then(|name| headers.get(name)?.to_str().ok()).map(str::trim);
+        let region = region.filter(|region| !region.is_empty() && is_region(region)).map(str::to_owned);
+        Client { ip, region }
+    }
+
+    /// Lets a POST of a caller through who has said who it is, or refuses with 429.
+    pub fn admit(&self, access: &Access, extensions: &Extensions) -> Result<(), Problem> {
+        if let (Some(buckets), false) = (&self.0.identity, access.open) {
+            let taken = with(buckets, |buckets| buckets.take(access.identity.clone(), Instant::now()));
+            taken.map_err(|wait| {
+                self.count("identity");
+                let detail =
+                    "this token's identity sends more POSTs than it may: ask again after Retry-After";
+                Problem::too_many_requests(detail, wait)
+            })?;
+        }
+        if let (Some(buckets), Some(ip)) = (&self.0.address, Client::ip_of(extensions)) {
+            let taken = with(buckets, |buckets| buckets.take(Household::from(ip), Instant::now()));
+            taken.map_err(|wait| {
+                self.count("address");
+                let detail = "more POSTs come from your address than may: ask again after Retry-After";
+                Problem::too_many_requests(detail, spread(wait))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Refuses who comes from an address from which too much has failed lately.
+    fn suspects(&self, client: &Client) -> Result<(), Problem> {
+        let Some(buckets) = &self.0.failures else { return Ok(()) };
+        let looked = with(buckets, |buckets| buckets.look(&Household::from(client.ip), Instant::now()));
+        looked.map_err(|wait| {
+            self.count("failures");
+            let detail =
+                "too many requests from your address came without a valid token: ask again after Retry-After";
+            Problem::too_many_requests(detail, spread(wait))
+        })
+    }
+
+    fn failed(&self, client: &Client) {
+        if let Some(buckets) = &self.0.failures {
+            // None left is what the next one will hear.
+            let _none = with(buckets, |buckets| buckets.take(Household::from(client.ip), Instant::now()));
+        }
+    }
+
+    fn count(&self, by: &str) {
+        self.0.limited.with_label_values(&[by]).inc();
+    }
+}
+
+/// Whether a text can name a region.
+pub fn is_region(text: &str) -> bool {
+    text.chars().count() <= REGION_MAX && text.chars().all(|c| !c.is_control())
+}
+
+fn spread(wait: Duration) -> Duration {
+    wait.saturating_add(Duration::from_secs(rand::rng().random_range(0..=SPREAD_S)))
+}
+
+fn with<K, T>(buckets: &Mutex<Buckets<K>>, act: impl FnOnce(&mut Buckets<K>) -> T) -> T {
+    // A bucket is written in one piece: a panic elsewhere leaves nothing half done.
+    act(&mut buckets.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Middleware, inside of CORS so that pages can read its refusals:
+/// `router.layer(axum::middleware::from_fn_with_state(door, door::layer))`.
+pub async fn layer(State(door): State<Door>, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|from| from.0.ip());
+    let Some(peer) = peer else { return next.run(request).await };
+    let client = door.client(peer, request.headers());
+    let presents = presents(&request);
+    if presents && let Err(refused) = door.suspects(&client) {
+        return refused.into_response();
+    }
+    request.extensions_mut().insert(client.clone());
+    let response = next.run(request).await;
+    if presents && response.status() == StatusCode::UNAUTHORIZED {
+        door.failed(&client);
+    }
+    response
+}
+
+/// Whether it has credentials that can be wrong: who has none is told so at no cost. A call is judged by its signature,
+/// always: coordinators must not be shut out by who else comes from their address.
+fn presents(request: &Request) -> bool {
+    request.headers().contains_key(header::AUTHORIZATION) && !Verifier::is_call(request.headers())
+}
+
+#[cfg(test)]
+mod tests;
