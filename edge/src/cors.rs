@@ -10,8 +10,8 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 /// What a page may read of a response.
-pub const EXPOSED: &str =
-    "Location, Link, ETag, Retry-After, WWW-Authenticate, Allow, Accept-Post, Accept-Patch, Freshet-Refused";
+pub const EXPOSED: &str = "Location, Link, ETag, Retry-After, WWW-Authenticate, Allow, Accept-Post, Accept-Patch, Freshet-Refused, \
+     Freshet-Unplayable";
 /// What a page may send.
 pub const ALLOWED_HEADERS: &str =
     "Authorization, Content-Type, If-Match, If-None-Match, Last-Event-ID, Accept, Cache-Control";

@@ -26,6 +26,7 @@ pub mod scope;
 pub mod sdp;
 pub mod serve;
 pub mod sse;
+pub mod stream_health;
 pub mod tls;
 pub mod waiting;
 

@@ -28,11 +28,13 @@ pub enum Kind {
     Inactive,
     /// The layers that there are have changed.
     Layers,
+    /// What comes is in a codec that the session did not negotiate, or is no more.
+    Unplayable,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Active, Self::Inactive, Self::Layers];
+    pub const ALL: [Self; 4] = [Self::Active, Self::Inactive, Self::Layers, Self::Unplayable];
 
     /// Its name on the wire.
     pub fn name(self) -> &'static str {
@@ -40,6 +42,7 @@ impl Kind {
             Self::Active => "active",
             Self::Inactive => "inactive",
             Self::Layers => "layers",
+            Self::Unplayable => "unplayable",
         }
     }
 }
@@ -68,6 +71,8 @@ struct Shown {
     shape: Vec<(usize, String, bool, bool)>,
     layers_version: u64,
     shape_version: u64,
+    /// The data of `unplayable`.
+    unplayable: String,
 }
 
 #[derive(Debug)]
@@ -82,6 +87,8 @@ struct Listener {
     /// Versions of layers and of their shape that it knows, and when it was told.
     layers: Option<(u64, u64)>,
     layers_at: Option<Instant>,
+    /// The data of `unplayable` that it was told last.
+    unplayable: String,
 }
 
 /// The listeners of one session.
@@ -95,7 +102,8 @@ pub struct Audience {
 impl Audience {
     /// Nobody listens yet; the session shows this.
     pub fn new(viewing: &Viewing) -> Self {
-        let shown = Shown { layers: "{}".to_owned(), ..Shown::default() };
+        let none = || "{}".to_owned();
+        let shown = Shown { layers: none(), unplayable: none(), ..Shown::default() };
         let mut audience = Self { shown, listeners: Vec::new(), next: 1 };
         audience.handle_viewing(viewing);
         audience
@@ -117,6 +125,7 @@ impl Audience {
         if viewing.active != (shown.turns % 2 == 1) {
             shown.turns = shown.turns.saturating_add(1);
         }
+        shown.unplayable = unplayable(viewing);
         let layers = told(viewing);
         if layers == shown.layers {
             return;
@@ -148,6 +157,7 @@ impl Audience {
             before,
             layers: None,
             layers_at: None,
+            unplayable: "{}".to_owned(),
         });
         Ok(stream)
     }
@@ -175,6 +185,9 @@ impl Audience {
             listener.turns = listener.turns.saturating_sub(1);
         }
         listener.layers = None;
+        if listener.unplayable != "{}" {
+            listener.unplayable.clear();
+        }
         true
     }
 
@@ -225,6 +238,10 @@ impl Audience {
                 return Some(Said { kind, data: "{}".to_owned() });
             }
         }
+        if listener.wants.contains(&Kind::Unplayable) && listener.unplayable != shown.unplayable {
+            listener.unplayable.clone_from(&shown.unplayable);
+            return Some(Said { kind: Kind::Unplayable, data: shown.unplayable.clone() });
+        }
         let now_is = (shown.layers_version, shown.shape_version);
         if listener.layers == Some(now_is) || !listener.wants.contains(&Kind::Layers) {
             return None;
@@ -253,6 +270,13 @@ fn told(viewing: &Viewing) -> String {
     };
     let lines = viewing.lines.iter().filter(|line| !line.layers.is_empty());
     Value::Object(lines.map(layers).collect::<Map<_, _>>()).to_string()
+}
+
+/// The data of `unplayable`: for each m-line to which nothing can be sent, by its number, the codec of what comes.
+fn unplayable(viewing: &Viewing) -> String {
+    let lines = viewing.lines.iter();
+    let of = |line: &Line| Some((line.index.to_string(), Value::from(line.unplayable.clone()?)));
+    Value::Object(lines.filter_map(of).collect::<Map<_, _>>()).to_string()
 }
 
 fn shape(viewing: &Viewing) -> Vec<(usize, String, bool, bool)> {

@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 use freshet_cluster::room::EndReason;
-use freshet_cluster::{Identity, RoomId, SessionId};
+use freshet_cluster::{Identity, RoomId, SessionId, StreamId};
 use freshet_edge::sse::EventStream;
+use freshet_edge::stream_health::StreamHealth;
 
 pub use crate::audience::Kind;
 pub use crate::session::{
@@ -75,6 +76,8 @@ pub trait SessionService: Send + Sync + 'static {
     fn list(&self, room: &RoomId) -> Vec<Listed>;
     /// Ends a session for this reason, whoever's it is.
     async fn dismiss(&self, session: SessionId, reason: EndReason);
+    /// How the media of a publisher that is connected here arrives.
+    async fn health(&self, room: &RoomId, stream: &StreamId) -> Option<StreamHealth>;
     /// Ends a session that belongs to `who`.
     async fn end(&self, session: SessionId, who: Option<&Identity>) -> Result<(), SessionError>;
 }

@@ -221,6 +221,8 @@ pub enum SessionError {
 pub struct SessionInfo {
     /// WHIP or WHEP.
     pub direction: Direction,
+    /// The codecs of what comes for its m-lines, by their places, where it did not negotiate them.
+    pub unplayable: Vec<(usize, String)>,
     /// Its room.
     pub room: RoomId,
     /// The ICE session's entity tag, without quotes.
@@ -263,6 +265,8 @@ pub struct Line {
     pub kind: MediaKind,
     /// The encodings of the track in it, best first; none where the track has one encoding without a RID.
     pub layers: Vec<LayerView>,
+    /// The codec of what comes, where the session did not negotiate it: nothing of it can be sent.
+    pub unplayable: Option<String>,
 }
 
 /// One encoding of a track.

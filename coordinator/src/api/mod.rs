@@ -2,6 +2,7 @@
 
 pub mod about;
 pub mod access;
+pub mod health;
 pub mod media;
 pub mod model;
 pub mod openapi;

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use freshet_edge::ice::IceServer;
 use freshet_edge::problem::ProblemDetail;
 use freshet_edge::roster::{SessionEntry, SessionsPage};
+use freshet_edge::stream_health::{HealthWarning, LayerHealth, StreamHealth, TrackHealth};
 use utoipa::OpenApi;
 use utoipa::openapi::Server;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -18,7 +19,7 @@ use super::model::{
     StreamInfo, TreeInfo,
 };
 use super::viewer::LayerPick;
-use super::{about, access, media, read, viewer};
+use super::{about, access, health, media, read, viewer};
 use crate::app::App;
 use crate::events::chat::{ChatPost, ChatReceipt};
 use crate::events::http;
@@ -41,6 +42,7 @@ use crate::events::http;
         viewer::choose_docs,
         read::rooms,
         read::room,
+        health::stream_health,
         http::post_chat,
         http::room_events,
         access::spec,
@@ -68,7 +70,9 @@ use crate::events::http;
         ClientConfig,
         ClusterInfo,
         Dismissed,
+        HealthWarning,
         IceServer,
+        LayerHealth,
         LayerPick,
         LinkInfo,
         MemberInfo,
@@ -80,7 +84,9 @@ use crate::events::http;
         SessionEntry,
         SessionsPage,
         Spec,
+        StreamHealth,
         StreamInfo,
+        TrackHealth,
         TreeInfo,
     ))
 )]

@@ -36,6 +36,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/rooms/{room}/sessions/{session}", delete(access::dismiss))
         .route("/v1/rooms/{room}/bans", get(access::bans))
         .route("/v1/rooms/{room}/bans/{identity}", put(access::put_ban).delete(access::delete_ban))
+        .route("/v1/rooms/{room}/streams/{stream}/health", get(super::health::stream_health))
         .route("/v1/nodes", get(read::nodes))
         .route("/v1/cluster", get(read::cluster))
         .route("/v1/config", get(about::config))

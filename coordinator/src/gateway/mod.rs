@@ -5,6 +5,7 @@
 
 pub mod call;
 pub mod events;
+pub mod health;
 pub mod join;
 pub mod publishing;
 pub mod roster;

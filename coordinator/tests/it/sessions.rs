@@ -248,3 +248,30 @@ async fn event_streams_count_as_listeners_and_are_asked_with_the_session_s_right
     }
     assert!(b.seen().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_streams_health_is_asked_of_the_node_that_has_its_publisher() {
+    let world = World::closed(2).await;
+    let a = world.node("a", Behaviour::Accept).await;
+    let b = world.node("b", Behaviour::Accept).await;
+    b.publish("r1", "cam", 7).await;
+    let path = "/v1/rooms/r1/streams/cam/health";
+    let bearer = format!("Bearer {}", token("r1", "ann", &["subscribe"]));
+    let get = async |coordinator: usize, path: &str, bearer: &str| {
+        ask(Method::GET, &world.url(coordinator, path), &[("authorization", bearer)], "").await
+    };
+    for coordinator in [0, 1] {
+        until("the stream is known", async || get(coordinator, path, &bearer).await.status == 200).await;
+        let answer = get(coordinator, path, &bearer).await;
+        assert_eq!((answer.text().as_str(), answer.header("cache-control")), ("health by b", "no-store"));
+    }
+    assert_eq!((b.last().path.as_str(), b.last().call.identity.as_str()), (path, "ann"));
+    assert!(a.seen().is_empty());
+    let other = get(0, "/v1/rooms/r1/streams/other/health", &bearer).await;
+    assert_eq!((other.status, other.reason().as_str()), (404, "no-publisher"));
+    let stranger = format!("Bearer {}", token("r2", "ann", &["admin"]));
+    assert_eq!(get(0, path, &stranger).await.status, 403);
+    assert_eq!(get(0, path, "").await.status, 401);
+    b.end("r1", "cam", 7, freshet_cluster::room::EndReason::Closed).await;
+    until("the stream has ended", async || get(0, path, &bearer).await.status == 404).await;
+}

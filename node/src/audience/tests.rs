@@ -3,7 +3,7 @@ use freshet_relay_proto::track::MediaKind;
 use super::*;
 use crate::session::LayerView;
 
-const ALL: [Kind; 3] = Kind::ALL;
+const ALL: [Kind; 4] = Kind::ALL;
 const TURNS: [Kind; 2] = [Kind::Active, Kind::Inactive];
 
 fn showing(active: bool, layers: &[(&str, u64, bool)]) -> Viewing {
@@ -12,7 +12,7 @@ fn showing(active: bool, layers: &[(&str, u64, bool)]) -> Viewing {
         bitrate: *bitrate,
         current: *current,
     };
-    let line = |index, kind, layers| Line { index, mid: format!("m{index}"), kind, layers };
+    let line = |index, kind, layers| Line { index, mid: format!("m{index}"), kind, layers, unplayable: None };
     let video = layers.iter().map(layer).collect();
     Viewing { active, lines: vec![line(0, MediaKind::Audio, Vec::new()), line(1, MediaKind::Video, video)] }
 }
@@ -182,4 +182,37 @@ fn it_says_when_time_alone_changes_something() {
     assert_eq!(audience.poll_timeout(), Some(now + UNREAD));
     audience.clear();
     assert_eq!((audience.len(), audience.poll_timeout()), (0, None));
+}
+
+#[test]
+fn a_codec_that_was_not_negotiated_is_told_until_it_has_gone() {
+    let now = Instant::now();
+    let mut audience = Audience::new(&showing(true, &[]));
+    let stream = audience.subscribe(now, vec![Kind::Unplayable]).unwrap();
+    let told = |audience: &mut Audience, codec: Option<&str>| {
+        let mut viewing = showing(true, &[]);
+        viewing.lines[1].unplayable = codec.map(str::to_owned);
+        audience.handle_viewing(&viewing);
+        let said = audience.poll(now, stream);
+        assert_eq!(audience.poll(now, stream), None, "told once");
+        said.map(|said| (said.kind.name(), said.data))
+    };
+    assert_eq!(told(&mut audience, None), None, "all is well at first");
+    let vp9 = Some(("unplayable", r#"{"1":"VP9"}"#.to_owned()));
+    assert_eq!(told(&mut audience, Some("VP9")), vp9);
+    assert_eq!(told(&mut audience, Some("VP9")), None);
+    audience.handle_closed(now, stream);
+    assert!(audience.handle_opened(stream));
+    assert_eq!(told(&mut audience, Some("VP9")), vp9, "who comes back is told the present");
+    assert_eq!(told(&mut audience, None), Some(("unplayable", "{}".to_owned())));
+    assert!(audience.handle_opened(stream));
+    assert_eq!(told(&mut audience, None), None);
+    let other = audience.subscribe(now, vec![Kind::Layers]).unwrap();
+    told(&mut audience, Some("AV1"));
+    assert_eq!(
+        audience.poll(now, other).map(|said| said.kind),
+        Some(Kind::Layers),
+        "only what was asked for"
+    );
+    assert_eq!(audience.poll(now, other), None);
 }

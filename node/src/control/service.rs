@@ -9,6 +9,7 @@ use freshet_cluster::room::EndReason;
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Identity, RoomId, SessionId, StreamId};
 use freshet_edge::sse::{self, EventStream};
+use freshet_edge::stream_health::StreamHealth;
 use freshet_edge::waiting::{Waiting, retry_s};
 use rand::Rng;
 use tokio::sync::{mpsc, oneshot};
@@ -290,6 +291,17 @@ impl SessionService for Service {
         for shard in &self.shards {
             shard.tell(Tell::End(session, reason)).await;
         }
+    }
+
+    async fn health(&self, room: &RoomId, stream: &StreamId) -> Option<StreamHealth> {
+        for shard in &self.shards {
+            let (reply, answer) = oneshot::channel();
+            shard.order(Order::Health(room.clone(), stream.clone(), reply)).await;
+            if let Ok(Ok(Some(health))) = tokio::time::timeout(SHARD_TIME, answer).await {
+                return Some(health);
+            }
+        }
+        None
     }
 
     async fn end(&self, session: SessionId, who: Option<&Identity>) -> Result<(), SessionError> {

@@ -87,6 +87,13 @@ impl Sealer {
         u64::from(self.srtp.profile() == Profile::Aes128CmSha1_80) ^ self.stamper.glance()
     }
 
+    fn report(&mut self, plain: &[u8]) -> Option<Vec<u8>> {
+        let mut sealed = vec![0; plain.len().saturating_add(RTCP_OVERHEAD)];
+        let len = self.srtp.seal_rtcp(plain, &mut sealed).ok()?;
+        sealed.truncate(len);
+        Some(sealed)
+    }
+
     /// What the viewer tells of packets by their transport-wide numbers.
     pub fn feedback(&mut self, twcc: Twcc<'_>) -> EstimateInput {
         self.stamper.feedback(twcc)
@@ -559,10 +566,14 @@ impl Outlet {
         };
         let mut plain = [0; REPORT_MAX];
         let len = rtcp::write_sender_report(&report, cname, &mut plain)?;
-        let mut sealed = vec![0; len.saturating_add(RTCP_OVERHEAD)];
-        let len = sealer.srtp.seal_rtcp(plain.get(..len)?, &mut sealed).ok()?;
-        sealed.truncate(len);
-        Some(sealed)
+        sealer.report(plain.get(..len)?)
+    }
+
+    /// A receiver report about nothing, with CNAME, sealed: this side is there, and has sent nothing yet.
+    pub fn alive(&self, sealer: &mut Sealer, cname: &str) -> Option<Vec<u8>> {
+        let mut plain = [0; REPORT_MAX];
+        let len = rtcp::write_receiver_report(self.ssrc, cname, &mut plain)?;
+        sealer.report(plain.get(..len)?)
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod caller;
 mod create;
+mod health;
 mod listen;
 mod pick;
 mod refusal;
@@ -53,6 +54,7 @@ pub fn router(state: HttpState) -> Router {
         .route("/sessions/{node}/{incarnation}/{session}/layer", layer)
         .route("/v1/rooms/{room}/sessions", get(roster::list))
         .route("/v1/rooms/{room}/sessions/{session}", get(roster::look).delete(roster::end))
+        .route("/v1/rooms/{room}/streams/{stream}/health", get(health::stream_health))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(show_metrics))

@@ -8,12 +8,16 @@ use freshet_edge::conditional::{Condition, etag, if_match};
 use freshet_edge::media_type::{ACCEPT_PATCH, FRAGMENT, require_fragment};
 use freshet_edge::names::SessionPath;
 use freshet_edge::sdp;
+use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::caller::identify;
 use super::refusal::{not_done, not_here, tag_mismatch};
 use super::state::HttpState;
 use crate::service::{Fragment, IfMatch, Patched, SessionInfo};
+
+/// Codecs of what comes that the session did not negotiate, by the m-line's place.
+const UNPLAYABLE: HeaderName = HeaderName::from_static("freshet-unplayable");
 
 /// GET and HEAD: there, and yours. No representation is defined (RFC 9725 section 4.1); the `ETag` names the ICE
 /// session.
@@ -28,7 +32,13 @@ pub(super) async fn look(
     let info = state.service.look(path.session, caller.access.owner()).await.map_err(not_done)?;
     let tag = etag(&info.etag).ok_or_else(Problem::internal)?;
     let accept = (ACCEPT_PATCH, HeaderValue::from_static(FRAGMENT));
-    Ok((StatusCode::NO_CONTENT, [(header::ETAG, tag), accept]).into_response())
+    let mut response = (StatusCode::NO_CONTENT, [(header::ETAG, tag), accept]).into_response();
+    let unplayable: Vec<String> =
+        info.unplayable.iter().map(|(line, codec)| format!("{line};codec={codec}")).collect();
+    if let (false, Ok(value)) = (unplayable.is_empty(), HeaderValue::from_str(&unplayable.join(", "))) {
+        response.headers_mut().insert(UNPLAYABLE, value);
+    }
+    Ok(response)
 }
 
 /// PATCH: candidates under the current entity tag, or an ICE restart under `*`.

@@ -13,6 +13,7 @@ mod view;
 
 pub use filter::Verdict;
 pub use publisher::{PublisherClock, TrackClock};
+pub(super) use time::ticks_to_micros;
 pub use time::{NtpTime, Wall};
 pub use view::{ReportPoint, Skew, ViewClock};
 

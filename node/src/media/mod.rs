@@ -7,6 +7,7 @@ pub mod codec;
 pub mod h264;
 pub mod keyframe;
 pub mod layer;
+pub mod monitor;
 pub mod packet;
 pub mod rewrite;
 pub mod ring;

@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use freshet_relay_proto::track::{CODECS_MAX, CodecInfo};
 use str0m::change::SdpOffer;
@@ -21,6 +21,9 @@ use super::contain::contained;
 use super::keys::Keys;
 use super::sdp;
 use crate::session::{CreateError, Direction};
+
+/// str0m tells so often how it sees the path to a publisher.
+const STATS: Duration = Duration::from_secs(1);
 
 /// What is forwarded, for error texts.
 pub const SERVED: [&str; 5] = ["H264", "VP8", "VP9", "AV1", "opus"];
@@ -186,7 +189,7 @@ pub(super) fn config(
         .set_dtls_version(DtlsVersion::Dtls12)
         .set_dtls_cert(common.cert.clone())
         .set_local_ice_credentials(creds)
-        .set_stats_interval(None)
+        .set_stats_interval((direction == Direction::Publish).then_some(STATS))
         .clear_codecs();
     let mut extensions = ExtensionMap::empty();
     let mut taken: Vec<u8> = Vec::new();
@@ -251,6 +254,7 @@ pub fn accept(
     let contradicts = "its payload types contradict each other: each format needs one of its own";
     let (rtc, answer) = answered.ok_or_else(|| CreateError::BadOffer(contradicts.into()))??;
     let answer = sdp::with_one_stream(&answer.to_sdp_string(), label, label);
+    let answer = sdp::with_opus_rate(&answer, &read);
     let session = sdp::read(&answer).map_err(|_| CreateError::Internal)?;
     if !session.media.iter().any(|m| !m.codecs.is_empty() && m.flow != sdp::Flow::Inactive) {
         return Err(CreateError::Unprocessable("no m-line of it could be accepted".into()));

@@ -1,6 +1,8 @@
 //! A publisher: RTP from str0m becomes packets with the origin's index and capture time.
 
-use std::time::Instant;
+mod health;
+
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use freshet_relay_proto::control::LayerRate;
@@ -15,6 +17,7 @@ use crate::media::clock::{NtpTime, PublisherClock, TrackClock};
 use crate::media::codec::{self, CodecName};
 use crate::media::h264::{H264, Taken};
 use crate::media::layer::Pulse;
+use crate::media::monitor::{Heard, Monitor};
 use crate::media::packet::{CaptureMicros, Extensions, Packet};
 use crate::media::wrap::low_32;
 
@@ -36,6 +39,8 @@ struct Track {
     layers: Vec<Layer>,
     /// Measures the layers; none without simulcast.
     pulse: Option<Pulse>,
+    /// To the publisher and back, where it tells.
+    round_trip: Option<Duration>,
 }
 
 /// One encoding of a track.
@@ -52,17 +57,23 @@ struct Layer {
     newest: Option<(u32, CaptureMicros)>,
     /// Numbers the packets of every codec.
     h264: H264,
+    /// The codec of its newest packet, by its place.
+    codec: Option<usize>,
+    /// How it arrives.
+    monitor: Monitor,
 }
 
 impl Layer {
-    fn new(rate: u32) -> Self {
+    fn new(rate: u32, kind: MediaKind) -> Self {
         let (clock, h264) = (TrackClock::new(rate), H264::default());
-        Self { ssrc: None, lane: None, clock, rate, shift: 0, newest: None, h264 }
+        let monitor = Monitor::new(rate, kind == MediaKind::Video);
+        Self { ssrc: None, lane: None, clock, rate, shift: 0, newest: None, h264, codec: None, monitor }
     }
 
     /// Another SSRC takes over: its timestamps begin anywhere, and the reports so far spoke of others.
     fn take_over(&mut self, timestamp: u32, wall: CaptureMicros) {
         self.h264.restart();
+        self.monitor.restart(self.rate);
         self.clock = TrackClock::new(self.rate);
         let Some((newest, at)) = self.newest else { return };
         let passed = u64::try_from(wall.micros_since(at)).unwrap_or(0).saturating_mul(self.rate.into());
@@ -136,8 +147,9 @@ impl Publisher {
                 mid: mid.clone(),
                 repeated: codecs.clone().filter(|c| c.nack && c.rtx.is_none()).map(|c| c.pt).collect(),
                 codecs: codecs.map(|c| (c.pt, CodecName::from_name(&c.name))).collect(),
-                layers: (0..encodings).map(|_| Layer::new(first.clock_rate)).collect(),
+                layers: (0..encodings).map(|_| Layer::new(first.clock_rate, kind)).collect(),
                 pulse: (encodings > 1).then(|| Pulse::new(encodings)),
+                round_trip: None,
             });
         }
         let ids = answer.media.iter().flat_map(|media| media.extensions.iter().map(|(id, _)| *id));
@@ -231,6 +243,7 @@ impl Publisher {
         let since = info.ntp_time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let ntp = NtpTime::from_wall(CaptureMicros(0).later(since));
         let rtp = low_32(info.rtp_time.numer()).wrapping_add(layer.shift);
+        layer.monitor.report(ntp, rtp, arrival);
         clock.report(&mut layer.clock, ntp, rtp, arrival);
     }
 
@@ -255,7 +268,10 @@ impl Publisher {
         }
         if info.clock_rate != layer.rate {
             let h264 = std::mem::take(&mut layer.h264);
-            *layer = Layer { h264, ..Layer::new(info.clock_rate) };
+            let fresh = Layer::new(info.clock_rate, track.info.kind);
+            let mut monitor = std::mem::replace(&mut layer.monitor, Monitor::new(info.clock_rate, false));
+            monitor.restart(info.clock_rate);
+            *layer = Layer { h264, monitor, ..fresh };
         }
         layer.ssrc = Some(ssrc);
         if let Some(pulse) = &mut track.pulse {
@@ -270,6 +286,9 @@ impl Publisher {
             let keyframe = track.info.kind == MediaKind::Video && codec::is_keyframe(*name, &rtp.payload);
             Taken { index: layer.h264.index(seq)?, keyframe, sets: 0 }
         };
+        layer.codec = Some(at);
+        let bytes = rtp.payload.len().saturating_add(rtp.header.header_len);
+        layer.monitor.note(rtp.timestamp, Heard { seq, timestamp, bytes, keyframe });
         let packet = Packet {
             index,
             timestamp,

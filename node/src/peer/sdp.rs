@@ -373,6 +373,35 @@ pub fn with_one_stream(answer: &str, stream: &str, cname: &str) -> String {
     text
 }
 
+/// The answer with the `maxaveragebitrate` of the offer's Opus, which str0m leaves out: a host's sound is bounded by what the
+/// answer says, and what a viewer offers bounds nothing that is forwarded but is its to name (RFC 7587 section 7.1).
+pub fn with_opus_rate(answer: &str, offer: &Session) -> String {
+    let opus = offer.media.iter().flat_map(|media| media.codecs.iter());
+    let opus = opus.filter(|codec| codec.name.eq_ignore_ascii_case("opus"));
+    let number = |rate: &&str| rate.parse::<u32>().is_ok();
+    let rates: Vec<(u8, &str)> =
+        opus.filter_map(|codec| Some((codec.pt, codec.param("maxaveragebitrate").filter(number)?))).collect();
+    if rates.is_empty() {
+        return answer.to_owned();
+    }
+    let mut text = String::with_capacity(answer.len());
+    for line in answer.lines() {
+        text.push_str(line);
+        let of = |prefix: &str| line.strip_prefix(prefix)?.split_once(' ')?.0.parse().ok();
+        let rate = |pt: u8| rates.iter().find(|(known, _)| *known == pt).map(|(_, rate)| *rate);
+        if let Some(rate) = of("a=fmtp:").and_then(rate) {
+            text.push_str(&format!(";maxaveragebitrate={rate}"));
+        } else if let Some(pt) = of("a=rtpmap:")
+            && let Some(rate) = rate(pt)
+            && !answer.contains(&format!("a=fmtp:{pt} "))
+        {
+            text.push_str(&format!("\r\na=fmtp:{pt} maxaveragebitrate={rate}"));
+        }
+        text.push_str("\r\n");
+    }
+    text
+}
+
 /// The offer with other ICE credentials: what a client would have offered to restart ICE (RFC 8839 section 4.4.3).
 pub fn with_credentials(offer: &str, ufrag: &str, pwd: &str) -> String {
     let mut text = String::with_capacity(offer.len());

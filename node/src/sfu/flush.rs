@@ -45,6 +45,8 @@ struct Served {
     changed: Option<usize>,
     /// The lane whose keyframe was past.
     passed: Option<usize>,
+    /// What comes is in a codec that the viewer did not negotiate, or is no more.
+    turned: bool,
 }
 
 impl Sfu {
@@ -133,6 +135,9 @@ impl Sfu {
         while let Some(lane) = self.overrun.pop() {
             self.want_keyframe(now, lane);
         }
+        while let Some(session) = self.turned.pop() {
+            self.viewing_changed(session);
+        }
         while let Some((session, slot, lane)) = self.changed.pop() {
             self.layer_changed(session, slot, lane);
         }
@@ -146,7 +151,7 @@ impl Sfu {
         trains: &mut Trains,
         depart: &mut dyn FnMut(&mut Trains),
     ) {
-        let Self { sessions, lanes, counters, reports, behind, overrun, changed, round, .. } = self;
+        let Self { sessions, lanes, counters, reports, behind, overrun, changed, turned, round, .. } = self;
         let Some(Role::Viewer(viewer)) = sessions.get_mut(at).map(|session| &mut session.role) else {
             return;
         };
@@ -170,6 +175,7 @@ impl Sfu {
                 left |= served.left;
                 changed.extend(served.changed.map(|lane| (at, n, lane)));
                 overrun.extend(served.passed);
+                turned.extend(served.turned.then_some(at));
                 if served.overrun > 0 {
                     counters.overrun_packets = counters.overrun_packets.saturating_add(served.overrun);
                     overrun.push(lane);
@@ -275,6 +281,7 @@ fn serve(
         left: more.left,
         changed,
         passed,
+        turned: served.turned | more.turned,
     }
 }
 
@@ -313,7 +320,7 @@ fn send_waiting(
     counters: &mut Counters,
 ) -> Served {
     let mut served = Served::default();
-    let Slot { outlet, attached: Some(attached), coming, .. } = slot else { return served };
+    let Slot { outlet, attached: Some(attached), coming, foreign, .. } = slot else { return served };
     let leaves = coming.as_ref().is_some_and(|coming| coming.ready.is_some());
     let Some(lane) = lanes.get(attached.lane) else { return served };
     let end = lane.ring.next_arrival();
@@ -341,7 +348,12 @@ fn send_waiting(
         let packet = lane.ring.arrived(attached.next);
         attached.next = attached.next.saturating_add(1);
         let Some(packet) = packet else { continue };
-        let sent = match format(attached, packet.codec) {
+        let format = format(attached, packet.codec);
+        let strange = format.is_none().then_some(packet.codec);
+        if *foreign != strange {
+            (*foreign, served.turned) = (strange, true);
+        }
+        let sent = match format {
             Some(format) => outlet.send(sealer, format, packet, now, road),
             None => Err(Unsent::NoPlace),
         };

@@ -52,6 +52,8 @@ pub struct Sfu {
     pub(super) overrun: Vec<usize>,
     /// Slots that went over to another layer, and the lanes that they left: session, slot, lane.
     pub(super) changed: Vec<(usize, usize, usize)>,
+    /// Viewers of whom a slot has come to a codec that it cannot be sent, or from one.
+    pub(super) turned: Vec<usize>,
     pub(super) repeats: Vec<Repeat>,
     /// Room for those that wait for the next tick.
     pub(super) later: Vec<Repeat>,
@@ -94,6 +96,7 @@ impl Sfu {
             behind_due: None,
             overrun: Vec::new(),
             changed: Vec::new(),
+            turned: Vec::new(),
             repeats: Vec::new(),
             later: Vec::new(),
             round: 0,

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use freshet_cluster::{RoomId, StreamId};
+use freshet_edge::stream_health::StreamHealth;
 use str0m::media::KeyframeRequestKind;
 use str0m::rtp::RtpPacket;
 
@@ -31,8 +33,23 @@ impl Sfu {
                     publisher.report(&feedback.sender_info, wall);
                 }
             }
+            str0m::Event::MediaIngressStats(stats) => {
+                if let Some(Role::Publisher(publisher)) = self.sessions.get_mut(at).map(|s| &mut s.role) {
+                    publisher.note_round_trip(stats.mid, stats.rtt);
+                }
+            }
             _ => {}
         }
+    }
+
+    /// How the media of a publisher here arrives; none for a stream that does not begin here.
+    pub fn health(&mut self, now: Instant, room: &RoomId, stream: &StreamId) -> Option<StreamHealth> {
+        let known = self.rooms.get(room)?.streams.get(stream)?;
+        let (Source::Local(at), generation) = (known.source, known.key.generation) else { return None };
+        let wall = self.config.wall.micros(now);
+        let Role::Publisher(publisher) = &mut self.sessions.get_mut(at)?.role else { return None };
+        let (tracks, warnings) = publisher.health(now, wall);
+        Some(StreamHealth { room: room.clone(), stream: stream.clone(), generation, tracks, warnings })
     }
 
     /// The stream counts as live when it is claimed and its publisher is connected, in either order.
@@ -99,8 +116,9 @@ impl Sfu {
     /// Asks a publisher for a keyframe; the gate of the lane has merged the wishes already.
     pub(super) fn publisher_keyframe(&mut self, now: Instant, at: usize, lane: LaneId) {
         let Some(session) = self.sessions.get_mut(at) else { return };
-        let Role::Publisher(publisher) = &session.role else { return };
+        let Role::Publisher(publisher) = &mut session.role else { return };
         let Some(ssrc) = publisher.ssrc(lane) else { return };
+        publisher.keyframe_asked(lane, now);
         if let Some(stream) = session.rtc.direct_api().stream_rx(&ssrc.into()) {
             stream.request_keyframe(KeyframeRequestKind::Pli);
         }

@@ -95,11 +95,11 @@ impl Sfu {
     /// What is known of a session that belongs to `who`; without `who` its unguessable id is the credential.
     pub fn look(&self, id: SessionId, who: Option<&Identity>) -> Result<SessionInfo, SessionError> {
         let session = self.find(id, who)?;
-        let direction = match session.role {
-            Role::Publisher(_) => Direction::Publish,
-            Role::Viewer(_) => Direction::View,
+        let (direction, unplayable) = match &session.role {
+            Role::Publisher(_) => (Direction::Publish, Vec::new()),
+            Role::Viewer(viewer) => (Direction::View, self.unplayable_lines(viewer)),
         };
-        Ok(SessionInfo { direction, room: session.room.clone(), etag: session.ufrag.clone() })
+        Ok(SessionInfo { direction, room: session.room.clone(), etag: session.ufrag.clone(), unplayable })
     }
 
     pub(super) fn find(&self, id: SessionId, who: Option<&Identity>) -> Result<&Session, SessionError> {

@@ -17,6 +17,9 @@ use crate::forward::train::Way;
 use crate::media::clock::{NtpTime, Skew};
 use crate::peer::viewer::Slot;
 
+/// Nothing comes for so long: a viewer is told that the node is there.
+const QUIET: Duration = Duration::from_millis(200);
+
 /// Packets that wait to be sent again; more are not, and are asked for again.
 const REPEATS: usize = 65_536;
 
@@ -48,7 +51,9 @@ impl Sfu {
             && let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role)
         {
             viewer.connected = true;
+            viewer.report_due = Some(now);
             self.begin_all(now, at);
+            self.schedule(at, now);
         }
     }
 
@@ -195,13 +200,25 @@ impl Sfu {
         let (Some(to), Some(sealer)) = (viewer.to, viewer.sealer.as_mut()) else { return };
         let watching = viewer.watching.as_ref();
         let stream = watching.and_then(|w| self.rooms.get(&session.room).and_then(|r| r.streams.get(w)));
-        let mut news = false;
+        let latest = viewer
+            .slots
+            .iter()
+            .filter_map(|slot| self.lanes.get(slot.attached.as_ref()?.lane)?.ring.latest());
+        let quiet =
+            latest.map(|packet| now.saturating_duration_since(packet.arrived)).all(|since| since >= QUIET);
+        let (mut news, mut reported) = (false, false);
         for slot in &mut viewer.slots {
             // Without a stream there are no reports until something is sent again.
             let told = stream.map(|_| slot.outlet.packets()).filter(|sent| *sent > 0);
-            news |= told.is_some_and(|told| slot.told != Some(told));
+            let of_slot = told.is_some_and(|told| slot.told != Some(told));
+            news |= of_slot;
             slot.told = told;
             let (Some(stream), Some(_)) = (stream, told) else { continue };
+            if quiet && reported && !of_slot {
+                // One report says that the node is there.
+                continue;
+            }
+            reported = true;
             let video = slot.kind == MediaKind::Video;
             let skew = if video { self.config.report_skew } else { Skew::default() };
             let report = slot.outlet.report(sealer, &viewer.label, &stream.clock, wall, skew);
@@ -209,9 +226,15 @@ impl Sfu {
                 self.datagrams.push_back(Datagram { to: to.peer, from: to.local, contents });
             }
         }
-        if stream.is_some() {
-            viewer.reported(now, news, self.rng.random_range(0.0..1.0));
+        if stream.is_none() {
+            return;
         }
+        if !reported
+            && let Some(contents) = viewer.slots.first().and_then(|s| s.outlet.alive(sealer, &viewer.label))
+        {
+            self.datagrams.push_back(Datagram { to: to.peer, from: to.local, contents });
+        }
+        viewer.reported(now, news && !quiet, self.rng.random_range(0.0..1.0));
     }
 }
 

@@ -42,8 +42,20 @@ impl Sfu {
             mid: slot.mid.to_string(),
             kind: slot.kind,
             layers: self.encodings(slot),
+            unplayable: self.unplayable(slot),
         };
         Viewing { active: viewer.watching.is_some(), lines: viewer.slots.iter().map(line).collect() }
+    }
+
+    /// The places of a viewer's m-lines to which nothing can be sent, with the codec of what comes.
+    pub(super) fn unplayable_lines(&self, viewer: &Viewer) -> Vec<(usize, String)> {
+        viewer.slots.iter().filter_map(|slot| Some((slot.line, self.unplayable(slot)?))).collect()
+    }
+
+    /// The codec of what comes for a slot, where its viewer did not negotiate it.
+    fn unplayable(&self, slot: &Slot) -> Option<String> {
+        let lane = self.lanes.get(slot.attached.as_ref()?.lane)?;
+        lane.codecs.get(usize::from(slot.foreign?)).map(|codec| codec.name.clone())
     }
 
     /// What a viewer shows may have changed. Until it has been taken that it has, it is said once.

@@ -2,8 +2,9 @@
 
 use freshet_cluster::room::EndReason;
 use freshet_cluster::unit::UnixMillis;
-use freshet_cluster::{Identity, SessionId};
+use freshet_cluster::{Identity, RoomId, SessionId, StreamId};
 use freshet_edge::sse::EventSender;
+use freshet_edge::stream_health::StreamHealth;
 use freshet_relay_proto::control::LayerRate;
 use tokio::sync::oneshot;
 
@@ -80,6 +81,8 @@ pub enum Order {
     EndAll(EndReason, oneshot::Sender<()>),
     /// Something that is so.
     Tell(Tell),
+    /// How the media of a publisher here arrives.
+    Health(RoomId, StreamId, oneshot::Sender<Option<StreamHealth>>),
     /// What the shard has counted and what it keeps.
     Count(oneshot::Sender<Counted>),
 }

@@ -367,6 +367,7 @@ impl Turn {
             }
             Order::EndBy(session, who, reply) => drop(reply.send(machine.end_by(now, session, who.as_ref()))),
             Order::EndAll(reason, reply) => self.end_all(now, reason, reply),
+            Order::Health(room, stream, reply) => drop(reply.send(machine.health(now, &room, &stream))),
             Order::Tell(tell) => self.tell(now, tell),
             Order::Count(reply) => {
                 drop(reply.send(self.counted()));

@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freshet_cluster::room::EndReason;
 use freshet_cluster::unit::UnixMillis;
-use freshet_cluster::{Identity, RoomId, SessionId};
+use freshet_cluster::{Generation, Identity, RoomId, SessionId, StreamId};
 use freshet_edge::sse::{self, EventStream};
+use freshet_edge::stream_health::StreamHealth;
 use freshet_node::service::{
     Choice, CreateError, CreateSession, Created, Direction, Fragment, IfMatch, Kind, Listed, Patched,
     SessionError, SessionInfo, SessionService,
@@ -91,7 +92,9 @@ impl SessionService for Fake {
 
     async fn look(&self, session: SessionId, who: Option<&Identity>) -> Result<SessionInfo, SessionError> {
         let held = self.find(session, who)?;
-        Ok(SessionInfo { direction: held.direction, room: "r1".parse().unwrap(), etag: held.etag })
+        let unplayable = if held.owner.as_str() == "bob" { vec![(1, "VP9".to_owned())] } else { Vec::new() };
+        let room = "r1".parse().unwrap();
+        Ok(SessionInfo { direction: held.direction, room, etag: held.etag, unplayable })
     }
 
     async fn patch(
@@ -204,6 +207,13 @@ impl SessionService for Fake {
     async fn dismiss(&self, session: SessionId, reason: EndReason) {
         self.sessions.lock().unwrap().remove(&session);
         self.dismissed.lock().unwrap().push((session, reason));
+    }
+
+    async fn health(&self, room: &RoomId, stream: &StreamId) -> Option<StreamHealth> {
+        let (room, stream) = (room.clone(), stream.clone());
+        let live = stream.as_str() == "live";
+        let (tracks, warnings) = (Vec::new(), Vec::new());
+        live.then_some(StreamHealth { room, stream, generation: Generation(7), tracks, warnings })
     }
 
     async fn end(&self, session: SessionId, who: Option<&Identity>) -> Result<(), SessionError> {

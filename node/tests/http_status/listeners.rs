@@ -26,7 +26,7 @@ async fn a_viewer_is_told_of_both_extensions_and_a_publisher_of_none() {
         let links = reply.all("link");
         assert_eq!(links.len(), 5, "one header for each of three ICE servers and two extensions: {links:?}");
         let wanted = [
-            format!("<{at}/sse>; rel=\"{SSE}\"; events=\"active,inactive,layers\""),
+            format!("<{at}/sse>; rel=\"{SSE}\"; events=\"active,inactive,layers,unplayable\""),
             format!("<{at}/layer>; rel=\"{LAYER}\""),
         ];
         assert_eq!(links[3..], wanted, "beside the session, wherever that is");

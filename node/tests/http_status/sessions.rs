@@ -179,3 +179,31 @@ async fn in_open_mode_the_url_is_the_credential() {
     assert_eq!(reply.status, 204);
     assert_eq!(node.ask("DELETE", &at, &[], "").await.status, 200);
 }
+
+#[tokio::test]
+async fn the_health_of_a_stream_is_shown_to_who_may_take_part_in_its_room() {
+    let node = start(Setup::default()).await;
+    let path = "/v1/rooms/r1/streams/live/health";
+    let of = |room: &str| token(room, "alice", &["subscribe"], &[]);
+    let (mine, other) = (of("r1"), of("r2"));
+    let reply = node.ask("GET", path, &[("Authorization", &mine)], "").await;
+    assert_eq!((reply.status, reply.header("cache-control")), (200, Some("no-store")), "{}", reply.body);
+    let health: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+    assert_eq!((&health["stream"], &health["generation"]), (&"live".into(), &7.into()), "{health}");
+    let missing = node.ask("GET", "/v1/rooms/r1/streams/other/health", &[("Authorization", &mine)], "").await;
+    check_problem(&missing, 404, Some("no-publisher"));
+    check_problem(&node.ask("GET", path, &[("Authorization", &other)], "").await, 403, Some("not-allowed"));
+    check_problem(&node.ask("GET", path, &[], "").await, 401, Some("token-missing"));
+}
+
+#[tokio::test]
+async fn a_session_to_which_a_codec_cannot_be_sent_says_so() {
+    let node = start(Setup::default()).await;
+    for (who, wanted) in [("alice", None), ("bob", Some("1;codec=VP9"))] {
+        let auth = token("r1", who, &["subscribe"], &[]);
+        let headers = [SDP, ("Authorization", auth.as_str())];
+        let at = node.ask("POST", "/whep/r1", &headers, "v=0\r\nfine\r\n").await.location();
+        let reply = node.ask("GET", &at, &[("Authorization", &auth)], "").await;
+        assert_eq!((reply.status, reply.header("freshet-unplayable")), (204, wanted), "{who}");
+    }
+}

@@ -370,6 +370,13 @@ async fn answer(
         });
         inside.behaviour.unwrap()
     };
+    if path.ends_with("/health") {
+        return match behaviour {
+            Behaviour::Hang => std::future::pending().await,
+            _ => (StatusCode::OK, [("cache-control", "no-store")], format!("health by {}", me.0.as_str()))
+                .into_response(),
+        };
+    }
     if path.starts_with("/sessions/") {
         return match behaviour {
             Behaviour::Hang => std::future::pending().await,

@@ -1,6 +1,6 @@
 //! Writing sender reports and goodbyes.
 
-use super::{BYE, SDES, SENDER_REPORT};
+use super::{BYE, RECEIVER_REPORT, SDES, SENDER_REPORT};
 use crate::media::clock::NtpTime;
 use crate::media::wrap::low_32;
 
@@ -36,18 +36,31 @@ pub fn write_sender_report(report: &SenderReport, cname: &str, out: &mut [u8]) -
     {
         *byte = from;
     }
+    Some(SENDER_REPORT_LEN + write_cname(report.ssrc, cname, rest)?)
+}
+
+/// Writes, to the start of `out`, a receiver report without blocks and an SDES packet with the CNAME. As
+/// [`write_sender_report`].
+pub fn write_receiver_report(ssrc: u32, cname: &str, out: &mut [u8]) -> Option<usize> {
+    let (head, rest) = out.split_first_chunk_mut::<8>()?;
+    let [a, b, c, d] = ssrc.to_be_bytes();
+    *head = [VERSION, RECEIVER_REPORT, 0, 1, a, b, c, d];
+    Some(head.len() + write_cname(ssrc, cname, rest)?)
+}
+
+fn write_cname(ssrc: u32, cname: &str, rest: &mut [u8]) -> Option<usize> {
     // Chunk: SSRC, item, and one to four zeros that end the list and fill the word.
     let cname_len = u8::try_from(cname.len()).ok()?;
     let body = 4 + (2 + cname.len() + 1).next_multiple_of(4);
     let sdes = rest.get_mut(..4 + body)?;
     sdes.fill(0);
     let [w0, w1] = u16::try_from(body / 4).ok()?.to_be_bytes();
-    let [a, b, c, d] = report.ssrc.to_be_bytes();
+    let [a, b, c, d] = ssrc.to_be_bytes();
     let start = [VERSION | 1, SDES, w0, w1, a, b, c, d, CNAME, cname_len];
     for (byte, from) in sdes.iter_mut().zip(start.iter().chain(cname.as_bytes())) {
         *byte = *from;
     }
-    Some(SENDER_REPORT_LEN + 4 + body)
+    Some(4 + body)
 }
 
 /// Writes, to the start of `out`, a goodbye for one SSRC. Returns its length; none when it does not fit.

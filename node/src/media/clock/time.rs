@@ -74,7 +74,7 @@ pub(super) fn micros_to_ticks(micros: i64, clock_rate: u32) -> i64 {
 }
 
 /// RTP ticks as microseconds, rounded down, signed.
-pub(super) fn ticks_to_micros(ticks: i64, clock_rate: u32) -> i64 {
+pub(in crate::media) fn ticks_to_micros(ticks: i64, clock_rate: u32) -> i64 {
     let rate = i64::from(clock_rate.max(1));
     // What RTP counts in its 32 bits fits; a division of 128 bits for each packet would not be cheap.
     if let Some(micros) = ticks.checked_mul(1_000_000) {

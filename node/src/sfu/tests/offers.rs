@@ -20,26 +20,39 @@ const FIREFOX: &str = include_str!("../../../../tests/data/offer-simulcast-firef
 const OBS: &str = include_str!("../../../../tests/data/offer-simulcast-obs.sdp");
 
 /// A publisher with somebody else's offer, under its own keys and address.
-struct Host {
-    world: World,
+pub(super) struct Host {
+    pub world: World,
     offer: sdp::Session,
     pt: Pt,
     layers: Vec<Ssrc>,
+    sound: Option<(Pt, Ssrc)>,
 }
 
 impl Host {
-    fn new(offer: &str, codec: Codec) -> Self {
+    pub fn new(offer: &str, codec: Codec) -> Self {
         let mut world = World::new();
         let read = sdp::read(offer).unwrap();
         let video = read.media.iter().find(|media| media.kind == Some(TrackKind::Video)).unwrap();
         let name = format!("{codec:?}");
         let format = video.codecs.iter().find(|c| c.name.eq_ignore_ascii_case(&name)).unwrap();
+        let of_sound = read.media.iter().find(|media| media.kind == Some(TrackKind::Audio)).map(|media| {
+            let opus = media.codecs.iter().find(|c| c.name.eq_ignore_ascii_case("opus")).unwrap();
+            (
+                Mid::from(media.mid.as_deref().unwrap()),
+                Pt::from(opus.pt),
+                Ssrc::from(media.ssrc.unwrap_or(6_000)),
+            )
+        });
         let (mut rtc, addr) = world.rtc(|mut config| {
             let mode = format.param("packetization-mode").map(|mode| mode.parse().unwrap());
             let params = FormatParams { packetization_mode: mode, ..FormatParams::default() };
             config = config.enable_raw_packets(true);
             let (rate, rtx) = (Frequency::NINETY_KHZ, format.rtx.map(Pt::from));
             config.codec_config().add_config(format.pt.into(), rtx, codec, rate, None, params);
+            if let Some((_, pt, _)) = of_sound {
+                let (rate, params) = (Frequency::FORTY_EIGHT_KHZ, FormatParams::default());
+                config.codec_config().add_config(pt, None, Codec::Opus, rate, Some(2), params);
+            }
             for (id, uri) in &video.extensions {
                 for known in [Extension::RtpMid, Extension::RtpStreamId, Extension::RepairedRtpStreamId] {
                     if known.as_uri() == uri {
@@ -69,10 +82,21 @@ impl Host {
         api.set_remote_fingerprint(remote);
         api.start_dtls(passive).unwrap();
         api.declare_media(mid, MediaKind::Video);
-        let layers: Vec<Ssrc> = (0..video.layers_sent.len() as u32).map(|n| Ssrc::from(7_000 + n)).collect();
-        for (ssrc, name) in layers.iter().zip(&video.layers_sent) {
-            let rtx = format.rtx.map(|_| Ssrc::from(**ssrc + 100));
-            api.declare_stream_tx(*ssrc, rtx, mid, Some(Rid::from(name.as_str())));
+        let mut names: Vec<Option<Rid>> =
+            video.layers_sent.iter().map(|name| Some(name.as_str().into())).collect();
+        let mut layers: Vec<Ssrc> = (0..names.len() as u32).map(|n| Ssrc::from(7_000 + n)).collect();
+        if names.is_empty() {
+            // Some say where it belongs by these lines alone.
+            (names, layers) = (vec![None], vec![Ssrc::from(video.ssrc.unwrap_or(7_000))]);
+        }
+        for (ssrc, name) in layers.iter().zip(names) {
+            let of_one = video.rtx_ssrc.filter(|_| video.layers_sent.is_empty());
+            let rtx = format.rtx.map(|_| Ssrc::from(of_one.unwrap_or(**ssrc + 100)));
+            api.declare_stream_tx(*ssrc, rtx, mid, name);
+        }
+        if let Some((mid, _, ssrc)) = of_sound {
+            api.declare_media(mid, MediaKind::Audio);
+            api.declare_stream_tx(ssrc, None, mid, None);
         }
         rtc.add_remote_candidate(
             str0m::Candidate::host(super::client::SERVER.parse().unwrap(), "udp").unwrap(),
@@ -83,10 +107,23 @@ impl Host {
         world.claim(0, 1);
         world.pass(Duration::from_millis(300));
         assert!(world.clients[0].connected, "{}", world.clients[0].answer);
-        Self { world, offer: read, pt, layers }
+        Self { world, offer: read, pt, layers, sound: of_sound.map(|(_, pt, ssrc)| (pt, ssrc)) }
     }
 
-    fn answer(&self) -> &str {
+    /// Sends one packet of video and one of sound, and lets them arrive.
+    pub fn write(&mut self, seq: u64, ts: u32, payload: Vec<u8>) {
+        let now = self.world.now;
+        let write = RtpWrite::new(self.pt, seq.into(), ts, now, payload).marker(true).nackable(true);
+        let mut api = self.world.clients[0].rtc.direct_api();
+        api.stream_tx(&self.layers[0]).unwrap().write_rtp(write);
+        if let Some((pt, ssrc)) = self.sound {
+            let write = RtpWrite::new(pt, seq.into(), seq as u32 * 1_600, now, vec![0x78; 80]).marker(false);
+            api.stream_tx(&ssrc).unwrap().write_rtp(write);
+        }
+        self.world.pass(Duration::from_millis(33));
+    }
+
+    pub fn answer(&self) -> &str {
         &self.world.clients[0].answer
     }
 

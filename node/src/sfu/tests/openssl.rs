@@ -40,7 +40,7 @@ fn openssl(dir: &Path, args: &[&str]) -> Command {
 
 /// Makes a certificate; returns its fingerprint as SDP writes it.
 fn certificate(dir: &Path) -> String {
-    let made = openssl(
+    let mut make = openssl(
         dir,
         &[
             "req",
@@ -60,7 +60,7 @@ fn certificate(dir: &Path) -> String {
             "cert.pem",
         ],
     );
-    assert!({ made }.status().expect("openssl is installed").success());
+    assert!(make.status().expect("openssl is installed").success());
     let shown =
         openssl(dir, &["x509", "-in", "cert.pem", "-noout", "-fingerprint", "-sha256"]).output().unwrap();
     let shown = String::from_utf8(shown.stdout).unwrap();

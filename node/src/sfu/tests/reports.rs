@@ -85,14 +85,24 @@ fn reports_to_viewers_who_began_together_do_not_stay_together() {
 }
 
 #[test]
-fn who_is_sent_nothing_is_reported_to_more_rarely_and_at_once_when_it_goes_on() {
+fn who_is_sent_nothing_hears_every_300_ms_that_the_node_is_there_and_at_once_when_it_goes_on() {
     let mut audience = Audience::new();
     audience.play(MS * 1_000);
-    audience.world.pass(MS * 4_000);
+    // The report that was due when the last packet went.
+    audience.world.pass(MS * 1_510);
     let idle = audience.world.now;
-    audience.world.pass(MS * 20_000);
-    let reports = audience.reports(idle).len();
-    assert!((VIEWERS * 4 * 8 / 10..=VIEWERS * 4 * 12 / 10).contains(&reports), "{reports} in 20 s");
+    audience.world.pass(MS * 60_000);
+    let reports = audience.reports(idle);
+    assert!(reports.values().all(|slots| *slots == 1), "one report says it");
+    for viewer in reports.keys().map(|(_, viewer)| *viewer).take(VIEWERS) {
+        let times = reports.keys().filter(|(_, to)| *to == viewer).map(|(at, _)| *at);
+        let times: Vec<Instant> = [idle].into_iter().chain(times).chain([audience.world.now]).collect();
+        let longest = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        // Time goes on in steps of 10 ms here.
+        assert!(longest <= MS * 300, "{longest:?}");
+        assert!(times.len() <= 60 * 6, "{} reports a minute are enough", times.len());
+    }
+    assert_eq!(audience.world.sfu.sessions(), VIEWERS + 1, "nobody has to come again");
     let again = audience.world.now;
     audience.play(MS * 50);
     assert_eq!(audience.reports(again).len(), VIEWERS);
@@ -122,6 +132,8 @@ fn each_report_is_a_sender_report_and_a_cname_in_one_datagram() {
         datagrams.entry(*datagram).or_default().push(rtcp);
     }
     assert!((6..=20).contains(&datagrams.len()), "two slots for five seconds: {}", datagrams.len());
+    // What said that the node was there before anything was sent.
+    datagrams.retain(|_, compound| !matches!(compound[0], Rtcp::ReceiverReport(_)));
     for compound in datagrams.values() {
         let [Rtcp::SenderReport(report), Rtcp::SourceDescription(description)] = &compound[..] else {
             panic!("{compound:?}")
@@ -134,6 +146,28 @@ fn each_report_is_a_sender_report_and_a_cname_in_one_datagram() {
         let values: Vec<_> = described[0].values.iter().collect();
         assert_eq!(values, [&(SdesType::CNAME, cname.to_owned())]);
     }
+}
+
+#[test]
+fn a_viewer_of_a_publisher_who_has_sent_nothing_yet_hears_that_the_node_is_there() {
+    let mut world = World::new();
+    world.join(Publish, &[Audio, Video]);
+    world.claim(0, 1);
+    world.pass(MS * 200);
+    let viewer = world.join_with(View, &[Audio, Video], |config| usual(config).enable_raw_packets(true));
+    world.pass(MS * 3_000);
+    let told = &world.clients[viewer].told;
+    let heard: Vec<Instant> = told
+        .iter()
+        .filter(|(.., rtcp)| matches!(rtcp, Rtcp::ReceiverReport(_)))
+        .map(|(at, ..)| *at)
+        .collect();
+    assert!(heard.len() >= 9, "{}", heard.len());
+    assert!(heard.windows(2).all(|pair| pair[1] - pair[0] <= MS * 300), "{heard:?}");
+    assert!(
+        told.iter().all(|(.., rtcp)| !matches!(rtcp, Rtcp::SenderReport(_))),
+        "there is nothing to report"
+    );
 }
 
 /// Under AES-GCM an SSRC and an index make the nonce (RFC 7714 section 9.1), and each side would count its own.

@@ -16,7 +16,7 @@ fn id(n: usize) -> SessionId {
 /// What a session shows whose publisher sends one layer at this rate.
 fn showing(bitrate: u64) -> Viewing {
     let layers = vec![LayerView { id: "h".to_owned(), bitrate, current: true }];
-    let line = Line { index: 0, mid: "0".to_owned(), kind: MediaKind::Video, layers };
+    let line = Line { index: 0, mid: "0".to_owned(), kind: MediaKind::Video, layers, unplayable: None };
     Viewing { active: true, lines: vec![line] }
 }
 

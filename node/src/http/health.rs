@@ -1,0 +1,30 @@
+//! `/v1/rooms/{room}/streams/{stream}/health`: how a publisher's media arrives here.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use freshet_edge::Problem;
+use freshet_edge::bearer::insufficient;
+use freshet_edge::names::InRoom;
+use freshet_edge::stream_health::StreamHealth;
+use http::{HeaderValue, header};
+
+use super::caller::identify;
+use super::state::HttpState;
+
+/// GET. Shown to whoever may take part in the room.
+pub(super) async fn stream_health(
+    State(state): State<HttpState>,
+    InRoom { room, stream }: InRoom,
+    request: Request,
+) -> Result<([(header::HeaderName, HeaderValue); 1], Json<StreamHealth>), Problem> {
+    let (parts, body) = request.into_parts();
+    let (caller, _) = identify(&state, &parts, body).await?;
+    if !caller.access.rooms.covers(&room) {
+        return Err(insufficient(format!("the token is for another room than {:?}", room.as_str())));
+    }
+    let stream = stream.ok_or_else(Problem::internal)?;
+    let health = state.service.health(&room, &stream).await.ok_or_else(|| {
+        Problem::not_found("the stream's publisher is not connected to this node").reason("no-publisher")
+    })?;
+    Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(health)))
+}
