@@ -193,6 +193,9 @@ async fn the_health_of_a_stream_is_shown_to_who_may_take_part_in_its_room() {
     let missing = node.ask("GET", "/v1/rooms/r1/streams/other/health", &[("Authorization", &mine)], "").await;
     check_problem(&missing, 404, Some("no-publisher"));
     check_problem(&node.ask("GET", path, &[("Authorization", &other)], "").await, 403, Some("not-allowed"));
+    // As a guest is, where a room is public.
+    let nothing = token("r1", "alice", &[], &[]);
+    check_problem(&node.ask("GET", path, &[("Authorization", &nothing)], "").await, 403, Some("not-allowed"));
     check_problem(&node.ask("GET", path, &[], "").await, 401, Some("token-missing"));
 }
 

@@ -5,6 +5,7 @@ use str0m::media::MediaKind::{Audio, Video};
 
 use super::client::{World, payload};
 use super::offers::Host;
+use crate::forward::rtp::parse;
 use crate::service::Direction::View;
 use freshet_edge::stream_health::StreamHealth;
 
@@ -132,8 +133,8 @@ fn what_came_in_1200_bytes_goes_out_in_1250_and_longer_packets_are_counted() {
     host.world.pass(std::time::Duration::from_millis(300));
     host.world.clients[viewer].lose_every = Some(4);
     host.world.clients[viewer].wire.clear();
-    // Without extensions a header has 12 bytes.
-    let long = |len: usize| [vec![0x41], vec![7; len - 13]].concat();
+    let header = parse(&host.world.clients[0].last_sent).unwrap().header_len;
+    let long = |len: usize| [vec![0x41], vec![7; len - header - 1]].concat();
     for n in 100..160_u32 {
         host.write(n.into(), n * 3_000, long(1_200));
     }
