@@ -191,20 +191,42 @@ fn bare() -> Flow<Bare> {
     )
 }
 
-/// From the datagram to the ring, against from the datagram to the packet.
-pub async fn ingress(settings: &Settings) -> Vec<Row> {
-    let trace = Trace::new(settings.size(10, 1));
-    let repetitions = settings.size(15, 1);
+/// Interleaved repetitions of a trace.
+async fn compare(settings: &Settings, trace: &Trace) -> (Samples, Samples) {
     let (mut ours_of, mut bare_of) = (ours().await, bare());
     let (mut ours, mut reference) = (Samples::default(), Samples::default());
-    for turn in 0..=repetitions {
-        let (one, other) = (bare_of.play(&trace), ours_of.play(&trace));
+    for turn in 0..=settings.size(15, 1) {
+        let (one, other) = (bare_of.play(trace), ours_of.play(trace));
         if turn > 0 {
             reference.push(one);
             ours.push(other);
         }
     }
-    let (name, target) = ("ingress, one publisher".to_owned(), Target::Ratio(1.2));
-    let note = "reference: str0m in RTP mode, packets dropped as they come".to_owned();
-    vec![Row { name, unit: "µs of CPU a packet", ours, reference: Some(reference), target, note }]
+    (ours, reference)
+}
+
+/// From the datagram to the ring, against from the datagram to the packet.
+pub async fn ingress(settings: &Settings) -> Vec<Row> {
+    let trace = Trace::new(settings.size(10, 1));
+    let spread = trace.spread(Duration::from_millis(1));
+    let mut rows = Vec::new();
+    for (name, trace, target, note) in [
+        (
+            "ingress, one publisher",
+            &trace,
+            Target::Ratio(1.2),
+            "reference: str0m in RTP mode, packets dropped as they come",
+        ),
+        (
+            "ingress, packets 1 ms apart",
+            &spread,
+            Target::None,
+            "the same from a publisher that spreads its frames: each packet is a moment of its own",
+        ),
+    ] {
+        let (ours, reference) = compare(settings, trace).await;
+        let (name, note) = (name.to_owned(), note.to_owned());
+        rows.push(Row { name, unit: "µs of CPU a packet", ours, reference: Some(reference), target, note });
+    }
+    rows
 }

@@ -48,7 +48,13 @@ impl Row {
     }
 
     fn line(&self) -> String {
-        let mut line = format!("| {} | {} | {:.2} |", self.name, self.unit, self.ours.median());
+        let mut line = format!("| {} | {} | {:.2}", self.name, self.unit, self.ours.median());
+        // Beside a reference the ratio's spread is what counts: both go with the machine's speed.
+        let (low, high) = self.ours.quartiles();
+        if self.reference.is_none() && low < high {
+            let _ = write!(line, " ({low:.2} – {high:.2})");
+        }
+        line.push_str(" |");
         let _ = match (&self.reference, self.ratio()) {
             (Some(reference), Some(ratio)) => {
                 let (low, high) = ratio.quartiles();
@@ -96,7 +102,7 @@ fn root() -> PathBuf {
 /// The rows as a table of Markdown.
 pub fn table(rows: &[Row]) -> String {
     let mut table = String::from(
-        "| bench | unit | ours | reference | ratio (quartiles) | target | held | |\n|---|---|---|---|---|---|---|---|\n",
+        "| bench | unit | ours (quartiles) | reference | ratio (quartiles) | target | held | |\n|---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
         let _ = writeln!(table, "{}", row.line());

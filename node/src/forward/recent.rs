@@ -1,7 +1,7 @@
 //! What a viewer's transport-wide feedback told in the last second: the input of whoever decides what it is sent.
 //!
-//! Each feedback is added to one of five sums of 200 ms, so a second costs 128 bytes however often a viewer tells, and
-//! nothing is allocated.
+//! Each feedback is added to one of five sums of 200 ms, so a second costs 128 bytes however often a viewer tells,
+//! which are allocated when it tells for the first time.
 
 use std::time::{Duration, Instant};
 

@@ -3,8 +3,12 @@
 //! A datagram of RTP holds one packet at most, and str0m hands it out when it is polled next. Polling on until it has
 //! nothing more makes it look through all of its parts and compute its next timer, which costs an eighth of taking the
 //! packet in; a publisher's frame comes as many packets at one moment. So a session that has handed out its packet is left
-//! there, and goes on with its next datagram, or is drained at the end of the turn: str0m allows what is done between two
-//! of its outputs, and asks for all of them before time passes. Whatever else polls the session drains it too.
+//! there, goes on with datagrams of the same moment, and is drained before those of another, at the end of the turn at the
+//! latest. Whatever else polls the session drains it too.
+//!
+//! str0m's word is that a session is drained before each input. What it may not be is asked to take a packet while it
+//! holds another that it has not handed out, which it has here; all else that it has to say waits in it, in order
+//! (0.25: `Session::pending_packet`). `tests::rest` holds a session that is drained late against one that is drained at once.
 
 use std::time::Instant;
 

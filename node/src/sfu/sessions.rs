@@ -23,7 +23,7 @@ use crate::session::{CreateError, Direction, SessionError, SessionInfo};
 
 /// Addresses by which one session is found at most, once for each candidate that is called from them; older ones are
 /// forgotten first.
-const ADDRESSES_MAX: usize = 16;
+pub(super) const ADDRESSES_MAX: usize = 16;
 /// Addresses from which one ICE session is checked at most: str0m remembers each until ICE restarts.
 pub(super) const CHECKED_MAX: usize = 128;
 /// Longest datagram of RTCP that is read: a path's longest packet. What is longer came in fragments or on loopback, and
@@ -191,6 +191,10 @@ impl Sfu {
     /// A datagram came: find its session by address, or the first time by the STUN user name. What is answered goes
     /// the same way back.
     pub fn handle_datagram(&mut self, now: Instant, way: impl Into<Way>, contents: &[u8]) {
+        // Before time passes for str0m, it has said all.
+        if self.rest.since.is_some_and(|since| since != now) {
+            self.drain_rest(now);
+        }
         let way: Way = way.into();
         let from = way.peer;
         let known = self.whose(from);

@@ -63,9 +63,11 @@ impl Sfu {
             None => Patched::Trickled,
         };
         let session = self.sessions.get_mut(at).ok_or(SessionError::Internal)?;
-        for candidate in fresh {
-            session.candidates.push(candidate.addr());
-            session.rtc.add_remote_candidate(candidate);
+        session.candidates.extend(fresh.iter().map(Candidate::addr));
+        let added =
+            contained(|| fresh.into_iter().for_each(|candidate| session.rtc.add_remote_candidate(candidate)));
+        if added.is_none() {
+            return Err(self.broken(now, at));
         }
         self.poll(now, at);
         Ok(patched)
@@ -85,7 +87,7 @@ impl Sfu {
             return Ok(fresh);
         }
         for line in &fragment.candidates {
-            let Ok(candidate) = Candidate::from_sdp_string(line.trim()) else { continue };
+            let Some(Ok(candidate)) = contained(|| Candidate::from_sdp_string(line.trim())) else { continue };
             let address = candidate.addr();
             let ours = &self.config.common.candidates;
             let reachable = ours.iter().any(|ours| ours.is_ipv4() == address.is_ipv4());
@@ -125,22 +127,16 @@ impl Sfu {
             // It took this offer before. Half of it may hold now, so neither credentials can be relied on.
             failed => {
                 let error = failed.and_then(Result::err).map(|e| e.to_string());
-                tracing::error!(
-                    session = session.id.short(),
-                    ?error,
-                    "ICE could not be restarted: session ends"
-                );
-                session.rtc.disconnect();
-                self.finish_if_dead(now, at);
-                return Err(SessionError::Internal);
+                tracing::error!(session = session.id.short(), ?error, "ICE could not be restarted");
+                return Err(self.broken(now, at));
             }
         };
-        let read = sdp::read(&answer).map_err(|_| SessionError::Internal)?;
+        let Ok(read) = sdp::read(&answer) else { return Err(self.broken(now, at)) };
         if let Role::Viewer(_) = &session.role {
             silence_str0m(&mut session.rtc, &read);
         }
         let (Some(new_ufrag), Some(new_pwd)) = (read.ufrag, read.pwd) else {
-            return Err(SessionError::Internal);
+            return Err(self.broken(now, at));
         };
         session.offer = offer;
         session.candidates.clear();
@@ -160,5 +156,15 @@ impl Sfu {
             text.push_str("\r\n");
         }
         Ok(Patched::Restarted { fragment: text, etag: new_ufrag })
+    }
+
+    /// What str0m holds cannot be relied on: the session ends.
+    fn broken(&mut self, now: Instant, at: usize) -> SessionError {
+        if let Some(session) = self.sessions.get_mut(at) {
+            tracing::error!(session = session.id.short(), "session ends: it is in an unknown state");
+            session.rtc.disconnect();
+        }
+        self.finish_if_dead(now, at);
+        SessionError::Internal
     }
 }
