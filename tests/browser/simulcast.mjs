@@ -19,6 +19,8 @@ const GAP_MS = 200;
 const CHANGE_MS = 150;
 /** Pictures before the first change: the least delayed of them is what the others are compared with. */
 const SETTLED = 40;
+/** How often the host's encoders are looked at. */
+const LOOK_MS = 100;
 /** By so much the pictures' time may run ahead: two layers may show a moment twice. */
 const AHEAD_MS = 300;
 /** By so much it may have fallen behind at the end, all of the last second's pictures together. */
@@ -57,6 +59,7 @@ await run(
     const [smallest, largest] = [result.sent[0], result.sent[2]];
     await until('the largest picture is shown', async () => (await shown(guest)).width === largest.width);
     await sleep(BEGIN_MS);
+    await host.evaluate(watchEncoders, LOOK_MS);
     await guest.evaluate(watchGaps, [Math.round(1_000 / RATE), SETTLED]);
     await until('pictures to compare with were shown', () => guest.evaluate((settled) => window.__gaps.frames > settled, SETTLED));
 
@@ -75,6 +78,15 @@ await run(
     result.freezes = (await shown(guest)).freezes;
     must(result.gaps.frames > 2 * ROUNDS * 10, `${result.gaps.frames} pictures in all`);
     must(result.gaps.longestMs <= GAP_MS, `the picture stood still for ${result.gaps.longestMs} ms`);
+    // Pictures' time alone would excuse a node that leaves pictures out: where one stands, the host's encoders stood.
+    const encoded = await host.evaluate(() => window.__encoded);
+    const ridOf = (width) => result.sent.find((layer) => layer.width === width)?.rid;
+    result.stops = result.gaps.notable.filter(({ shown }) => shown > GAP_MS).map((stop) => {
+      const stood = [stop.from, stop.to].map((width) => longestStop(encoded, ridOf(width), stop.at - stop.shown - 2 * GAP_MS, stop.at));
+      return { ...stop, stood, unexplained: stop.shown - Math.max(...stood) };
+    });
+    const seen = Math.max(0, ...result.stops.map(({ unexplained }) => unexplained));
+    must(seen <= GAP_MS, `the picture stood still for ${seen} ms while the host sent all of its layers`);
     // A change that waits for its keyframe leaves out what a publisher may leave out as well: but at each change.
     const ordered = result.gaps.atChangesMs.toSorted((a, b) => a - b);
     const within = ordered[Math.floor(0.8 * ordered.length)];
@@ -177,12 +189,37 @@ function watchGaps([usualMs, settled]) {
         window.__gaps.atChangesMs.push(shown);
         window.__gaps.changes.push({ to: width, shown, taken, early: Math.round(early - base) });
       }
-      if (shown > 2 * usualMs) window.__gaps.notable.push({ shown, taken, from: last.width, to: width });
+      if (shown > 2 * usualMs) window.__gaps.notable.push({ at: performance.timeOrigin + now, shown, taken, from: last.width, to: width });
     }
     last = { now, rtpTimestamp, width };
     video.requestVideoFrameCallback(frame);
   };
   video.requestVideoFrameCallback(frame);
+}
+
+/** Runs in the host's page: notes how many pictures each encoder has made. */
+function watchEncoders(everyMs) {
+  window.__encoded = [];
+  setInterval(async () => {
+    const counts = {};
+    for (const stat of (await window.__freshet?.stats()) ?? []) {
+      if (stat.type === 'outbound-rtp' && stat.kind === 'video') counts[stat.rid] = stat.framesEncoded ?? 0;
+    }
+    window.__encoded.push({ at: Date.now(), counts });
+  }, everyMs);
+}
+
+/** For how long the encoder of a layer made no picture, at the longest, in this time, to within one look. */
+function longestStop(encoded, rid, from, to) {
+  let [longest, since, before] = [0];
+  for (const { at, counts } of encoded) {
+    if (at < from || at > to + 2 * LOOK_MS) continue;
+    since ??= at;
+    longest = Math.max(longest, at - since);
+    if (counts[rid] > (before ?? counts[rid])) since = at;
+    before = counts[rid];
+  }
+  return longest;
 }
 
 /** Runs in the page: WHEP's layer extension. */
