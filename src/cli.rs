@@ -67,6 +67,9 @@ pub struct ReadArgs {
 /// The settings that `freshet token` has.
 const TOKEN_KEYS: [&str; 3] = ["api-key", "api-key-file", "token-life-max"];
 
+/// The one that its `explain` and `verify` have besides.
+const READ_KEY: &str = "jwks-audience";
+
 const ABOUT: &str = "A WebRTC SFU cluster for live events whose audience outgrows one machine";
 
 const LONG: &str = "\
@@ -165,12 +168,14 @@ fn token() -> Command {
     };
     let many = |arg: Arg| arg.action(ArgAction::Append).value_delimiter(',');
     let keys = || TOKEN_KEYS.into_iter().filter_map(settings::find).map(flag);
+    let audience = || settings::find(READ_KEY).map(flag);
     let read = |name: &'static str, about: &'static str| {
         let token = Arg::new("token").value_name("TOKEN").help("The token; - reads it from standard input");
         Command::new(name)
             .about(about)
             .args(keys())
             .arg(text("jwks", "FILE", "A JWK set of another issuer's public keys"))
+            .args(audience())
             .arg(token.required(true).allow_hyphen_values(true))
     };
     Command::new("token")
@@ -309,13 +314,13 @@ fn flags(
     keys.filter_map(|key| Some((key, matches.get_many::<String>(key)?.cloned().collect()))).collect()
 }
 
-fn keys_of(matches: &ArgMatches) -> Given {
-    Given { role: Role::Dev, file: None, flags: flags(TOKEN_KEYS.into_iter(), matches) }
+fn keys_of(keys: impl Iterator<Item = &'static str>, matches: &ArgMatches) -> Given {
+    Given { role: Role::Dev, file: None, flags: flags(keys, matches) }
 }
 
 fn read_args(matches: &ArgMatches, must_be_valid: bool) -> ReadArgs {
     ReadArgs {
-        keys: keys_of(matches),
+        keys: keys_of(TOKEN_KEYS.into_iter().chain([READ_KEY]), matches),
         jwks: matches.get_one::<String>("jwks").cloned(),
         token: matches.get_one::<String>("token").cloned().unwrap_or_default(),
         must_be_valid,
@@ -326,7 +331,7 @@ fn token_args(matches: &ArgMatches) -> TokenArgs {
     let one = |name: &str| matches.get_one::<String>(name).cloned().unwrap_or_default();
     let many = |name: &str| matches.get_many::<String>(name).into_iter().flatten().cloned().collect();
     TokenArgs {
-        keys: keys_of(matches),
+        keys: keys_of(TOKEN_KEYS.into_iter(), matches),
         room: one("room"),
         identity: one("identity"),
         grants: many("grant"),

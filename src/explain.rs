@@ -87,7 +87,9 @@ fn keys(
             PublicKeys::parse(text.as_bytes()).map_err(|error| anyhow::anyhow!("--jwks: {path}: {error}"))?
         }
     };
-    Ok(Keyring { api, public, life_max_s: config::life_max(&layers, files)?.as_secs() })
+    let audience = layers.get("jwks-audience").and_then(|given| given.texts.first());
+    let audience = audience.filter(|text| !text.is_empty()).cloned();
+    Ok(Keyring { api, public, audience, life_max_s: config::life_max(&layers, files)?.as_secs() })
 }
 
 fn line(text: &mut String, name: &str, what: &str) {

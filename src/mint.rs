@@ -16,7 +16,8 @@ fn shown(text: &str) -> String {
 
 /// Only the variables of keys: a wrong one of another setting must not stop a token.
 pub fn of_keys(env: impl Fn(&str) -> Option<String>) -> impl Fn(&str) -> Option<String> {
-    const NAMES: [&str; 3] = ["FRESHET_API_KEY", "FRESHET_API_KEY_FILE", "FRESHET_TOKEN_LIFE_MAX"];
+    const NAMES: [&str; 4] =
+        ["FRESHET_API_KEY", "FRESHET_API_KEY_FILE", "FRESHET_TOKEN_LIFE_MAX", "FRESHET_JWKS_AUDIENCE"];
     move |name| env(name).filter(|_| NAMES.contains(&name))
 }
 
@@ -45,6 +46,11 @@ pub fn mint(
         "--ttl: a token lives 1s to {}, not {}: give --token-life-max, where the cluster takes longer ones",
         words(most),
         args.ttl
+    );
+    anyhow::ensure!(
+        !args.identity.starts_with('~'),
+        "--identity {}: names that begin with ~ are Freshet's own, and their tokens are refused: use another one",
+        shown(&args.identity)
     );
     let iat = now.0 / 1000;
     let claims = Claims {

@@ -408,6 +408,7 @@ fn a_minted_token_is_valid_and_says_what_was_asked() {
         (["--identity", "a\nb"], "any script"),
         (["--identity", ""], "1 to 128"),
         (["--identity", &long], "at most 128"),
+        (["--identity", "~guest"], "begin with ~"),
         (["--grant", "fly"], "subscribe"),
         (["--stream", "a b"], "A-Z"),
     ] {

@@ -158,6 +158,16 @@ impl Identity {
         &self.0
     }
 
+    /// Whether it begins as names that Freshet itself gives do: nobody may bring such a one.
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with('~')
+    }
+
+    /// The identity of a text of [`Identity::to_key`].
+    pub fn from_key(key: &str) -> Option<Self> {
+        String::from_utf8(URL_SAFE_NO_PAD.decode(key).ok()?).ok()?.parse().ok()
+    }
+
     /// The text as base64url without padding (RFC 4648 section 5), safe in keys and subjects.
     pub fn to_key(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0.as_bytes())

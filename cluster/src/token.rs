@@ -63,8 +63,14 @@ pub fn verify(keys: &Keyring, token: &str, now: UnixMillis) -> Result<Claims, To
     if token.len() > TOKEN_MAX {
         return Err(TokenError::TooLong { len: token.len() });
     }
-    let (_, payload) = authenticate(keys, token)?;
+    let (key, payload) = authenticate(keys, token)?;
     let claims: Claims = serde_json::from_slice(&payload).map_err(TokenError::Claims)?;
+    if claims.identity.is_reserved() {
+        return Err(TokenError::Reserved { found: claims.identity });
+    }
+    if matches!(key, Key::Public(_)) {
+        for_us(&claims, keys.audience.as_deref())?;
+    }
     in_time(&claims, now, keys.life_max_s)?;
     Ok(claims)
 }
@@ -105,6 +111,20 @@ fn authenticate<'a>(keys: &'a Keyring, token: &str) -> Result<(Key<'a>, Vec<u8>)
     }
     let key = keys.signer(&header.alg, header.kid.as_deref(), signed.as_bytes(), &signature)?;
     Ok((key, payload))
+}
+
+/// Whether another issuer meant a token for us (RFC 7519 section 4.1.3). Without a name of our own no audience is ours.
+fn for_us(claims: &Claims, us: Option<&str>) -> Result<(), TokenError> {
+    let named = |value: &serde_json::Value| us.is_some_and(|us| value.as_str() == Some(us));
+    let why = match (claims.unknown.get("aud"), us) {
+        (None, None) => return Ok(()),
+        (Some(one), _) if named(one) => return Ok(()),
+        (Some(serde_json::Value::Array(several)), _) if several.iter().any(named) => return Ok(()),
+        (None, Some(us)) => format!("it has no aud: ask its issuer for one with {us:?}"),
+        (Some(_), Some(us)) => format!("its aud does not name {us:?}"),
+        (Some(_), None) => "it has an aud, and the cluster has no --jwks-audience to be named by".to_owned(),
+    };
+    Err(TokenError::Audience(why))
 }
 
 /// Whether its times are such that it is taken now.

@@ -4,15 +4,18 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use freshet_cluster::token::{Bound, Claims, Grant, Grants, Keyring, Rooms, verify};
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Identity, RoomId, StreamId};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use rand::Rng as _;
 
 use crate::keys::Keys;
 use crate::problem::Problem;
 use crate::rules::Rules;
+use crate::waiting::RETRY_S;
 
 /// The protection space of `WWW-Authenticate`.
 pub const REALM: &str = "freshet";
@@ -152,13 +155,17 @@ impl Guard {
 
     /// Says whose session is asked for: of a token's identity, or of a guest of a public room.
     pub fn holder(&self, headers: &HeaderMap, now: UnixMillis) -> Result<Access, Problem> {
-        if !headers.contains_key(header::AUTHORIZATION) && !self.is_open() && self.rules.has_public() {
-            return Ok(Access::holder(name(GUEST)?));
+        if !headers.contains_key(header::AUTHORIZATION) && !self.is_open() {
+            self.read()?;
+            if self.rules.has_public() {
+                return Ok(Access::holder(name(GUEST)?));
+            }
         }
         self.authenticate(headers, now)
     }
 
-    /// As [`Guard::authenticate`]; to watch a public room needs no token. 403 for who was sent away from the room.
+    /// As [`Guard::authenticate`]; to watch a public room needs no token. 403 for who was sent away from the room; 503
+    /// as long as it is unknown which rooms are public, and who was sent away.
     pub fn enter(
         &self,
         headers: &HeaderMap,
@@ -167,13 +174,27 @@ impl Guard {
         now: UnixMillis,
     ) -> Result<Access, Problem> {
         let bare = grant == Grant::Subscribe && !headers.contains_key(header::AUTHORIZATION);
+        if bare {
+            self.read()?;
+        }
         let access = if bare && !self.is_open() && self.rules.is_public(room) {
             Access::public(room)?
         } else {
             self.authenticate(headers, now)?
         };
+        self.read()?;
         self.admit(&access, room, now)?;
         Ok(access)
+    }
+
+    /// Refuses with 503 while the rules are unread. Without tokens there are none.
+    fn read(&self) -> Result<(), Problem> {
+        if self.is_open() || self.rules.is_read() {
+            return Ok(());
+        }
+        let detail = "it is not read yet which rooms are public and who was sent away: ask again";
+        let after = Duration::from_secs(rand::rng().random_range(RETRY_S));
+        Err(Problem::unavailable("starting", detail, after))
     }
 
     /// Refuses with 403 who was sent away from the room. Without tokens a name is no proof, and nobody is.

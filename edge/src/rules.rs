@@ -37,6 +37,8 @@ struct Inside {
 struct Table {
     rooms: HashMap<RoomId, Room>,
     read: bool,
+    /// There is a store to read.
+    followed: bool,
     /// Some room is public, or has been.
     public: bool,
 }
@@ -48,9 +50,9 @@ struct Room {
 }
 
 impl Rules {
-    /// Whether the store has been read once.
+    /// Whether the store, where there is one to follow, has been read once.
     pub fn is_read(&self) -> bool {
-        self.table(|table| table.read)
+        self.table(|table| table.read || !table.followed)
     }
 
     /// Whether viewers of the room need no token.
@@ -105,17 +107,20 @@ impl Rules {
         self.change(|table| table.delete(key));
     }
 
-    /// Follows the store until the task is aborted.
-    pub async fn follow(self, store: SharedStore) {
-        let mut news = store.follow(keys::ACCESS);
-        while let Some(news) = news.recv().await {
-            match news {
-                Follow::Snapshot { listing, wiped } => {
-                    self.change(|table| table.read(&listing.entries, wiped))
+    /// Follows the store until the task is aborted. The rules are unread as soon as this is called.
+    pub fn follow(self, store: SharedStore) -> impl Future<Output = ()> + Send + 'static {
+        self.change(|table| table.followed = true);
+        async move {
+            let mut news = store.follow(keys::ACCESS);
+            while let Some(news) = news.recv().await {
+                match news {
+                    Follow::Snapshot { listing, wiped } => {
+                        self.change(|table| table.read(&listing.entries, wiped))
+                    }
+                    Follow::Put(entry) => self.change(|table| table.put(&entry)),
+                    Follow::Delete { key, .. } => self.change(|table| table.delete(&key)),
+                    Follow::Away | Follow::Back => {}
                 }
-                Follow::Put(entry) => self.change(|table| table.put(&entry)),
-                Follow::Delete { key, .. } => self.change(|table| table.delete(&key)),
-                Follow::Away | Follow::Back => {}
             }
         }
     }
@@ -152,27 +157,51 @@ impl Table {
                     self.public |= spec.public;
                     self.rooms.entry(room).or_default().public = spec.public;
                 }
-                Err(error) => tracing::warn!(key = entry.key, %error, "value left alone"),
+                // What cannot be read opens no room.
+                Err(error) => {
+                    tracing::warn!(key = entry.key, %error, "the room is taken as not public");
+                    self.unopen(&room);
+                }
             },
-            Some(Key::Ban(room, name)) => match decode::<Ban>("ban", &entry.value) {
-                Ok(ban) => drop(self.rooms.entry(room).or_default().bans.insert(name, ban)),
-                Err(error) => tracing::warn!(key = entry.key, %error, "value left alone"),
-            },
+            Some(Key::Ban(room, name)) => {
+                let ban = decode::<Ban>("ban", &entry.value).or_else(|error| {
+                    tracing::warn!(key = entry.key, %error, "the ban holds by its key");
+                    by_key(&room, &name).ok_or(error)
+                });
+                if let Ok(ban) = ban {
+                    self.rooms.entry(room).or_default().bans.insert(name, ban);
+                }
+            }
             _ => {}
         }
     }
 
     fn delete(&mut self, key: &str) {
-        let Some(Key::Spec(room) | Key::Ban(room, _)) = keys::parse(key) else { return };
-        let Some(rules) = self.rooms.get_mut(&room) else { return };
         match keys::parse(key) {
-            Some(Key::Ban(_, name)) => drop(rules.bans.remove(&name)),
-            _ => rules.public = false,
-        }
-        if !rules.public && rules.bans.is_empty() {
-            self.rooms.remove(&room);
+            Some(Key::Spec(room)) => self.unopen(&room),
+            Some(Key::Ban(room, name)) => self.change(&room, |rules| drop(rules.bans.remove(&name))),
+            _ => {}
         }
     }
+
+    fn unopen(&mut self, room: &RoomId) {
+        self.change(room, |rules| rules.public = false);
+    }
+
+    fn change(&mut self, room: &RoomId, change: impl FnOnce(&mut Room)) {
+        let Some(rules) = self.rooms.get_mut(room) else { return };
+        change(rules);
+        if !rules.public && rules.bans.is_empty() {
+            self.rooms.remove(room);
+        }
+    }
+}
+
+/// What is known of a ban that cannot be read: whom it names. It holds until the store drops it, with its lease.
+fn by_key(room: &RoomId, name: &str) -> Option<Ban> {
+    /// The end of the year 9999.
+    const OPEN_END: UnixMillis = UnixMillis(253_402_300_799_999);
+    Some(Ban::new(room.clone(), Identity::from_key(name)?, UnixMillis(0), OPEN_END))
 }
 
 #[cfg(test)]
@@ -251,5 +280,28 @@ mod tests {
         table.put(&entry(keys::room_spec(&room("hall")), bytes::Bytes::from_static(b"{\"min_v\": 9}")));
         table.put(&entry(format!("{}hall/limits", keys::ACCESS), bytes::Bytes::from_static(b"{}")));
         assert!(!table.rooms.contains_key(&room("hall")));
+    }
+
+    #[test]
+    fn what_cannot_be_read_opens_no_room_and_lets_nobody_back() {
+        let (rules, zoe) = (Rules::default(), "Zoë".parse::<Identity>().unwrap());
+        for text in [&b"{\"min_v\": 9}"[..], b"junk"] {
+            let value = bytes::Bytes::from_static(text);
+            rules.set(&spec("stage", true));
+            assert!(rules.is_public(&room("stage")));
+            rules.set(&entry(keys::room_spec(&room("stage")), value.clone()));
+            assert!(!rules.is_public(&room("stage")));
+
+            let key = keys::ban(&room("stage"), &zoe);
+            assert_eq!(rules.ban_of(&room("stage"), &zoe, NOW), None);
+            rules.set(&entry(key.clone(), value.clone()));
+            assert!(rules.ban_of(&room("stage"), &zoe, NOW).is_some());
+            assert_eq!(rules.ban_of(&room("stage"), &"Zoe".parse().unwrap(), NOW), None);
+            rules.unset(&key);
+            assert_eq!(rules.ban_of(&room("stage"), &zoe, NOW), None);
+            // A key that names nobody.
+            rules.set(&entry(format!("{}stage/bans/!", keys::ACCESS), value));
+            assert!(rules.bans(&room("stage"), NOW).is_empty());
+        }
     }
 }

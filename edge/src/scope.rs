@@ -62,6 +62,10 @@ impl Access {
         if let (true, Some(name)) = (self.open, &params.identity) {
             self.identity =
                 name.parse().map_err(|e| Problem::bad_request(format!("{e}")).reason("bad-id"))?;
+            if self.identity.is_reserved() {
+                let detail = "identities that begin with ~ are Freshet's own: go by another name";
+                return Err(Problem::bad_request(detail).reason("bad-id"));
+            }
         }
         Ok(self)
     }
@@ -151,6 +155,7 @@ mod tests {
         let named = open.clone().named(&params("identity=Zo%C3%AB+1")).unwrap();
         assert_eq!(named.identity.as_str(), "Zoë 1");
         assert_eq!(open.clone().named(&params("identity=")).unwrap_err().status(), 400);
+        assert_eq!(open.clone().named(&params("identity=~guest")).unwrap_err().status(), 400);
         let holder = holder("alice", &[]).named(&params("identity=bob")).unwrap();
         assert_eq!(holder.identity.as_str(), "alice");
     }

@@ -333,9 +333,13 @@ fn surface(
     let http_metrics = HttpMetrics::new(&metrics, "node")?;
     let door = freshet_edge::Door::new(config.door.clone(), &metrics, "node")?;
     let state = shared.clone();
+    let rules = config.guard.rules().clone();
     let ready = Readiness::new(move || {
         if state.draining.load(Ordering::Acquire) {
             return Err("this node is draining".to_owned());
+        }
+        if !rules.is_read() {
+            return Err("this node has not read the rules of rooms in the store yet".to_owned());
         }
         state.standing(|standing| standing.missing()).map_or(Ok(()), Err)
     });

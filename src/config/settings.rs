@@ -256,6 +256,14 @@ pub const SETTINGS: &[Setting] = &[
         "API keys, one ID:SECRET a line; lines that begin with # are skipped. Read anew when it changes",
     ),
     one("jwks-url", "URL", ALL, ACCESS, "Public keys (a JWK set) of another issuer: RS256, ES256 and EdDSA tokens"),
+    one(
+        "jwks-audience",
+        "TEXT",
+        ALL,
+        ACCESS,
+        "How that issuer's tokens name this cluster in `aud`: they must, then. Without it those with an `aud` are \
+         refused",
+    ),
     one("token-life-max", "TIME", ALL, ACCESS, "Tokens that live longer are refused, 1m to 30d").default_all("24h"),
     one(
         "cluster-secret",

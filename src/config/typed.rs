@@ -46,6 +46,8 @@ pub struct Tokens {
     pub file: Option<PathBuf>,
     /// Where another issuer's keys come from.
     pub jwks: Option<JwksUrl>,
+    /// How its tokens name us in `aud`.
+    pub audience: Option<String>,
     /// Longest life of a token.
     pub life_max: Duration,
 }
@@ -301,6 +303,13 @@ fn access(reader: &Reader<'_>) -> Result<Access, ConfigError> {
     let given = reader.parse_all("api-key", str::parse::<ApiKey>)?;
     let file = reader.text("api-key-file").map(PathBuf::from);
     let jwks = reader.parse_with("jwks-url", str::parse::<JwksUrl>)?;
+    let audience = reader.text("jwks-audience").map(str::to_owned);
+    if audience.is_some() && jwks.is_none() {
+        return Err(ConfigError::Contradiction(
+            "jwks-audience is about tokens of a jwks-url's keys, and there is none: give both or neither"
+                .into(),
+        ));
+    }
     let life_max = life_max(reader)?;
     let keys = ApiKeys::new(api_keys(reader)?).map_err(|e| ConfigError::Contradiction(e.to_string()))?;
     let open = reader.switch("open")?;
@@ -311,7 +320,7 @@ fn access(reader: &Reader<'_>) -> Result<Access, ConfigError> {
             "open takes everyone, so API keys and a jwks-url would mean nothing: give one or the other"
                 .into(),
         )),
-        (_, false) => Ok(Access::Keys(Tokens { keys, given, file, jwks, life_max })),
+        (_, false) => Ok(Access::Keys(Tokens { keys, given, file, jwks, audience, life_max })),
         (false, true) => Err(ConfigError::Missing {
             role: reader.layers.role,
             key: "api-key-file",

@@ -38,7 +38,8 @@ pub fn guard(access: &Access) -> Guard {
         Access::Keys(tokens) => tokens,
     };
     let life_max_s = tokens.life_max.as_secs();
-    let guard = Guard::tokens(Keyring { api: tokens.keys.clone(), life_max_s, ..Keyring::default() });
+    let (api, audience) = (tokens.keys.clone(), tokens.audience.clone());
+    let guard = Guard::tokens(Keyring { api, audience, life_max_s, ..Keyring::default() });
     if let Some(file) = &tokens.file {
         tokio::spawn(keys::follow(guard.clone(), file.clone(), tokens.given.clone()));
     }

@@ -13,13 +13,20 @@ pub struct Keyring {
     pub api: ApiKeys,
     /// Of other issuers: public, for the algorithm of their kind.
     pub public: PublicKeys,
+    /// How tokens of other issuers name us in `aud`.
+    pub audience: Option<String>,
     /// Longest life of a token, in seconds.
     pub life_max_s: u64,
 }
 
 impl Default for Keyring {
     fn default() -> Self {
-        Self { api: ApiKeys::default(), public: PublicKeys::default(), life_max_s: LIFE_MAX_S }
+        Self {
+            api: ApiKeys::default(),
+            public: PublicKeys::default(),
+            audience: None,
+            life_max_s: LIFE_MAX_S,
+        }
     }
 }
 

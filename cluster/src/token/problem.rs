@@ -1,6 +1,7 @@
 //! Why a token is refused, in words for whoever holds it.
 
 use super::limits::TOKEN_MAX;
+use crate::id::Identity;
 
 /// Why a token is refused. No variant shows the token, its signature or a key.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,15 @@ pub enum TokenError {
     /// The claims are missing or of a wrong form.
     #[error("token has wrong claims: {0}; room, identity and exp are needed, times in seconds")]
     Claims(serde_json::Error),
+    /// The identity is one that Freshet itself gives.
+    #[error("token has the identity {found:?}: names that begin with ~ are Freshet's own; use another one")]
+    Reserved {
+        /// The identity found.
+        found: Identity,
+    },
+    /// Another issuer's token that is not meant for us, or does not say so.
+    #[error("token is not for this cluster: {0}")]
+    Audience(String),
     /// Its time is over.
     #[error("token expired {ago} s ago: get a new one")]
     Expired {

@@ -57,6 +57,16 @@ fn what_is_signed_is_verified_and_comes_back_whole() {
 }
 
 #[test]
+fn names_that_we_give_are_brought_by_nobody() {
+    for name in ["~guest", "~", "~Ann"] {
+        let refused = verify(&keys(), &with(|v| v["identity"] = json!(name)), now()).unwrap_err();
+        assert!(matches!(&refused, TokenError::Reserved { found } if found.as_str() == name), "{refused}");
+        assert!(refused.to_string().contains("begin with ~"), "{refused}");
+    }
+    assert!(verify(&keys(), &with(|v| v["identity"] = json!("a~guest")), now()).is_ok());
+}
+
+#[test]
 fn grants_and_rooms_mean_what_they_say() {
     let main = "main".parse().unwrap();
     let other = "other".parse().unwrap();

@@ -202,3 +202,46 @@ fn a_token_is_taken_apart_without_being_believed() {
     assert!(peek("no token").is_err() && key_id("no token").is_none());
     assert!(matches!(peek(&"x".repeat(TOKEN_MAX + 1)), Err(TokenError::TooLong { .. })));
 }
+
+/// RFC 7519 section 4.1.3.
+#[test]
+fn another_issuers_token_names_us_where_it_names_anybody() {
+    let ed = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let x = URL_SAFE_NO_PAD.encode(ed.public_key().as_ref());
+    let public = set(&json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "ed", "x": x}]}));
+    let nameless = ring(&["app:0123456789abcdef"], public);
+    let named = Keyring { audience: Some("stage".to_owned()), ..nameless.clone() };
+    let ours: ApiKey = "app:0123456789abcdef".parse().unwrap();
+    let none = serde_json::Value::Null;
+    for (aud, by_nameless, by_named) in [
+        (None, true, false),
+        (Some(json!("stage")), false, true),
+        (Some(json!(["other", "stage"])), false, true),
+        (Some(json!("other")), false, false),
+        (Some(json!("stage2")), false, false),
+        (Some(json!(["other"])), false, false),
+        (Some(json!([])), false, false),
+        (Some(json!([["stage"]])), false, false),
+        (Some(json!({"stage": 1})), false, false),
+        (Some(none), false, false),
+    ] {
+        let mut claims: serde_json::Value = serde_json::from_str(&claims()).unwrap();
+        if let Some(aud) = &aud {
+            claims["aud"] = aud.clone();
+        }
+        let signed = format!("{}.{}", b64(r#"{"alg":"EdDSA","kid":"ed"}"#), b64(&claims.to_string()));
+        let theirs = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(ed.sign(signed.as_bytes())));
+        let our_own = sign(&ours, &serde_json::from_value(claims).unwrap());
+        for (ring, taken) in [(&nameless, by_nameless), (&named, by_named)] {
+            match check(ring, &theirs) {
+                Ok(_) => assert!(taken, "{aud:?} {:?}", ring.audience),
+                Err(error) => assert!(
+                    !taken && matches!(error, TokenError::Audience(_)),
+                    "{aud:?} {:?}: {error}",
+                    ring.audience
+                ),
+            }
+            assert!(check(ring, &our_own).is_ok(), "an API key's token: {aud:?}");
+        }
+    }
+}

@@ -81,7 +81,7 @@ impl State {
             let core = self.core();
             let view = core.view();
             Seen {
-                store_read: view.is_synced(),
+                store_read: view.is_synced() && self.config.guard.rules().is_read(),
                 bus_up: self.bus.is_up(),
                 history: self.history.load(Ordering::Relaxed),
                 registered: view.registered(),

@@ -137,6 +137,54 @@ fn a_public_room_is_watched_without_a_token_and_nothing_more() {
     assert_eq!(holder.grants.iter().count(), 0);
 }
 
+#[test]
+fn a_token_of_the_guests_name_is_refused() {
+    let claims = serde_json::json!({"room": "r1", "identity": GUEST, "grants": ["admin"], "exp": NOW + 60});
+    let headers = with(&format!("Bearer {}", token(claims)));
+    let problem = check(&headers, "r1", Grant::Subscribe).unwrap_err();
+    assert_eq!((problem.status().as_u16(), problem.why()), (401, Some("token-invalid")));
+    assert!(problem.detail().contains("~guest"), "{problem}");
+}
+
+#[tokio::test]
+async fn until_the_rules_are_read_nobody_is_judged_by_them() {
+    use std::sync::Arc;
+
+    use freshet_cluster::access::RoomSpec;
+    use freshet_cluster::store::memory::MemoryStore;
+    use freshet_cluster::store::{Expect, Store as _};
+    let (guard, open) = (Guard::tokens(keys()), Guard::open());
+    let (stage, now) = ("r1".parse().unwrap(), UnixMillis(NOW * 1000));
+    let store = Arc::new(MemoryStore::new());
+    let key = freshet_cluster::keys::room_spec(&stage);
+    let value = freshet_cluster::version::encode(&RoomSpec::new(true));
+    store.put(&key, value, Expect::Any, None).await.unwrap();
+    let bare = HeaderMap::new();
+    let good = with(&format!("Bearer {}", good()));
+    // Without a store there is nothing to read.
+    assert!(guard.check(&good, &stage, Grant::Publish, now).is_ok());
+    let following = [&guard, &open].map(|guard| guard.rules().clone().follow(store.clone()));
+    for problem in [
+        guard.check(&good, &stage, Grant::Publish, now).unwrap_err(),
+        guard.check(&bare, &stage, Grant::Subscribe, now).unwrap_err(),
+        guard.holder(&bare, now).unwrap_err(),
+    ] {
+        assert_eq!((problem.status().as_u16(), problem.why()), (503, Some("starting")));
+        assert!(problem.headers().contains_key("retry-after"));
+    }
+    for (headers, grant) in [(&bare, Grant::Publish), (&with("Bearer x.y.z"), Grant::Subscribe)] {
+        assert_eq!(guard.check(headers, &stage, grant, now).unwrap_err().status(), 401, "{grant}");
+    }
+    assert!(guard.holder(&good, now).is_ok(), "its own session is whose it was");
+    assert!(open.check(&bare, &stage, Grant::Publish, now).is_ok(), "open mode has no rules");
+
+    let mut changes = guard.rules().changes();
+    let _tasks = following.map(tokio::spawn);
+    changes.wait_for(|_| guard.rules().is_read()).await.unwrap();
+    assert!(guard.check(&good, &stage, Grant::Publish, now).is_ok());
+    assert_eq!(guard.check(&bare, &stage, Grant::Subscribe, now).unwrap().identity.as_str(), GUEST);
+}
+
 proptest! {
     #[test]
     fn no_header_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {

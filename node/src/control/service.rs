@@ -192,9 +192,11 @@ impl SessionService for Service {
             };
             self.claim(shard, session, claim).await?;
         }
-        if let Some(most) = ask.most {
+        // Only now: what fails before this ends nobody.
+        let made = self.shared.made(session);
+        if let Some((most, made)) = ask.most.zip(made) {
             let keep = usize::try_from(most.get()).unwrap_or(usize::MAX);
-            let beyond = |roll: &Roll| roll.beyond(&ask.room, &ask.identity, ask.direction, keep);
+            let beyond = |roll: &Roll| roll.beyond(&ask.room, &ask.identity, ask.direction, keep, made);
             for oldest in self.shared.roll(beyond) {
                 self.dismiss(oldest, EndReason::TakenOver).await;
             }
@@ -283,7 +285,7 @@ impl SessionService for Service {
 
     fn list(&self, room: &RoomId) -> Vec<Listed> {
         let listed = |(session, held): (SessionId, &Held)| Listed { session, held: held.clone() };
-        self.shared.roll(|roll| roll.iter().filter(|(_, held)| held.room == *room).map(listed).collect())
+        self.shared.roll(|roll| roll.sessions().filter(|(_, held)| held.room == *room).map(listed).collect())
     }
 
     async fn dismiss(&self, session: SessionId, reason: EndReason) {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
+use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Incarnation, NodeId, RoomId, SessionId, StreamId};
 
 use super::roll::Roll;
@@ -106,6 +107,11 @@ impl Shared {
         true
     }
 
+    /// The session that a place was taken for is made: its number in the roll, or none when it has ended meanwhile.
+    pub(super) fn made(&self, session: SessionId) -> Option<u64> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).made(session, UnixMillis::now())
+    }
+
     /// Gives a session's place back, once, whoever says first that it is over.
     pub(super) fn release(&self, session: SessionId) {
         if self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(session) {
@@ -129,8 +135,6 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use freshet_cluster::unit::UnixMillis;
-
     use super::*;
     use crate::session::Direction;
 
