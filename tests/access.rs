@@ -202,6 +202,17 @@ async fn sessions_are_listed_and_ended_and_identities_sent_away() {
         })
         .await;
     }
+    // What is misspelt sends nobody away, and guests are not told apart by their name.
+    for (method, path, reason) in [
+        ("PUT", "bans/eve?ban=2", "bad-query"),
+        ("PUT", "bans/eve?seconds=0", "bad-query"),
+        ("PUT", "bans/~guest", "bad-id"),
+        ("DELETE", "sessions/00000000000000000000000000000007?seconds=0", "bad-query"),
+    ] {
+        let at = format!("{one}/v1/rooms/stage/{path}");
+        let answer = request(method, &at, Some(&admin), &[], "").await.unwrap();
+        assert_eq!((answer.status, answer.json()["reason"].as_str()), (400, Some(reason)), "{path}");
+    }
     // Before she even came: a short ban ends by itself.
     let eve = token("stage", "eve", "subscribe");
     let ban = format!("{one}/v1/rooms/stage/bans/eve?seconds=2");

@@ -75,7 +75,7 @@ async fn a_viewer_hears_through_any_coordinator_when_its_stream_begins_and_ends(
     let at = made.headers["location"].to_str().unwrap().to_owned();
     let links: Vec<&str> = made.headers.get_all("link").iter().map(|link| link.to_str().unwrap()).collect();
     let sse = format!(
-        "<{at}/sse>; rel=\"urn:ietf:params:whep:ext:core:server-sent-events\"; events=\"active,inactive,layers\""
+        "<{at}/sse>; rel=\"urn:ietf:params:whep:ext:core:server-sent-events\"; events=\"active,inactive,layers,unplayable\""
     );
     let layer = format!("<{at}/layer>; rel=\"urn:ietf:params:whep:ext:core:layer\"");
     assert!(links.contains(&sse.as_str()) && links.contains(&layer.as_str()), "{links:?}");

@@ -78,6 +78,7 @@ mod tests {
         assert_eq!(masked("nats", "nats://token@h:4222"), format!("nats://{MASK}@h:4222"));
         assert_eq!(masked("nats", "joe:pass@h:4222"), format!("joe:{MASK}@h:4222"));
         assert_eq!(masked("etcd", "http://h:2379"), "http://h:2379");
+        assert_eq!(masked("jwks-url", "https://joe:pass@h/keys"), format!("https://joe:{MASK}@h/keys"));
         assert_eq!(masked("listen", "a:b@c"), "a:b@c");
     }
 }

@@ -255,7 +255,8 @@ pub const SETTINGS: &[Setting] = &[
         ACCESS,
         "API keys, one ID:SECRET a line; lines that begin with # are skipped. Read anew when it changes",
     ),
-    one("jwks-url", "URL", ALL, ACCESS, "Public keys (a JWK set) of another issuer: RS256, ES256 and EdDSA tokens"),
+    one("jwks-url", "URL", ALL, ACCESS, "Public keys (a JWK set) of another issuer: RS256, ES256 and EdDSA tokens")
+        .hides(Mask::UrlPassword),
     one(
         "jwks-audience",
         "TEXT",

@@ -278,7 +278,7 @@ pub async fn dismiss(
     headers: HeaderMap,
 ) -> Result<Json<Dismissed>, Problem> {
     operator(&app, &headers, &name.room)?;
-    let ban_s = seconds(&uri, "ban")?;
+    let ban_s = seconds(&uri, "ban", 0)?;
     let session = match app.roster().find(&name.room, name.session).await {
         Found::Here(entry) => *entry,
         Found::Nowhere(silent) if silent.is_empty() => return Err(no_session()),
@@ -296,16 +296,16 @@ pub async fn dismiss(
 }
 
 /// Seconds that a query names; the default without.
-fn seconds(uri: &Uri, name: &str) -> Result<u64, Problem> {
+/// The only thing that may be said in the query; a misspelt name would send somebody away for a day.
+fn seconds(uri: &Uri, name: &str, least: u64) -> Result<u64, Problem> {
+    let bad = |detail| Problem::bad_request(detail).reason("bad-query");
     let mut found = BAN_S;
-    for pair in uri.query().unwrap_or_default().split('&') {
-        if let Some(value) = pair.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')) {
-            let read = value.parse().ok().filter(|s| *s <= BAN_MAX_S);
-            let bad = || {
-                Problem::bad_request(format!("{name} must be 0 to {BAN_MAX_S} seconds")).reason("bad-query")
-            };
-            found = read.ok_or_else(bad)?;
-        }
+    for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let Some(value) = pair.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')) else {
+            return Err(bad(format!("the query may have {name}=… and nothing else")));
+        };
+        let read = value.parse().ok().filter(|s| (least..=BAN_MAX_S).contains(s));
+        found = read.ok_or_else(|| bad(format!("{name} must be {least} to {BAN_MAX_S} seconds")))?;
     }
     Ok(found)
 }
@@ -383,7 +383,11 @@ pub async fn put_ban(
     headers: HeaderMap,
 ) -> Result<Json<BanInfo>, Problem> {
     operator(&app, &headers, &room)?;
-    let seconds = seconds(&uri, "seconds")?.max(1);
+    if identity.is_reserved() {
+        let detail = "names that begin with ~ are Freshet's own, for guests: end their sessions one by one";
+        return Err(Problem::bad_request(detail).reason("bad-id"));
+    }
+    let seconds = seconds(&uri, "seconds", 1)?;
     let ban = ban(&app, &room, &identity, seconds).await?;
     tracing::info!(room = room.as_str(), seconds, "identity banned");
     Ok(Json(info(&ban)))
