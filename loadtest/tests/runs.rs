@@ -121,7 +121,10 @@ async fn bad_usage_and_unreachable_targets_exit_with_2_in_one_line() {
     let near = "http://127.0.0.1:9/whep/room";
     let cases: &[(&[&str], &str)] = &[
         (&["run"], "--whep"),
-        (&["run", "--whep", "https://127.0.0.1/whep/room"], "https is not supported yet"),
+        (
+            &["run", "--whep", "https://127.0.0.1:9/whep/room", "--viewers", "2", "--duration", "1s"],
+            "unreachable",
+        ),
         (&["run", "--whep", "nonsense"], "http://"),
         (&["run", "--whep", "http://192.0.2.1/whep/room"], "--i-own-the-target"),
         (&["run", "--whep", near, "--viewers", "2", "--duration", "1s"], "unreachable"),
