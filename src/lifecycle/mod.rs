@@ -5,7 +5,7 @@ mod machine;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
 pub use machine::{Action, Lifecycle, Phase, STOP_LIMIT};
@@ -19,10 +19,34 @@ pub trait Service: Send + Sync + 'static {
     async fn stop(&self);
 }
 
+/// The signals that end a process. Until they are listened for, the system ends it without a word to anybody.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Listens from now on.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for one of them.
+    pub async fn any(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// Runs until a signal has ended the service. Returns whether the last step was done in time.
-pub async fn run(service: std::sync::Arc<dyn Service>, drain_timeout: Duration) -> std::io::Result<bool> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+pub async fn run(
+    signals: Signals,
+    service: std::sync::Arc<dyn Service>,
+    drain_timeout: Duration,
+) -> std::io::Result<bool> {
+    let Signals { mut terminate, mut interrupt } = signals;
     let mut life = Lifecycle::new(drain_timeout);
     let mut drained: Option<JoinHandle<()>> = None;
     let mut stopped: Option<JoinHandle<()>> = None;

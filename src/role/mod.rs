@@ -29,19 +29,31 @@ pub fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
     let drain_timeout = settings.common().drain_timeout;
     let result = runtime.block_on(async {
-        let service: Arc<dyn Service> = match settings {
-            Settings::Dev(dev) => Arc::new(dev::start(dev).await?),
-            Settings::Node(settings) => {
-                let (store, bus) = common::connect(&settings.member).await?;
-                Arc::new(node::start(node::config(settings)?, store, bus).await?)
-            }
-            Settings::Coordinator(settings) => {
-                let (store, bus) = common::connect(&settings.member).await?;
-                Arc::new(coordinator::start(coordinator::config(settings)?, store, bus).await?)
+        // Before anybody can be served: who is told to end then says so, and is not cut off.
+        let mut signals = lifecycle::Signals::listen().context("signals cannot be received")?;
+        let service = tokio::select! {
+            service = start(settings) => service?,
+            () = signals.any() => {
+                tracing::info!("stopped before it had started");
+                return Ok(true);
             }
         };
-        lifecycle::run(service, drain_timeout).await.context("signals cannot be received")
+        lifecycle::run(signals, service, drain_timeout).await.context("signals cannot be received")
     });
     runtime.shutdown_timeout(RUNTIME_END);
     result.map(|_clean| ExitCode::SUCCESS)
+}
+
+async fn start(settings: Settings) -> anyhow::Result<Arc<dyn Service>> {
+    Ok(match settings {
+        Settings::Dev(dev) => Arc::new(dev::start(dev).await?),
+        Settings::Node(settings) => {
+            let (store, bus) = common::connect(&settings.member).await?;
+            Arc::new(node::start(node::config(settings)?, store, bus).await?)
+        }
+        Settings::Coordinator(settings) => {
+            let (store, bus) = common::connect(&settings.member).await?;
+            Arc::new(coordinator::start(coordinator::config(settings)?, store, bus).await?)
+        }
+    })
 }
