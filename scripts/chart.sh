@@ -31,6 +31,19 @@ for values in values.yaml values-ci.yaml; do
 done
 "$python" scripts/chart_rules.py --self-test "$work/values.yaml"/freshet/templates/*.yaml
 
+# Nodes with a certificate serve clients by it, and coordinators without; the others have neither port nor files of it.
+with=$work/values-ci.yaml/freshet/templates/node-statefulset.yaml
+without=$work/values.yaml/freshet/templates/node-statefulset.yaml
+for wanted in 'FRESHET_LISTEN, value: "0.0.0.0:31443"' 'FRESHET_LISTEN_PLAIN, value: "0.0.0.0:8080"' 'http://$(POD_IP):8080' \
+    'FRESHET_TLS_CERT, value: /etc/freshet/tls/tls.crt' 'name: https, containerPort: 31443' 'mountPath: /etc/freshet/tls' 'secretName: node-tls'; do
+    grep -qF "$wanted" "$with" || die "a node with node.tls.existingSecret lacks $wanted"
+done
+for stray in FRESHET_TLS FRESHET_LISTEN_PLAIN https /etc/freshet/tls; do
+    ! grep -qF "$stray" "$without" || die "a node without node.tls.existingSecret has $stray"
+done
+mapped=$(render --set node.tls.existingSecret=node-tls --show-only templates/node-statefulset.yaml)
+[[ $mapped == *'name: https, containerPort: 8443, hostPort: 8443'* ]] || die "hostPort does not map a node's HTTPS"
+
 # The schemas themselves must be able to say no: a wrong type, and a field that does not exist.
 sample=$work/values.yaml/freshet/templates/node-statefulset.yaml
 for damage in 's/^  replicas: 3/  replicas: three/' 's/^  replicas: 3/  replica: 3/'; do
@@ -61,6 +74,8 @@ refuse "replica" "node: {replica: 3}"
 refuse "etcd" "etcd: etcd:2379"
 refuse "nats/0" "nats: [nats:4222]"
 refuse "auth/apiKeys/0" "auth: {apiKeys: [short]}"
+refuse "node/tls" "node: {tls: {existingSecret: Not_A_Name}}"
+refuse "node/tls/port" "node: {tls: {port: 443}}"
 refuse "relayTls" "relayTls: {existingSecret: Not_A_Name}"
 refuse "coordinator/tls" "coordinator: {tls: {existingSecret: Not_A_Name}}"
 refuse "log/format" "log: {format: xml}"

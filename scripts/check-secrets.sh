@@ -11,6 +11,7 @@ patterns=(
     'eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}' # a JWT
     '[Bb]earer +[A-Za-z0-9._~+/-]{16,}'
     '[Ff]reshet-[Cc]all"?[:=] *"?[A-Za-z0-9_-]{16,}'
+    '[?&]ticket=[A-Za-z0-9_-]{16,}' # a join ticket in a URL
     'ice-pwd["]?[:=] *"?[A-Za-z0-9+/]{16,}'
     'ice_pwd["]?[:=] *"?[A-Za-z0-9+/]{16,}'
     'pass(word)?["]?[:=] *"[A-Za-z0-9+/]{16,}'
@@ -27,6 +28,7 @@ self_test() {
         'token eyJhbGciOiJIUzI1NiJ9.eyJyb29tIjoiYSJ9.c2lnbmF0dXJlc2lnbmF0dXJl'
         'authorization: Bearer abcdefghijklmnopqrst'
         'freshet-call: eyJ2IjoxfQabcdefgh.c2ln'
+        'POST /whep/room?wait=1&ticket=eyJ2IjoxfQabcdefgh.c2ln'
         'a=ice-pwd:0123456789abcdefghijklmn'
         '{"ice_pwd": "0123456789abcdefghijklmn"}'
         'IceCreds { ufrag: "abcd", pass: "0123456789abcdefghijklmn" }'
@@ -41,7 +43,7 @@ self_test() {
             exit 1
         fi
     done
-    printf '%s\n' 'session 4f2a of room_abc started' 'api_key=k1:***' 'a=ice-ufrag:abcd' 'Bearer ***' >"$folder/log"
+    printf '%s\n' 'session 4f2a of room_abc started' 'api_key=k1:***' 'a=ice-ufrag:abcd' 'Bearer ***' '/whep/room?ticket=***' >"$folder/log"
     "$0" --known "$folder/mine" "$folder/log" >/dev/null || { echo "check-secrets.sh sees a secret where none is" >&2; exit 1; }
     echo "check-secrets.sh tells ${#secret[@]} kinds of secret from an innocent log"
 }

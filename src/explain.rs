@@ -7,7 +7,7 @@ use std::io::Read;
 use std::num::NonZeroU32;
 
 use freshet_cluster::token::{
-    ApiKeys, Bound, Claims, Key, Keyring, Peek, PublicKeys, TOKEN_MAX, in_time, peek, signer, verify,
+    Alg, ApiKeys, Bound, Claims, Key, Keyring, Peek, PublicKeys, TOKEN_MAX, in_time, peek, signer, verify,
 };
 use freshet_cluster::unit::UnixMillis;
 
@@ -50,6 +50,7 @@ pub fn explain(
     let token = token.trim().trim_start_matches("Bearer ").trim();
     let seen = peek(token)?;
     let mut text = said(&seen, now);
+    let mut no = if has_keys { Vec::new() } else { never(&seen) };
     let verdict = if has_keys {
         let signed = match signer(&ring, token) {
             Ok(Key::Api(key)) => format!("right: API key {:?}", key.id()),
@@ -64,10 +65,11 @@ pub fn explain(
         line(&mut text, "signature", "not checked: give --api-key-file or --jwks");
         seen.claims.and_then(|claims| in_time(&claims, now, ring.life_max_s))
     };
-    let words = match &verdict {
-        Ok(()) if has_keys => "yes".to_owned(),
-        Ok(()) => "if the signature is right".to_owned(),
-        Err(error) => format!("no: {error}"),
+    no.extend(verdict.as_ref().err().map(ToString::to_string));
+    let words = match no.as_slice() {
+        [] if has_keys => "yes".to_owned(),
+        [] => "if the signature is right".to_owned(),
+        why => format!("no: {}", why.join("; ")),
     };
     line(&mut text, "valid now", &words);
     Ok(Finding { text: text.trim_end().to_owned(), valid: has_keys && verdict.is_ok() })
@@ -92,12 +94,38 @@ fn keys(
     Ok(Keyring { api, public, audience, life_max_s: config::life_max(&layers, files)?.as_secs() })
 }
 
+/// A line. What is in a token must not reach a terminal as it is: characters that steer one, or turn the direction of what
+/// is read, are shown by their numbers.
 fn line(text: &mut String, name: &str, what: &str) {
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut shown = String::with_capacity(what.len());
+    for c in what.chars() {
+        if steers(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+    }
     // Writing to a String cannot fail.
-    let _written = writeln!(text, "{name:<10} {what}");
+    let _written = writeln!(text, "{name:<10} {shown}");
 }
 
-/// What it says. Names are quoted: what is in a token must not reach a terminal as it is.
+/// Why it is refused whatever the keys are.
+fn never(seen: &Peek) -> Vec<String> {
+    let mut why = Vec::new();
+    if seen.alg.parse::<Alg>().is_err() {
+        let shown: String = seen.alg.chars().take(16).collect();
+        why.push(format!("the algorithm {shown:?} is never taken: HS256, RS256, ES256 and EdDSA are"));
+    }
+    if seen.critical {
+        why.push("its header has crit, and no extension is understood".to_owned());
+    }
+    if seen.claims.as_ref().is_ok_and(|claims| claims.identity.is_reserved()) {
+        why.push("identities that begin with ~ are Freshet's own".to_owned());
+    }
+    why
+}
+
+/// What it says.
 fn said(seen: &Peek, now: UnixMillis) -> String {
     let mut text = String::new();
     let named =
@@ -180,6 +208,13 @@ mod tests {
         ] {
             assert_eq!(utc(unix), date);
         }
+    }
+
+    #[test]
+    fn what_steers_a_terminal_is_shown_by_its_number() {
+        let mut text = String::new();
+        line(&mut text, "besides", "a\u{1b}[2J\u{9b}31m\u{7f}\r\n\u{202e}gpj.Λ😀\"");
+        assert_eq!(text, "besides    a\\u{1b}[2J\\u{9b}31m\\u{7f}\\u{d}\\u{a}\\u{202e}gpj.Λ😀\"\n");
     }
 
     #[test]

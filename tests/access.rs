@@ -339,6 +339,23 @@ async fn ones_own_oldest_session_makes_way() {
     for session in &many {
         assert_eq!(state(&one, session, Some(&free)).await.0, 204, "without the claim there is no bound");
     }
+    // Several at once, at one node: one is left.
+    let eager = minted("stage", "eve", &["subscribe"], json!({"max_sessions": 1}));
+    let ask = || join(&nodes[0], "whep/stage", Some(&eager));
+    let all = tokio::join!(ask(), ask(), ask(), ask());
+    let all = [made(&all.0), made(&all.1), made(&all.2), made(&all.3)];
+    eventually(SOON, "one of four is left", || async {
+        let mut left = 0;
+        for session in &all {
+            match state(&one, session, Some(&eager)).await {
+                (204, _) => left += 1,
+                (404, reason) => assert_eq!(reason, "taken-over"),
+                other => panic!("{other:?}"),
+            }
+        }
+        (left == 1).then_some(())
+    })
+    .await;
     // Two nodes that were asked directly know nothing of each other; a coordinator that makes a session knows both.
     let far = view(&nodes[1], "stage", &viewer, wait).await;
     let admin = token("stage", "boss", "admin");

@@ -119,11 +119,14 @@ fn pod_environment(role: Role, folder: &std::path::Path) -> Vec<(&'static str, S
         ("FRESHET_ETCD", "http://etcd-0:2379,http://etcd-1:2379".to_owned()),
         ("FRESHET_NATS", "nats://nats:4222".to_owned()),
         ("FRESHET_ID", "live-freshet-node-0".to_owned()),
-        ("FRESHET_LISTEN", "0.0.0.0:8080".to_owned()),
         ("FRESHET_DRAIN_TIMEOUT", "60s".to_owned()),
     ];
     if role == Role::Node {
         env.extend([
+            ("FRESHET_LISTEN", "0.0.0.0:8443".to_owned()),
+            ("FRESHET_LISTEN_PLAIN", "0.0.0.0:8080".to_owned()),
+            ("FRESHET_TLS_CERT", file("node.crt", &cert)),
+            ("FRESHET_TLS_KEY", file("node.key", &key)),
             ("FRESHET_HTTP_ADVERTISE", "http://10.1.2.3:8080".to_owned()),
             ("FRESHET_RELAY", "0.0.0.0:7600".to_owned()),
             ("FRESHET_RELAY_ADVERTISE", "10.1.2.3:7600".to_owned()),
@@ -138,6 +141,7 @@ fn pod_environment(role: Role, folder: &std::path::Path) -> Vec<(&'static str, S
         ]);
     } else {
         env.extend([
+            ("FRESHET_LISTEN", "0.0.0.0:8080".to_owned()),
             ("FRESHET_TLS_CERT", file("tls.crt", &cert)),
             ("FRESHET_TLS_KEY", file("tls.key", &key)),
         ]);

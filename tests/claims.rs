@@ -34,6 +34,7 @@ async fn a_publisher_that_goes_at_once_leaves_no_stream() {
             wait: false,
             plan: None,
             client: None,
+            whose: Default::default(),
             most: None,
         };
         let created = service.create(ask).await.expect("a session");

@@ -475,6 +475,22 @@ fn a_token_is_explained_without_a_key_and_verified_with_one() {
     no(&["token", "verify", "--jwks", "gone.json", &one], "cannot read gone.json");
     let gone = "eyJhbGciOiJub25lIn0.eyJyb29tIjoiciIsImlkZW50aXR5IjoiYSIsImV4cCI6MTMwMDgxOTM4MH0.";
     let told = shell.ok(&["token", "explain", gone], &[]);
-    assert!(told.contains("2011-03-22 18:43:00 UTC") && told.contains("no: token expired"), "{told}");
+    assert!(told.contains("2011-03-22 18:43:00 UTC") && told.contains("; token expired"), "{told}");
     no(&["token", "verify", "--api-key-file", &keys, gone], "\"none\"");
+    // In time, and still never taken; with the characters of a terminal's commands in it, as JSON writes them or not.
+    let part = |json: &str| base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, json);
+    let exp = freshet_cluster::unit::UnixMillis::now().0 / 1000 + 600;
+    let payload = format!(
+        "{{\"room\":\"r\",\"identity\":\"a\",\"exp\":{exp},\"title\":\"\\u001b[2J\u{9b}31m\\u202e\"}}"
+    );
+    for (header, why) in [
+        ("{\"alg\":\"none\"}", "no: the algorithm \"none\" is never taken"),
+        ("{\"alg\":\"HS512\"}", "\"HS512\" is never taken"),
+        ("{\"alg\":\"HS256\",\"crit\":[\"b64\"]}", "no: its header has crit"),
+    ] {
+        let told = shell.ok(&["token", "explain", &format!("{}.{}.", part(header), part(&payload))], &[]);
+        assert!(told.contains(why) && !told.contains("if the signature"), "{told}");
+        assert!(told.contains("[2J\\u{9b}31m\\u{202e}"), "{told}");
+        assert!(!told.chars().any(|c| c != '\n' && c.is_control()), "{told:?}");
+    }
 }

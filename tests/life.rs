@@ -165,6 +165,37 @@ fn dev_of(name: &str, more: &[&str], nodes: usize) -> (Process, String, Vec<Stri
 }
 
 #[test]
+fn an_etcd_that_is_away_at_the_start_is_told_once() {
+    let (mut etcd, nats) = (EtcdServer::start(), NatsServer::start());
+    etcd.stop();
+    let [port] = free_ports::<1>();
+    let address = format!("127.0.0.1:{port}");
+    let (at_etcd, at_nats) = (etcd.url(), nats.url());
+    let mut process = Process::start(
+        "etcd-away",
+        &["coordinator", "--open", "--listen", &address, "--etcd", &at_etcd, "--nats", &at_nats],
+    );
+    process.answers(&address, "/v1/rooms", 503);
+    let told = |process: &Process| -> Vec<String> {
+        let log = process.log();
+        let lines = log.lines().filter(|line| line.contains("etcd has not answered since the start"));
+        lines.map(str::to_owned).collect()
+    };
+    let begun = Instant::now();
+    while told(&process).is_empty() {
+        assert!(begun.elapsed() < SOON, "nothing is said:\n{}", process.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Every follower tries again meanwhile, several times.
+    std::thread::sleep(Duration::from_secs(4));
+    let lines = told(&process);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("WARN") && lines[0].contains(&at_etcd), "{lines:?}");
+    etcd.restart();
+    process.answers(&address, "/v1/rooms", 200);
+}
+
+#[test]
 fn dev_says_where_it_is_when_it_is_ready_and_a_signal_ends_it() {
     for (name, nodes, signal) in [("dev-term", "1", "-TERM"), ("dev-int", "3", "-INT")] {
         let count = nodes.parse().unwrap();

@@ -17,6 +17,17 @@ async fn a_page_publishes_on_one_node_and_another_watches_on_another_and_they_ch
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_follow_a_redirect_to_the_node() {
+    let dev = Dev::start_with("pages-redirect", 3, 1, &[("FRESHET_JOIN", "redirect")]).await;
+    let result = dev.script("watch.mjs");
+    assert!(result["frames"].as_u64().unwrap() > 60, "{result}");
+    let sent_on = "freshet_coordinator_joins_total{kind=\"view\",outcome=\"redirected\"}";
+    let count = support::metric(dev.url(), sent_on).await;
+    assert!(count.is_some_and(|count| count >= 1.0), "{count:?}");
+    dev.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_node_is_enough_and_every_page_looks_right() {
     let dev = Dev::start("pages-one", 1, 100).await;
     dev.script("watch.mjs");
@@ -29,5 +40,15 @@ async fn a_page_finds_its_way_through_what_people_live_through() {
     // Three places: host, viewer and a second page that takes over, or host and two viewers.
     let dev = Dev::start("pages-recovery", 1, 3).await;
     dev.script("recovery.mjs");
+    dev.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_who_pauses_or_mutes_for_a_minute_costs_no_viewer_its_session() {
+    let dev = Dev::start("pages-paused", 1, 10).await;
+    let result = dev.script("paused.mjs");
+    for name in ["paused", "muted"] {
+        assert_eq!(result[name]["reconnects"], 0, "{result}");
+    }
     dev.stop();
 }

@@ -49,6 +49,7 @@ async fn publish(node: &Node, room: &str, plan: Option<RoomPlan>) -> Result<Crea
         wait: false,
         plan,
         client: None,
+        whose: Default::default(),
         most: None,
     };
     node.service().create(ask).await
@@ -148,7 +149,7 @@ impl Store for Tampered {
         self.inner.put(key, value, expect, lease).await
     }
 
-    async fn delete(&self, key: &str, expect: Expect) -> Result<(), StoreError> {
+    async fn delete(&self, key: &str, expect: Expect) -> Result<Revision, StoreError> {
         self.hang().await;
         self.inner.delete(key, expect).await
     }
@@ -252,6 +253,7 @@ async fn an_agent_whose_store_never_answers_goes_on_deciding() {
             wait: false,
             plan: Some(plan),
             client: None,
+            whose: Default::default(),
             most: None,
         };
         service.create(ask).await

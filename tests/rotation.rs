@@ -89,6 +89,13 @@ async fn api_keys_rotate_without_a_restart() {
         .await;
         assert_eq!((asked(&url, &old).await.0, asked(&url, &new).await.0), (200, 200), "{broken}");
     }
+    // Caught while it is written: the line of the new key would parse, with another secret.
+    std::fs::write(&file, format!("{OLD}\n{}", &NEW[..NEW.len() - 2])).unwrap();
+    eventually(SOON, "it is taken for half-written", || async {
+        process.tail().contains("may be half-written").then_some(())
+    })
+    .await;
+    assert_eq!((asked(&url, &old).await.0, asked(&url, &new).await.0), (200, 200));
     std::fs::remove_file(&file).unwrap();
     eventually(SOON, "the loss is told", || async { process.tail().contains("No such file").then_some(()) })
         .await;

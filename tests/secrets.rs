@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use support::{Cluster, Plan, publish, remember_secret, request, token, view};
+use support::{Cluster, Plan, eventually, publish, remember_secret, request, token, view};
 
 const SDP: (&str, &str) = ("content-type", "application/sdp");
 const ROOM: &str = "loud";
@@ -21,8 +21,11 @@ fn attribute(sdp: &str, name: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn logs_at_trace_hold_no_secret_and_name_things_as_the_api_does() {
-    let plan = Plan { nodes: 2, coordinators: 1, max_sessions: 2 };
-    let trace = |_: &str| ["--log-level", "trace"].map(str::to_owned).to_vec();
+    let plan = Plan { nodes: 2, coordinators: 2, max_sessions: 2 };
+    let trace = |name: &str| {
+        let more: &[&str] = if name == "coordinator-2" { &["--join", "redirect"] } else { &[] };
+        ["--log-level", "trace"].iter().chain(more).map(|flag| (*flag).to_owned()).collect::<Vec<String>>()
+    };
     let cluster = Cluster::start_as("secrets", plan, Box::new(trace)).await;
     let base = cluster.url(0);
     let mut secrets = Vec::new();
@@ -60,6 +63,22 @@ async fn logs_at_trace_hold_no_secret_and_name_things_as_the_api_does() {
     secrets.extend([attribute(restart, "ice-pwd"), attribute(&text, "ice-pwd"), host, guest.clone()]);
     let answer = request("DELETE", &session, Some(&guest), &[], "").await.unwrap();
     assert_eq!(answer.status, 200);
+    // One that is sent on by a ticket, and another that comes with it again.
+    let url = format!("{}/whep/{ROOM}", cluster.url(1));
+    let offer = include_str!("data/offer-view.sdp").replace('\n', "\r\n");
+    let sent_on = eventually(Duration::from_secs(10), "the places of those who left are free", || async {
+        let answer = request("POST", &url, Some(&guest), &[SDP], offer.clone()).await?;
+        (answer.status == 307).then_some(answer)
+    })
+    .await;
+    let to = sent_on.headers["location"].to_str().unwrap().to_owned();
+    let (_, ticket) = to.rsplit_once("ticket=").expect("a ticket");
+    secrets.push(ticket.to_owned());
+    for status in [201, 401] {
+        let answer = request("POST", &to, None, &[SDP], offer.clone()).await.unwrap();
+        assert_eq!(answer.status, status, "{:?}", answer.json());
+        assert!(!text_of(&answer.body).contains(ticket), "no answer repeats it");
+    }
     publisher.close().await;
     secrets.iter().for_each(|secret| remember_secret(secret));
 

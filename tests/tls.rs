@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -136,4 +137,55 @@ async fn nodes_and_coordinators_with_certificates_serve_clients_and_reach_each_o
     let mut config = ViewerConfig::new(format!("{node}/whep/show?wait=1"));
     (config.token, config.trust) = (Some(watch), old);
     assert!(Viewer::connect(config).await.is_err(), "the old one is not");
+}
+
+/// Runs curl over HTTP/2 so often with this offer, and counts what it got: its exit code, and the status of the answer.
+fn curls(base: &str, path: &str, headers: &[&str], body: &Path, times: usize) -> BTreeMap<String, usize> {
+    let mut seen = BTreeMap::new();
+    for _ in 0..times {
+        let mut curl = std::process::Command::new("curl");
+        curl.args(["--silent", "--insecure", "--http2", "--max-time", "20", "--output", "/dev/null"]);
+        curl.args(["--write-out", "%{http_version} %{http_code} %{exitcode}", "--data-binary"]);
+        curl.arg(format!("@{}", body.display()));
+        for header in headers {
+            curl.args(["--header", header]);
+        }
+        let out = curl.arg(format!("{base}{path}")).output().expect("curl is installed");
+        *seen.entry(String::from_utf8_lossy(&out.stdout).into_owned()).or_default() += 1;
+    }
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_early_answer_is_lost_by_http_2() {
+    const TIMES: usize = 25;
+    let dir = tempfile::tempdir().unwrap();
+    let [port] = free_ports::<1>();
+    let base = format!("https://127.0.0.1:{port}");
+    let args = ["dev", "--tls", "--max-busy", "100%", "--listen", &format!("127.0.0.1:{port}")];
+    let state = dir.path().join("state");
+    let env = [("XDG_STATE_HOME", state.to_str().unwrap()), ("FRESHET_API_KEY", support::KEY)];
+    let process = Process::start(dir.path(), "tls", "dev-early", &args.map(str::to_owned), &env);
+    eventually(SOON, "dev says where it is", || async {
+        std::fs::read_to_string(&process.log).unwrap_or_default().contains(&base).then_some(())
+    })
+    .await;
+
+    let (offer, large) = (dir.path().join("offer"), dir.path().join("large"));
+    std::fs::write(&offer, include_str!("data/offer-view.sdp").replace('\n', "\r\n")).unwrap();
+    std::fs::write(&large, vec![b'x'; 200_000]).unwrap();
+    let good = format!("Authorization: Bearer {}", token("show", "guest", "subscribe"));
+    let sdp = "Content-Type: application/sdp";
+    for (status, path, headers, body) in [
+        (400, "/whep/no%20room", &[sdp, &good] as &[&str], &offer),
+        (401, "/whep/show", &[sdp], &offer),
+        (401, "/whep/show", &[sdp, "Authorization: Bearer x"], &offer),
+        (405, "/nowhere", &[sdp], &offer),
+        (413, "/whep/show", &[sdp, &good], &large),
+        (415, "/whep/show", &["Content-Type: text/plain", &good], &offer),
+    ] {
+        let seen = curls(&base, path, headers, body, TIMES);
+        assert_eq!(seen, BTreeMap::from([(format!("2 {status} 0"), TIMES)]), "{path} {headers:?}");
+    }
+    drop(process);
 }

@@ -183,7 +183,7 @@ pub async fn saturation(settings: &Settings) -> Vec<Row> {
                 "{:.0} packets a second of {:.0}; rounds {}; p99 {:.0} ms; shard at work {:.0} %",
                 each(&|level| level.out.delivered),
                 each(&|level| level.out.offered),
-                shares.iter().map(|share| format!("{share:.0}")).collect::<Vec<_>>().join(", "),
+                listed(&shares),
                 each(&|level| level.out.latency.quantile(990, true)),
                 each(&|level| level.out.shard * 100.0),
             ),
@@ -196,8 +196,9 @@ pub async fn saturation(settings: &Settings) -> Vec<Row> {
         unit: "% of the mean viewer's packets",
         ours: samples(&least),
         reference: None,
-        target: Target::None,
-        note: String::new(),
+        // Overload is shared: nobody is left with less than half.
+        target: Target::Least(50.0),
+        note: format!("rounds {}", listed(&least)),
     });
     for (load, target) in [(50, Target::Most(0.0)), (150, Target::Least(100.0))] {
         let level = ground.offer(ground.full * f64::from(load) / 100.0, NEWCOMERS);
@@ -215,6 +216,10 @@ pub async fn saturation(settings: &Settings) -> Vec<Row> {
         });
     }
     rows
+}
+
+fn listed(values: &[f64]) -> String {
+    values.iter().map(|value| format!("{value:.0}")).collect::<Vec<_>>().join(", ")
 }
 
 /// From the shard's door to the receiver's read.

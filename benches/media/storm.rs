@@ -68,6 +68,7 @@ impl Node {
             room: format!("room-{room}").parse().unwrap(),
             pinned: None,
             identity: "me".parse().unwrap(),
+            whose: Default::default(),
             offer,
         };
         let (reply, answer) = oneshot::channel();
@@ -181,7 +182,10 @@ pub async fn storm(settings: &Settings) -> Vec<Row> {
         .await;
     let mut load = load(&mut node, &mut crowd, settings).await;
     // So many that half of the core is used.
-    for _ in 0..settings.size(3, 1) {
+    for _ in 0..settings.size(8, 1) {
+        if load >= 0.5 {
+            break;
+        }
         let more = (watchers as f64 * (0.5 / load - 1.0)).clamp(0.0, settings.size(2_000.0, 10.0)) as usize;
         let more = more / TOGETHER * TOGETHER;
         crowd.invite(more);

@@ -21,7 +21,8 @@ pub struct NodeLoad {
     pub seq: u64,
     /// It takes no new sessions.
     pub draining: bool,
-    /// Sessions now, publishers and viewers together, reservations included.
+    /// Sessions now, publishers and viewers together, as far as `joins_total` counts them: whoever sends one that is still
+    /// being made counts it.
     pub sessions: u32,
     /// Joins that it has accepted since it started; lets coordinators forget assignments that it already counts.
     pub joins_total: u64,

@@ -60,6 +60,9 @@ pub struct NodeRecord {
     pub zone: String,
     /// Base URL at which coordinators reach its HTTP, without a slash at the end.
     pub http: String,
+    /// Base URL at which clients reach its HTTP, without a slash at the end, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<String>,
     /// `ADDR:PORT` at which other nodes reach its relay (UDP, QUIC).
     pub relay: String,
     /// SHA-256 of its relay certificate (DER), 64 lower-case hexadecimal digits.

@@ -164,9 +164,11 @@ async fn create_only_succeeds_once(site: Site) {
     assert!(matches!(second, Err(StoreError::Conflict { key }) if key == "/a"));
     let found = store.get("/a").await.unwrap().unwrap();
     assert_eq!(found, Entry { key: "/a".into(), value: b("1"), revision: first, lease: None });
-    store.delete("/a", Expect::Any).await.unwrap();
+    let gone = store.delete("/a", Expect::Any).await.unwrap();
+    assert!(gone > first, "a removal has a revision of its own");
     assert_eq!(store.get("/a").await.unwrap(), None);
-    store.put("/a", b("3"), Expect::Absent, None).await.unwrap();
+    assert!(store.delete("/a", Expect::Any).await.unwrap() >= gone, "it is as it was");
+    assert!(store.put("/a", b("3"), Expect::Absent, None).await.unwrap() > gone);
 }
 
 async fn revision_cas_lets_one_writer_through(site: Site) {

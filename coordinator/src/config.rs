@@ -34,12 +34,16 @@ pub struct CoordinatorConfig {
     pub cluster_secret: Secret,
     /// What clients reach it by, when that is not what they dialled; may have a path.
     pub public_url: Option<String>,
+    /// Joins are sent on to the node by a redirect, instead of being handed over.
+    pub redirect: bool,
     /// What clients are told for ICE.
     pub ice: IceServers,
     /// How often one identity may post chat.
     pub chat: Rate,
     /// Most listeners of room events and of event streams of sessions, together.
     pub listeners: usize,
+    /// Most of them of one token's identity; 0: as many as there are.
+    pub listeners_of_one: u32,
     /// How long a node without sessions of a room stays in its tree.
     pub linger: Duration,
     /// How long it waits at its start for chat and for the nodes before it says that it is ready.
@@ -64,9 +68,11 @@ impl CoordinatorConfig {
             door: DoorConfig::default(),
             cluster_secret,
             public_url: None,
+            redirect: false,
             ice: IceServers::default(),
             chat: Rate { per_second: 5.0, burst: 10 },
             listeners: LISTENERS,
+            listeners_of_one: 20,
             linger: Duration::from_secs(10),
             patience: Duration::from_secs(5),
             join_timeout: Duration::from_secs(3),

@@ -75,6 +75,8 @@ pub struct Candidate {
     pub incarnation: Incarnation,
     /// Where its HTTP is.
     pub http: String,
+    /// Where clients reach its HTTP, if elsewhere.
+    pub public_url: Option<String>,
     /// It is a member of the room's plan in this incarnation.
     pub member: bool,
     /// Why it stands where it stands.
@@ -130,8 +132,9 @@ pub fn rank(view: &View, ask: &Ask<'_>, now: Instant) -> Ranking {
             load,
             id: id.clone(),
         };
-        let http = node.record.http.clone();
-        ranking.candidates.push(Candidate { node: id.clone(), incarnation, http, member, score });
+        let (http, public_url) = (node.record.http.clone(), node.record.public_url.clone());
+        let node = id.clone();
+        ranking.candidates.push(Candidate { node, incarnation, http, public_url, member, score });
     }
     ranking.candidates.sort_by(|a, b| a.score.cmp(&b.score));
     ranking

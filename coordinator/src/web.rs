@@ -32,9 +32,14 @@ fn policy(origin: &str) -> String {
     )
 }
 
-/// The pages' routes. With a public URL, pages may also talk to its origin.
-pub fn routes(public_url: Option<&str>) -> Router {
-    let origin = public_url.and_then(origin_of).map(|origin| format!(" {origin}")).unwrap_or_default();
+/// The pages' routes. With a public URL, pages may also talk to its origin; where joins are sent on, to any node,
+/// whose names nobody knows beforehand.
+pub fn routes(public_url: Option<&str>, redirect: bool) -> Router {
+    let mut origin = public_url.and_then(origin_of).map(|origin| format!(" {origin}")).unwrap_or_default();
+    if redirect {
+        let secure = public_url.is_some_and(|url| url.starts_with("https:"));
+        origin.push_str(if secure { " https:" } else { " http: https:" });
+    }
     let policy = HeaderValue::from_str(&policy(&origin)).or_else(|_| HeaderValue::from_str(&policy("")));
     let policy = Arc::new(policy.unwrap_or(HeaderValue::from_static("default-src 'self'")));
     Router::new()

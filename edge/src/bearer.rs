@@ -94,6 +94,11 @@ impl Access {
         self.streams.iter().any(|s| s == "*" || s == stream.as_str())
     }
 
+    /// The identity that a token proves: none in open mode, where it is a name, and none of guests, who share one.
+    pub fn proven(&self) -> Option<&Identity> {
+        self.owner().filter(|identity| identity.as_str() != GUEST)
+    }
+
     /// Who must own a session that is asked for; `None` in open mode, where its URL is the credential.
     pub fn owner(&self) -> Option<&Identity> {
         (!self.open).then_some(&self.identity)

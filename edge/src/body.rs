@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 use tokio::time::{Instant, timeout_at};
 
 use crate::media_type::require_json;
@@ -71,12 +72,33 @@ pub async fn read_sdp(headers: &HeaderMap, body: Body) -> Result<String, Problem
         .map_err(|_| Problem::bad_request("the body is not UTF-8").reason("bad-sdp"))
 }
 
-/// Reads a JSON body of this type: 415 unless it says `application/json`, 400 when it does not parse.
-pub async fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+/// Reads a JSON object of this type: 415 unless it says `application/json`, 400 when it is none. `form` shows one, for
+/// whoever sent another.
+pub async fn read_json<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+    form: &str,
+) -> Result<T, Problem> {
     require_json(headers)?;
     let bytes = read(headers, body, JSON_MAX, TIME).await?;
-    serde_json::from_slice(&bytes)
-        .map_err(|e| Problem::bad_request(format!("the JSON body cannot be used: {e}")).reason("bad-json"))
+    object(&bytes, form).map_err(|detail| Problem::bad_request(detail).reason("bad-json"))
+}
+
+fn object<T: DeserializeOwned>(bytes: &[u8], form: &str) -> Result<T, String> {
+    let place = |error: &serde_json::Error| format!("line {}, column {}", error.line(), error.column());
+    // Looked at first: an array of the members in their order would be taken for the object.
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    serde_json::from_slice(bytes)
+        .map_err(|error| match error.classify() {
+            _ if first.is_none() => format!("the body is empty: send an object such as {form}"),
+            Category::Syntax | Category::Io => format!("the body is not JSON at {}", place(&error)),
+            Category::Eof => format!("the body is not JSON: it breaks off at {}", place(&error)),
+            Category::Data => format!("the body is not of the form {form}: look at {}", place(&error)),
+        })
+        .and_then(|read| match first {
+            Some(b'{') => Ok(read),
+            _ => Err(format!("the body is no JSON object: send one such as {form}")),
+        })
 }
 
 #[cfg(test)]
@@ -116,10 +138,39 @@ mod tests {
     #[tokio::test]
     async fn json_wants_its_media_type() {
         let mut headers = HeaderMap::new();
-        let read = read_json::<u8>(&headers, Body::from("7")).await;
+        let read = read_json::<One>(&headers, Body::from(r#"{"n":7}"#), "").await;
         assert_eq!(read.unwrap_err().status(), 415);
         headers.insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
-        assert_eq!(read_json::<u8>(&headers, Body::from("7")).await.unwrap(), 7);
-        assert_eq!(read_json::<u8>(&headers, Body::from("700")).await.unwrap_err().status(), 400);
+        assert_eq!(read_json::<One>(&headers, Body::from(r#" {"n":7}"#), "").await.unwrap().n, 7);
+        let refused = read_json::<One>(&headers, Body::from("[7]"), "").await.unwrap_err();
+        assert_eq!((refused.status().as_u16(), refused.why()), (400, Some("bad-json")));
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    struct One {
+        n: u8,
+    }
+
+    #[test]
+    fn json_is_an_object_and_refused_in_our_words() {
+        let why = |text: &str| object::<One>(text.as_bytes(), r#"{"n": 1}"#).unwrap_err();
+        for (text, word) in [
+            ("[7]", "no JSON object"),
+            ("7", "of the form"),
+            ("", "empty"),
+            (" ", "empty"),
+            ("{\"n\":700}", "of the form {\"n\": 1}: look at line 1, column"),
+            ("{\n\"m\":7}", "of the form"),
+            ("{\"n\":7", "breaks off"),
+            ("{'n':7}", "not JSON at line 1"),
+            ("{\"n\":7}x", "not JSON"),
+            ("{\"n\":\"\u{9b}\"}", "of the form"),
+        ] {
+            let detail = why(text);
+            assert!(detail.contains(word), "{text}: {detail}");
+            for word in ["invalid", "missing field", "expected", "unknown", "u8", "struct"] {
+                assert!(!detail.contains(word), "{text}: {detail}");
+            }
+        }
     }
 }

@@ -5,7 +5,6 @@
 //! without the cluster's secret takes no calls at all. It holds for the *inside* of a cluster: whoever has the secret
 //! is a coordinator.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
@@ -23,6 +22,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use crate::bearer::Access;
+use crate::nonces::{Nonces, Unused};
 use crate::problem::Problem;
 
 /// The header that carries it.
@@ -136,6 +136,20 @@ impl Call {
         }
     }
 
+    /// Whether it was made for this request; if not, which part is another.
+    pub(crate) fn fits(&self, method: &Method, path: &str, body: &[u8]) -> Result<(), &'static str> {
+        if self.method != method.as_str() {
+            return Err("method");
+        }
+        if self.path != path {
+            return Err("path");
+        }
+        if self.body_sha256 != hash(body) {
+            return Err("body");
+        }
+        Ok(())
+    }
+
     /// The plan, where it is one of this room.
     pub fn plan_of(&self, room: &RoomId) -> Option<&RoomPlan> {
         self.plan.as_ref().filter(|plan| &plan.room == room)
@@ -146,7 +160,7 @@ fn hash(body: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, body))
 }
 
-fn key(secret: &Secret) -> hmac::Key {
+pub(crate) fn key(secret: &Secret) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes())
 }
 
@@ -221,7 +235,7 @@ impl From<CallError> for Problem {
 /// The node's side: checks calls and remembers nonces.
 pub struct Verifier {
     key: hmac::Key,
-    seen: Mutex<BTreeSet<(UnixMillis, u128)>>,
+    seen: Mutex<Nonces>,
 }
 
 impl std::fmt::Debug for Verifier {
@@ -233,7 +247,7 @@ impl std::fmt::Debug for Verifier {
 impl Verifier {
     /// Takes calls signed with this secret.
     pub fn new(secret: &Secret) -> Self {
-        Self { key: key(secret), seen: Mutex::new(BTreeSet::new()) }
+        Self { key: key(secret), seen: Mutex::new(Nonces::new(WINDOW_MS, NONCES_MAX)) }
     }
 
     /// Whether the request claims to be a call.
@@ -262,15 +276,7 @@ impl Verifier {
         if off_ms > WINDOW_MS {
             return Err(CallError::Time { off_ms });
         }
-        if call.method != method.as_str() {
-            return Err(CallError::Mismatch("method"));
-        }
-        if call.path != path {
-            return Err(CallError::Mismatch("path"));
-        }
-        if call.body_sha256 != hash(body) {
-            return Err(CallError::Mismatch("body"));
-        }
+        call.fits(method, path, body).map_err(CallError::Mismatch)?;
         self.use_nonce(&call, now)?;
         Ok(call)
     }
@@ -296,19 +302,13 @@ impl Verifier {
     }
 
     fn use_nonce(&self, call: &Call, now: UnixMillis) -> Result<(), CallError> {
-        let plain = call.nonce.len() == 32 && call.nonce.bytes().all(|b| b.is_ascii_hexdigit());
-        let nonce = u128::from_str_radix(&call.nonce, 16).ok().filter(|_| plain);
-        let nonce = nonce.ok_or(CallError::Malformed("its nonce is not 32 hexadecimal digits"))?;
         // The set is whole after every step, so a panic elsewhere leaves nothing half done.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let oldest = UnixMillis(now.0.saturating_sub(WINDOW_MS));
-        while seen.first().is_some_and(|(ts, _)| *ts < oldest) {
-            seen.pop_first();
-        }
-        if seen.len() >= NONCES_MAX {
-            return Err(CallError::Full);
-        }
-        if seen.insert((call.ts, nonce)) { Ok(()) } else { Err(CallError::Replayed) }
+        seen.take(call.ts, &call.nonce, now).map_err(|unused| match unused {
+            Unused::Malformed => CallError::Malformed("its nonce is not 32 hexadecimal digits"),
+            Unused::Again => CallError::Replayed,
+            Unused::Full => CallError::Full,
+        })
     }
 }
 

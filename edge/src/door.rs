@@ -24,6 +24,7 @@ use crate::hops::{Household, Trusted};
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::rate::{Buckets, Rate};
+use crate::ticket;
 
 /// Buckets of each kind that are remembered: at about 100 bytes and a name, some 15 MB in a storm from everywhere.
 const REMEMBERED: usize = 100_000;
@@ -130,8 +131,8 @@ impl Door {
 
     /// Lets a POST of a caller through who has said who it is, or refuses with 429.
     pub fn admit(&self, access: &Access, extensions: &Extensions) -> Result<(), Problem> {
-        if let (Some(buckets), false) = (&self.0.identity, access.open) {
-            let taken = with(buckets, |buckets| buckets.take(access.identity.clone(), Instant::now()));
+        if let (Some(buckets), Some(identity)) = (&self.0.identity, access.proven()) {
+            let taken = with(buckets, |buckets| buckets.take(identity.clone(), Instant::now()));
             taken.map_err(|wait| {
                 self.count("identity");
                 let detail =
@@ -209,7 +210,9 @@ pub async fn layer(State(door): State<Door>, mut request: Request, next: Next) -
 /// Whether it has credentials that can be wrong: who has none is told so at no cost. A call is judged by its signature,
 /// always: coordinators must not be shut out by who else comes from their address.
 fn presents(request: &Request) -> bool {
-    request.headers().contains_key(header::AUTHORIZATION) && !Verifier::is_call(request.headers())
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let claims = request.headers().contains_key(header::AUTHORIZATION) || ticket::split(path).is_some();
+    claims && !Verifier::is_call(request.headers())
 }
 
 #[cfg(test)]

@@ -216,7 +216,7 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 /// What one address is to a limit: an IPv4 address, or the /64 of an IPv6 address, which is what one household has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Household(u64);
 
 impl From<IpAddr> for Household {

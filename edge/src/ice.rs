@@ -66,6 +66,11 @@ pub fn check_url(url: &str) -> Result<(), BadUrl> {
     }
 }
 
+/// Whether a URL is of a TURN server.
+pub fn is_turn(url: &str) -> bool {
+    url.starts_with("turn:") || url.starts_with("turns:")
+}
+
 impl IceServers {
     /// Checks every URL.
     pub fn check(&self) -> Result<(), BadUrl> {

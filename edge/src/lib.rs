@@ -18,6 +18,7 @@ pub mod keys;
 pub mod media_type;
 pub mod metrics;
 pub mod names;
+mod nonces;
 pub mod problem;
 pub mod rate;
 pub mod roster;
@@ -27,6 +28,7 @@ pub mod sdp;
 pub mod serve;
 pub mod sse;
 pub mod stream_health;
+pub mod ticket;
 pub mod tls;
 pub mod waiting;
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use freshet_cluster::access::{Ban, RoomSpec};
 use freshet_cluster::keys::{self, Key};
-use freshet_cluster::store::{Entry, Follow, SharedStore};
+use freshet_cluster::store::{Entry, Follow, Revision, SharedStore};
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::version::decode;
 use freshet_cluster::{Identity, RoomId};
@@ -21,6 +21,8 @@ use crate::problem::Problem;
 
 /// Most bans of a room.
 pub const BANS_MAX: usize = 10_000;
+/// Writes of this process that the store's word has not caught up with; beyond it the oldest is taken as caught up.
+const AHEAD_MAX: usize = 1_024;
 
 /// The rules as far as this process knows them; clones share them.
 #[derive(Clone, Default)]
@@ -41,6 +43,17 @@ struct Table {
     followed: bool,
     /// Some room is public, or has been.
     public: bool,
+    /// As of when the store's word is known.
+    told: Revision,
+    /// What this process has written since: the store's older word does not undo it.
+    ahead: HashMap<String, Ahead>,
+}
+
+/// A write of this process: the entry as it stands, or none when it was removed.
+#[derive(Debug)]
+struct Ahead {
+    at: Revision,
+    entry: Option<Entry>,
 }
 
 #[derive(Debug, Default)]
@@ -99,12 +112,12 @@ impl Rules {
 
     /// What this process has written itself, before the store says so.
     pub fn set(&self, entry: &Entry) {
-        self.change(|table| table.put(entry));
+        self.change(|table| table.own(&entry.key, entry.revision, Some(entry)));
     }
 
-    /// What this process has removed itself.
-    pub fn unset(&self, key: &str) {
-        self.change(|table| table.delete(key));
+    /// What this process has removed itself, as of a revision.
+    pub fn unset(&self, key: &str, at: Revision) {
+        self.change(|table| table.own(key, at, None));
     }
 
     /// Follows the store until the task is aborted. The rules are unread as soon as this is called.
@@ -115,10 +128,12 @@ impl Rules {
             while let Some(news) = news.recv().await {
                 match news {
                     Follow::Snapshot { listing, wiped } => {
-                        self.change(|table| table.read(&listing.entries, wiped))
+                        self.change(|table| table.read(&listing.entries, listing.revision, wiped))
                     }
-                    Follow::Put(entry) => self.change(|table| table.put(&entry)),
-                    Follow::Delete { key, .. } => self.change(|table| table.delete(&key)),
+                    Follow::Put(entry) => {
+                        self.change(|table| table.hear(&entry.key, entry.revision, Some(&entry)));
+                    }
+                    Follow::Delete { key, revision } => self.change(|table| table.hear(&key, revision, None)),
                     Follow::Away | Follow::Back => {}
                 }
             }
@@ -142,12 +157,56 @@ impl fmt::Debug for Rules {
 }
 
 impl Table {
-    fn read(&mut self, entries: &[Entry], wiped: bool) {
-        if !wiped {
+    /// The store said everything, as of a revision. One that lost its past counts its revisions anew.
+    fn read(&mut self, entries: &[Entry], at: Revision, wiped: bool) {
+        if wiped {
+            self.ahead.clear();
+        } else {
             self.rooms.clear();
         }
         self.read = true;
         entries.iter().for_each(|entry| self.put(entry));
+        self.caught_up(at);
+        // What was written behind the listing.
+        for (key, ahead) in std::mem::take(&mut self.ahead) {
+            self.apply(&key, ahead.entry.as_ref());
+            self.ahead.insert(key, ahead);
+        }
+    }
+
+    /// The store said what became of a key. Its word comes in the order of revisions.
+    fn hear(&mut self, key: &str, at: Revision, entry: Option<&Entry>) {
+        self.caught_up(at);
+        if !self.ahead.contains_key(key) {
+            self.apply(key, entry);
+        }
+    }
+
+    /// This process wrote a key. What the store has told of by now, and what was written behind it, stays.
+    fn own(&mut self, key: &str, at: Revision, entry: Option<&Entry>) {
+        if at <= self.told || self.ahead.get(key).is_some_and(|ahead| at < ahead.at) {
+            return;
+        }
+        if self.ahead.len() >= AHEAD_MAX
+            && let Some(oldest) =
+                self.ahead.iter().min_by_key(|(_, ahead)| ahead.at).map(|(key, _)| key.clone())
+        {
+            self.ahead.remove(&oldest);
+        }
+        self.ahead.insert(key.to_owned(), Ahead { at, entry: entry.cloned() });
+        self.apply(key, entry);
+    }
+
+    fn caught_up(&mut self, at: Revision) {
+        self.told = at;
+        self.ahead.retain(|_, ahead| ahead.at > at);
+    }
+
+    fn apply(&mut self, key: &str, entry: Option<&Entry>) {
+        match entry {
+            Some(entry) => self.put(entry),
+            None => self.delete(key),
+        }
     }
 
     fn put(&mut self, entry: &Entry) {
@@ -247,7 +306,7 @@ mod tests {
         assert_eq!((refused.status().as_u16(), refused.why()), (403, Some("revoked")));
         assert!(rules.admit(&"Zoe".parse().unwrap(), &room("stage"), NOW).is_ok());
         assert_eq!(rules.bans(&room("stage"), NOW).len(), 1);
-        rules.unset(&ban("stage", "Zoë", 0).key);
+        rules.unset(&ban("stage", "Zoë", 0).key, Revision(2));
         assert_eq!(until("stage", "Zoë", 0), None);
     }
 
@@ -260,7 +319,7 @@ mod tests {
         rules.set(&spec("stage", false));
         assert!(!rules.is_public(&room("stage")));
         rules.set(&spec("stage", true));
-        rules.unset(&keys::room_spec(&room("stage")));
+        rules.unset(&keys::room_spec(&room("stage")), Revision(1));
         assert!(!rules.is_public(&room("stage")));
         assert!(rules.has_public(), "who came in without a token still has its session");
     }
@@ -270,16 +329,70 @@ mod tests {
         let mut table = Table::default();
         table.put(&ban("stage", "a", 1_000));
         table.put(&spec("hall", true));
-        table.read(&[ban("stage", "b", 1_000)], true);
+        table.read(&[ban("stage", "b", 1_000)], Revision(1), true);
         assert_eq!(table.rooms.get(&room("stage")).unwrap().bans.len(), 2);
         assert!(table.rooms.contains_key(&room("hall")));
-        table.read(&[ban("stage", "b", 1_000)], false);
+        table.read(&[ban("stage", "b", 1_000)], Revision(1), false);
         assert_eq!(table.rooms.get(&room("stage")).unwrap().bans.len(), 1);
         assert!(!table.rooms.contains_key(&room("hall")));
         // What a later version wrote is passed over.
         table.put(&entry(keys::room_spec(&room("hall")), bytes::Bytes::from_static(b"{\"min_v\": 9}")));
         table.put(&entry(format!("{}hall/limits", keys::ACCESS), bytes::Bytes::from_static(b"{}")));
         assert!(!table.rooms.contains_key(&room("hall")));
+    }
+
+    #[test]
+    fn the_stores_older_word_undoes_nothing_that_was_written_here() {
+        let (mut table, who) = (Table::default(), "Zoë".parse::<Identity>().unwrap());
+        let at = |mut entry: Entry, revision| {
+            entry.revision = Revision(revision);
+            entry
+        };
+        let hear = |table: &mut Table, entry: &Entry| table.hear(&entry.key, entry.revision, Some(entry));
+        let own = |table: &mut Table, entry: &Entry| table.own(&entry.key, entry.revision, Some(entry));
+        let key = keys::ban(&room("stage"), &who);
+        let banned =
+            |table: &Table| table.rooms.get(&room("stage")).is_some_and(|room| !room.bans.is_empty());
+        let public = |table: &Table| table.rooms.get(&room("stage")).is_some_and(|room| room.public);
+        table.read(&[], Revision(10), false);
+        // Another's ban (11) and its end (12) are under way while this process bans anew (13).
+        own(&mut table, &at(ban("stage", "Zoë", 1_000), 13));
+        hear(&mut table, &at(ban("stage", "Zoë", 1), 11));
+        table.hear(&key, Revision(12), None);
+        assert!(banned(&table));
+        // A listing from before it, too; and the store's word of itself.
+        table.read(&[], Revision(12), false);
+        assert!(banned(&table));
+        hear(&mut table, &at(ban("stage", "Zoë", 1_000), 13));
+        assert!(banned(&table) && table.ahead.is_empty());
+        // Lifted here (15) while the store still tells of a longer ban (14).
+        table.own(&key, Revision(15), None);
+        hear(&mut table, &at(ban("stage", "Zoë", 9_000), 14));
+        assert!(!banned(&table));
+        // What the store has told already is not undone by a late word of this process.
+        hear(&mut table, &at(spec("stage", true), 16));
+        table.hear(&keys::room_spec(&room("stage")), Revision(17), None);
+        own(&mut table, &at(spec("stage", true), 16));
+        assert!(!public(&table));
+        // Of two writes here the later one counts, whichever is told first.
+        table.own(&keys::room_spec(&room("stage")), Revision(21), None);
+        own(&mut table, &at(spec("stage", true), 20));
+        assert!(!public(&table));
+        // A store that lost its past counts anew.
+        table.read(&[at(spec("stage", true), 2)], Revision(3), true);
+        assert!(public(&table) && table.ahead.is_empty());
+        hear(&mut table, &at(spec("stage", false), 4));
+        assert!(!public(&table));
+    }
+
+    #[test]
+    fn what_the_store_has_not_told_of_is_bounded() {
+        let mut table = Table::default();
+        for n in 1..=2 * u64::try_from(AHEAD_MAX).unwrap() {
+            table.own(&format!("{}stage/bans/{n}", keys::ACCESS), Revision(n), None);
+        }
+        assert_eq!(table.ahead.len(), AHEAD_MAX);
+        assert!(table.ahead.values().all(|ahead| ahead.at.0 > 1_024), "the oldest go first");
     }
 
     #[test]
@@ -297,7 +410,7 @@ mod tests {
             rules.set(&entry(key.clone(), value.clone()));
             assert!(rules.ban_of(&room("stage"), &zoe, NOW).is_some());
             assert_eq!(rules.ban_of(&room("stage"), &"Zoe".parse().unwrap(), NOW), None);
-            rules.unset(&key);
+            rules.unset(&key, Revision(1));
             assert_eq!(rules.ban_of(&room("stage"), &zoe, NOW), None);
             // A key that names nobody.
             rules.set(&entry(format!("{}stage/bans/!", keys::ACCESS), value));

@@ -34,6 +34,7 @@ use crate::tls::Tls;
 
 mod activity;
 mod door;
+mod rest;
 mod word;
 use activity::Activity;
 pub use door::Door;
@@ -162,8 +163,15 @@ impl Server {
         let service = service_fn(|mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(from));
             let guard = activity.begin();
-            let answer = self.router.clone().oneshot(request.map(axum::body::Body::new));
-            async move { answer.await.map(|response| guard.keep_with(explain(response))) }
+            let (parts, body) = request.into_parts();
+            let (body, rest) = rest::lend(body, parts.version, &parts.headers);
+            let request = http::Request::from_parts(parts, axum::body::Body::new(body));
+            let answer = self.router.clone().oneshot(request);
+            async move {
+                let answer = answer.await;
+                rest::clear(rest).await;
+                answer.map(|response| guard.keep_with(explain(response)))
+            }
         });
         let builder = self.builder();
         let connection = builder.serve_connection(TokioIo::new(stream), service);

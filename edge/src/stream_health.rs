@@ -16,6 +16,8 @@ pub struct StreamHealth {
     /// Which publish of it.
     #[schema(value_type = u64)]
     pub generation: Generation,
+    /// False between the publisher's POST and the end of ICE and DTLS: figures are zero so long.
+    pub live: bool,
     /// Its tracks.
     pub tracks: Vec<TrackHealth>,
     /// What should be looked at; none while all is well.

@@ -24,10 +24,13 @@ use crate::metrics::HttpMetrics;
 
 mod expiry;
 
+use expiry::Notice;
 pub use expiry::not_after;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
+/// How often the log says that a certificate ends soon, or has ended.
+const REMIND: Duration = Duration::from_secs(24 * 3600);
 /// Largest file that is read: a long chain has some ten kilobytes.
 const FILE_MAX: u64 = 1 << 20;
 /// What is spoken inside, the first choice first.
@@ -94,6 +97,7 @@ struct Inner {
     /// `None`: the certificate stays as long as the process.
     files: Option<Files>,
     look: Duration,
+    remind: Duration,
     acceptor: TlsAcceptor,
     shown: Arc<Shown>,
 }
@@ -124,20 +128,20 @@ impl fmt::Debug for Tls {
 impl Tls {
     /// Reads the pair, and looks at its files from time to time once it serves.
     pub fn load(files: Files) -> Result<Self, TlsError> {
-        Self::looked_at(files, LOOK)
+        Self::looked_at(files, LOOK, REMIND)
     }
 
-    fn looked_at(files: Files, look: Duration) -> Result<Self, TlsError> {
+    fn looked_at(files: Files, look: Duration, remind: Duration) -> Result<Self, TlsError> {
         let pair = read(&files)?;
-        Self::new(pair, Some(files), look)
+        Self::new(pair, Some(files), look, remind)
     }
 
     /// Shows a pair that is in no file.
     pub fn of_pem(cert: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        Self::new(pair(cert, key, ("memory", "memory"))?, None, LOOK)
+        Self::new(pair(cert, key, ("memory", "memory"))?, None, LOOK, REMIND)
     }
 
-    fn new(pair: Pair, files: Option<Files>, look: Duration) -> Result<Self, TlsError> {
+    fn new(pair: Pair, files: Option<Files>, look: Duration, remind: Duration) -> Result<Self, TlsError> {
         let shown = Arc::new(Shown(ArcSwap::from_pointee(pair)));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
@@ -146,7 +150,7 @@ impl Tls {
             .with_cert_resolver(shown.clone());
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        Ok(Self(Arc::new(Inner { files, look, acceptor, shown })))
+        Ok(Self(Arc::new(Inner { files, look, remind, acceptor, shown })))
     }
 
     /// The end of the shown certificate in seconds of the Unix clock, if it can be read.
@@ -172,7 +176,19 @@ impl Tls {
 
     /// Looks after the pair until it is dropped.
     pub(crate) async fn renew(&self, metrics: Option<&HttpMetrics>) {
-        self.tell_expiry(metrics);
+        tokio::join!(self.follow(metrics), self.remind(metrics));
+    }
+
+    /// Says at once and then daily when the certificate ends, once that is near.
+    async fn remind(&self, metrics: Option<&HttpMetrics>) {
+        loop {
+            self.tell_expiry(metrics);
+            tokio::time::sleep(self.0.remind).await;
+        }
+    }
+
+    /// Takes what is written into the files.
+    async fn follow(&self, metrics: Option<&HttpMetrics>) {
         let Some(files) = &self.0.files else { return std::future::pending().await };
         let mut found: Option<String> = None;
         let mut told = false;
@@ -215,12 +231,18 @@ impl Tls {
     fn tell_expiry(&self, metrics: Option<&HttpMetrics>) {
         let Some(at) = self.expires() else { return };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        if at <= now {
-            tracing::warn!(
+        match Notice::of(at, now) {
+            Some(Notice::Expired) => tracing::warn!(
                 expired = at,
                 now,
                 "the certificate has expired: clients will refuse it; renew it"
-            );
+            ),
+            Some(Notice::Soon { days }) => tracing::warn!(
+                expires = at,
+                days,
+                "the certificate ends within a week: clients will refuse it then; renew it"
+            ),
+            None => {}
         }
         if let Some(metrics) = metrics {
             metrics.tls_expires(at);

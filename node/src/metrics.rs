@@ -18,7 +18,7 @@ use crate::shard::{Counted, ShardHandle};
 /// Name, help text and where it stands.
 type Of<T> = (&'static str, &'static str, fn(&T) -> u64);
 
-const COUNTERS: [Of<Counters>; 38] = [
+const COUNTERS: [Of<Counters>; 39] = [
     ("ingress_packets_total", "Packets of publishers and links that went into a ring", |c| c.ingress_packets),
     ("ingress_payload_bytes_total", "Payload bytes that went into a ring", |c| c.ingress_bytes),
     ("crossed_packets_total", "Packets that went from one shard to another", |c| c.crossed_packets),
@@ -78,6 +78,9 @@ const COUNTERS: [Of<Counters>; 38] = [
     ("unknown_datagrams_total", "Datagrams of no session", |c| c.unknown_datagrams),
     ("refused_checks_total", "Checks of ICE from more addresses than a session may be checked from", |c| {
         c.refused_checks
+    }),
+    ("displaced_sessions_total", "Half-open sessions that made way for those of other clients", |c| {
+        c.displaced_sessions
     }),
     ("bad_datagrams_total", "Datagrams that a session refused", |c| c.bad_datagrams),
     (

@@ -18,6 +18,7 @@ use freshet_edge::health::Readiness;
 use freshet_edge::ice::IceServers;
 use freshet_edge::metrics::{HttpMetrics, Metrics};
 use freshet_edge::serve::{Door, Limits, serve};
+use freshet_edge::ticket::Tickets;
 use freshet_edge::tls::Tls;
 use freshet_edge::{DoorConfig, Guard};
 use rand::Rng;
@@ -198,6 +199,7 @@ impl Node {
             region: config.region.clone(),
             zone: config.zone.clone(),
             http: config.http_advertise.clone().unwrap_or_else(|| format!("http://{called}")),
+            public_url: config.public_url.clone(),
             relay: relay_at,
             relay_cert_sha256: relay.cert_sha256().to_owned(),
             started_at: UnixMillis::now(),
@@ -348,6 +350,10 @@ fn surface(
         guard: config.guard.clone(),
         door,
         calls: config.cluster_secret.as_ref().map(|secret| Arc::new(Verifier::new(secret))),
+        tickets: config
+            .cluster_secret
+            .as_ref()
+            .map(|secret| Arc::new(Tickets::new(secret, config.id.clone(), shared.incarnation))),
         node: config.id.clone(),
         incarnation: shared.incarnation,
         public_url: config.public_url.as_deref().map(Into::into),
@@ -387,6 +393,8 @@ async fn start_shards(
     let (batch, viewer_cap, fresh_keyframe) = (config.batch, config.viewer_cap, config.keyframe_age);
     let ring = RingConfig::new(config.ring.0, config.ring.1);
     let crossings = Crossings::new(config.shards.max(1));
+    let places = config.max_sessions.div_ceil(config.shards.max(1).into());
+    let places = usize::try_from(places).unwrap_or(usize::MAX);
     let mut shards = Vec::with_capacity(media.len());
     for (shard, media) in (0..u16::MAX).zip(media) {
         let cert = cert.clone();
@@ -394,15 +402,15 @@ async fn start_shards(
             shard,
             common: Common {
                 cert,
-                candidates: book.candidates().to_vec(),
+                book,
                 provider: crypto::provider(),
                 take_keys: crypto::take_keys,
                 opened: opened::opened,
             },
-            book,
             silence: SILENCE,
             opening: OPENING,
             half_open: HALF_OPEN,
+            places,
             batch,
             viewer_cap,
             ring,

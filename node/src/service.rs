@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use freshet_cluster::room::EndReason;
 use freshet_cluster::{Identity, RoomId, SessionId, StreamId};
+use freshet_edge::roster::Filter;
 use freshet_edge::sse::EventStream;
 use freshet_edge::stream_health::StreamHealth;
 
@@ -72,9 +73,12 @@ pub trait SessionService: Send + Sync + 'static {
         media_id: Option<&str>,
         choice: Choice,
     ) -> Result<(), SessionError>;
-    /// This node's sessions of a room.
-    fn list(&self, room: &RoomId) -> Vec<Listed>;
-    /// Ends a session for this reason, whoever's it is.
+    /// This node's sessions of a room that are asked for, in the order of their ids: one more than the limit at most, which
+    /// tells that there are more.
+    fn list(&self, room: &RoomId, filter: &Filter) -> Vec<Listed>;
+    /// A session of this node; one that is being made, too.
+    fn find(&self, session: SessionId) -> Option<Listed>;
+    /// Ends a session for this reason, whoever's it is. One that is being made does not come up.
     async fn dismiss(&self, session: SessionId, reason: EndReason);
     /// How the media of a publisher that is connected here arrives.
     async fn health(&self, room: &RoomId, stream: &StreamId) -> Option<StreamHealth>;

@@ -8,6 +8,7 @@ use freshet_cluster::plan::RoomPlan;
 use freshet_cluster::room::EndReason;
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Identity, RoomId, SessionId, StreamId};
+use freshet_edge::hops::Household;
 use freshet_relay_proto::track::MediaKind;
 
 /// Which way media flows in a session.
@@ -17,6 +18,28 @@ pub enum Direction {
     Publish,
     /// WHEP: the client receives.
     View,
+}
+
+impl Direction {
+    /// The word in lists of sessions.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::View => "view",
+        }
+    }
+}
+
+/// For whom a session counts where each client may have its share.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Whose {
+    /// Nobody knows whose: all of those together.
+    #[default]
+    Unknown,
+    /// Those behind one address, none of whom has shown a name.
+    Behind(Household),
+    /// An identity that a token proves.
+    Named(Identity),
 }
 
 /// A new session, as asked for by an authenticated client.
@@ -40,6 +63,8 @@ pub struct CreateSession {
     pub plan: Option<RoomPlan>,
     /// Where the client is, for logs.
     pub client: Option<IpAddr>,
+    /// For whom it counts while it is half open.
+    pub whose: Whose,
     /// How many sessions of this direction the identity may hold in the room; its oldest make way.
     pub most: Option<NonZeroU32>,
 }
@@ -106,6 +131,11 @@ pub enum CreateError {
     /// Another start of this node is registered under its id. Another node may serve. → 503, `reason: replaced`
     #[error("another start of this node has taken its place")]
     Replaced,
+    /// It was ended while it was being made. → 403, `reason: revoked`
+    #[error(
+        "those who run the room ended this session while it was being made: do not come back by yourself"
+    )]
+    Dismissed,
     /// Nobody publishes what was asked for. → 409 with `Retry-After`, `reason: no-publisher`
     #[error("nobody publishes in this room now")]
     NoPublisher {

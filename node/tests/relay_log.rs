@@ -1,45 +1,17 @@
 //! The log line of a refused link. A process of its own: what is captured is the whole process's log.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/log.rs"]
+mod log;
 #[path = "support/nodes.rs"]
 mod nodes;
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
+use log::Log;
 use nodes::{Registry, TestNode, config, until};
-use serde_json::Value;
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    /// Lines with this message, each as JSON.
-    fn lines(&self, message: &str) -> Vec<Value> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines.filter(|line| line["fields"]["message"] == message).collect()
-    }
-}
 
 #[tokio::test]
 async fn each_refusal_is_one_line_that_says_who_where_why_and_with_what() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().json().with_max_level(tracing::Level::WARN);
-    let subscriber = subscriber.with_writer(move || writer.clone()).finish();
-    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let log = Log::of_process(tracing::Level::WARN);
 
     let registry = Registry::default();
     let b = TestNode::start(&registry, config("b", 2)).await;

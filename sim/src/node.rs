@@ -42,6 +42,7 @@ impl Node {
             incarnation,
             region: region.to_owned(),
             zone: String::new(),
+            public_url: None,
             relay: String::new(),
             relay_cert_sha256: String::new(),
             started_at: UnixMillis(0),

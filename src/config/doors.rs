@@ -24,6 +24,32 @@ pub fn own_tls(reader: &Reader<'_>, named: bool) -> Result<bool, ConfigError> {
     }
 }
 
+/// Whether joins are sent on to nodes.
+pub fn sends_on(reader: &Reader<'_>) -> Result<bool, ConfigError> {
+    let advice = "write proxy or redirect";
+    let way = |text: &str| match text {
+        "proxy" => Ok(false),
+        "redirect" => Ok(true),
+        _ => Err(advice),
+    };
+    reader.need_with("join", way, advice)
+}
+
+/// The same of dev, whose nodes have no TLS of their own.
+pub fn dev_sends_on(reader: &Reader<'_>, tls: bool) -> Result<bool, ConfigError> {
+    match sends_on(reader)? {
+        true if tls => Err(contradiction(
+            "join redirect sends pages on to the nodes of dev, which are on loopback without TLS: leave tls out, or join",
+        )),
+        asked => Ok(asked),
+    }
+}
+
+/// Event streams of one identity; 0 is no limit.
+pub fn listeners(reader: &Reader<'_>) -> Result<u32, ConfigError> {
+    reader.need("identity-listeners", "write a number, or 0 for no limit")
+}
+
 /// Where a node serves HTTP without TLS beside `listen`, and where of both coordinators call it: without TLS, since a
 /// certificate for clients names no address of the inside.
 pub fn plain(

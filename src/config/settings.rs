@@ -203,6 +203,15 @@ pub const SETTINGS: &[Setting] = &[
     .switch()
     .default_all("false"),
     one(
+        "join",
+        "proxy|redirect",
+        PLACING,
+        HTTP,
+        "proxy: coordinators hand joins to nodes; redirect: they send clients on to the node's own URL (its \
+         --public-url, or --http-advertise) by 307, with a ticket",
+    )
+    .default_all("proxy"),
+    one(
         "trusted-proxy",
         "CIDR",
         ALL,
@@ -235,6 +244,14 @@ pub const SETTINGS: &[Setting] = &[
         "Requests of one address with a bad token a second, and at once, before it is looked at no more, or off",
     )
     .default_all("20:100"),
+    one(
+        "identity-listeners",
+        "N",
+        PLACING,
+        HTTP,
+        "Event streams that one token's identity reads at a time at one coordinator; 0: no limit",
+    )
+    .default_all("20"),
     one("open", "true|false", ALL, ACCESS, "Take everyone, without tokens. The default of dev without API keys")
         .switch()
         .defaults("true", "false", "false"),

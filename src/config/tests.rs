@@ -91,6 +91,30 @@ fn keys_come_from_text_and_file_together() {
 }
 
 #[test]
+fn joins_are_handed_over_unless_it_is_told_otherwise() {
+    let redirects = |flags: &[_]| match settings(Role::Coordinator, &[&[KEY, SECRET], flags].concat()) {
+        Ok(Settings::Coordinator(coordinator)) => coordinator.redirect,
+        other => panic!("{other:?}"),
+    };
+    assert!(!redirects(&[]) && redirects(&[("join", "redirect")]) && !redirects(&[("join", "proxy")]));
+    assert!(refused(Role::Dev, &[("join", "307")]).contains("redirect"));
+    assert!(refused(Role::Dev, &[("join", "redirect"), ("tls", "true")]).contains("loopback"));
+}
+
+#[test]
+fn an_identity_listens_so_often_unless_it_is_told_otherwise() {
+    let most = |flags: &[_]| match settings(Role::Coordinator, &[&[KEY, SECRET], flags].concat()) {
+        Ok(Settings::Coordinator(coordinator)) => coordinator.identity_listeners,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        [most(&[]), most(&[("identity-listeners", "0")]), most(&[("identity-listeners", "7")])],
+        [20, 0, 7]
+    );
+    assert!(refused(Role::Dev, &[("identity-listeners", "some")]).contains("number"));
+}
+
+#[test]
 fn the_door_is_bounded_unless_it_is_told_otherwise() {
     let door = |flags: &[_]| settings(Role::Dev, flags).map(|s| s.common().door.clone());
     assert_eq!(door(&[]).unwrap(), DoorConfig::default());
@@ -252,6 +276,8 @@ fn wrong_values_are_told_with_their_place_and_a_way_out() {
         ("relay-advertise", "h", "HOST:PORT"),
         ("id", "a/b", "A-Z"),
         ("ice-server", "example.org", "stun:"),
+        ("ice-server", "turn:turn.example.org", "turn-secret-file"),
+        ("ice-server", "stun:stun.example.org,turns:turn.example.org:443", "turn-secret-file"),
         ("region", "a\nb", "printable"),
         ("etcd", "127.0.0.1:2379", "http"),
         ("nats-replicas", "9", "1 to 5"),
@@ -260,6 +286,8 @@ fn wrong_values_are_told_with_their_place_and_a_way_out() {
         let said = refused(Role::Node, &flags);
         assert!(said.contains(key) && said.contains(advice) && said.contains("from flag"), "{said}");
     }
+    node(&[("ip", "192.0.2.1"), ("ice-server", "turns:turn.example.org"), ("turn-secret", "shared")]);
+    node(&[("ip", "192.0.2.1"), ("ice-server", "stun:stun.example.org")]);
     assert!(refused(Role::Dev, &[("nodes", "0")]).contains("1 to 64"));
     let half = refused(Role::Coordinator, &[KEY, SECRET, ("etcd-user", "joe")]);
     assert!(half.contains("etcd-password-file"), "{half}");

@@ -160,6 +160,10 @@ pub struct CoordinatorSettings {
     pub member: Member,
     /// Where its clients are taken to be.
     pub region: String,
+    /// Joins are sent on to nodes by a redirect.
+    pub redirect: bool,
+    /// Event streams of one identity; 0: no limit.
+    pub identity_listeners: u32,
 }
 
 /// `freshet dev`.
@@ -171,6 +175,10 @@ pub struct DevSettings {
     pub media: Media,
     /// How many nodes.
     pub nodes: u16,
+    /// Joins are sent on to nodes by a redirect.
+    pub redirect: bool,
+    /// Event streams of one identity; 0: no limit.
+    pub identity_listeners: u32,
     /// TLS with a certificate of its own making.
     pub tls: bool,
 }
@@ -206,7 +214,9 @@ impl Settings {
                 enough_ports(&reader, media.addresses.port, media.shards, nodes)?;
                 enough_told(&reader, &media, nodes)?;
                 let tls = doors::own_tls(&reader, common.tls.is_some())?;
-                Self::Dev(DevSettings { nodes, tls, media, common })
+                let redirect = doors::dev_sends_on(&reader, tls || common.tls.is_some())?;
+                let identity_listeners = doors::listeners(&reader)?;
+                Self::Dev(DevSettings { nodes, redirect, identity_listeners, tls, media, common })
             }
             Role::Node => {
                 let media = media(&reader, common.listen)?;
@@ -215,7 +225,15 @@ impl Settings {
             Role::Coordinator => {
                 let member = member(&reader, common.listen, host)?;
                 let region = reader.parse_with("region", label)?.unwrap_or_default();
-                Self::Coordinator(CoordinatorSettings { common, member, region })
+                let redirect = doors::sends_on(&reader)?;
+                let identity_listeners = doors::listeners(&reader)?;
+                Self::Coordinator(CoordinatorSettings {
+                    common,
+                    member,
+                    region,
+                    redirect,
+                    identity_listeners,
+                })
             }
         })
     }
@@ -238,6 +256,16 @@ fn common(reader: &Reader<'_>) -> Result<Common, ConfigError> {
         _ => Err("write text or json"),
     };
     let customary = Origin::Environment(RUST_LOG.to_owned());
+    let turn_secret = reader.secret("turn-secret", "turn-secret-file")?;
+    let ice_server = |text: &str| {
+        freshet_edge::ice::check_url(text).map_err(|error| error.to_string())?;
+        if turn_secret.is_none() && freshet_edge::ice::is_turn(text) {
+            let advice = "clients need a password for a TURN server, and browsers refuse one without: give \
+                          turn-secret-file as well, with the secret that it shares (static-auth-secret of coturn)";
+            return Err(advice.to_owned());
+        }
+        Ok(text.to_owned())
+    };
     let modules = reader.layers.get("log-level").is_some_and(|given| given.origin == customary);
     let level = |t: &str| level::read(t, modules);
     Ok(Common {
@@ -246,9 +274,8 @@ fn common(reader: &Reader<'_>) -> Result<Common, ConfigError> {
         tls: doors::tls_files(reader)?,
         door: door(reader)?,
         access: access(reader)?,
-        ice_servers: reader
-            .parse_all("ice-server", |t| freshet_edge::ice::check_url(t).map(|()| t.to_owned()))?,
-        turn_secret: reader.secret("turn-secret", "turn-secret-file")?,
+        ice_servers: reader.parse_all("ice-server", ice_server)?,
+        turn_secret,
         room_linger: reader.need_with("room-linger", value::duration, "say how long")?,
         drain_timeout: reader.need_with("drain-timeout", value::duration, "say how long")?,
         log: reader.need_with("log", log, "write text or json")?,

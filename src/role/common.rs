@@ -9,7 +9,7 @@ use freshet_cluster::store::SharedStore;
 use freshet_cluster::store::etcd::EtcdStore;
 use freshet_cluster::token::Keyring;
 use freshet_edge::Guard;
-use freshet_edge::ice::{IceServers, TTL, TurnRest};
+use freshet_edge::ice::{IceServers, TTL, TurnRest, is_turn};
 use freshet_edge::jwks::{Jwks, Pace};
 use freshet_edge::tls::{Files, Tls};
 
@@ -51,11 +51,10 @@ pub fn guard(access: &Access) -> Guard {
 
 /// With a secret, TURN servers get credentials made for each client.
 pub fn ice(common: &Common) -> IceServers {
-    let turn = |url: &&String| url.starts_with("turn:") || url.starts_with("turns:");
     match &common.turn_secret {
         None => IceServers { plain: common.ice_servers.clone(), turn: None },
         Some(secret) => {
-            let (urls, plain): (Vec<_>, Vec<_>) = common.ice_servers.iter().partition(turn);
+            let (urls, plain): (Vec<_>, Vec<_>) = common.ice_servers.iter().partition(|url| is_turn(url));
             let urls: Vec<String> = urls.into_iter().cloned().collect();
             let turn = TurnRest { urls, secret: secret.clone(), ttl: TTL };
             IceServers { plain: plain.into_iter().cloned().collect(), turn: Some(turn) }

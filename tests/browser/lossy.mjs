@@ -13,7 +13,7 @@ const SEED = Number(process.env.FRESHET_LOSSY_SEED ?? 11);
  */
 const PATHS = [
   { loss: 0.02, freezesS: 0.5, rtxShare: 0.1 },
-  { loss: 0.1, freezesS: Infinity, rtxShare: 0.5 },
+  { loss: 0.1, freezesS: SECONDS / 2, rtxShare: 0.5 },
 ];
 
 await run(

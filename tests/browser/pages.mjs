@@ -89,6 +89,13 @@ function visits(room) {
       ready: () => window.__freshet?.state === 'Ready',
       reach: ['Camera', 'Microphone', 'Room', 'New random room', 'Link to share', 'Copy link', 'Go live', 'Message'],
     },
+    {
+      name: 'studio-live',
+      path: `studio?room=${room}-live&source=flash&autostart=1`,
+      // The figures of both tracks are there.
+      ready: () => [...document.querySelectorAll('.health-track')].filter((track) => /bit\/s/.test(track.textContent)).length === 2 && document.querySelector('.health .pill[data-tone=good]') !== null,
+      reach: ['Stop', 'Message'],
+    },
     { name: 'lost', path: 'watch/%20', ready: () => document.querySelector('.lost h1') !== null, reach: ['See what is live'] },
   ];
 }

@@ -47,7 +47,7 @@ pub const HOUSE: &[Package] = &[
         dir: "edge",
         name: EDGE,
         may_import: &[CLUSTER],
-        machines: &["hops", "ice", "rate", "stream_health", "tls::expiry", "waiting"],
+        machines: &["hops", "ice", "nonces", "rate", "stream_health", "tls::expiry", "waiting"],
         // The vocabulary of the shells that speak HTTP: it decides nothing about media or the cluster.
         shells: &[
             "bearer",
@@ -69,6 +69,7 @@ pub const HOUSE: &[Package] = &[
             "sdp",
             "serve",
             "sse",
+            "ticket",
             "tls",
         ],
     },

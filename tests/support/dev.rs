@@ -98,11 +98,21 @@ impl Dev {
 
     /// Where its first node serves, as it says itself.
     pub fn node_url(&self) -> String {
-        let said = std::fs::read_to_string(&self.process.log).unwrap();
-        let line =
-            said.lines().rev().find(|line| line.starts_with("  node-1 ")).expect("a line for each node");
-        let (url, _) = line["  node-1".len()..].trim().split_once("/metrics").expect("its metrics");
-        url.to_owned()
+        // It says so a moment after it is ready.
+        for _ in 0..200 {
+            let said = std::fs::read_to_string(&self.process.log).unwrap();
+            let line = said.lines().rev().find_map(|line| line.strip_prefix("  node-1 "));
+            if let Some((url, _)) = line.and_then(|line| line.trim().split_once("/metrics")) {
+                return url.to_owned();
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("no line for each node: {}", self.process.tail());
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> i32 {
+        self.process.pid()
     }
 
     /// Memory that it holds, in bytes.

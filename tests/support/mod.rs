@@ -214,7 +214,7 @@ impl Cluster {
 
     /// Waits until every coordinator says that every node is alive.
     pub async fn settled(&self) {
-        let operator = token("any", "operator", "admin");
+        let operator = token("*", "operator", "admin");
         for n in 0..self.coordinators.len() {
             let wanted = self.nodes.iter().flatten().count();
             eventually(Duration::from_secs(30), &format!("coordinator {n} sees {wanted} nodes"), || async {
@@ -235,14 +235,14 @@ impl Cluster {
 
     /// A room's tree as a coordinator knows it: `epoch` and `members`.
     pub async fn tree(&self, coordinator: usize, room: &str) -> Option<serde_json::Value> {
-        let operator = token("any", "operator", "admin");
+        let operator = token("*", "operator", "admin");
         let state = get_json(&format!("{}/v1/cluster", self.url(coordinator)), Some(&operator)).await?;
         state["rooms"].as_array()?.iter().find(|r| r["room"] == room).cloned()
     }
 
     /// What a coordinator says of a node.
     pub async fn node_info(&self, coordinator: usize, node: &str) -> Option<serde_json::Value> {
-        let operator = token("any", "operator", "admin");
+        let operator = token("*", "operator", "admin");
         let state = get_json(&format!("{}/v1/nodes", self.url(coordinator)), Some(&operator)).await?;
         state["nodes"].as_array()?.iter().find(|n| n["id"] == node).cloned()
     }

@@ -4,6 +4,8 @@
  */
 import { MediaClient, type ClientOptions } from './client/client';
 import type { HttpProblem } from './client/http';
+import type { MediaSession } from './client/session';
+import { HealthReader, type StreamHealth } from './health';
 
 export interface WhipOptions extends ClientOptions {
   /** Upper bound of the video's bitrate, bits per second. */
@@ -15,12 +17,18 @@ export interface WhipOptions extends ClientOptions {
    * Viewers get the best that is sent, and may pick a smaller one.
    */
   simulcast?: boolean;
+  /**
+   * Called every two seconds while live with how the media arrives at the server; null where it cannot be told just
+   * now. A server that tells no health calls nothing.
+   */
+  onHealth?: (health: StreamHealth | null) => void;
   /** Refuse (409) instead of taking over when the stream is live already. */
   exclusive?: boolean;
 }
 
 export class WhipClient extends MediaClient<WhipOptions> {
   #media: MediaStream;
+  #reading: AbortController | null = null;
 
   constructor(media: MediaStream, options: WhipOptions) {
     super(options);
@@ -42,6 +50,22 @@ export class WhipClient extends MediaClient<WhipOptions> {
         return sender.replaceTrack(track);
       }),
     );
+  }
+
+  protected override connected(session: MediaSession): void {
+    this.#reading?.abort();
+    const { onHealth } = this.options;
+    if (onHealth === undefined) return;
+    const reading = new AbortController();
+    this.#reading = reading;
+    const reader = new HealthReader(this.options, session.link, session.url);
+    const { pc } = session;
+    void reader.follow((health) => (pc.connectionState === 'closed' ? reading.abort() : onHealth(health)), reading.signal).catch(() => undefined);
+  }
+
+  override async stop(): Promise<void> {
+    this.#reading?.abort();
+    await super.stop();
   }
 
   protected override prepare(pc: RTCPeerConnection): void {

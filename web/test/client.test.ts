@@ -350,4 +350,19 @@ describe('a publisher', () => {
     expect(net.of('POST')[0]?.headers.get('if-none-match')).toBe('*');
     expect(whip.status).toMatchObject({ state: 'ended', reason: 'refused' });
   });
+
+  it('is told how its media arrives while it is live, and not after', async () => {
+    const health = (): Response => Response.json({ live: true, tracks: [], warnings: [] });
+    const link = '</pre/v1/rooms/r/streams/main/health>; rel="urn:freshet:whip:ext:health"';
+    const net = server({ POST: [created({ link })], GET: [health], DELETE: [empty(200)] });
+    const told: unknown[] = [];
+    const whip = new WhipClient({ getTracks: () => [] } as unknown as MediaStream, { endpoint: 'https://h.example/pre/whip/r', token: () => 'tok', fetch: net.fake, onHealth: (now) => told.push(now) });
+    whip.start();
+    await tick(3_000);
+    expect(net.of('GET').map(({ url }) => url)).toEqual(Array(2).fill('https://h.example/pre/v1/rooms/r/streams/main/health'));
+    expect(told).toEqual(Array(2).fill({ live: true, tracks: [], warnings: [] }));
+    await whip.stop();
+    await tick(30_000);
+    expect([net.of('GET').length, told.length]).toEqual([2, 2]);
+  });
 });

@@ -88,6 +88,11 @@ describe('problems', () => {
     [0, true],
   ])('of status %i pass by themselves: %j', (status, passing) => expect(parseProblem(status, '', '').passing).toBe(passing));
 
+  it('send who came with a ticket that was refused back for another, and nobody else', () => {
+    const refused = (reason: string) => parseProblem(401, 'application/problem+json', JSON.stringify({ reason }));
+    expect([refused('ticket-refused').passing, refused('token-invalid').passing]).toEqual([true, false]);
+  });
+
   it('are read from a response with its Retry-After', async () => {
     const response = new Response('{"detail":"Slow down."}', { status: 429, headers: { 'content-type': 'application/problem+json', 'retry-after': '4' } });
     expect(await readProblem(response)).toMatchObject({ message: 'Slow down.', retryAfterMs: 4000 });

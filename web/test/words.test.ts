@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { HttpProblem } from '../src/client/http';
-import { bitrate, clock, explain, explainList, share, since, viewers } from '../src/ui/words';
+import { bitrate, clock, codec, explain, explainList, millis, seconds, share, since, viewers } from '../src/ui/words';
 
 describe('words', () => {
   it('say numbers shortly', () => {
@@ -9,6 +9,20 @@ describe('words', () => {
     expect([viewers(0), viewers(1), viewers(1284)]).toEqual(['0 viewers', '1 viewer', '1,284 viewers']);
     expect([clock(-5), clock(65_000), clock(3_845_000)]).toEqual(['0:00', '1:05', '1:04:05']);
     expect([since(20_000), since(720_000), since(4_440_000)]).toEqual(['just started', 'live for 12 min', 'live for 1 h 14 min']);
+  });
+
+  it('name codecs and their profiles as people do', () => {
+    expect([codec(null, null), codec('VP8', null), codec('opus', null), codec('VP9', '0')]).toEqual(['', 'VP8', 'Opus', 'VP9 profile 0']);
+    expect(['42e01f', '42001e', '4d0028', '64001f', '640c1f', 'ffffff', 'odd'].map((profile) => codec('H264', profile))).toEqual([
+      'H.264 Constrained Baseline 3.1',
+      'H.264 Baseline 3.0',
+      'H.264 Main 4.0',
+      'H.264 High 3.1',
+      'H.264 Constrained High 3.1',
+      'H.264 profile ffffff',
+      'H.264 profile odd',
+    ]);
+    expect([millis(0.04), millis(18.2), seconds(2_000), seconds(123_456)]).toEqual(['0.0 ms', '18 ms', '2.0 s', '123 s']);
   });
 
   it.each([0, 400, 401, 403, 404, 409, 413, 422, 429, 500, 502, 503])('say of a refusal with %i what it is, once', (status) => {

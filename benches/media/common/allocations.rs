@@ -2,7 +2,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
 /// The system's allocator: allocations counted for each thread, bytes for all.
 pub struct Counting;
@@ -11,12 +11,15 @@ thread_local! {
     static COUNT: Cell<usize> = const { Cell::new(0) };
 }
 
+/// Allocations of all threads.
+static ALL: AtomicUsize = AtomicUsize::new(0);
 /// What one thread allocates another may free.
 static LIVE: AtomicIsize = AtomicIsize::new(0);
 
 // A thread that ends may allocate after its counter is gone.
 fn count(bytes: isize) {
     let _ = COUNT.try_with(|counted| counted.set(counted.get() + 1));
+    ALL.fetch_add(1, Ordering::Relaxed);
     keep(bytes);
 }
 
@@ -47,12 +50,19 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
+/// Allocations of all threads but this one so far.
+#[allow(dead_code, reason = "a test of shards' threads uses it")]
+pub fn of_others() -> usize {
+    ALL.load(Ordering::Relaxed) - made()
+}
+
 /// Allocations of this thread so far.
 pub fn made() -> usize {
     COUNT.with(Cell::get)
 }
 
 /// Bytes that are allocated and not freed.
+#[allow(dead_code, reason = "the benches use it")]
 pub fn live() -> isize {
     LIVE.load(Ordering::Relaxed)
 }

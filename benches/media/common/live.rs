@@ -133,6 +133,7 @@ impl Live {
                 room: format!("room-{}", nth % rooms).parse().unwrap(),
                 pinned: None,
                 identity: "me".parse().unwrap(),
+                whose: Default::default(),
                 offer,
             };
             shard.order(Order::Create(ask, reply)).await;

@@ -154,7 +154,8 @@ impl Stage {
         let socket = Socket::bind("127.0.0.1:0".parse().unwrap(), &SocketOptions::default()).unwrap();
         socket.writable().await.unwrap();
         let now = Instant::now();
-        let mut config = config(vec![SERVER.parse().unwrap()], SILENCE, batch, Wall::new(now, WALL));
+        let mut config =
+            config(Book::plain(vec![SERVER.parse().unwrap()]), SILENCE, batch, Wall::new(now, WALL));
         tell(&mut config);
         let trains = Trains::new(TrainLimits::default());
         let mut stage = Self {
@@ -199,6 +200,7 @@ impl Stage {
             room: format!("room-{room}").parse().unwrap(),
             pinned: None,
             identity: "me".parse().unwrap(),
+            whose: Default::default(),
             offer,
         };
         let Self { sfu, now, .. } = self;
@@ -431,13 +433,12 @@ impl Stage {
 }
 
 /// What a shard is told that differs from a node's defaults in nothing else.
-fn config(candidates: Vec<SocketAddr>, silence: Duration, batch: Duration, wall: Wall) -> Config {
+fn config(book: Book, silence: Duration, batch: Duration, wall: Wall) -> Config {
     Config {
         shard: 0,
-        book: Book::plain(candidates.clone()),
         common: Common {
             cert: crypto::certificate().unwrap(),
-            candidates,
+            book,
             provider: crypto::provider(),
             take_keys: crypto::take_keys,
             opened: opened::opened,
@@ -445,6 +446,7 @@ fn config(candidates: Vec<SocketAddr>, silence: Duration, batch: Duration, wall:
         silence,
         opening: silence,
         half_open: usize::MAX,
+        places: usize::MAX,
         batch,
         viewer_cap: None,
         ring: RingConfig::default(),
@@ -467,7 +469,7 @@ pub async fn shard(
         shard: 0,
         of: 1,
         addresses: Addresses::one("127.0.0.1".parse().unwrap(), 0),
-        config: Box::new(move |book| config(book.candidates().to_vec(), silence, batch, wall)),
+        config: Box::new(move |book| config(book, silence, batch, wall)),
         seed: [7; 32],
         media,
         events,

@@ -59,10 +59,10 @@ impl Store for EtcdStore {
         }
     }
 
-    async fn delete(&self, key: &str, expect: Expect) -> Result<(), StoreError> {
+    async fn delete(&self, key: &str, expect: Expect) -> Result<Revision, StoreError> {
         let delete = TxnOp::delete(key, None::<DeleteOptions>);
         match self.inner.txn(comparison(key, expect), delete, None).await {
-            Ok((true, ..)) => Ok(()),
+            Ok((true, _, revision)) => Ok(revision),
             Ok((false, ..)) => Err(StoreError::Conflict { key: key.to_owned() }),
             Err(failure) => Err(failure.into_error()),
         }

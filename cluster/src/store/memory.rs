@@ -120,6 +120,11 @@ impl MemoryStore {
         state.compacted = state.revision;
     }
 
+    /// How many leases have been opened and have not ended.
+    pub fn leases(&self) -> usize {
+        self.inner.lock().leases.len()
+    }
+
     /// The revision of the newest write.
     pub fn revision(&self) -> Revision {
         self.inner.lock().revision
@@ -271,16 +276,17 @@ impl Store for MemoryStore {
         Ok(revision)
     }
 
-    async fn delete(&self, key: &str, expect: Expect) -> Result<(), StoreError> {
+    async fn delete(&self, key: &str, expect: Expect) -> Result<Revision, StoreError> {
         let mut state = self.inner.answering()?;
         state.check(key, expect)?;
         if state.entries.contains_key(key) {
             let revision = state.advance();
             state.remove(key, revision);
         }
+        let revision = state.revision;
         drop(state);
         self.inner.wake();
-        Ok(())
+        Ok(revision)
     }
 
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {

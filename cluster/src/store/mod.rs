@@ -123,8 +123,9 @@ pub trait Store: Send + Sync + 'static {
         expect: Expect,
         lease: Option<LeaseId>,
     ) -> Result<Revision, StoreError>;
-    /// Removes a key if `expect` holds; removing a key that is not there under `Expect::Any` is no error.
-    async fn delete(&self, key: &str, expect: Expect) -> Result<(), StoreError>;
+    /// Removes a key if `expect` holds and returns a revision as of which it is gone; removing a key that is not there
+    /// under `Expect::Any` is no error.
+    async fn delete(&self, key: &str, expect: Expect) -> Result<Revision, StoreError>;
     /// Opens a lease.
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError>;
     /// Renews a lease; `LeaseGone` when it is too late.

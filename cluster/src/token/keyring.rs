@@ -2,7 +2,7 @@
 
 use super::alg::Alg;
 use super::key::{ApiKey, ApiKeys};
-use super::limits::LIFE_MAX_S;
+use super::limits::{LIFE_MAX_S, TRIED_MAX};
 use super::problem::TokenError;
 use super::public::{PublicKey, PublicKeys};
 
@@ -97,9 +97,13 @@ impl Keyring {
             if named != Alg::Hs256 && !self.iter().any(|key| key.alg() == named) {
                 return Err(foreign(self.accepted()));
             }
-            // Without a name every key of the algorithm is tried; there are few.
-            let mut fitting = self.iter().filter(|key| key.alg() == named);
-            return fitting.find(|key| key.verifies(signed, signature)).ok_or(TokenError::Signature);
+            let fitting = || self.iter().filter(move |key| key.alg() == named);
+            let most = if named == Alg::Hs256 { usize::MAX } else { TRIED_MAX };
+            let found = fitting().take(most).find(|key| key.verifies(signed, signature));
+            return found.ok_or_else(|| match fitting().count() {
+                keys if keys > most => TokenError::Unnamed { keys },
+                _ => TokenError::Signature,
+            });
         };
         let mut of_name = self.iter().filter(|key| key.id() == Some(kid)).peekable();
         let Some(first) = of_name.peek().copied() else {
@@ -109,7 +113,7 @@ impl Keyring {
         if fitting.peek().is_none() {
             return Err(foreign(first.alg().to_string()));
         }
-        fitting.find(|key| key.verifies(signed, signature)).ok_or(TokenError::Signature)
+        fitting.take(TRIED_MAX).find(|key| key.verifies(signed, signature)).ok_or(TokenError::Signature)
     }
 
     /// The algorithms that there are keys for.

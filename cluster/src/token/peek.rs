@@ -15,6 +15,8 @@ pub struct Peek {
     pub alg: String,
     /// The key named.
     pub kid: Option<String>,
+    /// It wants an extension to be understood (RFC 7515 section 4.1.11), and none is.
+    pub critical: bool,
     /// The payload, where it is JSON.
     pub payload: serde_json::Value,
     /// Its claims, or what is wrong with them.
@@ -27,11 +29,11 @@ pub fn peek(token: &str) -> Result<Peek, TokenError> {
         return Err(TokenError::TooLong { len: token.len() });
     }
     let parts = split(token)?;
-    let Header { alg, kid, .. } = parts.header;
+    let Header { alg, kid, crit, .. } = parts.header;
     let payload =
         serde_json::from_slice(&parts.payload).map_err(|_| TokenError::Form("its payload is not JSON"))?;
     let claims = serde_json::from_slice(&parts.payload).map_err(TokenError::Claims);
-    Ok(Peek { alg, kid, payload, claims })
+    Ok(Peek { alg, kid, critical: crit.is_some(), payload, claims })
 }
 
 /// The key that a token names; none when it names none or is no token. Not proven.

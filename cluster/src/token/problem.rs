@@ -1,6 +1,6 @@
 //! Why a token is refused, in words for whoever holds it.
 
-use super::limits::TOKEN_MAX;
+use super::limits::{TOKEN_MAX, TRIED_MAX};
 use crate::id::Identity;
 
 /// Why a token is refused. No variant shows the token, its signature or a key.
@@ -34,6 +34,15 @@ pub enum TokenError {
         "token has a wrong signature: sign with a configured API key, and do not change the token afterwards"
     )]
     Signature,
+    /// It names no key, and there are too many to try them all.
+    #[error(
+        "token names no key (kid), and the first {TRIED_MAX} of the {keys} keys of its algorithm did not sign it: have its \
+         issuer name the key"
+    )]
+    Unnamed {
+        /// How many keys are of its algorithm.
+        keys: usize,
+    },
     /// The claims are missing or of a wrong form.
     #[error("token has wrong claims: {0}; room, identity and exp are needed, times in seconds")]
     Claims(serde_json::Error),

@@ -192,6 +192,28 @@ fn of_a_set_only_what_checks_tokens_is_taken() {
 }
 
 #[test]
+fn a_token_that_names_no_key_is_tried_with_few() {
+    let pairs: Vec<Ed25519KeyPair> =
+        (1..=6).map(|seed| Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()).collect();
+    let enc = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let jwk = |(n, pair): (usize, &Ed25519KeyPair)| json!({"kty": "OKP", "crv": "Ed25519", "kid": n.to_string(), "x": enc(pair.public_key().as_ref())});
+    let keys: Vec<serde_json::Value> = pairs.iter().enumerate().map(jwk).collect();
+    let ring = ring(&["app:0123456789abcdef"], set(&json!({"keys": keys})));
+    let by = |n: usize, header: &str| {
+        let signed = format!("{}.{}", b64(header), b64(&claims()));
+        format!("{signed}.{}", enc(pairs[n].sign(signed.as_bytes()).as_ref()))
+    };
+    for n in 0..4 {
+        assert!(check(&ring, &by(n, r#"{"alg":"EdDSA"}"#)).is_ok(), "{n}");
+    }
+    for n in 4..6 {
+        let refused = check(&ring, &by(n, r#"{"alg":"EdDSA"}"#)).unwrap_err();
+        assert!(matches!(refused, TokenError::Unnamed { keys: 6 }), "{n}: {refused}");
+        assert!(check(&ring, &by(n, &format!(r#"{{"alg":"EdDSA","kid":"{n}"}}"#))).is_ok(), "{n}");
+    }
+}
+
+#[test]
 fn a_token_is_taken_apart_without_being_believed() {
     let token = format!("{}.{}.", b64(r#"{"alg":"none","kid":"x"}"#), b64(r#"{"room":"main","exp":1}"#));
     let seen = peek(&token).unwrap();

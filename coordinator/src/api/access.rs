@@ -9,10 +9,10 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use freshet_cluster::access::{Ban, RoomSpec};
-use freshet_cluster::store::{Entry, Expect, Revision, StoreError};
+use freshet_cluster::store::{Entry, Expect, LeaseId, Revision, StoreError};
 use freshet_cluster::token::Grant;
 use freshet_cluster::unit::UnixMillis;
-use freshet_cluster::version::{decode, encode};
+use freshet_cluster::version::{VERSION, ValueError, decode, encode};
 use freshet_cluster::{Identity, RoomId, keys};
 use freshet_edge::bearer::GUEST;
 use freshet_edge::conditional::{Condition, etag, if_match, if_none_match};
@@ -20,7 +20,7 @@ use freshet_edge::names::{InRoom, RoomIdentity, RoomSession, no_session};
 use freshet_edge::problem::ProblemDetail;
 use freshet_edge::roster::{Filter, SessionEntry, SessionsPage};
 use freshet_edge::rules::BANS_MAX;
-use freshet_edge::{Problem, body};
+use freshet_edge::{Access, Problem, body};
 use http::{HeaderMap, Request, StatusCode, Uri, header};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -28,11 +28,17 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::gateway::join::spread;
 use crate::gateway::roster::{Found, unreachable};
+use crate::gateway::session::known;
 
 /// How long an identity stays away unless said otherwise, in seconds: longer than any token of today lives by default.
 const BAN_S: u64 = 24 * 3600;
 /// The longest ban, in seconds.
 const BAN_MAX_S: u64 = 30 * 24 * 3600;
+
+/// Times that a spec is written anew because it has been written by somebody else meanwhile.
+const TRIES: u32 = 5;
+/// What a spec looks like.
+const FORM: &str = r#"{"public": true}"#;
 
 /// What is wanted of a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -77,9 +83,15 @@ pub struct BansPage {
 /// Bans in one answer.
 const BANS_PAGE: usize = 1_000;
 
-fn operator(app: &App, headers: &HeaderMap, room: &RoomId) -> Result<(), Problem> {
-    let access = app.state().config.guard.check(headers, room, Grant::Admin, UnixMillis::now())?;
-    access.require_operator()
+/// Who runs the room. 503 as long as nothing is known of it.
+fn operator(app: &App, headers: &HeaderMap, room: &RoomId) -> Result<Access, Problem> {
+    let (guard, now) = (&app.state().config.guard, UnixMillis::now());
+    let access = guard.authenticate(headers, now)?;
+    access.require(room, Grant::Admin)?;
+    access.require_operator()?;
+    known(app.state())?;
+    guard.admit(&access, room, now)?;
+    Ok(access)
 }
 
 fn refused(error: &StoreError) -> Problem {
@@ -100,18 +112,28 @@ fn changed() -> Problem {
     Problem::precondition_failed(detail).reason("tag-mismatch")
 }
 
-async fn read_spec(app: &App, room: &RoomId) -> Result<Option<(Revision, Spec)>, Problem> {
+/// The spec as it stands in the store. One that no version can read wants nothing.
+async fn read_spec(app: &App, room: &RoomId) -> Result<Option<(Revision, RoomSpec)>, Problem> {
     let entry = app.state().store.get(&keys::room_spec(room)).await.map_err(|error| refused(&error))?;
     let Some(entry) = entry else { return Ok(None) };
-    let spec: RoomSpec = decode("room spec", &entry.value).map_err(|error| {
-        tracing::warn!(key = entry.key, %error, "value left alone");
-        let detail = "the room's spec is written by a newer version of Freshet than this coordinator runs";
-        Problem::unavailable("store-too-new", detail, spread())
-    })?;
-    Ok(Some((entry.revision, Spec { public: spec.public })))
+    let spec = match decode("room spec", &entry.value) {
+        Ok(spec) => spec,
+        Err(error @ ValueError::TooNew { .. }) => {
+            tracing::warn!(key = entry.key, %error, "value left alone");
+            let detail =
+                "the room's spec is written by a newer version of Freshet than this coordinator runs";
+            return Err(Problem::unavailable("store-too-new", detail, spread()));
+        }
+        Err(error) => {
+            tracing::warn!(key = entry.key, %error, "the spec is taken as one that wants nothing");
+            RoomSpec::new(false)
+        }
+    };
+    Ok(Some((entry.revision, spec)))
 }
 
-fn tagged(status: StatusCode, revision: Revision, spec: Spec) -> Result<Response, Problem> {
+fn tagged(status: StatusCode, revision: Revision, spec: &RoomSpec) -> Result<Response, Problem> {
+    let spec = Spec { public: spec.public };
     let tag = etag(&revision.0.to_string()).ok_or_else(Problem::internal)?;
     Ok((status, [(header::ETAG, tag)], Json(spec)).into_response())
 }
@@ -141,7 +163,7 @@ pub async fn spec(
 ) -> Result<Response, Problem> {
     operator(&app, &headers, &room)?;
     let (revision, spec) = read_spec(&app, &room).await?.ok_or_else(no_spec)?;
-    tagged(StatusCode::OK, revision, spec)
+    tagged(StatusCode::OK, revision, &spec)
 }
 
 /// Say what is wanted of a room.
@@ -170,27 +192,45 @@ pub async fn put_spec(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     operator(&app, &parts.headers, &room)?;
-    let spec: Spec = body::read_json(&parts.headers, body).await?;
-    let expect = match (if_match(&parts.headers)?, if_none_match(&parts.headers)?) {
-        (None, None) => Expect::Any,
-        (None, Some(Condition::Any)) => Expect::Absent,
-        (Some(Condition::Any), None) => Expect::At(read_spec(&app, &room).await?.ok_or_else(changed)?.0),
-        (Some(tags), None) => {
-            let (revision, _) = read_spec(&app, &room).await?.ok_or_else(changed)?;
-            let named = revision.0.to_string();
-            if !tags.strong().any(|tag| tag == named) {
-                return Err(changed());
+    let spec: Spec = body::read_json(&parts.headers, body, FORM).await?;
+    let conditions = (if_match(&parts.headers)?, if_none_match(&parts.headers)?);
+    let key = keys::room_spec(&room);
+    let mut tries = TRIES;
+    loop {
+        let known = read_spec(&app, &room).await?;
+        let at = known.as_ref().map(|(revision, _)| *revision);
+        let expect = match &conditions {
+            (None, None) => at.map_or(Expect::Absent, Expect::At),
+            (None, Some(Condition::Any)) => Expect::Absent,
+            (Some(tags), None) => {
+                let at = at.ok_or_else(changed)?;
+                let named = at.0.to_string();
+                if *tags != Condition::Any && !tags.strong().any(|tag| tag == named) {
+                    return Err(changed());
+                }
+                Expect::At(at)
             }
-            Expect::At(revision)
-        }
-        _ => return Err(Problem::bad_request("of conditions, If-Match or If-None-Match: * can be met here")),
-    };
-    let (key, value) = (keys::room_spec(&room), encode(&RoomSpec::new(spec.public)));
-    let written = app.state().store.put(&key, value.clone(), expect, None).await;
-    let revision = written.map_err(|error| refused(&error))?;
-    app.state().config.guard.rules().set(&Entry { key, value, revision, lease: None });
-    tracing::info!(room = room.as_str(), public = spec.public, "room spec written");
-    tagged(StatusCode::OK, revision, spec)
+            _ => {
+                let detail = "of conditions, If-Match or If-None-Match: * can be met here";
+                return Err(Problem::bad_request(detail));
+            }
+        };
+        // What a newer version has written besides stays.
+        let stored = known.map_or_else(|| RoomSpec::new(spec.public), |(_, stored)| stored);
+        let stored = RoomSpec { v: VERSION, public: spec.public, ..stored };
+        let value = encode(&stored);
+        let revision = match app.state().store.put(&key, value.clone(), expect, None).await {
+            Ok(revision) => revision,
+            Err(StoreError::Conflict { .. }) if conditions == (None, None) && tries > 0 => {
+                tries = tries.saturating_sub(1);
+                continue;
+            }
+            Err(error) => return Err(refused(&error)),
+        };
+        app.state().config.guard.rules().set(&Entry { key, value, revision, lease: None });
+        tracing::info!(room = room.as_str(), public = spec.public, "room spec written");
+        return tagged(StatusCode::OK, revision, &stored);
+    }
 }
 
 /// Want nothing of a room any more.
@@ -213,8 +253,8 @@ pub async fn delete_spec(
 ) -> Result<StatusCode, Problem> {
     operator(&app, &headers, &room)?;
     let key = keys::room_spec(&room);
-    app.state().store.delete(&key, Expect::Any).await.map_err(|error| refused(&error))?;
-    app.state().config.guard.rules().unset(&key);
+    let gone = app.state().store.delete(&key, Expect::Any).await.map_err(|error| refused(&error))?;
+    app.state().config.guard.rules().unset(&key, gone);
     tracing::info!(room = room.as_str(), "room spec removed");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -234,6 +274,7 @@ pub async fn delete_spec(
         (status = 400, description = "Not a query of this kind", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "No admin of this room", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 503, description = "The store has not been read yet", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security(("bearer" = []))
 )]
@@ -265,7 +306,7 @@ pub async fn sessions(
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "No admin of this room", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 404, description = "No such session in this room", body = ProblemDetail, content_type = "application/problem+json"),
-        (status = 409, description = "The room has too many bans", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 409, description = "The room has too many bans, or it is your own identity", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 502, description = "A node does not answer", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 503, description = "The session has ended; the store is away, so its identity may come back", body = ProblemDetail, content_type = "application/problem+json"),
     ),
@@ -277,13 +318,17 @@ pub async fn dismiss(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Json<Dismissed>, Problem> {
-    operator(&app, &headers, &name.room)?;
+    let access = operator(&app, &headers, &name.room)?;
     let ban_s = seconds(&uri, "ban", 0)?;
     let session = match app.roster().find(&name.room, name.session).await {
         Found::Here(entry) => *entry,
         Found::Nowhere(silent) if silent.is_empty() => return Err(no_session()),
         Found::Nowhere(silent) => return Err(unreachable(&silent)),
     };
+    if ban_s > 0 && session.identity == access.identity {
+        let detail = "the session is of your own identity, and a ban would send you away: end it with ?ban=0";
+        return Err(Problem::conflict("own-identity", detail));
+    }
     // Before its end, so that it does not come back in between.
     let banned = match ban_s {
         0 => Ok(None),
@@ -310,6 +355,14 @@ fn seconds(uri: &Uri, name: &str, least: u64) -> Result<u64, Problem> {
     Ok(found)
 }
 
+/// Ends a lease that nothing needs any more. One that cannot be ended now ends by itself.
+async fn end_lease(app: &App, lease: Option<LeaseId>) {
+    let Some(lease) = lease else { return };
+    if let Err(error) = app.state().store.revoke(lease).await {
+        tracing::debug!(%error, "a ban's lease ends by itself");
+    }
+}
+
 async fn ban(app: &App, room: &RoomId, identity: &Identity, seconds: u64) -> Result<Ban, Problem> {
     let (now, rules) = (UnixMillis::now(), app.state().config.guard.rules());
     if rules.bans(room, now).len() >= BANS_MAX && rules.ban_of(room, identity, now).is_none() {
@@ -321,11 +374,19 @@ async fn ban(app: &App, room: &RoomId, identity: &Identity, seconds: u64) -> Res
     let (key, value): (String, Bytes) = (keys::ban(room, identity), encode(&ban));
     let store = &app.state().store;
     let written = async {
+        let before = store.get(&key).await?.and_then(|entry| entry.lease);
         // A little longer than it holds: the value says when it ends.
         let lease = store.grant(Duration::from_secs(seconds.saturating_add(60))).await?;
-        store.put(&key, value.clone(), Expect::Any, Some(lease)).await.map(|revision| (revision, lease))
+        let written = store.put(&key, value.clone(), Expect::Any, Some(lease)).await;
+        // Nothing lives under the lease of the ban that this one replaces, nor under that of one that was refused.
+        match &written {
+            Ok(_) => end_lease(app, before).await,
+            Err(StoreError::Unavailable(_)) => {}
+            Err(_) => end_lease(app, Some(lease)).await,
+        }
+        written.map(|revision| (revision, lease))
     };
-    let (revision, lease) = written.await.map_err(|error| refused(&error))?;
+    let (revision, lease) = written.await.map_err(|error: StoreError| refused(&error))?;
     rules.set(&Entry { key, value, revision, lease: Some(lease) });
     Ok(ban)
 }
@@ -339,6 +400,7 @@ async fn ban(app: &App, room: &RoomId, identity: &Identity, seconds: u64) -> Res
         (status = 400, description = "Not a room id", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "No admin of this room", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 503, description = "The store has not been read yet", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security(("bearer" = []))
 )]
@@ -371,7 +433,7 @@ fn info(ban: &Ban) -> BanInfo {
         (status = 400, description = "Not an identity, or not so many seconds", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "No admin of this room", body = ProblemDetail, content_type = "application/problem+json"),
-        (status = 409, description = "The room has too many bans", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 409, description = "The room has too many bans, or it is your own identity", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 503, description = "The store is away", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security(("bearer" = []))
@@ -382,7 +444,11 @@ pub async fn put_ban(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Json<BanInfo>, Problem> {
-    operator(&app, &headers, &room)?;
+    let access = operator(&app, &headers, &room)?;
+    if identity == access.identity {
+        let detail = "that is your own identity: somebody else who runs the room can send it away";
+        return Err(Problem::conflict("own-identity", detail));
+    }
     if identity.is_reserved() {
         let detail = "names that begin with ~ are Freshet's own, for guests: end their sessions one by one";
         return Err(Problem::bad_request(detail).reason("bad-id"));
@@ -415,9 +481,14 @@ pub async fn delete_ban(
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     operator(&app, &headers, &room)?;
-    let key = keys::ban(&room, &identity);
-    app.state().store.delete(&key, Expect::Any).await.map_err(|error| refused(&error))?;
-    app.state().config.guard.rules().unset(&key);
+    let (key, store) = (keys::ban(&room, &identity), &app.state().store);
+    let lifted = async {
+        let lease = store.get(&key).await?.and_then(|entry| entry.lease);
+        store.delete(&key, Expect::Any).await.map(|gone| (gone, lease))
+    };
+    let (gone, lease) = lifted.await.map_err(|error: StoreError| refused(&error))?;
+    app.state().config.guard.rules().unset(&key, gone);
+    end_lease(&app, lease).await;
     tracing::info!(room = room.as_str(), "ban lifted");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -59,6 +59,7 @@ async fn endpoint_get(_name: InRoom) -> Response {
     request_body(content = String, content_type = "application/sdp", description = "The offer"),
     responses(
         (status = 201, description = "The answer; Location is the session", body = String, content_type = "application/sdp"),
+        (status = 307, description = "With `--join redirect`: send the same to the node in Location, which carries a ticket"),
         (status = 400, description = "Not an offer, or not an id", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "The token does not cover it", body = ProblemDetail, content_type = "application/problem+json"),
@@ -94,6 +95,7 @@ pub async fn publish(
     request_body(content = String, content_type = "application/sdp", description = "The offer"),
     responses(
         (status = 201, description = "The answer; Location is the session", body = String, content_type = "application/sdp"),
+        (status = 307, description = "With `--join redirect`: send the same to the node in Location, which carries a ticket"),
         (status = 400, description = "Not an offer, or not an id", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "The token does not cover it", body = ProblemDetail, content_type = "application/problem+json"),

@@ -1,7 +1,7 @@
 //! What the coordinator knows, for reading.
 //!
-//! Rooms are shown to whoever may take part in them; nodes and trees are for operators (grant `admin`). In open mode
-//! everything is shown to everybody.
+//! Rooms are shown to whoever may take part in them; nodes and trees are for operators (grant `admin` for every room). In
+//! open mode everything is shown to everybody.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
-use freshet_cluster::token::Grant;
+use freshet_cluster::token::{Grant, Rooms};
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{NodeId, RoomId};
 use freshet_edge::bearer::insufficient;
@@ -23,6 +23,7 @@ use super::model::{
     TreeInfo,
 };
 use crate::app::App;
+use crate::gateway::session::known;
 use crate::place;
 use crate::view::View;
 use crate::view::nodes::NodeView;
@@ -36,10 +37,13 @@ fn authenticate(app: &App, headers: &HeaderMap) -> Result<Access, Problem> {
 }
 
 fn operator(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
-    if authenticate(app, headers)?.grants.allows(Grant::Admin) {
+    let access = authenticate(app, headers)?;
+    if access.grants.allows(Grant::Admin) && access.rooms == Rooms::Every {
         return Ok(());
     }
-    Err(insufficient("nodes and trees are shown to operators: get a token with grant admin".to_owned()))
+    let detail =
+        "nodes and trees are shown to those who run every room: get a token with room \"*\" and grant admin";
+    Err(insufficient(detail.to_owned()))
 }
 
 /// Rooms with a stream or a viewer.
@@ -48,11 +52,13 @@ fn operator(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
     responses(
         (status = 200, description = "Rooms that the caller may take part in, most viewers first", body = RoomsPage),
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 503, description = "The store has not been read yet", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security((), ("bearer" = []))
 )]
 pub async fn rooms(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<RoomsPage>, Problem> {
     let access = authenticate(&app, &headers)?;
+    known(app.state())?;
     let core = app.state().core();
     let view = core.view();
     let known = view.rooms();
@@ -78,6 +84,7 @@ pub async fn rooms(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Js
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "The token is for another room", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 404, description = "Nobody is in it", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 503, description = "The store has not been read yet", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security((), ("bearer" = []))
 )]
@@ -90,6 +97,7 @@ pub async fn room(
     if !access.rooms.covers(&room) {
         return Err(insufficient(format!("the token is for another room than {:?}", room.as_str())));
     }
+    known(app.state())?;
     let core = app.state().core();
     if !core.view().rooms().contains(&room) {
         return Err(Problem::not_found(
@@ -120,7 +128,7 @@ fn room_info(view: &View, room: &RoomId) -> RoomInfo {
     responses(
         (status = 200, description = "All nodes, the recently dead included", body = NodesPage),
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
-        (status = 403, description = "Not an operator", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 403, description = "No admin of every room", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security((), ("bearer" = []))
 )]
@@ -136,7 +144,7 @@ pub async fn nodes(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Js
     responses(
         (status = 200, description = "The cluster as this coordinator sees it", body = ClusterInfo),
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
-        (status = 403, description = "Not an operator", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 403, description = "No admin of every room", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security((), ("bearer" = []))
 )]

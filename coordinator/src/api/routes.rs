@@ -17,7 +17,7 @@ pub fn router(app: Arc<App>) -> Router {
     let http = app.state().metrics.http.clone();
     let guard = app.state().config.guard.clone();
     let entrance = app.door().clone();
-    let public_url = app.state().config.public_url.clone();
+    let (public_url, redirect) = (app.state().config.public_url.clone(), app.state().config.redirect);
     Router::new()
         .route("/whip/{room}", media::endpoint(post(media::publish)))
         .route("/whip/{room}/{stream}", media::endpoint(post(media::publish)))
@@ -45,7 +45,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/readyz", get(about::readyz))
         .route("/metrics", get(about::metrics))
         .with_state(app)
-        .merge(web::routes(public_url.as_deref()))
+        .merge(web::routes(public_url.as_deref(), redirect))
         .layer(middleware::from_fn_with_state(guard, jwks::fresh))
         .layer(middleware::from_fn_with_state(entrance, door::layer))
         .layer(middleware::from_fn(cors::layer))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use freshet_cluster::Identity;
 use freshet_edge::Problem;
 use freshet_edge::body::JSON_MAX;
 use freshet_edge::media_type::{ACCEPT_POST, JSON};
@@ -68,9 +69,9 @@ pub async fn event_stream(
             Ok((StatusCode::OK, [allow]).into_response())
         }
         Method::GET => {
-            let place = || {
-                let (permit, stopping) = app.hubs().place()?;
-                Ok(Place { permit, stopping })
+            let place = |who: Option<&Identity>| {
+                let (place, stopping) = app.hubs().place(who)?;
+                Ok(Place { permit: Box::new(place), stopping })
             };
             app.gateway().session_events(name.session, client, request, place).await
         }
@@ -124,6 +125,7 @@ pub fn subscribe_docs() {}
         (status = 404, description = "No such session or event stream", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 406, description = "Accept leaves text/event-stream out", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 502, description = "The node cannot be reached", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many listeners of this identity; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 503, description = "Too many listeners; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security((), ("bearer" = []))

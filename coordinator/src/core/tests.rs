@@ -34,6 +34,7 @@ fn record(name: &str, incarnation: u64) -> NodeRecord {
         region: String::new(),
         zone: String::new(),
         http: format!("http://{name}"),
+        public_url: None,
         relay: String::new(),
         relay_cert_sha256: String::new(),
         started_at: UnixMillis(0),

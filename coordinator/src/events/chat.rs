@@ -27,6 +27,9 @@ const _: () = assert!(
     "a retry could be stored twice"
 );
 
+/// What a post looks like.
+pub(super) const FORM: &str = r#"{"id": "m-1", "text": "hello"}"#;
+
 /// What a client posts.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ChatPost {

@@ -21,7 +21,7 @@ use freshet_edge::{Access, Problem, body};
 use http::{HeaderMap, HeaderName, Request, StatusCode};
 
 use super::chat::{self, ChatPost, ChatReceipt, PostError, STORE_TIMEOUT};
-use super::hub::TooMany;
+use super::places::TooMany;
 use crate::app::App;
 
 /// Where a listener wants to go on (HTML standard, section 9.2).
@@ -66,7 +66,7 @@ pub async fn post_chat(
         app.state().config.guard.check(&parts.headers, &name.room, Grant::Chat, UnixMillis::now())?;
     let access = access.named(&Params::read(&parts.uri)?)?;
     app.door().admit(&access, &parts.extensions)?;
-    let post: ChatPost = body::read_json(&parts.headers, body).await?;
+    let post: ChatPost = body::read_json(&parts.headers, body, chat::FORM).await?;
     let id = post.id.clone();
     let result = store(&app, &name.room, access, post).await;
     app.state().metrics.chat.with_label_values(&[outcome(&result)]).inc();
@@ -143,6 +143,7 @@ fn refuse(error: &PostError, now: UnixMillis) -> Problem {
         (status = 401, description = "No valid token", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "The token does not cover it", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
         (status = 406, description = "Accept leaves text/event-stream out", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many listeners of this identity; see Retry-After", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
         (status = 503, description = "Too many listeners; see Retry-After", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
     ),
     security((), ("bearer" = []))
@@ -160,13 +161,22 @@ pub async fn room_events(
         .or_else(|refused| access.require(&name.room, Grant::Chat).map_err(|_| refused))?;
     require_accepted(&headers)?;
     let last_id = headers.get(&LAST_EVENT_ID).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    let listening = app.hubs().listen(&name.room, last_id);
+    let listening = app.hubs().listen(&name.room, last_id, access.proven());
     listening.map(IntoResponse::into_response).map_err(Problem::from)
 }
 
 impl From<TooMany> for Problem {
     fn from(error: TooMany) -> Self {
-        let detail = format!("{error} on this coordinator: come back later, another one may answer");
-        Self::unavailable("too-many-listeners", detail, crate::gateway::join::spread())
+        let later = crate::gateway::join::spread();
+        match error {
+            TooMany::Here => {
+                let detail = format!("{error}: come back later, another one may answer");
+                Self::unavailable("too-many-listeners", detail, later)
+            }
+            TooMany::OfOne(_) => {
+                let detail = format!("{error}: end one of these streams first");
+                Self::too_many_requests(detail, later).reason("too-many-listeners")
+            }
+        }
     }
 }

@@ -12,15 +12,16 @@ use freshet_cluster::bus::{Kept, Message, ReadFrom, Tail};
 use freshet_cluster::keys::{Topic, room_subject};
 use freshet_cluster::room::{ChatMessage, Listening};
 use freshet_cluster::version::{MIN_VERSION, Unknown, VERSION, decode, encode};
-use freshet_cluster::{Incarnation, RoomId};
+use freshet_cluster::{Identity, Incarnation, RoomId};
 use freshet_edge::sse::{self, Event, EventSender, EventStream, SendError};
 use futures::FutureExt as _;
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::audience::Audience;
 use super::history::{History, Resume, Welcome};
+use super::places::{Place, Places, TooMany};
 use super::wire::{ChatEvent, PresenceChange, Snapshot, Told, spread_ms};
 use crate::metrics::Metrics;
 use crate::shell::state::State;
@@ -36,18 +37,13 @@ const REST: Duration = Duration::from_secs(5);
 /// The bus is asked about a sequence for so long; without an answer it is believed.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// There are too many listeners already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("too many listeners")]
-pub struct TooMany;
-
 /// All hubs of a coordinator.
 pub struct Hubs {
     state: Arc<State>,
     /// Who tells others how many listen here.
     id: Incarnation,
     rooms: Mutex<HashMap<RoomId, mpsc::Sender<Listener>>>,
-    places: Arc<Semaphore>,
+    places: Places,
     stopping: watch::Sender<bool>,
 }
 
@@ -58,24 +54,29 @@ struct Listener {
     asked: bool,
     /// It got the history; chat up to this sequence is not for it.
     after: Option<u64>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Hubs {
     /// No rooms yet.
     pub fn new(state: Arc<State>) -> Arc<Self> {
-        let places = Arc::new(Semaphore::new(state.config.listeners));
+        let places = Places::new(state.config.listeners, state.config.listeners_of_one);
         let id = Incarnation::from_bits(rand::random());
         Arc::new(Self { state, id, rooms: Mutex::default(), places, stopping: watch::Sender::new(false) })
     }
 
-    /// Listens to a room.
-    pub fn listen(self: &Arc<Self>, room: &RoomId, last_id: Option<u64>) -> Result<EventStream, TooMany> {
+    /// Listens to a room; `who` is the listener's identity, if it has one.
+    pub fn listen(
+        self: &Arc<Self>,
+        room: &RoomId,
+        last_id: Option<u64>,
+        who: Option<&Identity>,
+    ) -> Result<EventStream, TooMany> {
         let refused = || {
             self.state.metrics.listeners_refused.inc();
-            TooMany
+            TooMany::Here
         };
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| refused())?;
+        let (place, _) = self.place(who)?;
         let (tx, stream) = sse::channel(LISTENER_QUEUE, sse::KEEP_ALIVE);
         let resume = last_id.map_or(Resume::Start, Resume::After);
         let mut listener = Listener { tx, resume, asked: false, after: None, _place: place };
@@ -97,14 +98,9 @@ impl Hubs {
     }
 
     /// A place for a listener of something else, and when this coordinator stops.
-    pub fn place(&self) -> Result<(OwnedSemaphorePermit, watch::Receiver<bool>), TooMany> {
-        match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => Ok((place, self.stopping.subscribe())),
-            Err(_) => {
-                self.state.metrics.listeners_refused.inc();
-                Err(TooMany)
-            }
-        }
+    pub fn place(&self, who: Option<&Identity>) -> Result<(Place, watch::Receiver<bool>), TooMany> {
+        let place = self.places.take(who).inspect_err(|_| self.state.metrics.listeners_refused.inc())?;
+        Ok((place, self.stopping.subscribe()))
     }
 
     /// Ends every stream and takes no more.

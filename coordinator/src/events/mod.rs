@@ -5,4 +5,5 @@ pub mod chat;
 pub mod history;
 pub mod http;
 pub mod hub;
+pub mod places;
 pub mod wire;

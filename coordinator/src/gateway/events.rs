@@ -3,12 +3,14 @@
 //! It lasts as long as the node sends something (a comment at least, every 15 s), the client listens and this
 //! coordinator runs. Each counts among the listeners that a coordinator takes at most.
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::response::Response;
+use freshet_cluster::Identity;
 use freshet_edge::Problem;
 use freshet_edge::body::JSON_MAX;
 use freshet_edge::names::SessionPath;
@@ -17,7 +19,7 @@ use futures::StreamExt as _;
 use futures::stream::{self, Stream};
 use http::Request;
 use hyper::body::Incoming;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 use super::call::{self, Opened};
 use super::join::Gateway;
@@ -29,7 +31,7 @@ const SILENCE: Duration = KEEP_ALIVE.saturating_mul(3);
 /// What a coordinator gives to one listener.
 pub struct Place {
     /// Given back when the listener has gone.
-    pub permit: OwnedSemaphorePermit,
+    pub permit: Box<dyn Any + Send>,
     /// True when the coordinator stops.
     pub stopping: watch::Receiver<bool>,
 }
@@ -41,10 +43,10 @@ impl Gateway {
         name: SessionPath,
         client_ip: Option<IpAddr>,
         request: Request<Body>,
-        place: impl FnOnce() -> Result<Place, Problem>,
+        place: impl FnOnce(Option<&Identity>) -> Result<Place, Problem>,
     ) -> Result<Response, Problem> {
         let (base, whole, access) = self.of_session(&name, request, JSON_MAX).await?;
-        let place = place()?;
+        let place = place(access.proven())?;
         let opened = self.client.open(&base, &whole, &access, TIME, |call| call.client_ip = client_ip).await;
         match opened.map_err(|error| self.out_of_reach(&name, &error))? {
             Opened::Answer(answer) => Ok(call::pass_on(answer)),

@@ -13,8 +13,8 @@ use http::{Request, StatusCode};
 
 use super::call::{self, CallError, Whole};
 use super::join::Gateway;
-use super::session::TIME;
-use crate::view::streams::Phase;
+use super::session::{TIME, known};
+use crate::view::streams::{Phase, StreamView};
 
 impl Gateway {
     /// Serves GET on `/v1/rooms/{room}/streams/{stream}/health`.
@@ -30,13 +30,16 @@ impl Gateway {
         if !access.rooms.covers(&room) {
             return Err(insufficient(format!("the token is for another room than {:?}", room.as_str())));
         }
+        known(&self.state)?;
         let (base, node) = {
             let core = self.state.core();
             let view = core.view();
-            let known = view.streams(&room).find(|(id, known)| **id == stream && known.phase == Phase::Live);
+            // One that is claimed, too: its node says that it is not live yet, and whoever just published gets an answer.
+            let published = |known: &StreamView| !matches!(known.phase, Phase::Ended(_));
+            let known = view.streams(&room).find(|(id, known)| **id == stream && published(known));
             let origin = known.and_then(|(_, known)| view.node(&known.node));
             let Some(origin) = origin else {
-                let detail = "nobody publishes this stream now: ask again once it is live";
+                let detail = "nobody publishes this stream now: ask again once somebody does";
                 return Err(Problem::not_found(detail).reason("no-publisher"));
             };
             (origin.record.http.clone(), (origin.record.id.clone(), origin.incarnation()))

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ use http::{Request, StatusCode, header};
 use rand::Rng as _;
 
 use super::call::{self, CallError, NodeClient, Whole};
+use super::onward::{Joiner, redirect};
 use super::publishing::{Nobody, is_published};
 use super::roster::Roster;
 use crate::place::{Ask, Candidate, rank};
@@ -45,6 +47,14 @@ impl Kind {
         match self {
             Self::Publish => Grant::Publish,
             Self::View => Grant::Subscribe,
+        }
+    }
+
+    /// How many of it one may hold in a room, and the word for it among sessions.
+    fn bound(self, access: &Access) -> (Option<NonZeroU32>, &'static str) {
+        match self {
+            Self::Publish => (access.bound.publish, "publish"),
+            Self::View => (access.bound.subscribe, "view"),
         }
     }
 
@@ -71,13 +81,6 @@ pub struct Gateway {
     pub roster: Roster,
 }
 
-/// Who joins.
-struct Joiner<'a> {
-    access: &'a Access,
-    ip: Option<IpAddr>,
-    region: &'a str,
-}
-
 /// A time after which to come back, spread at random.
 pub fn spread() -> Duration {
     Duration::from_secs(rand::rng().random_range(RETRY_S))
@@ -96,6 +99,7 @@ impl Gateway {
         let result = self.try_join(kind, name, client_ip, request).await;
         let outcome = match &result {
             Ok(response) if response.status().is_success() => "accepted",
+            Ok(response) if response.status().is_redirection() => "redirected",
             Ok(response) if response.status().is_server_error() => "failed",
             Ok(_) => "refused",
             Err(problem) if problem.status().is_server_error() => "unplaced",
@@ -183,6 +187,18 @@ impl Gateway {
                     continue;
                 }
             };
+            if let Some(sent_on) = redirect(&state.config, &candidate, room, joiner, whole) {
+                // It counts against the node until a heartbeat counts it, or should have.
+                pending.accepted();
+                tracing::debug!(
+                    room = room.as_str(),
+                    node = candidate.node.as_str(),
+                    kind = kind.as_str(),
+                    "client is sent on"
+                );
+                self.bound_sent_on(kind, room, joiner.access, &candidate);
+                return Ok(sent_on);
+            }
             asked = asked.saturating_add(1);
             match self.ask(&candidate, pending, plan, joiner, whole).await {
                 Ok(answer) => {
@@ -215,15 +231,26 @@ impl Gateway {
 
     /// Lets the identity's oldest sessions on other nodes make way for one that was made, where it may not hold so many.
     fn bound(&self, kind: Kind, room: &RoomId, access: &Access, answer: &Response) {
-        let (most, direction) = match kind {
-            Kind::Publish => (access.bound.publish, "publish"),
-            Kind::View => (access.bound.subscribe, "view"),
-        };
+        let (most, direction) = kind.bound(access);
         let made = answer.headers().get(header::LOCATION).filter(|_| answer.status() == StatusCode::CREATED);
         let name = made.and_then(|location| location.to_str().ok()?.rsplit('/').next()?.parse().ok());
         if let (Some(most), Some(session)) = (most, name) {
             let (room, identity) = (room.clone(), access.identity.clone());
             tokio::spawn(self.roster.clone().bound(room, identity, direction, most.get(), session));
+        }
+    }
+
+    /// The same for one that will be made when the client gets to its node, if it does.
+    fn bound_sent_on(&self, kind: Kind, room: &RoomId, access: &Access, to: &Candidate) {
+        if let (Some(most), direction) = kind.bound(access) {
+            let (room, identity) = (room.clone(), access.identity.clone());
+            self.roster.bound_sent_on(
+                room,
+                identity,
+                direction,
+                most.get(),
+                (to.node.clone(), to.http.clone()),
+            );
         }
     }
 

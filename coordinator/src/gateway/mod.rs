@@ -7,6 +7,7 @@ pub mod call;
 pub mod events;
 pub mod health;
 pub mod join;
+mod onward;
 pub mod publishing;
 pub mod roster;
 pub mod session;

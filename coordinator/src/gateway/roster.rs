@@ -7,10 +7,11 @@ use axum::response::Response;
 use bytes::Bytes;
 use freshet_cluster::token::{Grant, Rooms};
 use freshet_cluster::{Identity, NodeId, RoomId, SessionId};
-use freshet_edge::roster::{SessionEntry, SessionsPage};
-use freshet_edge::{Access, Problem};
+use freshet_edge::roster::{PAGE_MAX, SessionEntry, SessionsPage};
+use freshet_edge::{Access, Problem, ticket};
 use futures::future::join_all;
 use http::{HeaderMap, Method, StatusCode};
+use tokio::sync::Semaphore;
 
 use super::call::{CallError, NodeClient, Whole};
 use crate::liveness::Liveness;
@@ -20,12 +21,20 @@ use crate::shell::state::State;
 const TIME: Duration = Duration::from_secs(3);
 /// Nodes that are asked at the same time.
 const AT_ONCE: usize = 16;
+/// Clients that were sent on and are looked out for at the same time. Of more than these the nodes alone bound what
+/// they hold.
+const LOOKOUTS: usize = 1_000;
+/// When the node is asked first whether such a client has come, and how rarely at last.
+const LOOK_MS: (u64, u64) = (250, 4_000);
+/// Who has not come in this time does not come any more: a ticket's life, and what the request may take.
+const COMES_WITHIN: Duration = Duration::from_millis(ticket::LIFE_MS.saturating_add(5_000));
 
 /// Asks the nodes of a room.
 #[derive(Clone)]
 pub struct Roster {
     state: Arc<State>,
     client: NodeClient,
+    lookouts: Arc<Semaphore>,
 }
 
 /// A node's answer.
@@ -42,7 +51,7 @@ pub enum Found {
 impl Roster {
     /// Over the state and the way to nodes.
     pub fn new(state: Arc<State>, client: NodeClient) -> Self {
-        Self { state, client }
+        Self { state, client, lookouts: Arc::new(Semaphore::new(LOOKOUTS)) }
     }
 
     /// Nodes that have sessions of the room, or may: its plan's, and those that say so themselves.
@@ -162,16 +171,59 @@ impl Roster {
         if self.nodes(&room).len() < 2 {
             return;
         }
-        let name = percent(identity.as_str());
-        let limit = freshet_edge::roster::PAGE_MAX;
-        let query = format!("identity={name}&direction={direction}&limit={limit}");
-        let all = self.list(&room, &query, limit).await.sessions;
+        let all = self.list(&room, &query_of(&identity, direction), PAGE_MAX).await.sessions;
         for entry in beyond(&all, new, usize::try_from(most).unwrap_or(usize::MAX)) {
             if let Err(problem) = self.end(&room, entry, Some("taken-over")).await {
                 tracing::warn!(room = room.as_str(), session = entry.session.short(), %problem, "session goes on");
             }
         }
     }
+
+    /// As [`bound`](Self::bound), for a join that was sent on to `to`: its session is there when the client has come with its
+    /// ticket, and only the node knows when that is.
+    pub fn bound_sent_on(
+        &self,
+        room: RoomId,
+        identity: Identity,
+        direction: &'static str,
+        most: u32,
+        to: (NodeId, String),
+    ) {
+        let Ok(place) = Arc::clone(&self.lookouts).try_acquire_owned() else {
+            tracing::warn!(
+                room = room.as_str(),
+                "too many clients are on their way: sessions of one may stay on other nodes"
+            );
+            return;
+        };
+        let (roster, sent) = (self.clone(), Instant::now());
+        let path = format!("/v1/rooms/{}/sessions?{}", room.as_str(), query_of(&identity, direction));
+        tokio::spawn(async move {
+            let (_place, (node, base)) = (place, to);
+            let mut wait = LOOK_MS.0;
+            while sent.elapsed() < COMES_WITHIN {
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+                wait = wait.saturating_mul(2).min(LOOK_MS.1);
+                let (_, answer) = roster.ask(&room, node.clone(), &base, Method::GET, path.clone()).await;
+                let page =
+                    answer.ok().and_then(|answer| serde_json::from_slice::<SessionsPage>(answer.body()).ok());
+                if let Some(new) = page.and_then(|page| youngest(&page.sessions, sent.elapsed())) {
+                    return roster.bound(room, identity, direction, most, new).await;
+                }
+            }
+        });
+    }
+}
+
+/// One's sessions of a kind.
+fn query_of(identity: &Identity, direction: &str) -> String {
+    format!("identity={}&direction={direction}&limit={PAGE_MAX}", percent(identity.as_str()))
+}
+
+/// The youngest session that was made within this time.
+fn youngest(all: &[SessionEntry], within: Duration) -> Option<SessionId> {
+    let new = all.iter().filter(|entry| u128::from(entry.age_ms) <= within.as_millis());
+    new.min_by_key(|entry| entry.age_ms).map(|entry| entry.session)
 }
 
 /// Two sessions whose ages differ by less were made at the same time: ages come over networks.
@@ -237,6 +289,13 @@ mod tests {
         assert_eq!(ends(&all, 9, 1), [], "one that has ended by itself makes nobody go");
         // One that is newer than the join that asks: it asks for itself.
         assert_eq!(ends(&all, 4, 1), [2, 1]);
+    }
+
+    #[test]
+    fn who_was_sent_on_is_the_youngest_that_came_since() {
+        let all = [entry(1, 90_000), entry(2, 300), entry(3, 200), entry(4, 1_001)];
+        let found = |ms| youngest(&all, Duration::from_millis(ms)).map(|session| session.bits());
+        assert_eq!([found(1_000), found(299), found(199)], [Some(3), Some(3), None]);
     }
 
     #[test]

@@ -13,9 +13,20 @@ use http::{Method, Request, StatusCode};
 use super::call::{self, CallError, Whole};
 use super::join::{Gateway, spread};
 use crate::liveness::Liveness;
+use crate::shell::state::State;
 
 /// A node that does not answer for a session in this time is given up on.
 pub(super) const TIME: Duration = Duration::from_secs(5);
+
+/// 503 as long as the store has not been read: what is not known yet must not be told as if there were nothing.
+pub fn known(state: &State) -> Result<(), Problem> {
+    if state.core().view().is_synced() && state.config.guard.rules().is_read() {
+        return Ok(());
+    }
+    let detail =
+        "this coordinator has not read the cluster's store yet and does not know what there is: ask again";
+    Err(Problem::unavailable("store-away", detail, spread()))
+}
 
 impl Gateway {
     /// Serves any method on `/sessions/{node}/{incarnation}/{session}` and what is below it, event streams left out. Its body

@@ -18,6 +18,7 @@ fn record(name: &str, region: &str, sessions: u32) -> NodeRecord {
         region: region.to_owned(),
         zone: String::new(),
         http: format!("http://{name}"),
+        public_url: None,
         relay: String::new(),
         relay_cert_sha256: String::new(),
         started_at: UnixMillis(0),

@@ -11,7 +11,7 @@ async fn every_documented_path_answers_as_documented() {
     node.publish("r1", "cam", 7).await;
     let document = get(&world.url(0, "/openapi.json")).await.json();
     assert!(document["openapi"].as_str().unwrap().starts_with("3."));
-    let admin = format!("Bearer {}", token("r1", "ann", &["admin"]));
+    let admin = format!("Bearer {}", token("*", "ann", &["admin"]));
     let mut asked = Vec::new();
     // What a GET of the sessions finds; the node's heartbeat has told of the room by then.
     until("the room's sessions", async || {
@@ -177,6 +177,8 @@ async fn with_tokens_rooms_are_for_those_who_may_and_nodes_for_operators() {
     assert_eq!(as_who("/v1/rooms/r2", &viewer).await.status, 403);
     for path in ["/v1/nodes", "/v1/cluster"] {
         assert_eq!(as_who(path, &viewer).await.status, 403);
+        let of_one = as_who(path, &token("r1", "op", &["admin"])).await;
+        assert_eq!((of_one.status, of_one.reason().as_str()), (403, "not-allowed"), "of one room alone");
         assert_eq!(get(&world.url(0, path)).await.status, 401);
         assert_eq!(as_who(path, &token("*", "op", &["admin"])).await.status, 200);
     }

@@ -170,6 +170,7 @@ async fn posts_are_checked_limited_and_too_old_ones_refused() {
         (format!(r#"{{"id":"a","text":"{}"}}"#, "x".repeat(501)), 400, "bad-message"),
         (r#"{"id":"a"}"#.to_owned(), 400, "bad-json"),
         ("not json".to_owned(), 400, "bad-json"),
+        (r#"["a","x"]"#.to_owned(), 400, "bad-json"),
         (format!(r#"{{"id":"a","text":"x","at_ms":{}}}"#, now - 600_001), 409, "too-old"),
         (format!(r#"{{"id":"a","text":"x","at_ms":{}}}"#, now + 120_000), 400, "bad-clock"),
         (r#"{"id":"a","text":"x","from":""}"#.to_owned(), 400, "bad-id"),

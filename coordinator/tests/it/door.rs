@@ -1,13 +1,20 @@
 //! Where clients are, and how many of them may come at once.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use freshet_cluster::token::{ApiKey, ApiKeys};
 use freshet_edge::hops::Trusted;
 use freshet_edge::rate::Rate;
 use freshet_edge::{DoorConfig, Guard};
 use futures::StreamExt as _;
 use futures::stream;
-use http::Method;
+use http::{Method, Request};
+use http_body_util::Empty;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 
+use crate::support::sse::Listener;
 use crate::support::{Answer, Behaviour, KEY, World, ask, get, token, until};
 
 const SDP: (&str, &str) = ("content-type", "application/sdp");
@@ -115,6 +122,30 @@ async fn one_identity_is_bounded_wherever_it_comes_from() {
     let end = ask(Method::DELETE, &world.url(0, &location), &json, "").await;
     assert_eq!(end.status, 200, "who has to leave may");
     assert_eq!(join(&world, "/whep/r1?wait=1", &[("authorization", &bearer("bob"))]).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_identity_listens_so_often_and_no_more() {
+    let world = World::with(1, keys(), |config| config.listeners_of_one = 2).await;
+    let events = world.url(0, "/v1/rooms/r1/events");
+    let (ann, bob) = (token("r1", "ann", &["subscribe"]), token("r1", "bob", &["subscribe"]));
+    let listen = async |who: &str| Listener::open_with(&events, None, Some(who)).await;
+    let (first, _second) = (listen(&ann).await, listen(&ann).await);
+    let bearer = format!("Bearer {ann}");
+    // One that is let in does not end.
+    let headers = [("authorization", bearer.as_str())];
+    let refused = tokio::time::timeout(Duration::from_secs(20), ask(Method::GET, &events, &headers, ""));
+    let refused = refused.await.expect("an answer that ends");
+    assert_eq!((refused.status, refused.reason().as_str()), (429, "too-many-listeners"));
+    assert!(refused.retry_after() >= 1);
+    let _other = listen(&bob).await;
+    drop(first);
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+    until("the place to be free", async || {
+        let request = Request::get(&events).header("authorization", &bearer).body(Empty::new()).unwrap();
+        client.request(request).await.unwrap().status() == 200
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

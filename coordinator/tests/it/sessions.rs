@@ -254,7 +254,8 @@ async fn a_streams_health_is_asked_of_the_node_that_has_its_publisher() {
     let world = World::closed(2).await;
     let a = world.node("a", Behaviour::Accept).await;
     let b = world.node("b", Behaviour::Accept).await;
-    b.publish("r1", "cam", 7).await;
+    // From its claim on: the node says itself whether ICE and DTLS are done.
+    b.claim("r1", "cam", 7).await;
     let path = "/v1/rooms/r1/streams/cam/health";
     let bearer = format!("Bearer {}", token("r1", "ann", &["subscribe"]));
     let get = async |coordinator: usize, path: &str, bearer: &str| {
@@ -272,6 +273,7 @@ async fn a_streams_health_is_asked_of_the_node_that_has_its_publisher() {
     let stranger = format!("Bearer {}", token("r2", "ann", &["admin"]));
     assert_eq!(get(0, path, &stranger).await.status, 403);
     assert_eq!(get(0, path, "").await.status, 401);
-    b.end("r1", "cam", 7, freshet_cluster::room::EndReason::Closed).await;
+    b.publish("r1", "cam", 8).await;
+    b.end("r1", "cam", 8, freshet_cluster::room::EndReason::Closed).await;
     until("the stream has ended", async || get(0, path, &bearer).await.status == 404).await;
 }

@@ -42,6 +42,29 @@ fn a_call_arrives_as_it_was_signed() {
     assert!(read.plan_of(&"r1".parse().unwrap()).is_some() && read.plan_of(&"r2".parse().unwrap()).is_none());
 }
 
+/// What a coordinator of version 1 sends, bounds included, signed by another implementation (`openssl dgst`). The files are
+/// never changed: nodes of later versions must take it as it is.
+#[test]
+fn a_call_of_the_first_version_is_taken_as_it_is() {
+    let json: serde_json::Value =
+        serde_json::from_str(include_str!("../../tests/golden/call.v1.json")).unwrap();
+    let header = HeaderValue::from_static(include_str!("../../tests/golden/call.v1.header").trim_ascii());
+    let path = json["path"].as_str().unwrap();
+    let verifier = Verifier::new(&secret());
+    let read = verifier.verify(&headers(header), &Method::POST, path, b"v=0\r\n", NOW).unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap(), json, "nothing is lost or renamed");
+    let bound = read.access().bound;
+    assert_eq!((bound.publish.map(u32::from), bound.subscribe.map(u32::from)), (Some(2), Some(5)));
+    assert!(read.plan.is_some() && read.unknown.is_empty(), "{:?}", read.unknown);
+    // From before there were bounds: none is in force.
+    let mut old = json.clone();
+    let members = old.as_object_mut().unwrap();
+    members.remove("bound").unwrap();
+    members.insert("nonce".into(), "ff112233445566778899aabbccddeeff".into());
+    let read = verifier.verify(&signed(&old.to_string()), &Method::POST, path, b"v=0\r\n", NOW).unwrap();
+    assert_eq!(read.access().bound, Bound::default());
+}
+
 #[test]
 fn a_call_is_good_once() {
     let verifier = Verifier::new(&secret());

@@ -114,6 +114,16 @@ async fn guests_without_names_are_bounded_by_address_and_ipv6_by_its_64() {
 }
 
 #[tokio::test]
+async fn guests_of_public_rooms_who_share_a_name_are_bounded_by_address_alone() {
+    let (router, metrics) = router(DoorConfig { identity: few(1), address: few(2), ..NONE });
+    for host in ["192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.3"] {
+        assert_eq!(post_as(&router, host, crate::bearer::GUEST).await, 200);
+    }
+    assert_eq!(post_as(&router, "192.0.2.1", crate::bearer::GUEST).await, 429);
+    assert_eq!((limited(&metrics, "identity"), limited(&metrics, "address")), (0, 1));
+}
+
+#[tokio::test]
 async fn who_fails_too_often_is_not_looked_at_and_others_are() {
     let (router, metrics) = router(DoorConfig { failures: few(3), ..NONE });
     let wrong = [("authorization", "Basic x")];

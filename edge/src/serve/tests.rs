@@ -274,3 +274,32 @@ async fn who_takes_no_bytes_is_cut() {
     }
     drop(held);
 }
+
+#[tokio::test]
+async fn an_answer_that_comes_before_a_small_body_was_read_leaves_the_connection_whole() {
+    let server = start(Limits::default(), Duration::ZERO).await;
+    let head = |expect: &str, length: usize| {
+        format!("POST / HTTP/1.1\r\nHost: x\r\n{expect}Content-Length: {length}\r\n\r\n")
+    };
+    let next = format!("GET / HTTP/1.1\r\n{CLOSE}");
+    // The body comes in two parts, and the next request behind it.
+    let mut stream = server.open(head("", 60_000).as_bytes()).await;
+    stream.write_all(&[b'x'; 30_000]).await.unwrap();
+    sleep(Duration::from_millis(100)).await;
+    stream.write_all(&[b'x'; 30_000]).await.unwrap();
+    stream.write_all(next.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    timeout(Duration::from_secs(5), stream.read_to_string(&mut text)).await.unwrap().expect("no reset");
+    assert!(
+        text.starts_with("HTTP/1.1 405") && text.contains("HTTP/1.1 200") && text.ends_with("hello"),
+        "{text}"
+    );
+    // Who waits to be asked for its body is not asked.
+    let waiting = server.raw(head("Expect: 100-continue\r\n", 60_000).as_bytes()).await;
+    assert!(waiting.starts_with("HTTP/1.1 405"), "{waiting}");
+    // Who brings no end of it, or says that it will bring much, is answered all the same.
+    for length in [60_000, 10_000_000] {
+        let late = server.raw(head("", length).as_bytes()).await;
+        assert!(late.starts_with("HTTP/1.1 405"), "{late}");
+    }
+}

@@ -8,6 +8,33 @@ const GENERALIZED_TIME: u8 = 0x18;
 /// The version's explicit tag; left out by version 1.
 const VERSION: u8 = 0xa0;
 
+/// From so many days before its end on, a certificate should have been renewed: who renews by themselves does so weeks before.
+const SOON: u64 = 7;
+const DAY: u64 = 24 * 3600;
+
+/// What is to be said of a certificate's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// It is over.
+    Expired,
+    /// It is near.
+    Soon {
+        /// Whole days until then.
+        days: u64,
+    },
+}
+
+impl Notice {
+    /// Of a certificate that ends at `end`, both in seconds of the Unix clock.
+    pub fn of(end: u64, now: u64) -> Option<Self> {
+        let days = end.saturating_sub(now) / DAY;
+        match end <= now {
+            true => Some(Self::Expired),
+            false => (days < SOON).then_some(Self::Soon { days }),
+        }
+    }
+}
+
 /// The end of a certificate's validity in seconds of the Unix clock; `None` if this is no certificate.
 pub fn not_after(der: &[u8]) -> Option<u64> {
     let (certificate, _) = tagged(SEQUENCE, der)?;
@@ -93,6 +120,18 @@ mod tests {
         {
             assert_eq!(not_after(&certificate(ends)), Some(ends));
         }
+    }
+
+    #[test]
+    fn the_last_week_is_told() {
+        let end = 1_800_000_000;
+        assert_eq!(Notice::of(end, end - 7 * DAY), None);
+        assert_eq!(Notice::of(end, end - 7 * DAY + 1), Some(Notice::Soon { days: 6 }));
+        assert_eq!(Notice::of(end, end - 1), Some(Notice::Soon { days: 0 }));
+        assert_eq!(
+            (Notice::of(end, end), Notice::of(end, u64::MAX)),
+            (Some(Notice::Expired), Some(Notice::Expired))
+        );
     }
 
     #[test]

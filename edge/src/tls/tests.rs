@@ -36,7 +36,20 @@ struct Made {
 }
 
 fn make() -> Made {
-    let made = rcgen::generate_simple_self_signed(vec![NAME.to_owned()]).unwrap();
+    make_ending(None)
+}
+
+/// The same, ending so many seconds from now.
+fn make_ending(seconds: Option<i64>) -> Made {
+    let mut params = rcgen::CertificateParams::new(vec![NAME.to_owned()]).unwrap();
+    if let Some(seconds) = seconds {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let end = now.as_secs().checked_add_signed(seconds).unwrap();
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(end);
+    }
+    let signing_key = rcgen::KeyPair::generate().unwrap();
+    let cert = params.self_signed(&signing_key).unwrap();
+    let made = rcgen::CertifiedKey { cert, signing_key };
     let pem = |label: &str, der: &[u8]| {
         use base64::Engine as _;
         let text = base64::engine::general_purpose::STANDARD.encode(der);
@@ -95,7 +108,10 @@ async fn start(files: Files, limits: Limits) -> Running {
     let addr = listener.local_addr().unwrap();
     let metrics = Metrics::new();
     let counts = HttpMetrics::new(&metrics, "node").unwrap();
-    let door = Door::new(listener, Some(Tls::looked_at(files, Duration::from_millis(20)).unwrap()));
+    let door = Door::new(
+        listener,
+        Some(Tls::looked_at(files, Duration::from_millis(20), Duration::from_millis(20)).unwrap()),
+    );
     let (stop, stopped) = oneshot::channel();
     let shutdown = async move { drop(stopped.await) };
     let task = tokio::spawn(serve(door, router, limits, Some(counts), shutdown, Duration::ZERO));
@@ -317,4 +333,53 @@ async fn http_without_tls_is_told_what_to_do_and_noise_is_closed() {
     say(b"\x16\x03\x01\x00\x05nonsense").await;
     server.counts("freshet_node_http_tls_handshakes_failed_total{reason=\"broken\"}", 2).await;
     assert!(server.shows(&made).await);
+}
+
+/// Lines of a log, kept.
+#[derive(Clone, Default)]
+struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_ends_within_a_week_is_told_again_and_again_until_it_is_renewed() {
+    // While there is one subscriber alone, a line that another test's thread meets first is taken for nobody's.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _here = tracing::subscriber::set_default(log);
+    let said = |what: &str| {
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        text.lines().filter(|line| line.contains(what)).count()
+    };
+    let until = async |what: &str, times: usize| {
+        let began = Instant::now();
+        while said(what) < times {
+            assert!(began.elapsed() < PATIENCE, "{what:?} was said {} times", said(what));
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let day = 24 * 3_600;
+    let folder = Folder::with(&make_ending(Some(3 * day + 60)));
+    let server = start(folder.files(), Limits::default()).await;
+    until("days=3", 3).await;
+    let over = make_ending(Some(-day));
+    folder.write(&over.cert, &over.key);
+    until("has expired", 3).await;
+    let renewed = make_ending(Some(60 * day));
+    folder.write(&renewed.cert, &renewed.key);
+    server.counts("freshet_node_http_tls_reloads_total{outcome=\"taken\"}", 2).await;
+    let before = (said("has expired"), said("within a week"));
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!((said("has expired"), said("within a week")), before, "nothing more is to be said");
 }

@@ -118,16 +118,20 @@ impl HttpCaller {
         body: Bytes,
     ) -> Result<HttpResponse, ClientError> {
         let mut url = url.to_owned();
+        // A token is for the origin that it was given for: browsers take it away as well.
+        let mut token = self.token.as_deref();
         for _ in 0..=MAX_REDIRECTS {
             check_url(&url, self.allow_public).await?;
-            let response = self.once(method, &url, headers, body.clone()).await?;
+            let response = self.once(method, &url, token, headers, body.clone()).await?;
             if !matches!(response.status, 307 | 308) {
                 return Ok(response);
             }
             let Some(location) = response.headers.get(LOCATION).and_then(|value| value.to_str().ok()) else {
                 return Err(ClientError::BadResponse { url, why: "a redirect without Location".into() });
             };
-            url = resolve_reference(&url, location)?;
+            let next = resolve_reference(&url, location)?;
+            token = token.filter(|_| origin(&next) == origin(&url));
+            url = next;
         }
         Err(ClientError::BadResponse { url, why: format!("more than {MAX_REDIRECTS} redirects") })
     }
@@ -136,12 +140,13 @@ impl HttpCaller {
         &self,
         method: &Method,
         url: &str,
+        token: Option<&str>,
         headers: &[(String, String)],
         body: Bytes,
     ) -> Result<HttpResponse, ClientError> {
         let bad = |why: String| ClientError::BadConfig(format!("the request to {url} cannot be made: {why}"));
         let mut request = Request::builder().method(method.clone()).uri(url);
-        if let Some(token) = &self.token {
+        if let Some(token) = token {
             let mut value =
                 HeaderValue::try_from(format!("Bearer {token}")).map_err(|error| bad(error.to_string()))?;
             value.set_sensitive(true);
@@ -164,6 +169,13 @@ impl HttpCaller {
             url: url.to_owned(),
         })
     }
+}
+
+/// Scheme, host and port of a URL.
+fn origin(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at.saturating_add(3));
+    let end = url.get(host..).and_then(|rest| rest.find(['/', '?', '#'])).map(|at| host.saturating_add(at));
+    end.and_then(|end| url.get(..end)).unwrap_or(url)
 }
 
 /// An error with its causes: hyper's own text says only "client error (Connect)".

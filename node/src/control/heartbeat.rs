@@ -95,6 +95,8 @@ impl Heartbeat {
             rtt_us: u64::try_from(link.rtt.as_micros()).unwrap_or(u64::MAX),
             unknown: Unknown::new(),
         });
+        // Before the sessions: a join that is told is among them.
+        let joins_total = self.shared.joins.load(Ordering::Acquire);
         NodeLoad {
             v: VERSION,
             min_v: MIN_VERSION,
@@ -102,8 +104,8 @@ impl Heartbeat {
             incarnation: self.shared.incarnation,
             seq,
             draining: self.shared.draining.load(Ordering::Acquire),
-            sessions: self.shared.sessions.load(Ordering::Acquire),
-            joins_total: self.shared.joins.load(Ordering::Acquire),
+            sessions: self.shared.accepted(),
+            joins_total,
             egress: Bitrate::from_bps(per_second(now.2.saturating_sub(before.2)).saturating_mul(8)),
             egress_pps: per_second(now.1.saturating_sub(before.1)),
             cpu_millicores: u32::try_from(per_second(cpu)).unwrap_or(u32::MAX),

@@ -1,7 +1,9 @@
 //! Who holds a place on this node: the sessions of all its shards, as they were made.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
 
+use freshet_cluster::room::EndReason;
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Identity, RoomId, SessionId};
 
@@ -11,9 +13,14 @@ use crate::session::{Direction, Held};
 #[derive(Debug, Default)]
 pub struct Roll {
     held: HashMap<SessionId, Place>,
+    /// The same by room and identity.
+    of: HashMap<RoomId, HashMap<Identity, BTreeSet<SessionId>>>,
     /// Counts those that were made: their order, whatever the clock does.
     made: u64,
 }
+
+/// Set when a session is ended before it is made: whoever makes it lets it go again.
+pub type Doom = Arc<OnceLock<EndReason>>;
 
 /// One place.
 #[derive(Debug)]
@@ -21,26 +28,51 @@ struct Place {
     /// The how-manieth session it is; none while it is being made, which may fail.
     made: Option<u64>,
     held: Held,
+    doom: Doom,
 }
 
 impl Roll {
     /// One more, that is about to be made.
-    pub fn insert(&mut self, session: SessionId, held: Held) {
-        self.held.insert(session, Place { made: None, held });
+    pub fn insert(&mut self, session: SessionId, held: Held) -> Doom {
+        let doom = Doom::default();
+        let own = self.of.entry(held.room.clone()).or_default().entry(held.identity.clone()).or_default();
+        own.insert(session);
+        self.held.insert(session, Place { made: None, held, doom: doom.clone() });
+        doom
     }
 
     /// It is made, behind all that were made before: its number, or none when it has ended meanwhile.
     pub fn made(&mut self, session: SessionId, now: UnixMillis) -> Option<u64> {
-        let place = self.held.get_mut(&session)?;
+        let place = self.held.get_mut(&session).filter(|place| place.doom.get().is_none())?;
         self.made = self.made.wrapping_add(1);
         place.made = Some(self.made);
         place.held.since = now;
         place.made
     }
 
+    /// Ends one that is being made, for a reason. Those that are made are ended where they are.
+    pub fn doom(&self, session: SessionId, reason: EndReason) {
+        if let Some(place) = self.held.get(&session).filter(|place| place.made.is_none()) {
+            // The first word counts.
+            let _said = place.doom.set(reason);
+        }
+    }
+
     /// One less; whether it was there.
     pub fn remove(&mut self, session: SessionId) -> bool {
-        self.held.remove(&session).is_some()
+        let Some(Place { held, .. }) = self.held.remove(&session) else { return false };
+        if let Some(room) = self.of.get_mut(&held.room) {
+            if let Some(own) = room.get_mut(&held.identity) {
+                own.remove(&session);
+                if own.is_empty() {
+                    room.remove(&held.identity);
+                }
+            }
+            if room.is_empty() {
+                self.of.remove(&held.room);
+            }
+        }
+        true
     }
 
     /// One of them.
@@ -53,10 +85,28 @@ impl Roll {
         self.held.iter().map(|(session, place)| (*session, &place.held))
     }
 
-    /// Those that are made.
-    pub fn sessions(&self) -> impl Iterator<Item = (SessionId, &Held)> {
-        let made = self.held.iter().filter(|(_, place)| place.made.is_some());
-        made.map(|(session, place)| (*session, &place.held))
+    /// Those of a room, or of an identity in it, that are made.
+    pub fn sessions(
+        &self,
+        room: &RoomId,
+        identity: Option<&Identity>,
+    ) -> impl Iterator<Item = (SessionId, &Held)> {
+        let made = self.places(room, identity).filter(|(_, place)| place.made.is_some());
+        made.map(|(session, place)| (session, &place.held))
+    }
+
+    fn places(
+        &self,
+        room: &RoomId,
+        identity: Option<&Identity>,
+    ) -> impl Iterator<Item = (SessionId, &Place)> {
+        let room = self.of.get(room);
+        let (one, all) = match identity {
+            Some(identity) => (room.and_then(|room| room.get(identity)), None),
+            None => (None, room),
+        };
+        let ids = one.into_iter().chain(all.into_iter().flat_map(HashMap::values)).flatten();
+        ids.filter_map(|session| Some((*session, self.held.get(session)?)))
     }
 
     /// Viewers by room.
@@ -71,7 +121,7 @@ impl Roll {
 
     /// Whether somebody watches the room.
     pub fn watches(&self, room: &RoomId) -> bool {
-        self.iter().any(|(_, held)| held.direction == Direction::View && held.room == *room)
+        self.places(room, None).any(|(_, place)| place.held.direction == Direction::View)
     }
 
     /// The oldest of an identity's sessions in a room and direction, so many that `keep` are left of those that were
@@ -84,14 +134,10 @@ impl Roll {
         keep: usize,
         last: u64,
     ) -> Vec<SessionId> {
+        let own = self.places(room, Some(identity)).filter(|(_, place)| place.held.direction == direction);
         let own =
-            |held: &Held| held.direction == direction && held.identity == *identity && held.room == *room;
-        let mut own: Vec<(u64, SessionId)> = self
-            .held
-            .iter()
-            .filter(|(_, place)| own(&place.held))
-            .filter_map(|(session, place)| Some((place.made.filter(|made| *made <= last)?, *session)))
-            .collect();
+            own.filter_map(|(session, place)| Some((place.made.filter(|made| *made <= last)?, session)));
+        let mut own: Vec<(u64, SessionId)> = own.collect();
         own.sort_unstable();
         let over = own.len().saturating_sub(keep);
         own.into_iter().take(over).map(|(_, session)| session).collect()
@@ -148,11 +194,56 @@ mod tests {
         let third = roll.made(id(3), UnixMillis(5)).unwrap();
         assert_eq!(beyond(&roll, 2, third), []);
         assert_eq!(beyond(&roll, 1, third), [id(1)]);
-        assert_eq!((roll.sessions().count(), roll.iter().count()), (2, 3));
+        assert_eq!((roll.sessions(&room, None).count(), roll.iter().count()), (2, 3));
         assert_eq!(roll.get(id(3)).unwrap().since, UnixMillis(5));
         assert!(roll.remove(id(2)));
         assert_eq!(roll.made(id(2), UnixMillis(6)), None, "it failed");
         assert_eq!(beyond(&roll, 2, third), []);
+    }
+
+    #[test]
+    fn what_is_ended_before_it_is_made_is_not_made() {
+        let (mut roll, id) = (Roll::default(), SessionId::from_bits);
+        let (room, ann) = ("r".parse().unwrap(), "ann".parse().unwrap());
+        let doom = roll.insert(id(1), held("r", "ann", Direction::View));
+        roll.doom(id(1), EndReason::Revoked);
+        roll.doom(id(1), EndReason::TakenOver);
+        roll.doom(id(9), EndReason::Revoked);
+        assert_eq!(roll.made(id(1), UnixMillis(1)), None);
+        assert_eq!(doom.get(), Some(&EndReason::Revoked), "the first word counts");
+        assert_eq!(roll.sessions(&room, Some(&ann)).count(), 0);
+        // One that is made is ended where it is.
+        let doom = roll.insert(id(2), held("r", "ann", Direction::View));
+        assert!(roll.made(id(2), UnixMillis(1)).is_some());
+        roll.doom(id(2), EndReason::Revoked);
+        assert_eq!(doom.get(), None);
+        // Whoever makes it hears of it even when its place is gone by then.
+        let doom = roll.insert(id(3), held("r", "ann", Direction::View));
+        roll.doom(id(3), EndReason::Revoked);
+        assert!(roll.remove(id(3)) && doom.get().is_some());
+    }
+
+    #[test]
+    fn sessions_are_found_by_room_and_identity_and_leave_nothing_behind() {
+        let (mut roll, id) = (Roll::default(), SessionId::from_bits);
+        let all = [(1, "r", "ann"), (2, "r", "bob"), (3, "r", "ann"), (4, "other", "ann")];
+        for (bits, room, identity) in all {
+            roll.insert(id(bits), held(room, identity, Direction::View));
+            roll.made(id(bits), UnixMillis(1)).unwrap();
+        }
+        let found = |roll: &Roll, room: &str, identity: Option<&str>| {
+            let (room, identity) = (room.parse().unwrap(), identity.map(|name| name.parse().unwrap()));
+            let sessions = roll.sessions(&room, identity.as_ref()).map(|(session, _)| session.bits());
+            sessions.collect::<BTreeSet<_>>()
+        };
+        assert_eq!(found(&roll, "r", None), BTreeSet::from([1, 2, 3]));
+        assert_eq!(found(&roll, "r", Some("ann")), BTreeSet::from([1, 3]));
+        assert_eq!(found(&roll, "other", Some("ann")), BTreeSet::from([4]));
+        assert_eq!(found(&roll, "other", Some("bob")), BTreeSet::new());
+        assert!(roll.remove(id(1)));
+        assert_eq!(found(&roll, "r", Some("ann")), BTreeSet::from([3]));
+        assert!([2, 3, 4].into_iter().all(|bits| roll.remove(id(bits))));
+        assert!(roll.of.is_empty() && roll.held.is_empty());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use freshet_cluster::room::EndReason;
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Identity, RoomId, SessionId, StreamId};
+use freshet_edge::roster::Filter;
 use freshet_edge::sse::{self, EventStream};
 use freshet_edge::stream_health::StreamHealth;
 use freshet_edge::waiting::{Waiting, retry_s};
@@ -15,7 +16,7 @@ use rand::Rng;
 use tokio::sync::{mpsc, oneshot};
 
 use super::registrar::{Claim, ClaimError, Registrar};
-use super::roll::Roll;
+use super::roll::{Doom, Roll};
 use super::shared::Shared;
 use super::standing::Unfit;
 use super::task::Command;
@@ -47,13 +48,23 @@ pub struct Service {
 struct Reservation<'a> {
     shared: &'a Shared,
     session: SessionId,
+    doom: Doom,
     kept: bool,
+}
+
+impl Reservation<'_> {
+    /// A shard has it. From here on the session gives its place back itself, when it ends.
+    fn keep(&mut self) {
+        self.kept = true;
+        self.shared.opened(true);
+    }
 }
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         if !self.kept {
             self.shared.release(self.session);
+            self.shared.opened(false);
         }
     }
 }
@@ -85,10 +96,16 @@ impl Service {
         if self.shared.draining.load(Ordering::Acquire) {
             return Err(CreateError::Draining);
         }
-        if !self.shared.reserve(session, held) {
-            return Err(CreateError::OverCapacity { limit: self.shared.limit });
-        }
-        Ok(Reservation { shared: &self.shared, session, kept: false })
+        let doom = self.shared.reserve(session, held);
+        let doom = doom.ok_or(CreateError::OverCapacity { limit: self.shared.limit })?;
+        Ok(Reservation { shared: &self.shared, session, doom, kept: false })
+    }
+
+    /// Lets a session go again that was ended before it was made.
+    async fn undoomed(&self, shard: &ShardHandle, made: &Reservation<'_>) -> Result<(), CreateError> {
+        let Some(reason) = made.doom.get() else { return Ok(()) };
+        shard.tell(Tell::End(made.session, *reason)).await;
+        Err(CreateError::Dismissed)
     }
 
     /// The shard with the least to do, of those that are not full.
@@ -171,6 +188,7 @@ impl SessionService for Service {
             room: ask.room.clone(),
             pinned: if view { ask.stream.clone() } else { None },
             identity: ask.identity.clone(),
+            whose: ask.whose,
             offer: ask.offer,
         };
         let _coming = shard.coming();
@@ -178,9 +196,8 @@ impl SessionService for Service {
         let answered = tokio::time::timeout(SHARD_TIME, answer).await;
         let (answer, etag) =
             answered.map_err(|_| CreateError::Internal)?.map_err(|_| CreateError::Internal)??;
-        // From here on the session gives its place back itself, when it ends.
-        reservation.kept = true;
-        self.shared.joins.fetch_add(1, Ordering::AcqRel);
+        reservation.keep();
+        self.undoomed(shard, &reservation).await?;
         if !view {
             let stream = ask.stream.ok_or(CreateError::Internal)?;
             let claim = Claim {
@@ -194,6 +211,7 @@ impl SessionService for Service {
         }
         // Only now: what fails before this ends nobody.
         let made = self.shared.made(session);
+        self.undoomed(shard, &reservation).await?;
         if let Some((most, made)) = ask.most.zip(made) {
             let keep = usize::try_from(most.get()).unwrap_or(usize::MAX);
             let beyond = |roll: &Roll| roll.beyond(&ask.room, &ask.identity, ask.direction, keep, made);
@@ -283,12 +301,24 @@ impl SessionService for Service {
         self.ask(order).await
     }
 
-    fn list(&self, room: &RoomId) -> Vec<Listed> {
-        let listed = |(session, held): (SessionId, &Held)| Listed { session, held: held.clone() };
-        self.shared.roll(|roll| roll.sessions().filter(|(_, held)| held.room == *room).map(listed).collect())
+    fn list(&self, room: &RoomId, filter: &Filter) -> Vec<Listed> {
+        let asked = |(session, held): &(SessionId, &Held)| {
+            filter.takes(*session, &held.identity, held.direction.as_str())
+        };
+        self.shared.roll(|roll| {
+            let mut found: Vec<_> = roll.sessions(room, filter.identity.as_ref()).filter(asked).collect();
+            found.sort_unstable_by_key(|(session, _)| *session);
+            found.truncate(filter.limit.saturating_add(1));
+            found.into_iter().map(|(session, held)| Listed { session, held: held.clone() }).collect()
+        })
+    }
+
+    fn find(&self, session: SessionId) -> Option<Listed> {
+        self.shared.roll(|roll| roll.get(session).map(|held| Listed { session, held: held.clone() }))
     }
 
     async fn dismiss(&self, session: SessionId, reason: EndReason) {
+        self.shared.roll(|roll| roll.doom(session, reason));
         // The shard is not in the id: the one that has it ends it. Its word of the end gives the place back.
         for shard in &self.shards {
             shard.tell(Tell::End(session, reason)).await;
@@ -313,3 +343,6 @@ impl SessionService for Service {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

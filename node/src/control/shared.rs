@@ -8,7 +8,7 @@ use std::time::Instant;
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Incarnation, NodeId, RoomId, SessionId, StreamId};
 
-use super::roll::Roll;
+use super::roll::{Doom, Roll};
 use super::standing::{Standing, Unfit};
 use crate::session::Held;
 
@@ -33,6 +33,8 @@ pub struct Shared {
     pub incarnation: Incarnation,
     /// Sessions, reservations included.
     pub sessions: AtomicU32,
+    /// Of those, sessions that no shard has accepted yet.
+    opening: AtomicU32,
     /// Joins accepted since the start.
     pub joins: AtomicU64,
     /// Sessions refused because all shards were busy.
@@ -58,6 +60,7 @@ impl Shared {
             node,
             incarnation,
             sessions: AtomicU32::new(0),
+            opening: AtomicU32::new(0),
             joins: AtomicU64::new(0),
             refused_busy: AtomicU64::new(0),
             refused_announcements: Default::default(),
@@ -97,14 +100,26 @@ impl Shared {
         look(&self.held.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes a place for a session that is about to be made; false when there is none.
-    pub(super) fn reserve(&self, session: SessionId, held: Held) -> bool {
+    /// Takes a place for a session that is about to be made; none when there is none.
+    pub(super) fn reserve(&self, session: SessionId, held: Held) -> Option<Doom> {
         let take = |n: u32| (n < self.limit).then(|| n.saturating_add(1));
-        if self.sessions.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_err() {
-            return false;
+        self.sessions.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).ok()?;
+        self.opening.fetch_add(1, Ordering::AcqRel);
+        Some(self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(session, held))
+    }
+
+    /// It is known what became of a session that a place was taken for: a shard has it, or it failed.
+    pub(super) fn opened(&self, accepted: bool) {
+        let _ = self.opening.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
+        if accepted {
+            self.joins.fetch_add(1, Ordering::AcqRel);
         }
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(session, held);
-        true
+    }
+
+    /// Sessions as heartbeats tell them: those that `joins` has counted. Whoever sends one that is still being made counts it.
+    pub fn accepted(&self) -> u32 {
+        let opening = self.opening.load(Ordering::Acquire);
+        self.sessions.load(Ordering::Acquire).saturating_sub(opening)
     }
 
     /// The session that a place was taken for is made: its number in the roll, or none when it has ended meanwhile.
@@ -148,7 +163,7 @@ mod tests {
         use super::super::standing::LOST_MAX;
         let shared = Shared::new("n".parse().unwrap(), Incarnation::from_bits(1), 9);
         let [watched, live, new]: [RoomId; 3] = ["watched", "live", "new"].map(|room| room.parse().unwrap());
-        assert!(shared.reserve(SessionId::from_bits(1), held(&watched, Direction::View)));
+        assert!(shared.reserve(SessionId::from_bits(1), held(&watched, Direction::View)).is_some());
         shared.set_live(HashMap::from([(live.clone(), vec!["s".parse().unwrap()])]));
         let now = Instant::now();
         shared.standing(|standing| {
@@ -164,20 +179,38 @@ mod tests {
     }
 
     #[test]
+    fn heartbeats_tell_a_session_once_its_join_is_counted() {
+        let shared = Shared::new("n".parse().unwrap(), Incarnation::from_bits(1), 9);
+        let room: RoomId = "room".parse().unwrap();
+        let [a, b] = [1, 2].map(SessionId::from_bits);
+        assert!(shared.reserve(a, held(&room, Direction::View)).is_some());
+        assert!(shared.reserve(b, held(&room, Direction::View)).is_some());
+        let told = || (shared.accepted(), shared.joins.load(Ordering::Acquire));
+        assert_eq!(told(), (0, 0));
+        shared.opened(true);
+        assert_eq!(told(), (1, 1));
+        shared.opened(false);
+        shared.release(b);
+        assert_eq!(told(), (1, 1), "one that failed");
+        shared.release(a);
+        assert_eq!(told(), (0, 1));
+    }
+
+    #[test]
     fn a_place_is_given_back_once() {
         let shared = Shared::new("n".parse().unwrap(), Incarnation::from_bits(1), 2);
         let room: RoomId = "room".parse().unwrap();
         let [a, b, c] = [1, 2, 3].map(SessionId::from_bits);
         let (view, publish) = (|| held(&room, Direction::View), || held(&room, Direction::Publish));
-        assert!(shared.reserve(a, view()) && shared.reserve(b, publish()));
-        assert!(!shared.reserve(c, publish()), "there are two places");
+        assert!(shared.reserve(a, view()).is_some() && shared.reserve(b, publish()).is_some());
+        assert!(shared.reserve(c, publish()).is_none(), "there are two places");
         assert_eq!(shared.viewers().get(&room), Some(&1));
         // The caller gave up waiting, and the shard ends what it made.
         shared.release(a);
         shared.release(a);
         assert_eq!(shared.sessions.load(Ordering::Acquire), 1);
         assert!(shared.viewers().is_empty());
-        assert!(shared.reserve(c, publish()));
-        assert!(!shared.reserve(a, publish()));
+        assert!(shared.reserve(c, publish()).is_some());
+        assert!(shared.reserve(a, publish()).is_none());
     }
 }

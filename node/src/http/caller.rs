@@ -9,11 +9,13 @@ use freshet_cluster::token::Grant;
 use freshet_cluster::unit::UnixMillis;
 use freshet_edge::body;
 use freshet_edge::call::{Call, CallError, Verifier};
+use freshet_edge::ticket::{self, TicketError};
 use freshet_edge::{Access, Client, Problem};
 use http::Method;
 use http::request::Parts;
 
 use super::state::HttpState;
+use crate::session::Whose;
 
 /// A caller whose say has been checked, and what came along.
 pub(super) struct Caller {
@@ -33,6 +35,15 @@ impl Caller {
         match &self.call {
             Some(call) => call.client_ip,
             None => self.peer,
+        }
+    }
+
+    /// For whom a session of the caller counts: its identity if a token proves that, else all behind its address.
+    pub fn whose(&self) -> Whose {
+        match (self.access.proven(), self.client()) {
+            (Some(identity), _) => Whose::Named(identity.clone()),
+            (None, Some(client)) => Whose::Behind(client.into()),
+            (None, None) => Whose::Unknown,
         }
     }
 
@@ -90,7 +101,6 @@ async fn ask(
     deed: Option<(&RoomId, Grant)>,
 ) -> Result<(Caller, Content), Problem> {
     let now = UnixMillis::now();
-    let peer = Client::ip_of(&parts.extensions);
     if !Verifier::is_call(&parts.headers) {
         let access = match deed {
             Some((room, grant)) => state.guard.check(&parts.headers, room, grant, now)?,
@@ -99,23 +109,38 @@ async fn ask(
         if parts.method == Method::POST {
             state.door.admit(&access, &parts.extensions)?;
         }
+        let peer = Client::ip_of(&parts.extensions);
         return Ok((Caller { access, call: None, peer }, Content::Unread(body)));
     }
     let Some(calls) = &state.calls else {
         return Err(no_calls());
     };
     let bytes = body::read(&parts.headers, body, limit, body::TIME).await?;
-    let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
-    let call = calls.verify(&parts.headers, &parts.method, path, &bytes, now)?;
+    let call = calls.verify(&parts.headers, &parts.method, path_of(parts), &bytes, now)?;
+    vouched(state, call, bytes, deed, now)
+}
+
+/// A caller whom a coordinator vouches for, by a call or a ticket.
+fn vouched(
+    state: &HttpState,
+    call: Call,
+    bytes: bytes::Bytes,
+    deed: Option<(&RoomId, Grant)>,
+    now: UnixMillis,
+) -> Result<(Caller, Content), Problem> {
     let access = call.access();
     if let Some((room, grant)) = deed {
         access.require(room, grant)?;
         state.guard.admit(&access, room, now)?;
     }
-    Ok((Caller { access, call: Some(Box::new(call)), peer }, Content::Read(bytes)))
+    Ok((Caller { access, call: Some(Box::new(call)), peer: None }, Content::Read(bytes)))
 }
 
-/// As [`identify`], and 403 unless the deed is allowed in the room.
+fn path_of(parts: &Parts) -> &str {
+    parts.uri.path_and_query().map_or("/", |path| path.as_str())
+}
+
+/// As [`identify`], and 403 unless the deed is allowed in the room. What is posted may come with a ticket.
 pub(super) async fn admit(
     state: &HttpState,
     parts: &Parts,
@@ -123,6 +148,12 @@ pub(super) async fn admit(
     room: &RoomId,
     grant: Grant,
 ) -> Result<(Caller, Content), Problem> {
+    if !Verifier::is_call(&parts.headers)
+        && parts.method == Method::POST
+        && let Some(ticket) = ticket::split(path_of(parts))
+    {
+        return sent_on(state, parts, body, ticket, (room, grant)).await;
+    }
     ask(state, parts, body, body::SDP_MAX, Some((room, grant))).await
 }
 
@@ -135,6 +166,23 @@ pub(super) async fn operate(
 ) -> Result<(), Problem> {
     let (caller, _) = admit(state, parts, body, room, Grant::Admin).await?;
     caller.access.require_operator()
+}
+
+/// A client that a coordinator has sent on. It has asked who that is, and how often it comes; the body belongs to the
+/// ticket and is read for it, but for no ticket that we did not sign. A token beside it is not looked at.
+async fn sent_on(
+    state: &HttpState,
+    parts: &Parts,
+    body: Body,
+    (path, ticket): (&str, &str),
+    deed: (&RoomId, Grant),
+) -> Result<(Caller, Content), Problem> {
+    let tickets = state.tickets.as_ref().ok_or(TicketError::Signature)?;
+    tickets.signed(ticket)?;
+    let bytes = body::read(&parts.headers, body, body::SDP_MAX, body::TIME).await?;
+    let now = UnixMillis::now();
+    let call = tickets.verify(ticket, &parts.method, path, &bytes, now)?;
+    vouched(state, call, bytes, Some(deed), now)
 }
 
 fn no_calls() -> Problem {

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use freshet_cluster::room::EndReason;
 use freshet_cluster::token::Grant;
 use freshet_cluster::unit::UnixMillis;
+use freshet_cluster::{RoomId, StreamId};
 use freshet_edge::Problem;
 use freshet_edge::conditional::{Condition, etag, if_none_match};
 use freshet_edge::media_type::{ACCEPT_PATCH, FRAGMENT, SDP, require_sdp};
@@ -14,6 +15,7 @@ use http::{HeaderValue, StatusCode, header};
 use tokio::sync::oneshot;
 
 use super::caller::{Caller, admit};
+use super::health;
 use super::listen::links;
 use super::refusal::not_created;
 use super::state::HttpState;
@@ -41,6 +43,7 @@ pub(super) async fn publish(
         wait: false,
         plan: caller.plan(&room),
         client: caller.client(),
+        whose: caller.whose(),
         most: caller.access.bound.publish,
         room,
     };
@@ -68,6 +71,7 @@ pub(super) async fn view(
         wait,
         plan: caller.plan(&room),
         client: caller.client(),
+        whose: caller.whose(),
         most: caller.access.bound.subscribe,
         room,
     };
@@ -87,7 +91,7 @@ async fn create(state: &HttpState, caller: &Caller, ask: CreateSession) -> Resul
     let (tell, told) = oneshot::channel();
     let service = std::sync::Arc::clone(&state.service);
     let owner = caller.access.owner().cloned();
-    let (direction, room) = (ask.direction, ask.room.clone());
+    let (direction, room, stream) = (ask.direction, ask.room.clone(), ask.stream.clone());
     tokio::spawn(async move {
         let made = service.create(ask).await;
         if let Err(Ok(unheard)) = tell.send(made) {
@@ -101,20 +105,23 @@ async fn create(state: &HttpState, caller: &Caller, ask: CreateSession) -> Resul
         state.service.dismiss(created.session, EndReason::Revoked).await;
         return Err(refused);
     }
-    answer(state, caller, direction, created)
+    let published = stream.filter(|_| direction == Direction::Publish);
+    answer(state, caller, published.map(|stream| (room, stream)), created)
 }
 
+/// The 201: to a publisher of this stream, or to a viewer.
 fn answer(
     state: &HttpState,
     caller: &Caller,
-    direction: Direction,
+    published: Option<(RoomId, StreamId)>,
     created: Created,
 ) -> Result<Response, Problem> {
     let Created { session, answer, etag: tag } = created;
     let path = SessionPath { node: state.node.clone(), incarnation: state.incarnation, session };
-    let mut location = path.location(caller.public_url(state));
+    let mut public_url = caller.public_url(state);
+    let mut location = path.location(public_url);
     if HeaderValue::from_str(&location).is_err() {
-        location = path.path();
+        (public_url, location) = (None, path.path());
     }
     let mut response = (StatusCode::CREATED, answer).into_response();
     let headers = response.headers_mut();
@@ -126,10 +133,12 @@ fn answer(
     for link in state.ice.links(&caller.access.identity, UnixMillis::now()) {
         headers.append(header::LINK, link);
     }
-    if direction == Direction::View {
-        for link in links(&location) {
-            headers.append(header::LINK, HeaderValue::from_str(&link).map_err(|_| Problem::internal())?);
-        }
+    let more = match published {
+        Some((room, stream)) => vec![health::link(public_url, &room, &stream)],
+        None => links(&location).to_vec(),
+    };
+    for link in more {
+        headers.append(header::LINK, HeaderValue::from_str(&link).map_err(|_| Problem::internal())?);
     }
     Ok(response)
 }

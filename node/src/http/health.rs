@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
+use freshet_cluster::{RoomId, StreamId};
 use freshet_edge::Problem;
 use freshet_edge::bearer::insufficient;
 use freshet_edge::body;
@@ -11,6 +12,13 @@ use http::{HeaderValue, header};
 
 use super::caller::identify;
 use super::state::HttpState;
+
+/// The `Link` header of a new publisher's session: where its health is shown.
+pub(super) fn link(public_url: Option<&str>, room: &RoomId, stream: &StreamId) -> String {
+    let base = public_url.unwrap_or_default().trim_end_matches('/');
+    let (room, stream) = (room.as_str(), stream.as_str());
+    format!("<{base}/v1/rooms/{room}/streams/{stream}/health>; rel=\"urn:freshet:whip:ext:health\"")
+}
 
 /// GET. Shown to whoever may take part in the room.
 pub(super) async fn stream_health(

@@ -35,6 +35,7 @@ pub(super) fn not_created(error: CreateError) -> Problem {
         CreateError::Draining => elsewhere("draining", format!("{said}: ask another node")),
         CreateError::LeaseLost => elsewhere("lease-lost", format!("{said}: ask another node")),
         CreateError::Replaced => elsewhere("replaced", format!("{said}: ask another node")),
+        CreateError::Dismissed => Problem::forbidden(said).reason("revoked"),
         CreateError::NoPublisher { retry_after } => Problem::conflict(
             "no-publisher",
             format!("{said}: ask again after Retry-After, or with ?wait=1 for a session whose media follows"),

@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
-use freshet_cluster::RoomId;
 use freshet_cluster::room::EndReason;
 use freshet_cluster::unit::UnixMillis;
 use freshet_edge::Problem;
@@ -11,21 +10,14 @@ use freshet_edge::roster::{Filter, SessionEntry, SessionsPage};
 
 use super::caller::operate;
 use super::state::HttpState;
-use crate::service::{Direction, Listed};
-
-fn word(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Publish => "publish",
-        Direction::View => "view",
-    }
-}
+use crate::service::Listed;
 
 fn entry(state: &HttpState, listed: Listed) -> SessionEntry {
     let Listed { session, held } = listed;
     SessionEntry {
         session,
         identity: held.identity,
-        direction: word(held.direction).to_owned(),
+        direction: held.direction.as_str().to_owned(),
         stream: held.stream,
         since_ms: held.since.0,
         age_ms: UnixMillis::now().0.saturating_sub(held.since.0),
@@ -43,14 +35,13 @@ pub(super) async fn list(
     let (parts, body) = request.into_parts();
     operate(&state, &parts, body, &room).await?;
     let filter = Filter::read(&parts.uri)?;
-    let mut found = state.service.list(&room);
-    found.retain(|one| filter.takes(one.session, &one.held.identity, word(one.held.direction)));
+    let found = state.service.list(&room, &filter);
     let entries = found.into_iter().map(|one| entry(&state, one)).collect();
     Ok(Json(SessionsPage::of(entries, filter.limit)))
 }
 
-fn find(state: &HttpState, room: &RoomId, name: &RoomSession) -> Result<SessionEntry, Problem> {
-    let found = state.service.list(room).into_iter().find(|one| one.session == name.session);
+fn find(state: &HttpState, name: &RoomSession) -> Result<SessionEntry, Problem> {
+    let found = state.service.find(name.session).filter(|one| one.held.room == name.room);
     found.map(|one| entry(state, one)).ok_or_else(no_session)
 }
 
@@ -62,7 +53,7 @@ pub(super) async fn look(
 ) -> Result<Json<SessionEntry>, Problem> {
     let (parts, body) = request.into_parts();
     operate(&state, &parts, body, &name.room).await?;
-    find(&state, &name.room, &name).map(Json)
+    find(&state, &name).map(Json)
 }
 
 /// DELETE: ends it, whoever's it is. `?reason=taken-over` is what a coordinator says of a session beyond what its
@@ -78,7 +69,7 @@ pub(super) async fn end(
         Some("reason=taken-over") => EndReason::TakenOver,
         _ => EndReason::Revoked,
     };
-    let found = find(&state, &name.room, &name)?;
+    let found = find(&state, &name)?;
     state.service.dismiss(name.session, reason).await;
     Ok(Json(found))
 }

@@ -8,6 +8,7 @@ use freshet_edge::health::Readiness;
 use freshet_edge::ice::IceServers;
 use freshet_edge::metrics::{HttpMetrics, Metrics};
 use freshet_edge::names::SessionPath;
+use freshet_edge::ticket::Tickets;
 use freshet_edge::{Door, Guard};
 
 use crate::service::SessionService;
@@ -23,6 +24,8 @@ pub struct HttpState {
     pub door: Door,
     /// Checks calls of coordinators; without it none are taken.
     pub calls: Option<Arc<Verifier>>,
+    /// Checks tickets of coordinators; without it none are taken.
+    pub tickets: Option<Arc<Tickets>>,
     /// This node, as session URLs name it.
     pub node: NodeId,
     /// This start of it.

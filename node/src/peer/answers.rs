@@ -134,7 +134,7 @@ impl Known {
         let active = self.active;
         let rtc = contained(|| {
             let mut rtc = config.build(now);
-            for addr in &common.candidates {
+            for addr in common.book.candidates() {
                 rtc.add_local_candidate(Candidate::host(*addr, "udp").ok()?);
             }
             let remote = IceCreds { ufrag: own.ufrag.to_owned(), pass: own.pwd.to_owned() };

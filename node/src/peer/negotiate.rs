@@ -4,7 +4,6 @@
 //! that is forwarded, H.264 is matched by packetization mode and never by profile or level, and a republish in
 //! another codec needs no new session. What is not forwarded (RED, ULPFEC, CN, DTMF) is not answered.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +19,7 @@ use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 use super::contain::contained;
 use super::keys::Keys;
 use super::sdp;
+use crate::book::Book;
 use crate::session::{CreateError, Direction};
 
 /// str0m tells so often how it sees the path to a publisher.
@@ -32,8 +32,8 @@ pub const SERVED: [&str; 5] = ["H264", "VP8", "VP9", "AV1", "opus"];
 pub struct Common {
     /// The certificate of all DTLS sessions.
     pub cert: DtlsCert,
-    /// Candidates that answers advertise.
-    pub candidates: Vec<SocketAddr>,
+    /// Candidates that answers advertise, and what local address each is.
+    pub book: Book,
     /// The cryptography; its DTLS shows the keys that it agrees on.
     pub provider: Arc<CryptoProvider>,
     /// Takes the keys that came up while the last session was polled.
@@ -244,7 +244,7 @@ pub fn accept(
         let parsed =
             SdpOffer::from_sdp_string(&offer).map_err(|e| CreateError::BadOffer(told(&e.to_string())))?;
         let mut rtc = config(common, &read, direction, creds).build(now);
-        for addr in &common.candidates {
+        for addr in common.book.candidates() {
             let candidate = Candidate::host(*addr, "udp").map_err(|_| CreateError::Internal)?;
             rtc.add_local_candidate(candidate);
         }

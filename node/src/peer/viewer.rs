@@ -24,7 +24,9 @@ use crate::forward::reception::{Losses, Reception};
 use crate::forward::spare::Spares;
 use crate::forward::srtp::{Profile, SrtcpReceiver, SrtpSender};
 use crate::forward::train::Way;
+use crate::media::clock::Wall;
 use crate::media::codec::CodecName;
+use crate::media::packet::CaptureMicros;
 use crate::media::rewrite::SourceEpoch;
 
 /// Slots of one viewer at most.
@@ -32,9 +34,12 @@ pub const SLOTS_MAX: usize = 8;
 /// Time between the sender reports of a viewer, on average: each interval is drawn from half to one and a half of it
 /// (RFC 3550 section 6.3.1), or all who began in one flush would be reported to in one turn for ever.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// The same while nothing is sent, drawn from four fifths to six fifths of it: at least every 300 ms a client sees that
-/// the node is there and the publisher is quiet.
-const REPORT_IDLE: Duration = Duration::from_millis(240);
+/// Reports to those who are sent nothing go together at ticks of the clock, so many microseconds long: nothing else wakes
+/// the shard then, and one system call takes many.
+const REPORT_TICK: u64 = 10_000;
+/// So many ticks later the next goes, or one tick sooner, so that those who fell together come apart again: every
+/// 300 ms a client sees that the node is there and the publisher is quiet.
+const REPORT_IDLE: u64 = 29;
 
 /// What a slot carries.
 #[derive(Debug, Clone)]
@@ -319,11 +324,34 @@ impl Viewer {
     }
 
     /// Reports have been sent, with `news` of at least one slot that goes on. `random` lies between 0 and 1.
-    pub fn reported(&mut self, now: Instant, news: bool, random: f64) {
+    pub fn reported(&mut self, now: Instant, wall: &Wall, news: bool, random: f64) {
         self.idle = !news;
-        let random = random.clamp(0.0, 1.0);
-        let (every, part) =
-            if news { (REPORT_EVERY, 0.5 + random) } else { (REPORT_IDLE, 0.8 + 0.4 * random) };
-        self.report_due = now.checked_add(every.mul_f64(part));
+        self.report_due = if news {
+            now.checked_add(REPORT_EVERY.mul_f64(0.5 + random.clamp(0.0, 1.0)))
+        } else {
+            Some(wall.instant(idle_tick(wall.micros(now), random)))
+        };
+    }
+}
+
+/// The tick at which a viewer who is sent nothing is reported to again.
+fn idle_tick(now: CaptureMicros, random: f64) -> CaptureMicros {
+    let after = if random < 0.25 { REPORT_IDLE - 1 } else { REPORT_IDLE };
+    CaptureMicros((now.0 / REPORT_TICK).saturating_add(after).saturating_mul(REPORT_TICK))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn who_is_sent_nothing_is_reported_to_at_a_tick_within_290_ms(now: u32, random in 0.0..=1.0) {
+            let tick = idle_tick(CaptureMicros(now.into()), random).0;
+            prop_assert_eq!(tick % REPORT_TICK, 0);
+            prop_assert!((270_000..=290_000).contains(&(tick - u64::from(now))), "{tick}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use super::machine::Sfu;
 use super::session::Role;
-use crate::peer::viewer::Viewer;
+use crate::peer::viewer::{Slot, Viewer};
 
 /// Viewers whose memory is fetched together: what is needed of them fits the nearest cache.
 pub(super) const GROUP: usize = 8;
@@ -17,21 +17,44 @@ impl Sfu {
     /// Fetches what visiting these viewers, at most [`GROUP`], will read. Each loop reads behind the pointers that the
     /// one before has found, of one viewer as well as of the next.
     pub(super) fn look_ahead(&self, group: impl Iterator<Item = usize>) {
-        let mut viewers: [Option<&Viewer>; GROUP] = [None; GROUP];
-        for (place, session) in viewers.iter_mut().zip(group) {
-            if let Some(Role::Viewer(viewer)) = self.sessions.get(session).map(|session| &session.role) {
-                *place = Some(viewer);
-            }
-        }
-        let mut seen = 0;
+        let mut viewers = self.viewers(group);
+        let mut seen = glance(&viewers);
         for place in &mut viewers {
-            seen ^= place.map_or(0, Viewer::glance);
             // It has been visited for another lane.
             *place = place.filter(|viewer| viewer.round != self.round);
         }
-        let slots = || viewers.iter().flatten().flat_map(|viewer| &viewer.slots);
-        seen ^= slots().fold(0, |seen, slot| seen ^ slot.glance());
-        seen ^= slots().fold(0, |seen, slot| seen ^ slot.glance_behind());
+        seen ^= glance_at_slots(&viewers);
+        seen ^= slots(&viewers).fold(0, |seen, slot| seen ^ slot.glance_behind());
         black_box(seen);
     }
+
+    /// The same for reports to them.
+    pub(super) fn look_ahead_to_reports(&self, group: impl Iterator<Item = usize>) {
+        let viewers = self.viewers(group);
+        let labels = viewers.iter().flatten().filter_map(|viewer| viewer.label.bytes().next());
+        let seen = glance(&viewers) ^ labels.fold(0, |seen, byte| seen ^ u64::from(byte));
+        black_box(seen ^ glance_at_slots(&viewers));
+    }
+
+    fn viewers(&self, group: impl Iterator<Item = usize>) -> [Option<&Viewer>; GROUP] {
+        let mut viewers = [None; GROUP];
+        for (place, session) in viewers.iter_mut().zip(group) {
+            if let Some(Role::Viewer(viewer)) = self.sessions.get(session).map(|session| &session.role) {
+                *place = Some(&**viewer);
+            }
+        }
+        viewers
+    }
+}
+
+fn glance(viewers: &[Option<&Viewer>]) -> u64 {
+    viewers.iter().flatten().fold(0, |seen, viewer| seen ^ viewer.glance())
+}
+
+fn glance_at_slots(viewers: &[Option<&Viewer>]) -> u64 {
+    slots(viewers).fold(0, |seen, slot| seen ^ slot.glance())
+}
+
+fn slots<'a>(viewers: &'a [Option<&'a Viewer>]) -> impl Iterator<Item = &'a Slot> {
+    viewers.iter().flatten().flat_map(|viewer| &viewer.slots)
 }

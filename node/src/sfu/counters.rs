@@ -87,6 +87,8 @@ pub struct Counters {
     pub unknown_datagrams: u64,
     /// Checks of ICE from more addresses than one ICE session is checked from: dropped unread.
     pub refused_checks: u64,
+    /// Half-open sessions that ended early so that others have their places.
+    pub displaced_sessions: u64,
     /// Datagrams that str0m refused.
     pub bad_datagrams: u64,
     /// RTP of sessions that was dropped unopened: a header that cannot be read, an unknown SSRC or payload type, a

@@ -215,7 +215,7 @@ impl Sfu {
     pub(super) fn enter_lane(&mut self, at: usize, session: usize, slot: usize) {
         let Some(lane) = self.lanes.get_mut(at) else { return };
         begin_again(lane);
-        lane.viewers.push((session, slot));
+        lane.viewers.insert((session, slot));
         if lane.viewers.len() == 1 {
             self.events.push_back(Event::Interest(lane.key.clone(), lane.id, true));
         }
@@ -224,7 +224,7 @@ impl Sfu {
     /// Takes a slot off a lane.
     pub(super) fn leave_lane(&mut self, at: usize, session: usize, slot: usize) {
         let Some(lane) = self.lanes.get_mut(at) else { return };
-        lane.viewers.retain(|v| *v != (session, slot));
+        lane.viewers.remove(&(session, slot));
         if lane.viewers.is_empty() {
             self.events.push_back(Event::Interest(lane.key.clone(), lane.id, false));
         }

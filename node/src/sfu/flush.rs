@@ -104,7 +104,7 @@ impl Sfu {
         for at in ripe.drain(..) {
             let Some(lane) = self.lanes.get_mut(at) else { continue };
             lane.ripe = false;
-            let viewers = std::mem::take(&mut lane.viewers);
+            let viewers = lane.viewers.lend();
             for group in viewers.chunks(GROUP) {
                 self.look_ahead(group.iter().map(|(session, _)| *session));
                 for (session, _) in group {
@@ -113,7 +113,7 @@ impl Sfu {
             }
             // Nobody joins or leaves during a flush.
             if let Some(lane) = self.lanes.get_mut(at) {
-                lane.viewers = viewers;
+                lane.viewers.give_back(viewers);
             }
         }
         self.ripe = ripe;
@@ -202,11 +202,12 @@ impl Sfu {
         let mut repeats = std::mem::take(&mut self.repeats);
         let mut later = std::mem::take(&mut self.later);
         let round = self.round;
-        for of_one in repeats.chunk_by(|a, b| a.session == b.session) {
+        for of_one in repeats.chunk_by(|a, b| a.serial == b.serial) {
             let Self { sessions, lanes, counters, .. } = self;
-            let Some(session) = of_one.first().and_then(|first| sessions.get_mut(first.session)) else {
-                continue;
-            };
+            let Some(first) = of_one.first() else { continue };
+            // Who asked may be gone, and another one stand in its place.
+            let session = sessions.get_mut(first.session).filter(|session| session.serial == first.serial);
+            let Some(session) = session else { continue };
             let Role::Viewer(viewer) = &mut session.role else { continue };
             let (Some(to), Some(sealer)) = (viewer.to, viewer.sealer.as_mut()) else { continue };
             trains.begin_way(to);

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use freshet_relay_proto::track::{CodecInfo, MediaKind};
 
+use super::table::Bag;
 use super::types::{Hop, Source};
 use crate::agent::{Lane as LaneId, StreamKey};
 use crate::forward::pace::Meter;
@@ -17,7 +18,8 @@ pub(super) struct Lane {
     pub kind: MediaKind,
     pub codecs: Vec<CodecInfo>,
     pub source: Source,
-    pub viewers: Vec<(usize, usize)>,
+    /// The slots that take it: session and place in it.
+    pub viewers: Bag<(usize, usize)>,
     pub ring: Ring,
     pub gate: KeyframeGate,
     /// For when the gate stands in the timers.
@@ -49,7 +51,7 @@ impl Lane {
             kind,
             codecs,
             source,
-            viewers: Vec::new(),
+            viewers: Bag::default(),
             ring: Ring::new(ring),
             gate: KeyframeGate::new(MIN_INTERVAL),
             gate_due: None,

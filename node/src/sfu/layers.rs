@@ -36,7 +36,7 @@ impl Sfu {
         if room.streams.get(&key.stream).is_none_or(|stream| stream.key != *key) {
             return;
         }
-        let choosing = if changes { room.viewers.clone() } else { Vec::new() };
+        let choosing = if changes { room.viewers.list().to_vec() } else { Vec::new() };
         let listening: Vec<usize> = room.listeners.iter().copied().collect();
         for at in choosing {
             if self.watches(at, key) {

@@ -7,7 +7,9 @@ use freshet_relay_proto::control::LayerRate;
 use str0m::media::Direction::RecvOnly;
 use str0m::media::MediaKind::{Audio, Video};
 
-use super::tests::client::{World, usual};
+use super::tests::client::usual;
+use super::tests::unproven::stun::request;
+use super::tests::world::World;
 use crate::service::Direction::{Publish, View};
 use crate::sfu::Event;
 
@@ -15,17 +17,7 @@ const STRANGER: ([u8; 4], u16) = ([127, 0, 0, 9], 9);
 
 /// A binding request to the session with this user name; whoever sends it does not know the password.
 fn binding(ufrag: &str) -> Vec<u8> {
-    let name = format!("{ufrag}:them");
-    let padded = name.len().next_multiple_of(4);
-    let mut request = vec![0, 1];
-    request.extend((padded as u16 + 4).to_be_bytes());
-    request.extend([0x21, 0x12, 0xA4, 0x42]);
-    request.extend([7; 12]);
-    request.extend([0, 6]);
-    request.extend((name.len() as u16).to_be_bytes());
-    request.extend(name.as_bytes());
-    request.resize(20 + 4 + padded, 0);
-    request
+    request(&format!("{ufrag}:them"), None, 7, &[])
 }
 
 /// Sessions looked at for one datagram of each kind that comes, while so many others are there.
@@ -107,4 +99,40 @@ fn when_rates_drift_only_who_listens_is_told_and_once_until_it_is_heard() {
     let few = looked_at_rates(2);
     assert_eq!(looked_at_rates(30), few);
     assert_eq!(few.1, 1);
+}
+
+/// What is looked at when a viewer goes from a room of so many: sessions, and viewers in lists.
+fn looked_at_an_end(viewers: usize) -> u64 {
+    let mut world = World::new();
+    world.join(Publish, &[Audio, Video]);
+    world.claim(0, 1);
+    world.pass(Duration::from_millis(200));
+    world.frame(0, Video, 100, 3, 0, true);
+    let leaves = world.join(View, &[Audio, Video]);
+    let (mut rtc, _) = world.rtc(usual);
+    let mut api = rtc.sdp_api();
+    for kind in [Audio, Video] {
+        api.add_media(kind, RecvOnly, None, None, None);
+    }
+    let offer = api.apply().unwrap().0.to_sdp_string();
+    (1..viewers).for_each(|_| drop(world.ask(View, offer.clone())));
+    let looked = |world: &mut World| {
+        let rooms: u64 = world.sfu.rooms.values().map(|room| room.viewers.looked.get()).sum();
+        let lanes: u64 = world.sfu.lanes.iter_mut().map(|(_, lane)| lane.viewers.looked.get()).sum();
+        world.sfu.sessions.looked.get() + rooms + lanes
+    };
+    let lanes = world.sfu.lanes.iter_mut().map(|(_, lane)| lane.viewers.len());
+    assert_eq!(lanes.collect::<Vec<_>>(), [viewers; 2], "all of them take both tracks");
+    let (id, before) = (world.clients[leaves].session, looked(&mut world));
+    assert!(world.sfu.end(world.now, id, freshet_cluster::room::EndReason::Closed));
+    let looked = looked(&mut world) - before;
+    assert_eq!(world.sfu.kept().3, viewers - 1);
+    looked
+}
+
+#[test]
+fn a_viewer_goes_without_a_look_at_those_who_stay() {
+    let few = looked_at_an_end(3);
+    assert_eq!(looked_at_an_end(1_000), few);
+    assert!(few <= 40, "{few}");
 }

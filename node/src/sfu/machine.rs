@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 use super::counters::Counters;
 use super::ended::Ended;
 use super::lane::Lane;
+use super::places::Places;
 use super::room::Room;
 use super::session::{Rest, Session, Timers};
 use super::table::{Index, Table};
@@ -33,7 +34,7 @@ pub struct Sfu {
     pub(super) last_heard: usize,
     pub(super) by_ufrag: Index<String>,
     /// Sessions that are not through with ICE and DTLS.
-    pub(super) half_open: usize,
+    pub(super) half_open: Places,
     /// Why the sessions of the last minute ended.
     pub(super) ended: Ended,
     pub(super) lanes: Table<Lane>,
@@ -76,6 +77,7 @@ impl Sfu {
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
         Self {
             spares: Spares::new(config.spares),
+            half_open: Places::new(config.half_open),
             config,
             rng: StdRng::from_seed(seed),
             answers: Answers::default(),
@@ -84,7 +86,6 @@ impl Sfu {
             by_addr: Index::default(),
             last_heard: 0,
             by_ufrag: Index::default(),
-            half_open: 0,
             ended: Ended::default(),
             lanes: Table::default(),
             by_hop: HashMap::new(),

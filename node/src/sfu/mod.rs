@@ -14,6 +14,7 @@ mod layers;
 mod looks;
 mod machine;
 mod opening;
+mod places;
 mod program;
 mod publishers;
 mod rest;

@@ -103,7 +103,7 @@ impl Sfu {
     fn clear_stream(&mut self, room: &RoomId, stream: &StreamId) {
         let Some(of_room) = self.rooms.get_mut(room) else { return };
         let Some(old) = of_room.streams.remove(stream) else { return };
-        let viewers = of_room.viewers.clone();
+        let viewers = of_room.viewers.list().to_vec();
         for (id, at) in old.lanes {
             if let Source::Remote(hop, alias) = old.source {
                 self.by_hop.remove(&(hop, alias, id));
@@ -150,7 +150,7 @@ impl Sfu {
     }
 
     pub(super) fn choose_programs(&mut self, now: Instant, room: &RoomId) {
-        let viewers = self.rooms.get(room).map(|r| r.viewers.clone()).unwrap_or_default();
+        let viewers = self.rooms.get(room).map(|r| r.viewers.list().to_vec()).unwrap_or_default();
         for at in viewers {
             self.choose_program(now, at);
         }

@@ -45,11 +45,12 @@ impl Sfu {
     /// How the media of a publisher here arrives; none for a stream that does not begin here.
     pub fn health(&mut self, now: Instant, room: &RoomId, stream: &StreamId) -> Option<StreamHealth> {
         let known = self.rooms.get(room)?.streams.get(stream)?;
-        let (Source::Local(at), generation) = (known.source, known.key.generation) else { return None };
+        let (generation, live) = (known.key.generation, known.live);
+        let Source::Local(at) = known.source else { return None };
         let wall = self.config.wall.micros(now);
         let Role::Publisher(publisher) = &mut self.sessions.get_mut(at)?.role else { return None };
         let (tracks, warnings) = publisher.health(now, wall);
-        Some(StreamHealth { room: room.clone(), stream: stream.clone(), generation, tracks, warnings })
+        Some(StreamHealth { room: room.clone(), stream: stream.clone(), generation, live, tracks, warnings })
     }
 
     /// The stream counts as live when it is claimed and its publisher is connected, in either order.

@@ -6,6 +6,7 @@ use freshet_cluster::StreamId;
 use freshet_cluster::unit::UnixMillis;
 use freshet_relay_proto::track::TrackInfo;
 
+use super::table::Bag;
 use super::types::Source;
 use crate::agent::{Lane as LaneId, StreamKey};
 use crate::media::clock::ViewClock;
@@ -13,7 +14,7 @@ use crate::media::clock::ViewClock;
 /// A room as this shard knows it.
 #[derive(Default)]
 pub(super) struct Room {
-    pub viewers: Vec<usize>,
+    pub viewers: Bag<usize>,
     /// Those of them of whom somebody wants to know what they are shown.
     pub listeners: BTreeSet<usize>,
     pub streams: HashMap<StreamId, Stream>,

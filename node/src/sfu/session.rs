@@ -40,6 +40,8 @@ pub(super) struct Session {
     pub checked: Vec<SocketAddr>,
     /// When its DTLS must be done; none once it is.
     pub open_by: Option<Instant>,
+    /// When str0m wants to be told the time, by its last word.
+    pub engine_due: Instant,
     /// For when it stands in the timers: not later than `wanted`.
     pub due: Option<Instant>,
     /// When it has something to do.
@@ -67,13 +69,28 @@ pub(super) enum Role {
     Viewer(Box<Viewer>),
 }
 
+/// When a session wants to be polled: then, its place in the table, and its serial number.
+pub(super) type Timer = (Instant, usize, u64);
+
 /// When which session wants to be polled; entries that are out of date are skipped.
 #[derive(Default)]
 pub(super) struct Timers {
     /// When which lane's keyframe gate wants to be looked at.
     pub gates: BinaryHeap<Reverse<(Instant, usize)>>,
-    pub heap: BinaryHeap<Reverse<(Instant, usize, u64)>>,
+    pub heap: BinaryHeap<Reverse<Timer>>,
+    /// Room for those that are due; empty between time-outs.
+    pub due: Vec<Timer>,
     pub serial: u64,
+}
+
+impl Timers {
+    /// Takes out what is due by now.
+    pub fn take_due(&mut self, now: Instant, due: &mut Vec<Timer>) {
+        while let Some(Reverse(timer)) = self.heap.peek().copied().filter(|Reverse((at, ..))| *at <= now) {
+            self.heap.pop();
+            due.push(timer);
+        }
+    }
 }
 
 /// Sessions that have not been drained since they handed out a packet.

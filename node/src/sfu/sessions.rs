@@ -11,8 +11,10 @@ use rand::distr::Alphanumeric;
 use str0m::net::{Protocol, Receive};
 use str0m::{IceCreds, Input, Output, Rtc};
 
+use super::ahead::GROUP;
 use super::machine::Sfu;
-use super::session::{Role, Session};
+use super::places::Half;
+use super::session::{Role, Session, Timer};
 use super::types::{Ask, Datagram, Event};
 use crate::forward::train::Way;
 use crate::peer::contain::contained;
@@ -42,7 +44,7 @@ impl Sfu {
 
     /// Makes a session and answers its offer. Returns the answer and the ICE session's entity tag.
     pub fn create(&mut self, now: Instant, ask: Ask) -> Result<(String, String), CreateError> {
-        self.take_another()?;
+        let makes_way = self.take_another(now, &ask.whose)?;
         let creds = self.credentials();
         let ufrag = creds.ufrag.clone();
         let label: String = (&mut self.rng).sample_iter(Alphanumeric).take(16).map(char::from).collect();
@@ -58,6 +60,9 @@ impl Sfu {
                 Role::Viewer(Box::new(Viewer::new(spares, rtc, &session, ask.pinned, label, random, cap)))
             }
         };
+        if let Some(at) = makes_way {
+            self.displace(now, at);
+        }
         self.timers.serial = self.timers.serial.wrapping_add(1);
         let is_viewer = matches!(role, Role::Viewer(_));
         let at = self.sessions.insert(Session {
@@ -78,17 +83,20 @@ impl Sfu {
             checked: Vec::new(),
             open_by: Some(now.checked_add(self.config.opening).unwrap_or(now)),
             due: None,
+            engine_due: now,
             wanted: now,
             asked: None,
         });
-        self.half_open = self.half_open.saturating_add(1);
+        let half = Half { at, since: now, whose: ask.whose };
+        self.half_open.enter(self.timers.serial, half);
         self.by_id.insert(ask.session, at);
         self.by_ufrag.insert(ufrag.clone(), at);
         if is_viewer {
-            self.rooms.entry(ask.room).or_default().viewers.push(at);
+            self.rooms.entry(ask.room).or_default().viewers.insert(at);
             self.choose_program(now, at);
         }
         self.poll(now, at);
+        self.relieve(now);
         Ok((answer, ufrag))
     }
 
@@ -97,7 +105,7 @@ impl Sfu {
         let session = self.find(id, who)?;
         let (direction, unplayable) = match &session.role {
             Role::Publisher(_) => (Direction::Publish, Vec::new()),
-            Role::Viewer(viewer) => (Direction::View, self.unplayable_lines(viewer)),
+            Role::Viewer(viewer) => (Direction::View, self.unplayable_lines(&session.room, viewer)),
         };
         Ok(SessionInfo { direction, room: session.room.clone(), etag: session.ufrag.clone(), unplayable })
     }
@@ -161,7 +169,6 @@ impl Sfu {
         session.opened(&mut self.half_open);
         self.by_id.remove(&session.id);
         self.by_ufrag.remove(&session.ufrag);
-        self.repeats.retain(|repeat| repeat.session != at);
         for way in &session.addresses {
             if self.by_addr.get(&way.peer) == Some(at) {
                 self.by_addr.remove(&way.peer);
@@ -179,7 +186,7 @@ impl Sfu {
             Role::Viewer(viewer) => {
                 viewer.retire(&mut self.spares);
                 if let Some(room) = self.rooms.get_mut(&session.room) {
-                    room.viewers.retain(|v| *v != at);
+                    room.viewers.remove(&at);
                     room.listeners.remove(&at);
                 }
                 self.drop_empty_room(&session.room);
@@ -205,7 +212,7 @@ impl Sfu {
             self.counters.unknown_datagrams = self.counters.unknown_datagrams.saturating_add(1);
             return;
         };
-        let Some(local) = self.config.book.candidate(way.local) else { return };
+        let Some(local) = self.config.common.book.candidate(way.local) else { return };
         let Some(session) = self.sessions.get_mut(at) else { return };
         if check && session.checked.len() >= CHECKED_MAX && !session.checked.contains(&from) {
             self.counters.refused_checks = self.counters.refused_checks.saturating_add(1);
@@ -292,7 +299,7 @@ impl Sfu {
         if authentic && !session.checked.contains(&way.peer) {
             session.checked.push(way.peer);
         }
-        let book = &self.config.book;
+        let book = &self.config.common.book;
         let same = |known: &&mut Way| known.peer == way.peer && book.same(known.local, way.local);
         if let Some(known) = session.addresses.iter_mut().find(same) {
             if authentic && *known != way {
@@ -343,6 +350,7 @@ impl Sfu {
             }
             if let Some(due) = next {
                 session.undrained = false;
+                session.engine_due = due;
                 self.settle(at, due);
                 self.finish_if_dead(now, at);
                 return;
@@ -351,7 +359,7 @@ impl Sfu {
                 Some(Ok(Output::Transmit(transmit))) => {
                     let (from, to, stun) =
                         (transmit.source, transmit.destination, is_stun(&transmit.contents));
-                    let way = session.way(&self.config.book, from, to, stun);
+                    let way = session.way(&self.config.common.book, from, to, stun);
                     if let Role::Viewer(viewer) = &mut session.role
                         && viewer.note_transmit(way, &transmit.contents)
                     {
@@ -428,43 +436,62 @@ impl Sfu {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let sessions = self.timers.heap.peek().map(|Reverse((due, ..))| *due);
         let gates = self.timers.gates.peek().map(|Reverse((due, _))| *due);
-        [self.rest.since, sessions, gates, self.flush_due()].into_iter().flatten().min()
+        [self.rest.since, sessions, gates, self.relief_due(), self.flush_due()].into_iter().flatten().min()
     }
 
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.drain_rest(now);
-        while let Some(Reverse((due, at, serial))) = self.timers.heap.peek().copied() {
-            if due > now {
+        let mut due = std::mem::take(&mut self.timers.due);
+        loop {
+            self.timers.take_due(now, &mut due);
+            if due.is_empty() {
                 break;
             }
-            self.timers.heap.pop();
-            let Some(session) = self.sessions.get_mut(at).filter(|s| s.serial == serial) else { continue };
-            if session.due != Some(due) {
-                continue;
+            for group in due.chunks(GROUP) {
+                self.look_ahead_to_reports(group.iter().map(|(_, at, _)| *at));
+                for timer in group {
+                    self.session_timeout(now, *timer);
+                }
             }
-            session.due = None;
-            // Every packet that comes moves what was due: the timer is moved once, here, and not each time.
-            let wanted = session.wanted;
-            if wanted > now {
-                self.settle(at, wanted);
-                continue;
-            }
-            session.asked = None;
-            if let Some(reason) = session.overdue(now, self.config.silence) {
-                let (id, room, reason_word) = (session.id, session.room.as_str(), reason.as_str());
-                tracing::info!(session = id.short(), room, reason = reason_word, "session ends");
-                self.end(now, id, reason);
-                continue;
-            }
-            if !input_taken(&mut session.rtc, Input::Timeout(now)) {
-                session.rtc.disconnect();
-            }
-            self.viewer_tick(now, at);
-            self.publisher_tick(now, at);
-            self.poll(now, at);
+            due.clear();
         }
+        self.timers.due = due;
+        self.relieve(now);
         self.gates_timeout(now);
+    }
+
+    fn session_timeout(&mut self, now: Instant, (due, at, serial): Timer) {
+        let Some(session) = self.sessions.get_mut(at).filter(|s| s.serial == serial) else { return };
+        if session.due != Some(due) {
+            return;
+        }
+        session.due = None;
+        // Every packet that comes moves what was due: the timer is moved once, here, and not each time.
+        let wanted = session.wanted;
+        if wanted > now {
+            return self.settle(at, wanted);
+        }
+        let asked = session.asked.take().is_some();
+        if let Some(reason) = session.overdue(now, self.config.silence) {
+            let (id, room, reason_word) = (session.id, session.room.as_str(), reason.as_str());
+            tracing::info!(session = id.short(), room, reason = reason_word, "session ends");
+            self.end(now, id, reason);
+            return;
+        }
+        let engine_due = session.engine_due;
+        let viewer = matches!(session.role, Role::Viewer(_));
+        if viewer && engine_due > now && !asked && !session.undrained {
+            // Its reports are not str0m's, which would look through all of its parts to find that nothing is due.
+            self.viewer_tick(now, at);
+            return self.settle(at, engine_due);
+        }
+        if !input_taken(&mut session.rtc, Input::Timeout(now)) {
+            session.rtc.disconnect();
+        }
+        self.viewer_tick(now, at);
+        self.publisher_tick(now, at);
+        self.poll(now, at);
     }
 }
 

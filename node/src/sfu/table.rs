@@ -1,7 +1,8 @@
-//! A table with stable small indices, so that hot paths need no hashing; and where things stand in it by name.
+//! A table with stable small indices, so that hot paths need no hashing; where things stand in it by name; and sets of them.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::Hash;
 
 /// Values by index; a removed value's index is used again.
@@ -107,5 +108,109 @@ impl<K: Eq + Hash> Index<K> {
         K: Borrow<Q>,
     {
         self.0.remove(name)
+    }
+}
+
+/// A set that is gone through as a list, in any order, and that one leaves without a look at the others.
+pub struct Bag<T> {
+    list: Vec<T>,
+    places: HashMap<T, usize>,
+    /// Entries that have been looked at since there is this.
+    #[cfg(test)]
+    pub looked: std::cell::Cell<u64>,
+}
+
+impl<T> Default for Bag<T> {
+    fn default() -> Self {
+        Self {
+            list: Vec::new(),
+            places: HashMap::new(),
+            #[cfg(test)]
+            looked: std::cell::Cell::new(0),
+        }
+    }
+}
+
+impl<T: Copy + Eq + Hash> Bag<T> {
+    /// Puts a value in, unless it is in.
+    pub fn insert(&mut self, value: T) {
+        if let Entry::Vacant(place) = self.places.entry(value) {
+            place.insert(self.list.len());
+            self.list.push(value);
+        }
+    }
+
+    /// Takes a value out, if it is in; the last one takes its place.
+    pub fn remove(&mut self, value: &T) {
+        let Some(place) = self.places.remove(value) else { return };
+        self.look(2);
+        self.list.swap_remove(place);
+        if let Some(moved) = self.list.get(place) {
+            self.places.insert(*moved, place);
+        }
+    }
+
+    /// All values.
+    pub fn list(&self) -> &[T] {
+        self.look(self.list.len());
+        &self.list
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The list, while who goes through it needs what it lies in. Until it is given back nothing is put in or taken out.
+    pub fn lend(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.list)
+    }
+
+    /// Gives the list back.
+    pub fn give_back(&mut self, list: Vec<T>) {
+        self.list = list;
+    }
+
+    #[cfg(test)]
+    fn look(&self, entries: usize) {
+        self.looked.update(|looked| looked + entries as u64);
+    }
+
+    #[cfg(not(test))]
+    fn look(&self, _: usize) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_bag_is_a_set(steps in prop::collection::vec((any::<bool>(), 0..20u8), 0..200)) {
+            let (mut bag, mut set) = (Bag::default(), BTreeSet::new());
+            for (comes, value) in steps {
+                if comes {
+                    bag.insert(value);
+                    set.insert(value);
+                } else {
+                    bag.remove(&value);
+                    set.remove(&value);
+                }
+                prop_assert_eq!((bag.len(), bag.is_empty()), (set.len(), set.is_empty()));
+                let mut list = bag.list().to_vec();
+                list.sort_unstable();
+                prop_assert!(list.iter().eq(&set), "{:?} {:?}", list, set);
+                prop_assert!(bag.list().iter().enumerate().all(|(place, value)| bag.places[value] == place));
+            }
+        }
     }
 }

@@ -89,7 +89,7 @@ impl Sfu {
         for line in &fragment.candidates {
             let Some(Ok(candidate)) = contained(|| Candidate::from_sdp_string(line.trim())) else { continue };
             let address = candidate.addr();
-            let ours = &self.config.common.candidates;
+            let ours = self.config.common.book.candidates();
             let reachable = ours.iter().any(|ours| ours.is_ipv4() == address.is_ipv4());
             let whole = address.port() != 0 && !address.ip().is_unspecified();
             let media = candidate.proto() == Protocol::Udp && line.split_whitespace().nth(1) == Some("1");

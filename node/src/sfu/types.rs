@@ -11,12 +11,13 @@ use freshet_relay_proto::control::LayerRate;
 use freshet_relay_proto::track::{MediaKind, TrackInfo};
 
 use crate::agent::{Lane as LaneId, Link, RemoteStream, StreamKey};
+#[cfg(test)]
 use crate::book::Book;
 use crate::media::clock::{Skew, Wall};
 use crate::media::packet::Packet;
 use crate::media::ring::RingConfig;
 use crate::peer::negotiate::Common;
-use crate::session::Direction;
+use crate::session::{Direction, Whose};
 
 /// What a shard is told once.
 pub struct Config {
@@ -24,14 +25,14 @@ pub struct Config {
     pub shard: u16,
     /// Certificate and candidates.
     pub common: Common,
-    /// What its candidates are behind NAT and mapped ports.
-    pub book: Book,
     /// A session of whom nothing is heard for so long is over.
     pub silence: Duration,
     /// A session whose ICE and DTLS are not through after so long is over.
     pub opening: Duration,
     /// Sessions that may be half open at once.
     pub half_open: usize,
+    /// Sessions that there are to be in all: of those that are not taken, half open ones are to leave half.
+    pub places: usize,
     /// Packets wait so long for others of their frame before they go to viewers; sound waits no longer.
     pub batch: Duration,
     /// Bits a second that one viewer is sent at most; none without a cap.
@@ -51,14 +52,13 @@ pub struct Config {
 #[cfg(test)]
 impl Config {
     /// What a node has by default, with packets that go at once and a wall clock that begins at `now`.
-    pub fn of_tests(now: std::time::Instant, candidates: Vec<std::net::SocketAddr>) -> Self {
+    pub fn of_tests(now: std::time::Instant, book: Book) -> Self {
         use crate::peer::{crypto, opened};
         Self {
             shard: 0,
-            book: Book::plain(candidates.clone()),
             common: Common {
                 cert: crypto::certificate().unwrap(),
-                candidates,
+                book,
                 provider: crypto::provider(),
                 take_keys: crypto::take_keys,
                 opened: opened::opened,
@@ -66,6 +66,7 @@ impl Config {
             silence: Duration::from_secs(15),
             opening: Duration::from_secs(30),
             half_open: 2_000,
+            places: usize::MAX,
             batch: Duration::ZERO,
             viewer_cap: None,
             ring: RingConfig::default(),
@@ -172,6 +173,8 @@ pub struct Ask {
     pub pinned: Option<StreamId>,
     /// Who.
     pub identity: Identity,
+    /// For whom it counts while it is half open.
+    pub whose: Whose,
     /// The SDP offer.
     pub offer: String,
 }
@@ -187,6 +190,8 @@ pub(super) enum Source {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Repeat {
     pub session: usize,
+    /// Names the session that asked in this place.
+    pub serial: u64,
     pub slot: usize,
     /// The sequence number that the viewer knows.
     pub seq: u16,

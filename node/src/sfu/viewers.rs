@@ -118,7 +118,8 @@ impl Sfu {
 
     /// Notes what a viewer asks for again, as far as its allowance goes.
     fn nack(&mut self, now: Instant, at: usize, ssrc: u32, seqs: impl Iterator<Item = u16>) {
-        let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        let (serial, Role::Viewer(viewer)) = (session.serial, &mut session.role) else { return };
         let Some(slot) = viewer.slot_of(ssrc) else {
             self.counters.strange_feedback = self.counters.strange_feedback.saturating_add(1);
             return;
@@ -127,7 +128,7 @@ impl Sfu {
         // The whole message is gone through, so that what is over the allowance is counted; a datagram bounds it.
         for seq in seqs {
             if again.take(now) && self.repeats.len() < REPEATS {
-                self.repeats.push(Repeat { session: at, slot, seq });
+                self.repeats.push(Repeat { session: at, serial, slot, seq });
             } else {
                 self.counters.limited_nacks = self.counters.limited_nacks.saturating_add(1);
             }
@@ -234,7 +235,7 @@ impl Sfu {
         {
             self.datagrams.push_back(Datagram { to: to.peer, from: to.local, contents });
         }
-        viewer.reported(now, news && !quiet, self.rng.random_range(0.0..1.0));
+        viewer.reported(now, &self.config.wall, news && !quiet, self.rng.random_range(0.0..1.0));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use freshet_cluster::{Identity, SessionId};
+use freshet_cluster::{Identity, RoomId, SessionId};
 use freshet_relay_proto::track::MediaKind;
 
 use super::machine::Sfu;
@@ -31,31 +31,41 @@ impl Sfu {
     pub fn viewing(&self, id: SessionId) -> Option<Viewing> {
         let session = self.by_id.get(&id).and_then(|at| self.sessions.get(*at))?;
         match &session.role {
-            Role::Viewer(viewer) if session.closing.is_none() => Some(self.shown(viewer)),
+            Role::Viewer(viewer) if session.closing.is_none() => Some(self.shown(&session.room, viewer)),
             _ => None,
         }
     }
 
-    fn shown(&self, viewer: &Viewer) -> Viewing {
+    fn shown(&self, room: &RoomId, viewer: &Viewer) -> Viewing {
         let line = |slot: &Slot| Line {
             index: slot.line,
             mid: slot.mid.to_string(),
             kind: slot.kind,
             layers: self.encodings(slot),
-            unplayable: self.unplayable(slot),
+            unplayable: self.unplayable(room, viewer, slot),
         };
         Viewing { active: viewer.watching.is_some(), lines: viewer.slots.iter().map(line).collect() }
     }
 
     /// The places of a viewer's m-lines to which nothing can be sent, with the codec of what comes.
-    pub(super) fn unplayable_lines(&self, viewer: &Viewer) -> Vec<(usize, String)> {
-        viewer.slots.iter().filter_map(|slot| Some((slot.line, self.unplayable(slot)?))).collect()
+    pub(super) fn unplayable_lines(&self, room: &RoomId, viewer: &Viewer) -> Vec<(usize, String)> {
+        let of = |slot: &Slot| Some((slot.line, self.unplayable(room, viewer, slot)?));
+        viewer.slots.iter().filter_map(of).collect()
     }
 
     /// The codec of what comes for a slot, where its viewer did not negotiate it.
-    fn unplayable(&self, slot: &Slot) -> Option<String> {
-        let lane = self.lanes.get(slot.attached.as_ref()?.lane)?;
-        lane.codecs.get(usize::from(slot.foreign?)).map(|codec| codec.name.clone())
+    fn unplayable(&self, room: &RoomId, viewer: &Viewer, slot: &Slot) -> Option<String> {
+        if let Some(attached) = &slot.attached {
+            let lane = self.lanes.get(attached.lane)?;
+            return lane.codecs.get(usize::from(slot.foreign?)).map(|codec| codec.name.clone());
+        }
+        // Nothing is attached of a track of whose codecs the viewer has none, as of a publisher that offers one alone.
+        let stream = self.rooms.get(room)?.streams.get(viewer.watching.as_ref()?)?;
+        let of_kind = viewer.slots.iter().filter(|other| other.kind == slot.kind);
+        let place = of_kind.take_while(|other| other.line != slot.line).count();
+        let track = stream.tracks.iter().filter(|track| track.kind == slot.kind).nth(place)?;
+        let has_none = slot.formats(&track.codecs).iter().all(Option::is_none);
+        track.codecs.first().filter(|_| has_none).map(|codec| codec.name.clone())
     }
 
     /// What a viewer shows may have changed. Until it has been taken that it has, it is said once.

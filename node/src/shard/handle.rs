@@ -33,6 +33,14 @@ pub struct ShardHandle {
 }
 
 impl ShardHandle {
+    /// One whose orders a test carries out.
+    #[cfg(test)]
+    pub fn of_tests() -> (Self, mpsc::Receiver<Order>) {
+        let (orders, inbox) = mpsc::channel(ORDERS);
+        let (sessions, coming, latest) = (Arc::default(), Arc::default(), Arc::default());
+        (Self { orders, sessions, coming, latest, candidates: Vec::new(), max_busy: Limit::NONE }, inbox)
+    }
+
     /// Gives an order; waits while the shard is busy.
     pub async fn order(&self, order: Order) {
         if self.orders.send(order).await.is_err() {

@@ -67,10 +67,7 @@ async fn shard(bind: &str, advertised: IpAddr) -> (ShardHandle, mpsc::Sender<Med
             port: 0,
             advertised: vec![advertised.into()],
         },
-        config: Box::new(|book| Config {
-            book: book.clone(),
-            ..Config::of_tests(Instant::now(), book.candidates().to_vec())
-        }),
+        config: Box::new(|book| Config::of_tests(Instant::now(), book)),
         seed: [7; 32],
         media: packets,
         events,
@@ -107,6 +104,7 @@ impl Caller {
             room: "room".parse().unwrap(),
             pinned: None,
             identity: "me".parse().unwrap(),
+            whose: Default::default(),
             offer: offer.to_sdp_string(),
         };
         let (reply, answer) = oneshot::channel();

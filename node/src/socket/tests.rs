@@ -1,5 +1,4 @@
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{RecvBatch, SendBatch, Sent, Socket, SocketOptions, Stop};
@@ -119,50 +118,6 @@ fn this_kernel_has_what_the_fast_path_wants_and_options_turn_it_off() {
         let bare = caps(SocketOptions { batches: false, ..all });
         assert!(!bare.batches && !bare.gso && !bare.gro && !bare.local_addresses);
     });
-}
-
-/// Lines of a log, kept.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-#[test]
-fn what_was_found_is_logged() {
-    // While there is one subscriber alone, a line that another test's thread meets first is taken for nobody's.
-    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
-    for (way, options) in ways() {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        tracing::subscriber::with_default(subscriber, || {
-            block_on(async {
-                let socket = Socket::bind(LOCAL, &options).unwrap();
-                let caps = socket.caps();
-                let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-                let line = logged.lines().find(|line| line.contains("UDP socket is bound")).unwrap();
-                for found in [
-                    format!("local={}", socket.local_addr()),
-                    format!("batches={}", caps.batches),
-                    format!("gso={}", caps.gso),
-                    format!("gro={}", caps.gro),
-                    format!("local_addresses={}", caps.local_addresses),
-                ] {
-                    assert!(line.contains(&found), "{way}: {found} in {line}");
-                }
-            });
-        });
-    }
 }
 
 /// A caller that gives up what was left may send a train of the same place and length next.

@@ -48,6 +48,12 @@ impl Socket {
         grow_buffers(&socket, options);
         socket.bind(&address.into())?;
         #[cfg(target_os = "linux")]
+        if !linux::fragment(&socket, address.is_ipv6()) {
+            tracing::warn!(
+                "the kernel does not say what it does with packets that are longer than their path"
+            );
+        }
+        #[cfg(target_os = "linux")]
         let caps = linux::probe(&socket, address.is_ipv6(), options);
         #[cfg(not(target_os = "linux"))]
         let caps = Caps { batches: false, gso: false, gro: false, local_addresses: false };

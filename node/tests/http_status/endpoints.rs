@@ -77,6 +77,7 @@ async fn a_refused_offer_has_its_own_status() {
         row("/whip/r1", "v=0\ndraining", 503, Some("draining")),
         row("/whep/r1", "v=0\nlost", 503, Some("lease-lost")),
         row("/whip/r1", "v=0\nreplaced", 503, Some("replaced")),
+        row("/whip/r1", "v=0\ndismissed", 403, Some("revoked")),
         row("/whip/r1", "v=0\nbroken", 500, None),
         row("/whip/r1", "v=0\npanic", 500, None),
     ];
@@ -100,7 +101,7 @@ async fn a_refused_offer_has_its_own_status() {
         let expect = |name: &str, wanted: bool| {
             assert_eq!(reply.header(name).is_some(), wanted, "{status} {reason:?}: {name}");
         };
-        expect("www-authenticate", matches!(status, 401 | 403));
+        expect("www-authenticate", matches!(status, 401 | 403) && reason != Some("revoked"));
         expect("retry-after", status == 503 || reason == Some("no-publisher"));
         expect(
             "freshet-refused",
@@ -153,7 +154,7 @@ async fn an_offer_that_fits_makes_a_session() {
     let id = location.strip_prefix("/sessions/n1/0000000000000abc/").expect("a path on this origin");
     assert_eq!(id.len(), 32);
     let links = reply.all("link");
-    assert_eq!(links.len(), 3, "{links:?}");
+    assert_eq!(links.len(), 4, "three ICE servers, and where the health of the stream is: {links:?}");
     assert_eq!(links[0], "<stun:s.example>; rel=\"ice-server\"");
     assert!(
         links[1].starts_with("<turn:t.example?transport=udp>; rel=\"ice-server\"; username=\""),

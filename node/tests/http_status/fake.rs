@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use freshet_cluster::room::EndReason;
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Generation, Identity, RoomId, SessionId, StreamId};
+use freshet_edge::roster::Filter;
 use freshet_edge::sse::{self, EventStream};
 use freshet_edge::stream_health::StreamHealth;
 use freshet_node::service::{
@@ -44,7 +45,19 @@ impl Fake {
         self.asked.lock().unwrap().is_empty()
     }
 
-    fn find(&self, session: SessionId, who: Option<&Identity>) -> Result<Held, SessionError> {
+    fn all(&self) -> Vec<Listed> {
+        let held = |held: &Held| freshet_node::session::Held {
+            room: "r1".parse().unwrap(),
+            identity: held.owner.clone(),
+            direction: held.direction,
+            stream: None,
+            since: UnixMillis(7),
+        };
+        let sessions = self.sessions.lock().unwrap();
+        sessions.iter().map(|(session, one)| Listed { session: *session, held: held(one) }).collect()
+    }
+
+    fn owned(&self, session: SessionId, who: Option<&Identity>) -> Result<Held, SessionError> {
         // A session that ended a moment ago leaves its reason: these ids stand for some.
         let reason = match session.bits() {
             1 => Some(EndReason::TakenOver),
@@ -67,6 +80,7 @@ impl SessionService for Fake {
             "busy" => return Err(CreateError::Busy { busy: 97, limit: 90 }),
             "draining" => return Err(CreateError::Draining),
             "lost" => return Err(CreateError::LeaseLost),
+            "dismissed" => return Err(CreateError::Dismissed),
             "replaced" => return Err(CreateError::Replaced),
             "nobody" if !ask.wait => {
                 return Err(CreateError::NoPublisher { retry_after: Duration::from_millis(2500) });
@@ -91,7 +105,7 @@ impl SessionService for Fake {
     }
 
     async fn look(&self, session: SessionId, who: Option<&Identity>) -> Result<SessionInfo, SessionError> {
-        let held = self.find(session, who)?;
+        let held = self.owned(session, who)?;
         let unplayable = if held.owner.as_str() == "bob" { vec![(1, "VP9".to_owned())] } else { Vec::new() };
         let room = "r1".parse().unwrap();
         Ok(SessionInfo { direction: held.direction, room, etag: held.etag, unplayable })
@@ -104,7 +118,7 @@ impl SessionService for Fake {
         if_match: IfMatch,
         fragment: Fragment,
     ) -> Result<Patched, SessionError> {
-        let held = self.find(session, who)?;
+        let held = self.owned(session, who)?;
         match &if_match {
             IfMatch::Tag(tag) if *tag != held.etag => {
                 return Err(SessionError::TagMismatch { current: held.etag });
@@ -129,7 +143,7 @@ impl SessionService for Fake {
         who: Option<&Identity>,
         wants: &[Kind],
     ) -> Result<u32, SessionError> {
-        if self.find(session, who)?.direction == Direction::Publish {
+        if self.owned(session, who)?.direction == Direction::Publish {
             return Err(SessionError::NotAViewer);
         }
         let mut listening = self.listening.lock().unwrap();
@@ -146,7 +160,7 @@ impl SessionService for Fake {
         who: Option<&Identity>,
         stream: u32,
     ) -> Result<EventStream, SessionError> {
-        self.find(session, who)?;
+        self.owned(session, who)?;
         if stream == 0 || usize::try_from(stream).unwrap() > self.listening.lock().unwrap().len() {
             return Err(SessionError::NoSuchStream);
         }
@@ -161,7 +175,7 @@ impl SessionService for Fake {
         who: Option<&Identity>,
         stream: u32,
     ) -> Result<(), SessionError> {
-        self.find(session, who)?;
+        self.owned(session, who)?;
         let there = usize::try_from(stream).unwrap() <= self.listening.lock().unwrap().len() && stream > 0;
         there.then_some(()).ok_or(SessionError::NoSuchStream)
     }
@@ -172,7 +186,7 @@ impl SessionService for Fake {
         who: Option<&Identity>,
         _stream: u32,
     ) -> Result<(), SessionError> {
-        self.find(session, who)?;
+        self.owned(session, who)?;
         self.listening.lock().unwrap().pop().map(drop).ok_or(SessionError::NoSuchStream)
     }
 
@@ -183,7 +197,7 @@ impl SessionService for Fake {
         media_id: Option<&str>,
         choice: Choice,
     ) -> Result<(), SessionError> {
-        self.find(session, who)?;
+        self.owned(session, who)?;
         if choice.rid.as_deref() == Some("none") {
             return Err(SessionError::NoSuchLayer("the track has h, l".into()));
         }
@@ -191,17 +205,19 @@ impl SessionService for Fake {
         Ok(())
     }
 
-    fn list(&self, room: &RoomId) -> Vec<Listed> {
-        let held = |held: &Held| freshet_node::session::Held {
-            room: "r1".parse().unwrap(),
-            identity: held.owner.clone(),
-            direction: held.direction,
-            stream: None,
-            since: UnixMillis(7),
-        };
-        let sessions = self.sessions.lock().unwrap();
-        let listed = sessions.iter().map(|(session, one)| Listed { session: *session, held: held(one) });
-        listed.filter(|one| one.held.room == *room).collect()
+    fn list(&self, room: &RoomId, filter: &Filter) -> Vec<Listed> {
+        let mut all = self.all();
+        all.retain(|one| {
+            let held = &one.held;
+            held.room == *room && filter.takes(one.session, &held.identity, held.direction.as_str())
+        });
+        all.sort_by_key(|one| one.session);
+        all.truncate(filter.limit + 1);
+        all
+    }
+
+    fn find(&self, session: SessionId) -> Option<Listed> {
+        self.all().into_iter().find(|one| one.session == session)
     }
 
     async fn dismiss(&self, session: SessionId, reason: EndReason) {
@@ -213,11 +229,11 @@ impl SessionService for Fake {
         let (room, stream) = (room.clone(), stream.clone());
         let live = stream.as_str() == "live";
         let (tracks, warnings) = (Vec::new(), Vec::new());
-        live.then_some(StreamHealth { room, stream, generation: Generation(7), tracks, warnings })
+        live.then_some(StreamHealth { room, stream, generation: Generation(7), live, tracks, warnings })
     }
 
     async fn end(&self, session: SessionId, who: Option<&Identity>) -> Result<(), SessionError> {
-        self.find(session, who)?;
+        self.owned(session, who)?;
         self.sessions.lock().unwrap().remove(&session);
         Ok(())
     }

@@ -6,6 +6,7 @@ use super::wire::{Node, SDP, Setup, check_problem, start, token};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 const SSE: &str = "urn:ietf:params:whep:ext:core:server-sent-events";
+const HEALTH: &str = "urn:freshet:whip:ext:health";
 const LAYER: &str = "urn:ietf:params:whep:ext:core:layer";
 
 async fn made(setup: Setup, kind: &str) -> (Node, String, String) {
@@ -17,7 +18,7 @@ async fn made(setup: Setup, kind: &str) -> (Node, String, String) {
 }
 
 #[tokio::test]
-async fn a_viewer_is_told_of_both_extensions_and_a_publisher_of_none() {
+async fn a_viewer_is_told_of_both_extensions_and_a_publisher_of_where_its_health_is() {
     for public_url in [None, Some("https://live.example/x")] {
         let node =
             start(Setup { open: true, public_url, ice: super::wire::turn(), ..Setup::default() }).await;
@@ -33,7 +34,14 @@ async fn a_viewer_is_told_of_both_extensions_and_a_publisher_of_none() {
         let exposed = reply.header("access-control-expose-headers").unwrap();
         assert!(exposed.contains("Link") && exposed.contains("Location"), "{exposed}");
         let reply = node.ask("POST", "/whip/r1", &[SDP], "v=0\r\nfine\r\n").await;
-        assert!(!reply.all("link").iter().any(|link| link.contains("whep")));
+        let links = reply.all("link");
+        assert!(!links.iter().any(|link| link.contains("whep")), "{links:?}");
+        let path = format!("{}/v1/rooms/r1/streams/main/health", public_url.unwrap_or_default());
+        assert_eq!(
+            links[3..],
+            [format!("<{path}>; rel=\"{HEALTH}\"")],
+            "of the stream that it turned out to be"
+        );
     }
 }
 

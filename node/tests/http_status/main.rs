@@ -10,4 +10,5 @@ mod listeners;
 mod methods;
 mod roster;
 mod sessions;
+mod tickets;
 mod wire;

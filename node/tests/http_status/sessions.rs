@@ -190,6 +190,7 @@ async fn the_health_of_a_stream_is_shown_to_who_may_take_part_in_its_room() {
     assert_eq!((reply.status, reply.header("cache-control")), (200, Some("no-store")), "{}", reply.body);
     let health: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
     assert_eq!((&health["stream"], &health["generation"]), (&"live".into(), &7.into()), "{health}");
+    assert_eq!(health["live"], true, "{health}");
     let missing = node.ask("GET", "/v1/rooms/r1/streams/other/health", &[("Authorization", &mine)], "").await;
     check_problem(&missing, 404, Some("no-publisher"));
     check_problem(&node.ask("GET", path, &[("Authorization", &other)], "").await, 403, Some("not-allowed"));

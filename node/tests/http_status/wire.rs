@@ -13,6 +13,7 @@ use freshet_edge::health::Readiness;
 use freshet_edge::ice::{IceServers, TurnRest};
 use freshet_edge::metrics::{HttpMetrics, Metrics};
 use freshet_edge::serve::{Limits, serve};
+use freshet_edge::ticket::Tickets;
 use freshet_edge::{Door, DoorConfig, Guard};
 use freshet_node::http::{HttpState, router};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -71,6 +72,7 @@ pub async fn start(setup: Setup) -> Node {
         door: Door::new(DoorConfig::default(), &metrics, "node").unwrap(),
         guard: if setup.open { Guard::open() } else { Guard::tokens(keys) },
         calls: setup.calls.then(|| Arc::new(Verifier::new(&Secret::new(CLUSTER)))),
+        tickets: setup.calls.then(|| Arc::new(Tickets::new(&Secret::new(CLUSTER), node_id(), incarnation()))),
         node: node_id(),
         incarnation: incarnation(),
         public_url: setup.public_url.map(Into::into),

@@ -32,7 +32,9 @@ export class HttpProblem extends Error {
 
   /** Whether the same request may succeed later without anybody doing anything. */
   get passing(): boolean {
-    return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500;
+    // A ticket that a node does not take says nothing about who comes: the server that gave it gives another.
+    const ticket = this.status === 401 && this.reason === 'ticket-refused';
+    return ticket || this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500;
   }
 
   /** Whether every place of the cluster is taken: nothing is broken, and there may be one soon. */

@@ -6,6 +6,7 @@ import { StatsReader } from '../client/stats';
 import { agreedBefore, isSourceKind, openSource, type Source } from '../media/sources';
 import { h, replace, setText } from '../ui/dom';
 import { FiguresPanel } from '../ui/figures';
+import { HealthPanel } from '../ui/health';
 import { icon } from '../ui/icons';
 import { Preview } from '../ui/preview';
 import { Room } from '../ui/room';
@@ -32,6 +33,7 @@ export function studio({ shell, cleanup, query }: PageContext): void {
   const timer = h('p', { class: 'timer', hidden: true });
   const preview = new Preview(cleanup, state.element, timer);
   const figures = new FiguresPanel();
+  const health = new HealthPanel();
   const notice = h('p', { class: 'notice', role: 'alert', hidden: true });
   const setup = new Setup(isSourceKind(asked) ? asked : 'camera', ID_PATTERN.test(askedRoom) ? askedRoom : newRoomName(), query.get('simulcast') === '1', {
     onKind: () => void changeSource(),
@@ -53,7 +55,7 @@ export function studio({ shell, cleanup, query }: PageContext): void {
   shell.main.className = 'studio';
   replace(
     shell.main,
-    h('div', { class: 'stage' }, h('h1', { class: 'visually-hidden' }, 'Studio'), preview.element, notice, figures.element, h('div', { class: 'desk' }, setup.element, h('div', { class: 'desk-go' }, share.element, h('div', { class: 'go-bar' }, toggle)))),
+    h('div', { class: 'stage' }, h('h1', { class: 'visually-hidden' }, 'Studio'), preview.element, notice, figures.element, health.element, h('div', { class: 'desk' }, setup.element, h('div', { class: 'desk-go' }, share.element, h('div', { class: 'go-bar' }, toggle)))),
     side,
   );
 
@@ -127,6 +129,7 @@ export function studio({ shell, cleanup, query }: PageContext): void {
       simulcast: setup.simulcast,
       backoff: { baseMs: 500, capMs: 8_000 },
       onStatus: render,
+      onHealth: (now) => busyOrLive() && health.show(now),
     });
     client.start();
   }
@@ -149,7 +152,10 @@ export function studio({ shell, cleanup, query }: PageContext): void {
     toggle.classList.toggle('stop', busy);
     const label = busy ? 'Stop' : 'Go live';
     if (toggle.textContent !== label) toggle.replaceChildren(icon(busy ? 'stop' : 'play'), label);
-    if (!busy) figures.clear();
+    if (!busy) {
+      figures.clear();
+      health.clear();
+    }
     shell.root.dataset['live'] = String(status.state === 'live');
     if (status.state === 'ended' && status.reason !== 'stopped') tell(endWords(status));
     else if ((status.state === 'reconnecting' || status.state === 'waiting') && status.problem !== null) tell(sentence(words.explain(status.problem)));

@@ -34,7 +34,7 @@ export function goLiveLink(label = 'Go live'): HTMLAnchorElement {
 }
 
 /** A pill that says a state in one or two words, with a colour and a shape of its own. */
-export type Tone = 'live' | 'calm' | 'busy' | 'bad';
+export type Tone = 'live' | 'calm' | 'busy' | 'bad' | 'good' | 'look';
 
 export function pill(): { element: HTMLElement; set: (text: string, tone: Tone) => void } {
   const label = h('span', {}, '');

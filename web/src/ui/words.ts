@@ -11,6 +11,31 @@ export function share(value: number): string {
   return `${percent < 10 ? percent.toFixed(1) : Math.round(percent)} %`;
 }
 
+export function millis(ms: number): string {
+  return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
+}
+
+export function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(ms < 100_000 ? 1 : 0)} s`;
+}
+
+const CODECS: Record<string, string> = { H264: 'H.264', OPUS: 'Opus' };
+const H264_PROFILES: Record<string, string> = { '42': 'Baseline', '4d': 'Main', '58': 'Extended', '64': 'High', '6e': 'High 10', '7a': 'High 4:2:2', f4: 'High 4:4:4' };
+
+/** A codec with its profile, such as "H.264 High 3.1" of `H264` and `64001f`. */
+export function codec(name: string | null, profile: string | null): string {
+  if (name === null) return '';
+  const called = CODECS[name.toUpperCase()] ?? name;
+  if (profile === null) return called;
+  const [, idc = '', constraints = '', level = ''] = /^([\da-f]{2})([\da-f]{2})([\da-f]{2})$/i.exec(profile) ?? [];
+  const known = H264_PROFILES[idc.toLowerCase()];
+  if (called !== 'H.264' || known === undefined) return `${called} profile ${profile}`;
+  const flags = parseInt(constraints, 16);
+  // Constraint sets 1 of Baseline, 4 and 5 of High: what all decoders of the lesser profile take, too.
+  const constrained = idc === '42' ? (flags & 0x40) !== 0 : idc === '64' && (flags & 0x0c) === 0x0c;
+  return `${called} ${constrained ? 'Constrained ' : ''}${known} ${(parseInt(level, 16) / 10).toFixed(1)}`;
+}
+
 export function viewers(count: number): string {
   return count === 1 ? '1 viewer' : `${count.toLocaleString('en')} viewers`;
 }

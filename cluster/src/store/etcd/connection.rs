@@ -2,7 +2,8 @@
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use etcd_client::{
     TxnOp, TxnOpResponse,
 };
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::error::{Failure, classify};
 use crate::keys;
@@ -26,6 +28,8 @@ pub(super) const CALL_LIMIT: Duration = Duration::from_secs(3);
 pub(super) const PING: Duration = Duration::from_millis(5_500);
 /// A connection whose ping is not answered for so long is dead.
 const PING_LIMIT: Duration = Duration::from_secs(2);
+/// How often it is said that etcd has not answered since the start.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 /// Largest answer that is read, in bytes: a listing of every room of a large cluster.
 pub(super) const ANSWER_MAX: usize = 256 * 1024 * 1024;
 
@@ -60,6 +64,10 @@ pub(super) struct Inner {
     endpoints: Vec<String>,
     options: ConnectOptions,
     client: Mutex<Option<Client>>,
+    /// It has answered once.
+    heard: AtomicBool,
+    /// When it was last said that it has not.
+    told: std::sync::Mutex<Option<Instant>>,
 }
 
 impl EtcdStore {
@@ -99,7 +107,13 @@ impl EtcdStore {
             }
             options = options.with_tls(tls);
         }
-        let inner = Inner { endpoints: config.endpoints, options, client: Mutex::new(None) };
+        let inner = Inner {
+            endpoints: config.endpoints,
+            options,
+            client: Mutex::new(None),
+            heard: AtomicBool::new(false),
+            told: std::sync::Mutex::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 }
@@ -114,6 +128,21 @@ impl Inner {
         let client =
             Client::connect(&self.endpoints, Some(self.options.clone())).await.map_err(|e| classify(&e))?;
         Ok(slot.insert(client).clone())
+    }
+
+    /// Says that etcd has not answered since the start: at once, then now and then. What comes later is told by those who
+    /// follow it.
+    pub(super) fn handle_unheard(&self, why: &str) {
+        if self.heard.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_some_and(|at| at.elapsed() < TELL_AGAIN) {
+            return;
+        }
+        *told = Some(Instant::now());
+        let etcd = self.endpoints.join(",");
+        tracing::warn!(etcd, error = why, "etcd has not answered since the start: trying on");
     }
 
     /// One call under the time limit, tried once more when etcd does not know our token any longer.
@@ -173,6 +202,7 @@ impl Inner {
         let write = TxnOp::put(keys::MARK, fresh.as_str(), None);
         let read = TxnOp::get(keys::MARK, None);
         let (written, responses, revision) = self.txn(Some(absent), write, Some(read)).await?;
+        self.heard.store(true, Ordering::Relaxed);
         if written {
             return Ok((fresh, revision));
         }

@@ -60,6 +60,7 @@ pub(super) async fn run(inner: Weak<Inner>, prefix: String, tx: mpsc::Sender<Fol
             },
             () = closed.closed() => return,
         };
+        strong.handle_unheard(failure.text());
         drop(strong);
         tracing::debug!(prefix = shell.prefix, error = failure.text(), "etcd watch is interrupted");
         shell.machine.handle_failure();

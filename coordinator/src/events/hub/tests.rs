@@ -22,7 +22,7 @@ fn hubs_on(bus: Arc<MemoryBus>) -> (Arc<Hubs>, Metrics) {
 
 /// Listens, and says what the snapshot tells to spread over.
 async fn spread_told(hubs: &Arc<Hubs>, room: &RoomId) -> (u64, EventStream) {
-    let mut stream = hubs.listen(room, None).expect("a place");
+    let mut stream = hubs.listen(room, None, None).expect("a place");
     let first = stream.next().await.expect("a snapshot").unwrap();
     let text = String::from_utf8_lossy(&first).into_owned();
     let (_, rest) = text.split_once("\"spread_ms\":").expect(&text);
@@ -73,10 +73,13 @@ async fn an_audience_is_told_to_spread_by_its_size() {
 async fn more_than_may_wait_at_one_room_are_refused_and_counted() {
     let (hubs, metrics) = hubs();
     let room = "one".parse().unwrap();
-    let taken: Vec<_> = (0..ENTRIES).map(|_| hubs.listen(&room, None).ok()).collect();
+    let taken: Vec<_> = (0..ENTRIES).map(|_| hubs.listen(&room, None, None).ok()).collect();
     assert!(taken.iter().all(Option::is_some));
     assert_eq!(metrics.listeners_refused.get(), 0);
-    assert!(hubs.listen(&room, None).is_err());
+    assert!(hubs.listen(&room, None, None).is_err());
     assert_eq!(metrics.listeners_refused.get(), 1);
-    assert!(hubs.listen(&"another".parse().unwrap(), None).is_ok(), "another room has places of its own");
+    assert!(
+        hubs.listen(&"another".parse().unwrap(), None, None).is_ok(),
+        "another room has places of its own"
+    );
 }

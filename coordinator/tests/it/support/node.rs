@@ -57,6 +57,10 @@ struct Inside {
     seq: u64,
     quiet: bool,
     joins: u64,
+    /// It does not answer those who end a session of a room.
+    deaf: bool,
+    /// Sessions that it was told to end, by those who run rooms.
+    dismissed: Vec<String>,
     /// Who reads event streams of its sessions.
     readers: Vec<EventSender>,
 }
@@ -137,6 +141,7 @@ impl FakeNode {
             region: String::new(),
             zone: String::new(),
             http: format!("http://{}", self.addr),
+            public_url: None,
             relay: String::new(),
             relay_cert_sha256: String::new(),
             started_at: UnixMillis::now(),
@@ -157,6 +162,16 @@ impl FakeNode {
 
     pub fn behave(&self, behaviour: Behaviour) {
         self.inside.lock().unwrap().behaviour = Some(behaviour);
+    }
+
+    /// It does not answer those who end a session of a room (any more, or again).
+    pub fn set_deaf(&self, deaf: bool) {
+        self.inside.lock().unwrap().deaf = deaf;
+    }
+
+    /// Sessions that it was told to end, by those who run rooms.
+    pub fn dismissed(&self) -> Vec<String> {
+        self.inside.lock().unwrap().dismissed.clone()
     }
 
     /// Its heartbeats are not heard (any more, or again).
@@ -356,6 +371,16 @@ async fn answer(
     };
     // Asked behind joins, too: not among what tests count.
     if path.starts_with("/v1/rooms/") && !path.ends_with("/health") {
+        if parts.method == http::Method::DELETE {
+            let deaf = {
+                let mut inside = inside.lock().unwrap();
+                inside.dismissed.push(path.clone());
+                inside.deaf
+            };
+            if deaf {
+                std::future::pending::<()>().await;
+            }
+        }
         return sessions(&path, me);
     }
     let plan: Option<RoomPlan> = call.plan.clone();

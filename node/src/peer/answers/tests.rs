@@ -2,6 +2,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::*;
+use crate::book::Book;
 use crate::peer::{crypto, opened};
 
 const OFFER: &str = include_str!("../../../../tests/data/offer-view.sdp");
@@ -9,7 +10,7 @@ const OFFER: &str = include_str!("../../../../tests/data/offer-view.sdp");
 fn common() -> Common {
     Common {
         cert: crypto::certificate().unwrap(),
-        candidates: vec!["192.0.2.1:5000".parse().unwrap(), "[2001:db8::1]:5000".parse().unwrap()],
+        book: Book::plain(vec!["192.0.2.1:5000".parse().unwrap(), "[2001:db8::1]:5000".parse().unwrap()]),
         provider: crypto::provider(),
         take_keys: crypto::take_keys,
         opened: opened::opened,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use str0m::media::MediaKind::Video;
 
-use super::client::World;
+use super::world::World;
 use crate::agent::Link;
 use crate::service::Direction::Publish;
 use crate::sfu::Hop;

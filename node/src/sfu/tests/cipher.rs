@@ -9,7 +9,8 @@ use str0m::config::KeyingMaterial;
 use str0m::crypto::dtls::{DtlsOutput, SrtpProfile};
 use str0m::media::MediaKind::{Audio, Video};
 
-use super::client::{World, payload, usual};
+use super::client::{payload, usual};
+use super::world::World;
 use crate::forward::rtp::parse;
 use crate::peer::crypto;
 use crate::peer::keys::Keys;

@@ -8,7 +8,7 @@ use str0m::format::{Codec, FormatParams};
 use str0m::media::Frequency;
 use str0m::media::MediaKind::{Audio, Video};
 
-use super::client::World;
+use super::world::World;
 use crate::service::Direction::{Publish, View};
 
 /// A codec, the first bytes of a keyframe's packet, and those of another frame's.

@@ -8,7 +8,7 @@ use str0m::format::Codec;
 use str0m::media::MediaKind::Video;
 use str0m::rtp::RtpWrite;
 
-use super::client::World;
+use super::world::World;
 use crate::service::Direction::{Publish, View};
 
 const WIDTH: usize = 320;

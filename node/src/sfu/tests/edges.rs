@@ -14,7 +14,7 @@ use freshet_cluster::{Epoch, Incarnation, NodeId};
 use str0m::format::Codec;
 use str0m::media::MediaKind::Video;
 
-use super::client::World;
+use super::world::World;
 use crate::agent::{self, Agent, Lane, Link};
 use crate::service::Direction::View;
 use crate::sfu::{Event, Hop};

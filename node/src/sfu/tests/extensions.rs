@@ -7,7 +7,8 @@ use str0m::media::MediaKind::{self, Audio, Video};
 use str0m::media::MediaTime;
 use str0m::rtp::{Extension, ExtensionMap, ExtensionValues, RtpWrite, VideoOrientation};
 
-use super::client::{World, payload, usual};
+use super::client::{payload, usual};
+use super::world::World;
 use crate::service::Direction::{Publish, View};
 
 const FRAMES: u64 = 12;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use str0m::media::MediaKind::Video;
 
-use super::client::{World, payload};
+use super::client::payload;
+use super::world::World;
 use crate::forward::srtp::{RTCP_OVERHEAD, SrtpSender};
 use crate::service::Direction::{Publish, View};
 use crate::sfu::Counters;

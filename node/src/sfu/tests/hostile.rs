@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use str0m::media::MediaKind::{Audio, Video};
 
-use super::client::{World, payload};
+use super::client::payload;
+use super::world::World;
 use crate::service::Direction::{Publish, View};
 
 const VIEWER: usize = 1;

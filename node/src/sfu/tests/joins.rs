@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use str0m::media::MediaKind::Video;
 
-use super::client::{World, payload};
+use super::client::payload;
+use super::world::World;
 use crate::forward::pace::BURST;
 use crate::service::Direction::{Publish, View};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use str0m::media::MediaKind::Video;
 
-use super::client::World;
+use super::world::World;
 use crate::service::Direction::View;
 use crate::session::SessionError;
 use crate::sfu::{Event, Hop};

@@ -5,8 +5,8 @@ use std::time::Duration;
 use str0m::format::Codec;
 use str0m::media::MediaKind::Video;
 
-use super::client::World;
 use super::nodes::Nodes;
+use super::world::World;
 use crate::service::Direction::View;
 
 /// Time between two pictures, and RTP's ticks in it.

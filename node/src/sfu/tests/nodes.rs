@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use freshet_cluster::unit::UnixMillis;
 
-use super::client::World;
+use super::world::World;
 use crate::agent::Link;
 use crate::sfu::{Event, Hop, Incoming};
 

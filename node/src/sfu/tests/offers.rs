@@ -10,7 +10,8 @@ use str0m::format::{Codec, FormatParams};
 use str0m::media::{Frequency, MediaKind, Mid, Pt, Rid};
 use str0m::rtp::{Extension, RtpWrite, Ssrc};
 
-use super::client::{Client, World};
+use super::client::Client;
+use super::world::World;
 use crate::peer::sdp;
 use crate::service::Direction::{Publish, View};
 

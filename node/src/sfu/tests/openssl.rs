@@ -14,7 +14,8 @@ use str0m::change::SdpAnswer;
 use str0m::media::Direction as Flow;
 use str0m::media::MediaKind::Video;
 
-use super::client::{Client, World, payload, usual};
+use super::client::{Client, payload, usual};
+use super::world::World;
 use crate::forward::rtp::parse;
 use crate::forward::srtp::{Profile, SrtpSender};
 use crate::forward::train::Way;

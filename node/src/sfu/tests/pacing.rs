@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use freshet_cluster::unit::Bitrate;
 use str0m::media::MediaKind::{Audio, Video};
 
-use super::client::World;
+use super::world::World;
 use crate::service::Direction::{Publish, View};
 use crate::sfu::Config;
 

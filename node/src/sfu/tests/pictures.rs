@@ -5,7 +5,7 @@ use std::time::Duration;
 use str0m::format::Codec::Vp8;
 use str0m::media::MediaKind::Video;
 
-use super::client::World;
+use super::world::World;
 use crate::service::Direction::View;
 
 /// Of a period of four frames, the temporal layer of each, as libwebrtc's three temporal layers have them.

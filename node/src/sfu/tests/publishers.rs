@@ -3,8 +3,9 @@
 use str0m::format::Codec;
 use str0m::media::MediaKind::{Audio, Video};
 
-use super::client::{World, payload};
+use super::client::payload;
 use super::offers::Host;
+use super::world::World;
 use crate::forward::rtp::parse;
 use crate::service::Direction::View;
 use freshet_edge::stream_health::StreamHealth;

@@ -6,9 +6,11 @@ use std::time::Duration;
 use str0m::RtcConfig;
 use str0m::media::MediaKind::{Audio, Video};
 
-use super::client::{World, payload, usual};
+use super::client::{payload, usual};
+use super::world::World;
 use crate::media::ring::RingConfig;
 use crate::service::Direction::{Publish, View};
+use crate::sfu::types::Repeat;
 
 const MS: Duration = Duration::from_millis(1);
 const FRAMES: u32 = 60;
@@ -128,5 +130,27 @@ fn what_is_kept_is_bounded_in_time_and_in_bytes_as_configured() {
         let kept = ring.get(ring.newest().unwrap()).unwrap().arrived - oldest.arrived;
         assert!(kept <= age && ring.bytes() <= bytes, "{kept:?}, {} bytes", ring.bytes());
         assert!(kept >= MS * 360 || ring.bytes() >= bytes - 1_000, "{kept:?}, {} bytes", ring.bytes());
+    }
+}
+
+#[test]
+fn what_somebody_asked_for_who_is_gone_is_not_sent_to_who_stands_in_that_place() {
+    let mut world = World::new();
+    world.join(Publish, &[Audio, Video]);
+    world.claim(0, 1);
+    world.pass(MS * 200);
+    let viewer = world.join(View, &[Video]);
+    world.pass(MS * 200);
+    world.frame(0, Video, FIRST, PACKETS, 0, true);
+    world.pass(MS * 200);
+    let at = world.sfu.by_id[&world.clients[viewer].session];
+    let serial = world.sfu.sessions.get(at).unwrap().serial;
+    let seq = *world.clients[viewer].got.last().unwrap().seq_no as u16;
+    for (serial, again) in [(serial - 1, 0), (serial, 1)] {
+        world.sfu.repeats.push(Repeat { session: at, serial, slot: 0, seq });
+        world.pass(MS * 20);
+        let counters = world.sfu.counters();
+        assert_eq!((counters.rtx_packets, counters.rtx_missed), (again, 0));
+        assert!(world.sfu.repeats.is_empty());
     }
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use str0m::media::MediaKind::{Audio, Video};
 use str0m::rtp::rtcp::{Rtcp, SdesType};
 
-use super::client::{World, usual};
+use super::client::usual;
+use super::world::World;
 use crate::service::Direction::{Publish, View};
 use crate::sfu::session::Role;
 
@@ -110,6 +111,28 @@ fn who_is_sent_nothing_hears_every_300_ms_that_the_node_is_there_and_at_once_whe
     audience.play(MS * 2_000);
     let reports = audience.reports(after).len();
     assert!((VIEWERS * 15 / 10..=VIEWERS * 25 / 10).contains(&reports), "{reports} in 2 s");
+}
+
+#[test]
+fn reports_to_those_who_are_sent_nothing_go_together_at_ticks() {
+    let mut audience = Audience::new();
+    audience.play(MS * 1_000);
+    audience.world.pass(MS * 1_510);
+    let World { sfu, now, .. } = &mut audience.world;
+    let end = *now + MS * 3_000;
+    let (mut wakings, mut reports) = (0, 0);
+    // Here time goes from one timer to the next, as in a shard.
+    while let Some(due) = sfu.poll_timeout().filter(|due| *due < end) {
+        *now = due.max(*now);
+        sfu.handle_timeout(*now);
+        let sent = std::iter::from_fn(|| sfu.poll_datagram());
+        let sent =
+            sent.filter(|datagram| matches!(datagram.contents[..], [128..=191, 192..=223, ..])).count();
+        wakings += usize::from(sent > 0);
+        reports += sent;
+    }
+    assert!(reports >= VIEWERS * 3_000 / 300, "{reports}");
+    assert!(wakings <= 300, "{wakings} wakings for {reports} reports");
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use freshet_cluster::room::EndReason;
 use str0m::RtcConfig;
 use str0m::format::Codec;
 use str0m::media::MediaKind::Video;
 
-use super::client::World;
+use super::world::World;
 use crate::service::Direction::{Publish, View};
 use crate::sfu::Event;
 
@@ -81,4 +82,39 @@ fn who_negotiated_the_codec_goes_on_and_the_others_are_told() {
     assert!(world.clients[one].got.len() > before[1] + 20, "it is shown the next one in its codec");
     assert_eq!((unplayable(&world, both), unplayable(&world, one)), (None, None));
     assert!(!world.clients[both].closed && !world.clients[one].closed);
+}
+
+#[test]
+fn who_has_no_codec_of_a_publish_at_all_is_told_too() {
+    let mut world = World::new();
+    let h264 = |config: RtcConfig| config.enable_opus(true, false).enable_h264(true);
+    let vp8 = |config: RtcConfig| config.enable_opus(true, false).enable_vp8(true);
+    let first = world.join_with(Publish, &[Video], h264);
+    world.claim(first, 1);
+    let viewer = world.join_with(View, &[Video], h264);
+    world.sfu.listen(world.clients[viewer].session, true);
+    world.pass(Duration::from_millis(200));
+    play(&mut world, first, Codec::H264, 100);
+    said(&mut world, viewer);
+    let unplayable = |world: &World| {
+        let session = world.clients[viewer].session;
+        let line = world.sfu.viewing(session).unwrap().lines[0].unplayable.clone();
+        let state = world.sfu.look(session, None).unwrap().unplayable;
+        assert_eq!(state, line.clone().map(|codec| (0, codec)).into_iter().collect::<Vec<_>>());
+        line
+    };
+    assert_eq!(unplayable(&world), None);
+    // As an encoder does that offers one codec alone: not a packet of it can be sent to anybody here.
+    let codecs: [fn(RtcConfig) -> RtcConfig; 2] = [vp8, h264];
+    for ((generation, codecs), wanted) in (2..).zip(codecs).zip([Some("VP8"), None]) {
+        let publisher = world.join_with(Publish, &[Video], codecs);
+        world.claim(publisher, generation);
+        world.pass(Duration::from_millis(200));
+        assert!(said(&mut world, viewer) > 0, "it is told");
+        assert_eq!(unplayable(&world).as_deref(), wanted);
+    }
+    // Nor is anything wrong while nobody publishes.
+    assert!(world.sfu.end(world.now, world.clients[3].session, EndReason::Closed));
+    world.pass(Duration::from_millis(200));
+    assert_eq!(unplayable(&world), None);
 }

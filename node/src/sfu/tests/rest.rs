@@ -6,7 +6,7 @@ use std::time::Duration;
 use freshet_cluster::room::EndReason;
 use str0m::media::MediaKind::Video;
 
-use super::client::World;
+use super::world::World;
 use crate::service::Direction::Publish;
 
 const MS: Duration = Duration::from_millis(1);

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use str0m::media::MediaKind::{Audio, Video};
 
-use super::client::{World, payload};
+use super::client::payload;
+use super::world::World;
 use crate::service::Direction::{Publish, View};
 use crate::session::{Fragment, IfMatch, Patched};
 use crate::sfu::Event;
@@ -397,22 +398,15 @@ fn all_that_a_client_gets_comes_from_the_address_that_it_called_last() {
     world.claim(0, 1);
     let viewer = world.join(View, &[Audio, Video]);
     world.pass(Duration::from_millis(300));
-    let mut frames = 0..;
-    let mut play = |world: &mut World, count: usize| {
-        for n in frames.by_ref().take(count) {
-            world.frame(0, Video, 100 + u64::from(n) * 4, 4, n * 3_000, n == 0);
-            world.pass(Duration::from_millis(30));
-        }
-    };
-    play(&mut world, 100);
+    world.play(0..100);
     let answers = std::mem::take(&mut world.answered);
     assert!(answers.len() > 100 && answers.iter().all(|(_, from)| *from == first), "{answers:?}");
     let checks = std::mem::take(&mut world.check_answers);
     assert!(checks.len() > 1 && checks.iter().all(|from| *from == first), "{checks:?}");
     world.called = second;
-    play(&mut world, 10);
+    world.play(100..110);
     world.answered.clear();
-    play(&mut world, 100);
+    world.play(110..210);
     let addresses = [world.clients[0].addr, world.clients[viewer].addr];
     let [to_publisher, to_viewer] = addresses.map(|addr| {
         let of_it = world.answered.iter().filter(|(to, _)| *to == addr);

@@ -8,10 +8,10 @@ use str0m::media::MediaKind::Video;
 use str0m::media::Rid;
 use str0m::rtp::{RtpPacket, RtpWrite};
 
-use super::client::World;
 use super::decode::{
     FRAME, FRAMES, GROUP, decode, encode_in_groups, fragments, joined, same_pictures, units, watch,
 };
+use super::world::World;
 use crate::service::Direction::View;
 use crate::sfu::Hop;
 

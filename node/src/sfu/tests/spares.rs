@@ -5,7 +5,8 @@ use std::time::Duration;
 use freshet_cluster::room::EndReason;
 use str0m::media::MediaKind::{Audio, Video};
 
-use super::client::{World, payload};
+use super::client::payload;
+use super::world::World;
 use crate::service::Direction::{Publish, View};
 
 const MS: Duration = Duration::from_millis(1);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use str0m::format::Codec;
 use str0m::media::MediaKind::Video;
 
-use super::client::World;
+use super::world::World;
 use crate::media::vp8::Descriptor;
 use crate::service::Direction::{Publish, View};
 use crate::session::Choice;

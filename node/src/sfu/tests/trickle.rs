@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use str0m::media::MediaKind::{Audio, Video};
 
-use super::client::World;
+use super::world::World;
 use crate::service::Direction::Publish;
 use crate::session::{Fragment, IfMatch, Patched, SessionError};
 

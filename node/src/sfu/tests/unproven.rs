@@ -1,26 +1,28 @@
 //! What comes from addresses that have proven nothing: it costs bounded memory, ends in bounded time and is answered
 //! with less than it brought.
 
+/// The node's and the whole server's tests send the same.
+#[path = "../../../../tests/support/stun.rs"]
+pub(crate) mod stun;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use aws_lc_rs::hmac;
 use freshet_cluster::SessionId;
 use freshet_cluster::room::EndReason;
 use str0m::media::Direction::RecvOnly;
 use str0m::media::MediaKind::{Audio, Video};
 
-use super::client::{World, usual};
+use self::stun::request;
+use super::client::usual;
+use super::world::World;
 use crate::book::Book;
 use crate::service::Direction::{Publish, View};
-use crate::session::CreateError;
+use crate::session::{CreateError, Whose};
 use crate::sfu::sessions::{ADDRESSES_MAX, CHECKED_MAX};
 use crate::sfu::{Config, Event};
 
 const SECOND: Duration = Duration::from_secs(1);
-const USERNAME: u16 = 0x0006;
-const INTEGRITY: u16 = 0x0008;
-const PRIORITY: u16 = 0x0024;
 const USE_CANDIDATE: u16 = 0x0025;
 const CONTROLLED: u16 = 0x8029;
 
@@ -52,35 +54,6 @@ fn offer(world: &World) -> String {
 
 fn line(sdp: &str, name: &str) -> String {
     sdp.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
-}
-
-fn attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    message.extend(kind.to_be_bytes());
-    message.extend((value.len() as u16).to_be_bytes());
-    message.extend(value);
-    message.resize(message.len().next_multiple_of(4), 0);
-    let len = (message.len() - 20) as u16;
-    message[2..4].copy_from_slice(&len.to_be_bytes());
-}
-
-/// The smallest binding request that there can be to this user, and what else it is to carry.
-fn request(user: &str, pwd: Option<&str>, nth: u64, more: &[(u16, &[u8])]) -> Vec<u8> {
-    let mut message = vec![0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 0, 0, 0, 0];
-    message.extend(nth.to_be_bytes());
-    attribute(&mut message, USERNAME, user.as_bytes());
-    attribute(&mut message, PRIORITY, &7_u32.to_be_bytes());
-    for (kind, value) in more {
-        attribute(&mut message, *kind, value);
-    }
-    if let Some(pwd) = pwd {
-        // The length counts the attribute that is being made (RFC 8489 section 14.5).
-        let len = (message.len() - 20 + 24) as u16;
-        message[2..4].copy_from_slice(&len.to_be_bytes());
-        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, pwd.as_bytes());
-        let tag = hmac::sign(&key, &message);
-        attribute(&mut message, INTEGRITY, tag.as_ref());
-    }
-    message
 }
 
 impl Known {
@@ -174,6 +147,46 @@ fn so_many_sessions_are_half_open_and_the_next_is_refused_until_one_is_open_or_o
     assert!(world.sfu.end(world.now, one.id, EndReason::Closed));
     assert!(!full(&mut world), "one is over");
     assert!(full(&mut world));
+}
+
+/// As by 10 POSTs a second behind one address, without an end.
+#[test]
+fn who_leaves_sessions_half_open_holds_half_of_the_places_that_are_free_and_others_come_and_stay() {
+    let mut world = World::with(|config| config.places = 200);
+    let greedy = Whose::Behind(address(1).ip().into());
+    for second in 0..20 {
+        world.whose = greedy.clone();
+        (0..10).for_each(|_| drop(known(&mut world)));
+        world.whose = Whose::Behind(address(2_000 + second).ip().into());
+        if second % 4 == 0 {
+            world.join(View, &[Audio, Video]);
+        }
+        world.pass(SECOND);
+        let whole = world.clients.len();
+        assert_eq!(world.sfu.sessions() - world.sfu.half_open(), whole, "after {second} s");
+        let most = (200 - whole) / 2;
+        assert!(world.sfu.half_open() <= most, "after {second} s: {} of {most}", world.sfu.half_open());
+    }
+    assert!(world.clients.iter().all(|client| client.connected && !client.closed));
+    assert!(world.sfu.half_open() > 90, "nobody else needs them: {}", world.sfu.half_open());
+    assert_eq!(world.sfu.counters().displaced_sessions, 200 - world.sfu.half_open() as u64);
+}
+
+#[test]
+fn where_all_places_are_taken_one_client_makes_way_for_another() {
+    let mut world = World::with(|config| config.half_open = 20);
+    world.whose = Whose::Behind(address(1).ip().into());
+    let crowd: Vec<Known> = (0..20).map(|_| known(&mut world)).collect();
+    let offer = offer(&world);
+    assert!(matches!(world.try_ask(View, offer.clone()), Err(CreateError::HalfOpen { limit: 20 })));
+    world.whose = Whose::Named("ann".parse().unwrap());
+    assert!(world.try_ask(View, "v=0".to_owned()).is_err(), "who offers nonsense takes nobody's place");
+    assert_eq!(world.sfu.sessions(), 20);
+    let ann = world.join(View, &[Audio, Video]);
+    assert_eq!((world.sfu.sessions(), world.sfu.half_open()), (20, 20));
+    assert_eq!(reason(&mut world, crowd[0].id), Some(EndReason::DtlsTimeout), "the oldest of the crowd");
+    world.pass(Duration::from_millis(500));
+    assert!(world.clients[ann].connected);
 }
 
 #[test]
@@ -286,10 +299,7 @@ fn what_is_sent_to_an_address_before_dtls_is_never_more_than_what_came_from_it()
         ("127.0.0.1:5000", [(76, 64), (80, 64), (88, 76)]),
         ("[2001:db8::1]:5000", [(76, 76), (80, 76), (88, 76)]),
     ] {
-        let edit = |config: &mut Config| {
-            config.common.candidates = vec![server.parse().unwrap()];
-            config.book = Book::plain(config.common.candidates.clone());
-        };
+        let edit = |config: &mut Config| config.common.book = Book::plain(vec![server.parse().unwrap()]);
         let mut world = World::with(edit);
         let offer = offer(&world);
         // The shortest user name that there can be, since the part of ours is long.

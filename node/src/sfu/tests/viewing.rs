@@ -7,7 +7,7 @@ use freshet_cluster::room::EndReason;
 use freshet_relay_proto::track::MediaKind;
 use str0m::media::MediaKind::{Audio, Video};
 
-use super::client::World;
+use super::world::World;
 use crate::service::Direction::{Publish, View};
 use crate::session::{Choice, SessionError};
 use crate::sfu::Event;

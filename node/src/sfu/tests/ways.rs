@@ -1,13 +1,25 @@
 //! Which of its addresses a shard answers from when it has several.
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use str0m::media::MediaKind::{Audio, Video};
 
-use super::client::{SERVER, World};
+use super::client::SERVER;
+use super::world::World;
 use crate::book::{Advertised, Book};
 use crate::service::Direction::{Publish, View};
+
+impl World {
+    /// Frames of the first client, which begin with a keyframe at 0.
+    pub(super) fn play(&mut self, frames: Range<u32>) {
+        for n in frames {
+            self.frame(0, Video, 100 + u64::from(n) * 4, 4, n * 3_000, n == 0);
+            self.pass(Duration::from_millis(30));
+        }
+    }
+}
 
 /// Clients check every pair of addresses all the time, the chosen one and the others. Each check is answered from the
 /// address that it called; media, reports and requests stay where the client's own come from.
@@ -19,26 +31,16 @@ fn checks_of_other_pairs_do_not_move_what_a_client_gets() {
         Advertised { ip: told.ip(), port: Some(told.port()), local: Some(local) }
     });
     let book = Book::new(0, &[(used, 5_000).into(), (spare, 5_000).into()], &advertised);
-    let mut world = World::with(|config| {
-        config.common.candidates = book.candidates().to_vec();
-        config.book = book;
-    });
+    let mut world = World::with(|config| config.common.book = book);
     (world.called, world.checks) = (Some(used), Some(spare));
     world.join(Publish, &[Audio, Video]);
     world.claim(0, 1);
     let viewer = world.join(View, &[Audio, Video]);
     world.pass(Duration::from_millis(500));
-    let mut frames = 0..;
-    let mut play = |world: &mut World, count: usize| {
-        for n in frames.by_ref().take(count) {
-            world.frame(0, Video, 100 + u64::from(n) * 4, 4, n * 3_000, n == 0);
-            world.pass(Duration::from_millis(30));
-        }
-    };
     // Until the first report there is nothing authentic to go by.
-    play(&mut world, 100);
+    world.play(0..100);
     (world.answered, world.checked, world.check_answers) = Default::default();
-    play(&mut world, 200);
+    world.play(100..300);
     let spares = world.checked.iter().filter(|local| **local == Some(spare)).count();
     assert!(spares > 1, "both were checked: {:?}", world.checked);
     assert_eq!(world.check_answers, world.checked, "each check is answered from where it was sent to");
@@ -58,15 +60,11 @@ fn requests_follow_a_publisher_to_its_next_address() {
     world.join(Publish, &[Audio, Video]);
     world.claim(0, 1);
     world.pass(Duration::from_millis(300));
-    world.frame(0, Video, 100, 4, 0, true);
-    world.pass(Duration::from_millis(30));
+    world.play(0..1);
     // As behind a NAT that has forgotten it: the same client, by another address.
     let next = "127.0.0.1:29000".parse().unwrap();
     world.clients[0].addr = next;
-    for n in 1..100u32 {
-        world.frame(0, Video, 100 + u64::from(n) * 4, 4, n * 3_000, false);
-        world.pass(Duration::from_millis(30));
-    }
+    world.play(1..100);
     world.answered.clear();
     world.join(View, &[Audio, Video]);
     world.pass(Duration::from_millis(500));

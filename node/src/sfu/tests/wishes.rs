@@ -6,8 +6,9 @@ use freshet_cluster::room::EndReason;
 use str0m::media::KeyframeRequestKind::{Fir, Pli};
 use str0m::media::MediaKind::{Audio, Video};
 
-use super::client::{World, payload};
+use super::client::payload;
 use super::nodes::Nodes;
+use super::world::World;
 use crate::service::Direction::{Publish, View};
 
 /// At most one request in this time.

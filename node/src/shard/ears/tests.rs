@@ -14,7 +14,7 @@ use super::*;
 use crate::service::Choice;
 use crate::service::Direction::{Publish, View};
 use crate::sfu;
-use crate::sfu::tests::client::World;
+use crate::sfu::tests::world::World;
 
 struct Stage {
     world: World,

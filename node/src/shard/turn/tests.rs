@@ -15,6 +15,7 @@ use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 use super::super::busy::Limit;
 use super::*;
 use crate::agent::StreamKey;
+use crate::book::Book;
 use crate::quic::LinkId;
 use crate::service::CreateError;
 use crate::sfu::{Ask, Config, Incoming};
@@ -108,7 +109,7 @@ impl Stage {
         let config = Config {
             silence: minute,
             fresh_keyframe: minute,
-            ..Config::of_tests(Instant::now(), vec![server])
+            ..Config::of_tests(Instant::now(), Book::plain(vec![server]))
         };
         let (events, _events) = mpsc::channel(1_024);
         let crossings = Crossings::new(1);
@@ -130,6 +131,7 @@ impl Stage {
             room: "room".parse().unwrap(),
             pinned: None,
             identity: "me".parse().unwrap(),
+            whose: Default::default(),
             offer,
         }
     }

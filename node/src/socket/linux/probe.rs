@@ -40,6 +40,14 @@ fn has_gso() -> bool {
     set(fd.as_raw_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, 1_200)
 }
 
+/// Lets what is longer than its path leave in fragments, as far as the path is known, whatever the system's default is.
+/// False: the kernel does not know that.
+pub(in crate::socket) fn fragment(socket: &socket2::Socket, is_v6: bool) -> bool {
+    let fd = socket.as_raw_fd();
+    let v4 = set(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_WANT);
+    if is_v6 { set(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_WANT) } else { v4 }
+}
+
 /// Kernel buffers beyond the system's limit, where the process may.
 pub(in crate::socket) fn force_buffers(socket: &socket2::Socket, options: &SocketOptions) {
     let fd = socket.as_raw_fd();

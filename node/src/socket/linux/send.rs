@@ -176,7 +176,8 @@ fn send_to(
                 return Err(error);
             }
             Trouble::Message if first > 1 => {
-                // EIO: the device has no checksum offload, so no train will ever pass. Else it is this path's MTU.
+                // EIO: the device has no checksum offload, so no train will ever pass. Else it is this path's MTU
+                // (EMSGSIZE, EINVAL), which a packet alone passes in fragments.
                 scratch.gso_failed |= error.raw_os_error() == Some(libc::EIO);
                 single = Some(place.train);
             }

@@ -1,0 +1,108 @@
+//! Places of listeners: so many on one coordinator, and so many of one identity.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use freshet_cluster::Identity;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// There are too many listeners already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TooMany {
+    /// On this coordinator.
+    #[error("too many listeners on this coordinator")]
+    Here,
+    /// Of one identity.
+    #[error("this token's identity listens {0} times already")]
+    OfOne(u32),
+}
+
+/// All places of a coordinator.
+#[derive(Debug, Clone)]
+pub struct Places {
+    all: Arc<Semaphore>,
+    each: u32,
+    held: Arc<Mutex<HashMap<Identity, u32>>>,
+}
+
+/// One listener's place; given back when it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    _here: OwnedSemaphorePermit,
+    _of_one: Option<OfOne>,
+}
+
+#[derive(Debug)]
+struct OfOne {
+    who: Identity,
+    held: Arc<Mutex<HashMap<Identity, u32>>>,
+}
+
+impl Places {
+    /// `all` together, `each` of one identity (0: as many as there are).
+    pub fn new(all: usize, each: u32) -> Self {
+        Self { all: Arc::new(Semaphore::new(all)), each, held: Arc::default() }
+    }
+
+    /// Takes a place; guests without a name are not counted by it.
+    pub fn take(&self, who: Option<&Identity>) -> Result<Place, TooMany> {
+        let here = Arc::clone(&self.all).try_acquire_owned().map_err(|_| TooMany::Here)?;
+        let of_one = who.filter(|_| self.each > 0).map(|who| self.of_one(who)).transpose()?;
+        Ok(Place { _here: here, _of_one: of_one })
+    }
+
+    fn of_one(&self, who: &Identity) -> Result<OfOne, TooMany> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = held.entry(who.clone()).or_default();
+        if *count >= self.each {
+            return Err(TooMany::OfOne(self.each));
+        }
+        *count = count.saturating_add(1);
+        Ok(OfOne { who: who.clone(), held: Arc::clone(&self.held) })
+    }
+
+    /// Gives no more.
+    pub fn close(&self) {
+        self.all.close();
+    }
+}
+
+impl Drop for OfOne {
+    fn drop(&mut self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = held.get_mut(&self.who) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                held.remove(&self.who);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_bounded_together_and_for_each_and_come_back() {
+        let places = Places::new(5, 2);
+        let [ann, bob]: [Identity; 2] = ["ann", "bob"].map(|who| who.parse().unwrap());
+        let first = places.take(Some(&ann)).unwrap();
+        let second = places.take(Some(&ann)).unwrap();
+        assert_eq!(places.take(Some(&ann)).unwrap_err(), TooMany::OfOne(2));
+        let _bobs = places.take(Some(&bob)).unwrap();
+        let guests = [places.take(None).unwrap(), places.take(None).unwrap()];
+        assert_eq!(
+            places.take(Some(&bob)).unwrap_err(),
+            TooMany::Here,
+            "a refusal above took no place for good"
+        );
+        drop(first);
+        let again = places.take(Some(&ann)).unwrap();
+        assert_eq!(places.held.lock().unwrap().len(), 2);
+        drop((second, again, guests));
+        assert_eq!(places.held.lock().unwrap().len(), 1, "who has gone is not remembered");
+        let free = Places::new(50, 0);
+        let _all: Vec<_> = (0..50).map(|_| free.take(Some(&ann)).unwrap()).collect();
+    }
+}

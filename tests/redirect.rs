@@ -1,0 +1,132 @@
+//! `--join redirect`: clients are sent on to the node, over real processes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::time::Duration;
+
+use freshet_cluster::token::{ApiKey, Claims, sign};
+use freshet_cluster::unit::UnixMillis;
+use freshet_loadtest::client::{Publisher, PublisherConfig};
+use serde_json::json;
+use support::{Cluster, KEY, Plan, eventually, publish, remember_secret, request, served_by, token, view};
+
+const SDP: (&str, &str) = ("content-type", "application/sdp");
+const ROOM: &str = "sent-on";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_are_sent_on_to_the_node_and_their_sessions_are_reached_from_everywhere() {
+    let plan = Plan { nodes: 2, coordinators: 2, max_sessions: 2 };
+    let flags = |name: &str| {
+        let more: &[&str] = if name == "coordinator-1" { &["--join", "redirect"] } else { &[] };
+        more.iter().map(|flag| (*flag).to_owned()).collect::<Vec<String>>()
+    };
+    let cluster = Cluster::start_as("redirect", plan, Box::new(flags)).await;
+    let (base, other) = (cluster.url(0), cluster.url(1));
+    let (host, guest) = (token(ROOM, "host", "publish"), token(ROOM, "guest", "subscribe"));
+
+    // A plain client, step by step.
+    let offer = include_str!("data/offer-view.sdp").replace('\n', "\r\n");
+    let url = format!("{base}/whep/{ROOM}?wait=1");
+    let unknown = request("POST", &url, None, &[SDP], offer.clone()).await.unwrap();
+    assert_eq!(unknown.status, 401, "who it is asks the coordinator");
+    let sent_on = request("POST", &url, Some(&guest), &[SDP], offer.clone()).await.unwrap();
+    assert_eq!(sent_on.status, 307, "{:?}", sent_on.json());
+    assert_eq!(sent_on.headers["cache-control"], "no-store");
+    let to = sent_on.headers["location"].to_str().unwrap().to_owned();
+    remember_secret(to.rsplit_once("ticket=").expect("a ticket").1);
+    let node = cluster.node_ports.iter().map(|port| format!("http://127.0.0.1:{port}"));
+    let node =
+        node.clone().find(|node| to.starts_with(&format!("{node}/whep/{ROOM}?wait=1&"))).expect("a node");
+    // It is for one room and one node, and for the offer that the coordinator saw.
+    let elsewhere = cluster.node_ports.iter().map(|port| format!("http://127.0.0.1:{port}"));
+    let elsewhere = elsewhere.clone().find(|other| *other != node).expect("another node");
+    for wrong in [
+        to.replacen(&node, &elsewhere, 1),
+        to.replacen(ROOM, "another", 1),
+        to.replacen("wait=1", "wait=0", 1),
+    ] {
+        let answer = request("POST", &wrong, Some(&guest), &[SDP], offer.clone()).await.unwrap();
+        assert_eq!((answer.status, &answer.json()["reason"]), (401, &"ticket-refused".into()), "{wrong}");
+    }
+    let changed = request("POST", &to, None, &[SDP], format!("{offer}a=x\r\n")).await.unwrap();
+    assert_eq!((changed.status, &changed.json()["reason"]), (401, &"ticket-refused".into()));
+    let made = request("POST", &to, None, &[SDP, ("origin", "null")], offer.clone()).await.unwrap();
+    assert_eq!(made.status, 201, "{:?}", made.json());
+    assert_eq!(made.headers["access-control-allow-origin"], "*");
+    let again = request("POST", &to, None, &[SDP], offer).await.unwrap();
+    assert_eq!((again.status, &again.json()["reason"]), (401, &"ticket-refused".into()));
+
+    // The session is its identity's, at the node and at any coordinator.
+    let session = made.headers["location"].to_str().unwrap().to_owned();
+    let path = session.strip_prefix(&node).expect("the session is at the node");
+    let tag = made.headers["etag"].to_str().unwrap().to_owned();
+    let fragment = "a=mid:0\r\na=candidate:1 1 udp 2130706431 127.0.0.1 50000 typ host\r\n";
+    let headers = [("content-type", "application/trickle-ice-sdpfrag"), ("if-match", tag.as_str())];
+    for at in [node.as_str(), base.as_str(), other.as_str()] {
+        let url = format!("{at}{path}");
+        let answer = request("PATCH", &url, Some(&guest), &headers, fragment).await.unwrap();
+        assert_eq!(answer.status, 204, "{at}: {:?}", answer.json());
+        let answer = request("DELETE", &url, Some(&host), &[], "").await.unwrap();
+        assert_eq!(answer.status, 403, "{at}");
+    }
+    let ended = request("DELETE", &format!("{other}{path}"), Some(&guest), &[], "").await.unwrap();
+    assert_eq!(ended.status, 200);
+
+    // Clients that follow, over both nodes: a node gets the plan from the store.
+    let publisher = publish(&base, ROOM, &host, |_| {}).await;
+    let viewers = [view(&base, ROOM, &guest, |_| {}).await, view(&base, ROOM, &guest, |_| {}).await];
+    for viewer in &viewers {
+        assert!(viewer.wait_for_media(Duration::from_secs(15)).await, "{}", cluster.tails());
+        assert!(cluster.node_ports.iter().any(|port| viewer.resource().url().contains(&port.to_string())));
+    }
+    let origin = served_by(publisher.resource().url());
+    let far = viewers.iter().any(|viewer| served_by(viewer.resource().url()) != origin);
+    assert!(far, "two sessions are all that one node takes");
+    for viewer in viewers {
+        viewer.stop().await.unwrap();
+    }
+    publisher.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ones_own_oldest_makes_way_though_the_new_one_is_made_elsewhere() {
+    let plan = Plan { nodes: 2, coordinators: 1, max_sessions: 1 };
+    let flags = |name: &str| {
+        let more: &[&str] = if name == "coordinator-1" { &["--join", "redirect"] } else { &[] };
+        more.iter().map(|flag| (*flag).to_owned()).collect::<Vec<String>>()
+    };
+    let cluster = Cluster::start_as("redirect-bound", plan, Box::new(flags)).await;
+    let base = cluster.url(0);
+    let claims = json!({"room": ROOM, "identity": "host", "grants": ["publish"], "streams": ["*"],
+        "exp": UnixMillis::now().0 / 1000 + 600});
+    let host = sign(&KEY.parse::<ApiKey>().unwrap(), &serde_json::from_value::<Claims>(claims).unwrap());
+    remember_secret(&host);
+    let camera = |name: &str| PublisherConfig {
+        token: Some(host.clone()),
+        ..PublisherConfig::new(format!("{base}/whip/{ROOM}/{name}"))
+    };
+    // One session is all that a node takes: the second goes to the other one.
+    let first = Publisher::connect(camera("cam-1")).await.expect("the first joins");
+    let state = async |session: &str| {
+        let answer = request("GET", session, Some(&host), &[], "").await.expect("an answer");
+        (answer.status, answer.json()["reason"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(state(first.resource().url()).await.0, 204);
+    // Of two that come within 50 ms neither is the older.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let second =
+        eventually(Duration::from_secs(15), "the coordinator knows that the first node is full", || async {
+            Publisher::connect(camera("cam-2")).await.ok()
+        })
+        .await;
+    assert_ne!(served_by(first.resource().url()), served_by(second.resource().url()));
+    eventually(Duration::from_secs(20), "the first one makes way", || async {
+        (state(first.resource().url()).await == (404, "taken-over".to_owned())).then_some(())
+    })
+    .await;
+    assert_eq!(state(second.resource().url()).await.0, 204);
+    first.close().await;
+    second.stop().await.unwrap();
+}
