@@ -32,6 +32,7 @@ async fn a_publisher_that_goes_at_once_leaves_no_stream() {
             offer: OFFER.to_owned(),
             only_if_absent: false,
             wait: false,
+            placed: false,
             plan: None,
             client: None,
             whose: Default::default(),

@@ -15,14 +15,16 @@ use support::{Cluster, KEY, Plan, eventually, publish, remember_secret, request,
 const SDP: (&str, &str) = ("content-type", "application/sdp");
 const ROOM: &str = "sent-on";
 
+/// The first coordinator sends clients on.
+fn first_sends_on(name: &str) -> Vec<String> {
+    let more: &[&str] = if name == "coordinator-1" { &["--join", "redirect"] } else { &[] };
+    more.iter().map(|flag| (*flag).to_owned()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_are_sent_on_to_the_node_and_their_sessions_are_reached_from_everywhere() {
     let plan = Plan { nodes: 2, coordinators: 2, max_sessions: 2 };
-    let flags = |name: &str| {
-        let more: &[&str] = if name == "coordinator-1" { &["--join", "redirect"] } else { &[] };
-        more.iter().map(|flag| (*flag).to_owned()).collect::<Vec<String>>()
-    };
-    let cluster = Cluster::start_as("redirect", plan, Box::new(flags)).await;
+    let cluster = Cluster::start_as("redirect", plan, Box::new(first_sends_on)).await;
     let (base, other) = (cluster.url(0), cluster.url(1));
     let (host, guest) = (token(ROOM, "host", "publish"), token(ROOM, "guest", "subscribe"));
 
@@ -93,11 +95,7 @@ async fn clients_are_sent_on_to_the_node_and_their_sessions_are_reached_from_eve
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ones_own_oldest_makes_way_though_the_new_one_is_made_elsewhere() {
     let plan = Plan { nodes: 2, coordinators: 1, max_sessions: 1 };
-    let flags = |name: &str| {
-        let more: &[&str] = if name == "coordinator-1" { &["--join", "redirect"] } else { &[] };
-        more.iter().map(|flag| (*flag).to_owned()).collect::<Vec<String>>()
-    };
-    let cluster = Cluster::start_as("redirect-bound", plan, Box::new(flags)).await;
+    let cluster = Cluster::start_as("redirect-bound", plan, Box::new(first_sends_on)).await;
     let base = cluster.url(0);
     let claims = json!({"room": ROOM, "identity": "host", "grants": ["publish"], "streams": ["*"],
         "exp": UnixMillis::now().0 / 1000 + 600});
@@ -129,4 +127,30 @@ async fn ones_own_oldest_makes_way_though_the_new_one_is_made_elsewhere() {
     assert_eq!(state(second.resource().url()).await.0, 204);
     first.close().await;
     second.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_viewer_is_let_in_by_a_node_that_did_not_carry_the_room_until_now() {
+    let plan = Plan { nodes: 2, coordinators: 1, max_sessions: 1 };
+    let cluster = Cluster::start_as("redirect-new", plan, Box::new(first_sends_on)).await;
+    let base = cluster.url(0);
+    let (host, guest) = (token(ROOM, "host", "publish"), token(ROOM, "guest", "subscribe"));
+    let publisher = publish(&base, ROOM, &host, |_| {}).await;
+    // It does not wait for a publisher. The node, which has heard of neither room nor plan, must not say that there is none.
+    let offer = include_str!("data/offer-view.sdp").replace('\n', "\r\n");
+    let url = format!("{base}/whep/{ROOM}");
+    let to = eventually(
+        Duration::from_secs(15),
+        "the coordinator knows who publishes and who is full",
+        || async {
+            let answer = request("POST", &url, Some(&guest), &[SDP], offer.clone()).await?;
+            Some(answer.headers.get("location")?.to_str().unwrap().to_owned())
+        },
+    )
+    .await;
+    let made = request("POST", &to, None, &[SDP], offer).await.unwrap();
+    assert_eq!(made.status, 201, "{:?}", made.json());
+    let session = made.headers["location"].to_str().unwrap();
+    assert_ne!(served_by(session), served_by(publisher.resource().url()));
+    publisher.stop().await.unwrap();
 }

@@ -59,6 +59,9 @@ pub struct CreateSession {
     pub only_if_absent: bool,
     /// View: accept although nobody publishes; media follows.
     pub wait: bool,
+    /// A coordinator placed it here. It knows better than a node that may have entered the room's tree just now whether
+    /// somebody publishes.
+    pub placed: bool,
     /// The plan that the coordinator's call carries.
     pub plan: Option<RoomPlan>,
     /// Where the client is, for logs.

@@ -172,13 +172,10 @@ impl SessionService for Service {
         };
         let mut reservation = self.reserve(session, held)?;
         let shard = self.shard()?;
-        // A call that carries a plan was placed by a coordinator, which knows better than this node, that may have
-        // entered the room's tree just now, whether somebody publishes.
-        let placed = ask.plan.is_some();
         if let Some(plan) = ask.plan {
             self.commands.send(Command::Plan(plan)).await.map_err(|_| CreateError::Internal)?;
         }
-        if view && !ask.wait && !placed && !self.shared.is_live(&ask.room, ask.stream.as_ref()) {
+        if view && !ask.wait && !ask.placed && !self.shared.is_live(&ask.room, ask.stream.as_ref()) {
             return Err(CreateError::NoPublisher { retry_after: self.come_back(&ask.room) });
         }
         let (reply, answer) = oneshot::channel();

@@ -30,6 +30,11 @@ impl Caller {
         self.call.as_ref().and_then(|call| call.plan_of(room)).cloned()
     }
 
+    /// Whether a coordinator placed the session here: by a call, or by a ticket that the client brings.
+    pub fn placed(&self) -> bool {
+        self.call.is_some()
+    }
+
     /// Where the client is.
     pub fn client(&self) -> Option<IpAddr> {
         match &self.call {

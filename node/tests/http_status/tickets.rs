@@ -41,6 +41,7 @@ async fn a_ticket_stands_for_the_token_once_and_the_session_is_its_identitys() {
     assert!(path.starts_with("/sessions/n1/"), "{location}");
     let ask = node.fake.last();
     assert_eq!((ask.identity.as_str(), ask.stream.unwrap().as_str()), ("alice", "alice"));
+    assert!(ask.placed, "the coordinator knew whether somebody publishes");
     assert_eq!((ask.client, ask.plan), (Some("2001:db8::7".parse().unwrap()), None));
     assert_eq!(ask.most.map(NonZeroU32::get), Some(1), "how many she may hold is known to the node");
     check_problem(&node.ask("POST", &url, &[SDP], OFFER).await, 401, Some("ticket-refused"));

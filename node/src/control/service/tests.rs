@@ -67,19 +67,10 @@ impl Node {
     }
 
     fn join(&self, direction: Direction, most: Option<u32>) -> JoinHandle<Result<Created, CreateError>> {
-        let ask = CreateSession {
-            direction,
-            room: "r".parse().unwrap(),
-            stream: (direction == Direction::Publish).then(|| "cam".parse().unwrap()),
-            identity: "ann".parse().unwrap(),
-            offer: String::new(),
-            only_if_absent: false,
-            wait: true,
-            plan: None,
-            client: None,
-            whose: crate::session::Whose::default(),
-            most: most.and_then(NonZeroU32::new),
-        };
+        self.make(CreateSession { most: most.and_then(NonZeroU32::new), ..ask(direction) })
+    }
+
+    fn make(&self, ask: CreateSession) -> JoinHandle<Result<Created, CreateError>> {
         let service = self.service.clone();
         tokio::spawn(async move { service.create(ask).await })
     }
@@ -106,6 +97,34 @@ impl Node {
         let filter = Filter { limit: 10, ..Filter::default() };
         self.service.list(&"r".parse().unwrap(), &filter).into_iter().map(|one| one.session).collect()
     }
+}
+
+fn ask(direction: Direction) -> CreateSession {
+    CreateSession {
+        direction,
+        room: "r".parse().unwrap(),
+        stream: (direction == Direction::Publish).then(|| "cam".parse().unwrap()),
+        identity: "ann".parse().unwrap(),
+        offer: String::new(),
+        only_if_absent: false,
+        wait: true,
+        placed: false,
+        plan: None,
+        client: None,
+        whose: crate::session::Whose::default(),
+        most: None,
+    }
+}
+
+#[tokio::test]
+async fn who_is_placed_by_a_coordinator_is_let_in_though_the_node_knows_of_no_publisher_yet() {
+    let mut node = Node::start();
+    let by_oneself = node.make(CreateSession { wait: false, ..ask(Direction::View) });
+    assert!(matches!(by_oneself.await.unwrap(), Err(CreateError::NoPublisher { .. })));
+    let placed = node.make(CreateSession { wait: false, placed: true, ..ask(Direction::View) });
+    let session = node.asked().await.answer();
+    placed.await.unwrap().unwrap();
+    assert_eq!(node.listed(), [session]);
 }
 
 #[tokio::test]
