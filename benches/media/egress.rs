@@ -125,7 +125,7 @@ pub async fn egress(settings: &Settings) -> Vec<Row> {
     let trace = Trace::new(settings.size(2, 1));
     let sizes = settings.size(vec![50, 200, 500, 1_000], vec![20]);
     let usual = settings.size(500, 20);
-    let repetitions = settings.size(11, 4);
+    let repetitions = settings.size(21, 4);
     let (mut rows, mut rides) = (vec![], vec![]);
     for reading in [Reading::Read, Reading::Unread] {
         let (profile, batch) = (Profile::Gcm, Duration::ZERO);

@@ -11,7 +11,7 @@ use repeated::{Repeat, Repeated};
 
 use crate::forward::blank::Blank;
 use crate::forward::history::{EstimateInput, Sent};
-use crate::forward::rtcp::{self, SenderReport, Twcc};
+use crate::forward::rtcp::{self, Compound, SenderReport, Twcc};
 use crate::forward::rtp::{ExtensionIds, HEADER_MAX, Header, Stamps};
 use crate::forward::srtp::{Profile, RTCP_OVERHEAD, RTP_OVERHEAD, SrtpSender};
 use crate::forward::stamp::{Once, SentAt, Stamper};
@@ -46,8 +46,6 @@ const FEW_FROM: u64 = 128 * 1024;
 const CAPTURE_GAP: u64 = 4_000_000;
 /// A layer that shows what was captured before, in microseconds, runs ahead by as much at most.
 const AHEAD_MAX: i64 = 200_000;
-/// Longest compound report, sealed: SR, SDES with a CNAME of 255 bytes, index and tag.
-const REPORT_MAX: usize = 28 + 272 + RTCP_OVERHEAD;
 
 /// The payload types of one codec on one m-line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,10 +62,11 @@ pub struct Format {
     pub vp8: bool,
 }
 
-/// A viewer's SRTP context, and the order of all that is sealed with it.
+/// A viewer's SRTP context, and the order of all that is sealed with it. What is read for each packet stands together.
+#[repr(C)]
 pub struct Sealer {
-    srtp: SrtpSender,
     stamper: Stamper,
+    srtp: SrtpSender,
 }
 
 impl Sealer {
@@ -87,7 +86,9 @@ impl Sealer {
         u64::from(self.srtp.profile() == Profile::Aes128CmSha1_80) ^ self.stamper.glance()
     }
 
-    fn report(&mut self, plain: &[u8]) -> Option<Vec<u8>> {
+    /// Seals reports; none when there are none.
+    pub fn report(&mut self, compound: &Compound) -> Option<Vec<u8>> {
+        let plain = compound.plain()?;
         let mut sealed = vec![0; plain.len().saturating_add(RTCP_OVERHEAD)];
         let len = self.srtp.seal_rtcp(plain, &mut sealed).ok()?;
         sealed.truncate(len);
@@ -245,11 +246,6 @@ impl Outlet {
         let named = self.source.map_or(0, |source| u64::from(source.0)) ^ u64::from(self.ids.mid.is_some());
         let newest = self.newest.map_or(0, |newest| newest.capture.0);
         named ^ newest ^ self.packets ^ self.again_left ^ self.once.glance() ^ self.rewriter.glance()
-    }
-
-    /// The same of what stands behind pointers.
-    pub fn glance_behind(&self) -> u64 {
-        self.rewriter.first_index().unwrap_or_default()
     }
 
     /// Packets sent, retransmissions left out.
@@ -546,17 +542,17 @@ impl Outlet {
         sealer.srtp.seal_rtp(slot, header_len, &self.scratch, ssrc, rtx.roc(), rtx.seq16()).ok()
     }
 
-    /// A sender report with CNAME (RFC 3550 sections 6.4.1 and 6.5), sealed. `None` while nothing has been sent.
+    /// Appends a sender report with CNAME (RFC 3550 sections 6.4.1 and 6.5); nothing while nothing has been sent.
     pub fn report(
-        &mut self,
-        sealer: &mut Sealer,
+        &self,
+        compound: &mut Compound,
         cname: &str,
         clock: &ViewClock,
         wall: CaptureMicros,
         skew: Skew,
-    ) -> Option<Vec<u8>> {
-        let point = ReportPoint { skew, ..self.newest? };
-        let (ntp, rtp) = clock.sender_report(wall, point);
+    ) {
+        let Some(newest) = self.newest else { return };
+        let (ntp, rtp) = clock.sender_report(wall, ReportPoint { skew, ..newest });
         let report = SenderReport {
             ssrc: self.ssrc,
             ntp,
@@ -564,16 +560,12 @@ impl Outlet {
             packets: low_32(self.packets),
             octets: low_32(self.bytes),
         };
-        let mut plain = [0; REPORT_MAX];
-        let len = rtcp::write_sender_report(&report, cname, &mut plain)?;
-        sealer.report(plain.get(..len)?)
+        compound.add(|out| rtcp::write_sender_report(&report, cname, out));
     }
 
-    /// A receiver report about nothing, with CNAME, sealed: this side is there, and has sent nothing yet.
-    pub fn alive(&self, sealer: &mut Sealer, cname: &str) -> Option<Vec<u8>> {
-        let mut plain = [0; REPORT_MAX];
-        let len = rtcp::write_receiver_report(self.ssrc, cname, &mut plain)?;
-        sealer.report(plain.get(..len)?)
+    /// Appends a receiver report about nothing, with CNAME: this side is there, and has sent nothing yet.
+    pub fn alive(&self, compound: &mut Compound, cname: &str) {
+        compound.add(|out| rtcp::write_receiver_report(self.ssrc, cname, out));
     }
 }
 

@@ -11,7 +11,7 @@ mod report;
 mod twcc;
 
 pub use feedback::{Feedbacks, NackSeqs, parse};
-pub use report::{SenderReport, write_bye, write_receiver_report, write_sender_report};
+pub use report::{Compound, SenderReport, write_bye, write_receiver_report, write_sender_report};
 pub use twcc::{Statuses, Twcc};
 
 const SENDER_REPORT: u8 = 200;

@@ -25,10 +25,11 @@ pub use profile::{Profile, RTCP_OVERHEAD, RTP_OVERHEAD, SrtpError};
 const MAX_RTCP_INDEX: u32 = 0x7fff_ffff;
 
 /// Seals what goes to one viewer.
+#[repr(C)]
 pub struct SrtpSender {
     profile: Profile,
-    cipher: Cipher,
     rtcp_index: u32,
+    cipher: Cipher,
 }
 
 impl fmt::Debug for SrtpSender {

@@ -105,7 +105,10 @@ struct Newest {
 /// The numbering of one viewer's slot.
 #[derive(Debug, Clone)]
 pub struct Rewriter {
-    runs: VecDeque<Run>,
+    /// The newest run stands here, where nothing has to be fetched for it.
+    last: Option<Run>,
+    /// Those before it, oldest first.
+    earlier: VecDeque<Run>,
     next_epoch: u32,
     /// What the next source starts with while nothing has gone out.
     first: Outgoing,
@@ -121,7 +124,8 @@ impl Rewriter {
     pub fn new(random_seq: u16, random_timestamp: u32) -> Self {
         let seq = u64::from(random_seq & 0x7fff).max(1);
         Self {
-            runs: VecDeque::new(),
+            last: None,
+            earlier: VecDeque::new(),
             next_epoch: 1,
             first: Outgoing { seq, timestamp: random_timestamp },
             newest: None,
@@ -159,12 +163,12 @@ impl Rewriter {
 
     /// The source whose packets go out now.
     pub fn epoch(&self) -> Option<SourceEpoch> {
-        self.runs.back().map(|run| run.source)
+        self.last.map(|run| run.source)
     }
 
     /// The first index of the source whose packets go out now that has a place, or of what has not been closed up yet.
     pub fn first_index(&self) -> Option<u64> {
-        self.runs.back().map(|run| run.first_index)
+        self.last.map(|run| run.first_index)
     }
 
     /// The packet that went out with the highest sequence number.
@@ -174,7 +178,7 @@ impl Rewriter {
 
     /// Reads what renumbering will read, so that it is on its way from memory.
     pub fn glance(&self) -> u64 {
-        self.newest.map_or(0, |newest| newest.index) ^ self.first.seq
+        self.newest.map_or(0, |newest| newest.index) ^ self.first_index().unwrap_or_default()
     }
 
     /// When it went.
@@ -197,7 +201,7 @@ impl Rewriter {
             self.close_wide_gap(index);
         }
         let mut refused = Refused::UnknownSource;
-        for run in self.runs.iter().rev() {
+        for run in self.last.iter().chain(self.earlier.iter().rev()) {
             if run.source != source {
                 if refused == Refused::UnknownSource {
                     continue;
@@ -224,7 +228,7 @@ impl Rewriter {
     /// False: it is too late, because a later packet has gone out or the source is another; the packet stays a gap.
     pub fn skip(&mut self, source: SourceEpoch, index: u64) -> bool {
         let newest = self.newest;
-        let (Some(run), Some(next)) = (self.runs.back_mut(), index.checked_add(1)) else { return false };
+        let (Some(run), Some(next)) = (self.last.as_mut(), index.checked_add(1)) else { return false };
         let sent = newest.filter(|newest| newest.outgoing.seq >= run.first_seq);
         if run.source != source || index < run.first_index || sent.is_some_and(|sent| sent.index >= index) {
             return false;
@@ -249,8 +253,7 @@ impl Rewriter {
             return None;
         }
         let seq = newest.seq.checked_sub(u64::from(behind))?;
-        let run =
-            self.runs.iter().rev().find(|run| run.first_seq <= seq && run.end_index > run.first_index)?;
+        let run = self.runs().find(|run| run.first_seq <= seq && run.end_index > run.first_index)?;
         let index = run.first_index.checked_add(seq - run.first_seq)?;
         (index < run.end_index).then_some((run.source, index))
     }
@@ -263,17 +266,17 @@ impl Rewriter {
     /// Ends the runs behind the newest packet that went out.
     fn close_last(&mut self) {
         let next_seq = self.next_seq();
-        while self.runs.back().is_some_and(|run| run.first_seq >= next_seq) {
-            self.runs.pop_back();
+        while self.last.is_some_and(|run| run.first_seq >= next_seq) {
+            self.last = self.earlier.pop_back();
         }
-        if let (Some(run), Some(newest)) = (self.runs.back_mut(), self.newest) {
+        if let (Some(run), Some(newest)) = (self.last.as_mut(), self.newest) {
             run.end_index = run.end_index.min(newest.index.saturating_add(1));
         }
     }
 
     /// Starts a new run of the present source where the origin jumped further than anyone can ask back.
     fn close_wide_gap(&mut self, index: u64) {
-        let Some(run) = self.runs.back().copied() else { return };
+        let Some(run) = self.last else { return };
         let sent = self.newest.filter(|newest| newest.outgoing.seq >= run.first_seq);
         let next = sent.map_or(run.first_index, |sent| sent.index.saturating_add(1));
         if index.saturating_sub(next) > MAX_GAP {
@@ -283,10 +286,15 @@ impl Rewriter {
     }
 
     fn open(&mut self, run: Run) {
-        if self.runs.len() >= MAX_RUNS {
-            self.runs.pop_front();
+        self.earlier.extend(self.last.replace(run));
+        if self.earlier.len() >= MAX_RUNS {
+            self.earlier.pop_front();
         }
-        self.runs.push_back(run);
+    }
+
+    /// From the newest on.
+    fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.last.iter().chain(self.earlier.iter().rev())
     }
 }
 

@@ -41,13 +41,43 @@ const REPORT_TICK: u64 = 10_000;
 /// 300 ms a client sees that the node is there and the publisher is quiet.
 const REPORT_IDLE: u64 = 29;
 
+/// Payload types for each codec of a lane; none for a codec that the viewer did not negotiate. Nearly every lane has one
+/// codec, whose format stands here and is not fetched from elsewhere for each viewer.
+#[derive(Debug, Clone, Default)]
+pub struct Formats {
+    first: Option<Format>,
+    others: Box<[Option<Format>]>,
+}
+
+impl Formats {
+    /// The format of a codec, by the codec's place in the lane.
+    pub fn get(&self, codec: u8) -> Option<Format> {
+        match usize::from(codec).checked_sub(1) {
+            None => self.first,
+            Some(other) => self.others.get(other).copied().flatten(),
+        }
+    }
+
+    /// The viewer has none of the codecs.
+    pub fn is_none(&self) -> bool {
+        self.first.is_none() && self.others.iter().all(Option::is_none)
+    }
+}
+
+impl FromIterator<Option<Format>> for Formats {
+    fn from_iter<I: IntoIterator<Item = Option<Format>>>(formats: I) -> Self {
+        let mut formats = formats.into_iter();
+        Self { first: formats.next().flatten(), others: formats.collect() }
+    }
+}
+
 /// What a slot carries.
 #[derive(Debug, Clone)]
 pub struct Attached {
     /// The lane, by its index in the shard.
     pub lane: usize,
-    /// Payload types for each codec of the lane; none for a codec that the viewer did not negotiate.
-    pub formats: Vec<Option<Format>>,
+    /// Payload types for each codec of the lane.
+    pub formats: Formats,
     /// Video: nothing is sent before a keyframe.
     pub waiting: bool,
     /// The packet that goes next, by its arrival number in the lane's ring.
@@ -69,28 +99,29 @@ pub struct Coming {
     pub passed: Option<u64>,
 }
 
-/// One m-line that receives.
+/// One m-line that receives. What a visit reads that has nothing to send stands first, in a cache line of its own.
+#[repr(C, align(64))]
 pub struct Slot {
+    /// What it carries.
+    pub attached: Option<Attached>,
+    /// What it changes to.
+    pub coming: Option<Box<Coming>>,
+    /// SSRCs, rewriting and reports.
+    pub outlet: Outlet,
+    /// Packets that its last sender report told of; none before the first, which goes at once.
+    pub told: Option<u64>,
+    /// The codec of the newest packet, by its place in the lane, where the viewer did not negotiate it.
+    pub foreign: Option<u8>,
     /// Audio or video.
     pub kind: MediaKind,
     /// Its place in the SDP, from 0.
     pub line: usize,
     /// Its `a=mid`.
     pub mid: Box<str>,
-    /// SSRCs, rewriting and reports.
-    pub outlet: Outlet,
-    /// What it carries.
-    pub attached: Option<Attached>,
-    /// What it changes to.
-    pub coming: Option<Coming>,
     /// What it carried before the last change of layer, for what is asked for again.
-    pub before: Option<(SourceEpoch, Attached)>,
-    /// The codec of the newest packet, by its place in the lane, where the viewer did not negotiate it.
-    pub foreign: Option<u8>,
+    pub before: Option<Box<(SourceEpoch, Attached)>>,
     /// The name of the layer that its client picked, whatever it carries; none for the best.
     pub picked: Option<Box<str>>,
-    /// Packets that its last sender report told of; none before the first, which goes at once.
-    pub told: Option<u64>,
     /// Losses that the viewer has reported.
     pub losses: Losses,
     codecs: Arc<[sdp::Codec]>,
@@ -109,28 +140,20 @@ impl Slot {
         let coming = self.coming.take()?;
         let old = self.attached.replace(coming.to)?;
         let lane = old.lane;
-        self.before = self.outlet.switch_layer().map(|epoch| (epoch, old));
+        self.before = self.outlet.switch_layer().map(|epoch| Box::new((epoch, old)));
         if let Some((_, first)) = coming.ready {
             self.outlet.begin_at(first);
         }
         Some(lane)
     }
 
-    /// Reads what sending will read, so that it is on its way from memory.
+    /// Reads what every visit reads, so that it is on its way from memory.
     pub fn glance(&self) -> u64 {
-        let attached = self.attached.as_ref().map_or(0, |attached| attached.next);
-        let coming = u64::from(self.coming.is_some()) ^ u64::from(self.told.is_some());
-        attached ^ coming ^ self.outlet.glance()
-    }
-
-    /// The same of what stands behind pointers.
-    pub fn glance_behind(&self) -> u64 {
-        let format = self.attached.as_ref().and_then(|attached| attached.formats.first().copied().flatten());
-        format.map_or(0, |format| u64::from(format.pt)) ^ self.outlet.glance_behind()
+        self.attached.as_ref().map_or(0, |attached| attached.next) ^ u64::from(self.coming.is_some())
     }
 
     /// Payload types for the codecs of a lane.
-    pub fn formats(&self, codecs: &[CodecInfo]) -> Vec<Option<Format>> {
+    pub fn formats(&self, codecs: &[CodecInfo]) -> Formats {
         let vp8 = |c: &sdp::Codec| CodecName::from_name(&c.name) == CodecName::Vp8;
         let format = |c: &sdp::Codec| Format {
             pt: c.pt,
@@ -150,42 +173,43 @@ pub fn silence_str0m(rtc: &mut Rtc, answer: &sdp::Session) {
     }
 }
 
-/// A viewer's session beside str0m.
+/// A viewer's session beside str0m. What every visit reads stands first and together.
+#[repr(C, align(64))]
 pub struct Viewer {
-    /// The stream that the client asked for; none for the room's program.
-    pub pinned: Option<StreamId>,
-    /// What it is watching.
-    pub watching: Option<StreamId>,
-    /// Its m-lines.
+    /// The flush that visited it last.
+    pub round: u64,
+    /// Its m-lines, video before audio.
     pub slots: Vec<Slot>,
-    /// For its sealer to come.
-    memory: Blank<Sent>,
-    /// The keys, once DTLS is done.
-    pub sealer: Option<Sealer>,
-    /// Opens what it reports, from then on too.
-    pub receiver: Option<SrtcpReceiver>,
     /// ICE and DTLS are done.
     pub connected: bool,
+    /// Nothing was sent between its last two reports.
+    pub idle: bool,
     /// Where media goes.
     pub to: Option<Way>,
-    /// Media stream id and CNAME.
-    pub label: String,
     /// How fast it is sent what waits.
     pub pacer: Pacer,
+    /// The keys, once DTLS is done.
+    pub sealer: Option<Sealer>,
+    /// When the sender reports of all slots are due: one wake-up for all of them.
+    pub report_due: Option<Instant>,
+    /// Opens what it reports, from then on too.
+    pub receiver: Option<SrtcpReceiver>,
     /// The path to it.
     pub reception: Reception,
     /// What came of what it was sent lately, once it has told. It stands apart, so that what sending reads stands together.
     pub recent: Option<Box<Recent>>,
     /// What it may still ask for.
     pub allowed: Allowances,
-    /// The flush that visited it last.
-    pub round: u64,
     /// How many requests were kept for later in which flush.
     pub kept: (u64, usize),
-    /// When the sender reports of all slots are due: one wake-up for all of them.
-    pub report_due: Option<Instant>,
-    /// Nothing was sent between its last two reports.
-    pub idle: bool,
+    /// The stream that the client asked for; none for the room's program.
+    pub pinned: Option<StreamId>,
+    /// What it is watching.
+    pub watching: Option<StreamId>,
+    /// For its sealer to come.
+    memory: Blank<Sent>,
+    /// Media stream id and CNAME.
+    pub label: String,
     /// Somebody wants to know what it is shown.
     pub listened: bool,
     /// It waits to be taken that what it is shown has changed.
@@ -204,7 +228,7 @@ impl Viewer {
         random: [u32; 16],
         cap: Option<Bitrate>,
     ) -> Self {
-        let mut slots = Vec::new();
+        let mut slots: Vec<Slot> = Vec::new();
         let mut random = random.into_iter();
         for (line, media) in answer.media.iter().enumerate() {
             let sends = matches!(media.flow, sdp::Flow::SendOnly | sdp::Flow::SendRecv);
@@ -234,6 +258,8 @@ impl Viewer {
                 codecs: media.codecs.clone(),
             });
         }
+        // Sound goes behind picture.
+        slots.sort_by_key(|slot| slot.kind != MediaKind::Video);
         let viewer = Self {
             pinned,
             watching: None,

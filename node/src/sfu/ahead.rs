@@ -24,8 +24,9 @@ impl Sfu {
             *place = place.filter(|viewer| viewer.round != self.round);
         }
         seen ^= glance_at_slots(&viewers);
-        seen ^= slots(&viewers).fold(0, |seen, slot| seen ^ slot.glance_behind());
-        black_box(seen);
+        // A frame brings nothing to the slots of sound.
+        let ready = slots(&viewers).filter(|slot| self.waits(slot));
+        black_box(ready.fold(seen, |seen, slot| seen ^ slot.outlet.glance()));
     }
 
     /// The same for reports to them.
@@ -33,7 +34,14 @@ impl Sfu {
         let viewers = self.viewers(group);
         let labels = viewers.iter().flatten().filter_map(|viewer| viewer.label.bytes().next());
         let seen = glance(&viewers) ^ labels.fold(0, |seen, byte| seen ^ u64::from(byte));
-        black_box(seen ^ glance_at_slots(&viewers));
+        black_box(slots(&viewers).fold(seen, |seen, slot| seen ^ slot.outlet.glance()));
+    }
+
+    /// Whether there are packets that a slot has not been sent.
+    fn waits(&self, slot: &Slot) -> bool {
+        let lane =
+            slot.attached.as_ref().and_then(|attached| Some((attached, self.lanes.get(attached.lane)?)));
+        lane.is_some_and(|(attached, lane)| attached.next < lane.ring.next_arrival())
     }
 
     fn viewers(&self, group: impl Iterator<Item = usize>) -> [Option<&Viewer>; GROUP] {

@@ -20,7 +20,7 @@ use crate::forward::pace::{Allowed, Pacer, TICK};
 use crate::forward::stamp::SentAt;
 use crate::forward::train::Trains;
 use crate::media::packet::{CaptureMicros, Packet};
-use crate::peer::viewer::{Attached, Coming, Slot};
+use crate::peer::viewer::{Coming, Slot};
 
 /// What is sent later than this after it came has lagged.
 const LAG: Duration = Duration::from_millis(50);
@@ -165,23 +165,20 @@ impl Sfu {
         trains.begin_way(to);
         let mut road = Road { trains, depart, to, at: sent_at };
         let (mut left, mut unreported) = (false, false);
-        for kind in [MediaKind::Video, MediaKind::Audio] {
-            let slots = viewer.slots.iter_mut().enumerate();
-            for (n, slot) in slots.filter(|(_, slot)| slot.kind == kind) {
-                let Some(lane) = slot.attached.as_ref().map(|attached| attached.lane) else { continue };
-                let served = serve(now, lanes, slot, sealer, &mut viewer.pacer, &mut road, counters);
-                counters.egress_packets = counters.egress_packets.saturating_add(served.packets);
-                counters.egress_bytes = counters.egress_bytes.saturating_add(served.bytes);
-                left |= served.left;
-                changed.extend(served.changed.map(|lane| (at, n, lane)));
-                overrun.extend(served.passed);
-                turned.extend(served.turned.then_some(at));
-                if served.overrun > 0 {
-                    counters.overrun_packets = counters.overrun_packets.saturating_add(served.overrun);
-                    overrun.push(lane);
-                }
-                unreported |= served.packets > 0 && (viewer.idle || slot.told.is_none());
+        for (n, slot) in viewer.slots.iter_mut().enumerate() {
+            let Some(lane) = slot.attached.as_ref().map(|attached| attached.lane) else { continue };
+            let served = serve(now, lanes, slot, sealer, &mut viewer.pacer, &mut road, counters);
+            counters.egress_packets = counters.egress_packets.saturating_add(served.packets);
+            counters.egress_bytes = counters.egress_bytes.saturating_add(served.bytes);
+            left |= served.left;
+            changed.extend(served.changed.map(|lane| (at, n, lane)));
+            overrun.extend(served.passed);
+            turned.extend(served.turned.then_some(at));
+            if served.overrun > 0 {
+                counters.overrun_packets = counters.overrun_packets.saturating_add(served.overrun);
+                overrun.push(lane);
             }
+            unreported |= served.packets > 0 && (viewer.idle || slot.told.is_none());
         }
         road.trains.end();
         if left {
@@ -266,7 +263,7 @@ fn serve(
 ) -> Served {
     let Slot { coming, outlet, .. } = slot;
     let look = |coming| look_for_keyframe(now, lanes, coming, outlet.newest_capture());
-    let passed = coming.as_mut().and_then(look);
+    let passed = coming.as_deref_mut().and_then(look);
     let served = Served { passed, ..send_waiting(now, lanes, slot, sealer, pacer, road, counters) };
     let ready = slot.coming.as_ref().and_then(|coming| coming.ready);
     let between = slot.attached.as_ref().is_none_or(|attached| attached.between);
@@ -349,7 +346,7 @@ fn send_waiting(
         let packet = lane.ring.arrived(attached.next);
         attached.next = attached.next.saturating_add(1);
         let Some(packet) = packet else { continue };
-        let format = format(attached, packet.codec);
+        let format = attached.formats.get(packet.codec);
         let strange = format.is_none().then_some(packet.codec);
         if *foreign != strange {
             (*foreign, served.turned) = (strange, true);
@@ -388,14 +385,11 @@ fn again(
     road: &mut Road<'_>,
 ) -> Option<Again> {
     let (source, index) = slot.outlet.find(seq)?;
-    let of_before = slot.before.as_ref().filter(|(epoch, _)| *epoch == source).map(|(_, attached)| attached);
+    let of_before =
+        slot.before.as_deref().filter(|(epoch, _)| *epoch == source).map(|(_, attached)| attached);
     let attached = if slot.outlet.source() == Some(source) { slot.attached.as_ref()? } else { of_before? };
     let packet = lanes.get(attached.lane)?.ring.get(index)?;
-    let format = format(attached, packet.codec)?;
+    let format = attached.formats.get(packet.codec)?;
     let request = Request { seq, source, now, round_trip };
     Some(slot.outlet.again(sealer, format, packet, request, road))
-}
-
-fn format(attached: &Attached, codec: u8) -> Option<crate::forward::egress::Format> {
-    attached.formats.get(usize::from(codec)).copied().flatten()
 }

@@ -197,7 +197,7 @@ impl Sfu {
             let next = lane.ring.next_arrival();
             let to_be =
                 Attached { lane: to, formats, waiting: false, next, catching_up: false, between: true };
-            slot.coming = Some(Coming { to: to_be, ready: None, passed: None });
+            slot.coming = Some(Box::new(Coming { to: to_be, ready: None, passed: None }));
             self.enter_lane(to, at, n);
             self.want_keyframe(now, to);
         }

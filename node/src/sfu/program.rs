@@ -210,7 +210,7 @@ impl Sfu {
         let Some(Role::Viewer(viewer)) = self.sessions.get_mut(at).map(|s| &mut s.role) else { return };
         let Some(slot) = viewer.slots.get_mut(n) else { return };
         let formats = slot.formats(&lane.codecs);
-        if formats.iter().all(Option::is_none) {
+        if formats.is_none() {
             // No codec of this track was negotiated: the slot stays empty rather than carry what cannot be played.
             return;
         }

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
 
-/// Values by index; a removed value's index is used again.
+/// Values by index; a removed value's index is used again. The list is of pointers: values are large, do not move when it
+/// grows, and the way to one goes through memory that the way to the others has fetched.
 pub struct Table<T> {
-    slots: Vec<Option<T>>,
+    slots: Vec<Option<Box<T>>>,
     free: Vec<usize>,
     /// Places that have been looked at since there is this.
     #[cfg(test)]
@@ -31,10 +32,10 @@ impl<T> Table<T> {
         if let Some(at) = self.free.pop()
             && let Some(slot) = self.slots.get_mut(at)
         {
-            *slot = Some(value);
+            *slot = Some(Box::new(value));
             return at;
         }
-        self.slots.push(Some(value));
+        self.slots.push(Some(Box::new(value)));
         self.slots.len().saturating_sub(1)
     }
 
@@ -42,21 +43,21 @@ impl<T> Table<T> {
     pub fn remove(&mut self, at: usize) -> Option<T> {
         let value = self.slots.get_mut(at)?.take()?;
         self.free.push(at);
-        Some(value)
+        Some(*value)
     }
 
     /// A value by index.
     pub fn get(&self, at: usize) -> Option<&T> {
         #[cfg(test)]
         self.looked.update(|looked| looked + 1);
-        self.slots.get(at)?.as_ref()
+        self.slots.get(at)?.as_deref()
     }
 
     /// A value by index.
     pub fn get_mut(&mut self, at: usize) -> Option<&mut T> {
         #[cfg(test)]
         self.looked.update(|looked| looked + 1);
-        self.slots.get_mut(at)?.as_mut()
+        self.slots.get_mut(at)?.as_deref_mut()
     }
 
     /// Values that are in.
@@ -68,7 +69,10 @@ impl<T> Table<T> {
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut T)> {
         #[cfg(test)]
         self.looked.update(|looked| looked + self.slots.len() as u64);
-        self.slots.iter_mut().enumerate().filter_map(|(at, slot)| slot.as_mut().map(|value| (at, value)))
+        self.slots
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(at, slot)| slot.as_deref_mut().map(|value| (at, value)))
     }
 }
 

@@ -12,7 +12,7 @@ use super::types::{Datagram, Repeat};
 use crate::forward::history::EstimateInput;
 use crate::forward::recent::LastSecond;
 use crate::forward::reception::Block;
-use crate::forward::rtcp::{self, Feedback, Twcc};
+use crate::forward::rtcp::{self, Compound, Feedback, Twcc};
 use crate::forward::train::Way;
 use crate::media::clock::{NtpTime, Skew};
 use crate::peer::viewer::Slot;
@@ -207,7 +207,7 @@ impl Sfu {
             .filter_map(|slot| self.lanes.get(slot.attached.as_ref()?.lane)?.ring.latest());
         let quiet =
             latest.map(|packet| now.saturating_duration_since(packet.arrived)).all(|since| since >= QUIET);
-        let (mut news, mut reported) = (false, false);
+        let (mut news, mut reported, mut compound) = (false, false, Compound::default());
         for slot in &mut viewer.slots {
             // Without a stream there are no reports until something is sent again.
             let told = stream.map(|_| slot.outlet.packets()).filter(|sent| *sent > 0);
@@ -222,17 +222,15 @@ impl Sfu {
             reported = true;
             let video = slot.kind == MediaKind::Video;
             let skew = if video { self.config.report_skew } else { Skew::default() };
-            let report = slot.outlet.report(sealer, &viewer.label, &stream.clock, wall, skew);
-            if let Some(contents) = report {
-                self.datagrams.push_back(Datagram { to: to.peer, from: to.local, contents });
-            }
+            slot.outlet.report(&mut compound, &viewer.label, &stream.clock, wall, skew);
         }
         if stream.is_none() {
             return;
         }
-        if !reported
-            && let Some(contents) = viewer.slots.first().and_then(|s| s.outlet.alive(sealer, &viewer.label))
-        {
+        if let Some(slot) = viewer.slots.first().filter(|_| !reported) {
+            slot.outlet.alive(&mut compound, &viewer.label);
+        }
+        if let Some(contents) = sealer.report(&compound) {
             self.datagrams.push_back(Datagram { to: to.peer, from: to.local, contents });
         }
         viewer.reported(now, &self.config.wall, news && !quiet, self.rng.random_range(0.0..1.0));

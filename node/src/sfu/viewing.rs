@@ -44,13 +44,13 @@ impl Sfu {
             layers: self.encodings(slot),
             unplayable: self.unplayable(room, viewer, slot),
         };
-        Viewing { active: viewer.watching.is_some(), lines: viewer.slots.iter().map(line).collect() }
+        Viewing { active: viewer.watching.is_some(), lines: in_order(viewer).map(line).collect() }
     }
 
     /// The places of a viewer's m-lines to which nothing can be sent, with the codec of what comes.
     pub(super) fn unplayable_lines(&self, room: &RoomId, viewer: &Viewer) -> Vec<(usize, String)> {
         let of = |slot: &Slot| Some((slot.line, self.unplayable(room, viewer, slot)?));
-        viewer.slots.iter().filter_map(of).collect()
+        in_order(viewer).filter_map(of).collect()
     }
 
     /// The codec of what comes for a slot, where its viewer did not negotiate it.
@@ -64,7 +64,7 @@ impl Sfu {
         let of_kind = viewer.slots.iter().filter(|other| other.kind == slot.kind);
         let place = of_kind.take_while(|other| other.line != slot.line).count();
         let track = stream.tracks.iter().filter(|track| track.kind == slot.kind).nth(place)?;
-        let has_none = slot.formats(&track.codecs).iter().all(Option::is_none);
+        let has_none = slot.formats(&track.codecs).is_none();
         track.codecs.first().filter(|_| has_none).map(|codec| codec.name.clone())
     }
 
@@ -125,6 +125,13 @@ impl Sfu {
         self.choose_layers(now, at);
         Ok(())
     }
+}
+
+/// A viewer's m-lines as its SDP has them.
+fn in_order(viewer: &Viewer) -> impl Iterator<Item = &Slot> {
+    let mut slots: Vec<&Slot> = viewer.slots.iter().collect();
+    slots.sort_by_key(|slot| slot.line);
+    slots.into_iter()
 }
 
 fn no_such_layer(known: &[LayerView], id: &str) -> SessionError {

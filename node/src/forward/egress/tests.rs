@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Again, Format, Outlet, Request, Road, Sealer, Unsent};
 use crate::forward::blank::Blank;
+use crate::forward::rtcp::Compound;
 use crate::forward::rtp::{Parsed, parse};
 use crate::forward::srtp::{Profile, SrtpSender};
 use crate::forward::stamp::SentAt;
@@ -324,8 +325,9 @@ fn no_nonce_seals_two_different_plaintexts() {
             if step % 250 == 0 {
                 for outlet in [&mut picture, &mut sound] {
                     let wall = CaptureMicros(START + step * 4_000);
-                    let report = outlet.report(&mut desk.sealer, "cname", &clock, wall, Skew::default());
-                    nonces.rtcp(&report.unwrap());
+                    let mut compound = Compound::default();
+                    outlet.report(&mut compound, "cname", &clock, wall, Skew::default());
+                    nonces.rtcp(&desk.sealer.report(&compound).unwrap());
                 }
             }
         }

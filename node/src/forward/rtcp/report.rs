@@ -4,6 +4,8 @@ use super::{BYE, RECEIVER_REPORT, SDES, SENDER_REPORT};
 use crate::media::clock::NtpTime;
 use crate::media::wrap::low_32;
 
+/// Longest compound packet, before it is sealed: below every path's MTU.
+const COMPOUND_MAX: usize = 1_152;
 const VERSION: u8 = 0x80;
 const CNAME: u8 = 1;
 const SENDER_REPORT_LEN: usize = 28;
@@ -21,6 +23,32 @@ pub struct SenderReport {
     pub packets: u32,
     /// Payload bytes sent so far.
     pub octets: u32,
+}
+
+/// Reports about several SSRCs that leave in one datagram: RFC 3550 section 6.1 recommends it to whoever sends for many,
+/// and a datagram of its own costs a server more than what stands in it.
+pub struct Compound {
+    plain: [u8; COMPOUND_MAX],
+    len: usize,
+}
+
+impl Default for Compound {
+    fn default() -> Self {
+        Self { plain: [0; COMPOUND_MAX], len: 0 }
+    }
+}
+
+impl Compound {
+    /// Appends what is written, unless there is no room for it.
+    pub fn add(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
+        let written = self.plain.get_mut(self.len..).and_then(write);
+        self.len = self.len.saturating_add(written.unwrap_or_default());
+    }
+
+    /// What stands in it; none while that is nothing.
+    pub fn plain(&self) -> Option<&[u8]> {
+        self.plain.get(..self.len).filter(|plain| !plain.is_empty())
+    }
 }
 
 /// Writes, to the start of `out`, a sender report and an SDES packet with the CNAME, which RFC 3550 wants in every compound packet.
