@@ -127,6 +127,8 @@ pub struct Slot {
     codecs: Arc<[sdp::Codec]>,
 }
 
+const _: () = assert!(std::mem::offset_of!(Slot, outlet) <= 64, "what stands before fits a cache line");
+
 impl Slot {
     /// Takes out all that it carries; returns the lanes that it was fed from.
     pub fn clear(&mut self) -> impl Iterator<Item = usize> + use<> {
@@ -150,6 +152,11 @@ impl Slot {
     /// Reads what every visit reads, so that it is on its way from memory.
     pub fn glance(&self) -> u64 {
         self.attached.as_ref().map_or(0, |attached| attached.next) ^ u64::from(self.coming.is_some())
+    }
+
+    /// The same of what is read besides where something is sent, or reported.
+    pub fn glance_at_outlet(&self) -> u64 {
+        self.outlet.glance() ^ u64::from(self.told.is_some())
     }
 
     /// Payload types for the codecs of a lane.

@@ -26,7 +26,7 @@ impl Sfu {
         seen ^= glance_at_slots(&viewers);
         // A frame brings nothing to the slots of sound.
         let ready = slots(&viewers).filter(|slot| self.waits(slot));
-        black_box(ready.fold(seen, |seen, slot| seen ^ slot.outlet.glance()));
+        black_box(ready.fold(seen, |seen, slot| seen ^ slot.glance_at_outlet()));
     }
 
     /// The same for reports to them.
@@ -34,7 +34,7 @@ impl Sfu {
         let viewers = self.viewers(group);
         let labels = viewers.iter().flatten().filter_map(|viewer| viewer.label.bytes().next());
         let seen = glance(&viewers) ^ labels.fold(0, |seen, byte| seen ^ u64::from(byte));
-        black_box(slots(&viewers).fold(seen, |seen, slot| seen ^ slot.outlet.glance()));
+        black_box(slots(&viewers).fold(seen, |seen, slot| seen ^ slot.glance() ^ slot.glance_at_outlet()));
     }
 
     /// Whether there are packets that a slot has not been sent.

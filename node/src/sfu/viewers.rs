@@ -208,7 +208,8 @@ impl Sfu {
         let quiet =
             latest.map(|packet| now.saturating_duration_since(packet.arrived)).all(|since| since >= QUIET);
         let (mut news, mut reported, mut compound) = (false, false, Compound::default());
-        for slot in &mut viewer.slots {
+        // Sound first: a quiet stream has one report, and older browsers show those of sound alone.
+        for slot in viewer.slots.iter_mut().rev() {
             // Without a stream there are no reports until something is sent again.
             let told = stream.map(|_| slot.outlet.packets()).filter(|sent| *sent > 0);
             let of_slot = told.is_some_and(|told| slot.told != Some(told));
@@ -227,7 +228,7 @@ impl Sfu {
         if stream.is_none() {
             return;
         }
-        if let Some(slot) = viewer.slots.first().filter(|_| !reported) {
+        if let Some(slot) = viewer.slots.last().filter(|_| !reported) {
             slot.outlet.alive(&mut compound, &viewer.label);
         }
         if let Some(contents) = sealer.report(&compound) {

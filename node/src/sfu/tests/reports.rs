@@ -179,6 +179,21 @@ fn reports_are_sender_reports_and_cnames_of_sound_and_picture_in_one_datagram() 
         both += usize::from(told.len() == 2);
     }
     assert!(both + 2 >= datagrams.len(), "{both} of {} tell of both", datagrams.len());
+
+    // One report says that the node is there; older browsers show those of sound alone.
+    world.pass(MS * 1_510);
+    let quiet = world.clients[viewer].told.len();
+    world.pass(MS * 3_000);
+    let client = &world.clients[viewer];
+    let (sound, _) =
+        client.got.iter().map(|p| (p.header.ssrc, p.payload.len())).min_by_key(|got| got.1).unwrap();
+    let told: Vec<&Rtcp> = client.told[quiet..].iter().map(|(_, _, rtcp)| rtcp).collect();
+    let of = told.iter().filter_map(|rtcp| match rtcp {
+        Rtcp::SenderReport(report) => Some(report.sender_info.ssrc),
+        _ => None,
+    });
+    let of: Vec<_> = of.collect();
+    assert!((10..=11).contains(&of.len()) && of.iter().all(|ssrc| *ssrc == sound), "{of:?}, not {sound}");
 }
 
 #[test]
