@@ -560,3 +560,22 @@ async fn a_nats_that_hangs_is_noticed() {
     assert_eq!(told(&mut rx, 1).await, ["x"]);
     nothing_more(&mut rx).await;
 }
+
+#[tokio::test]
+async fn a_history_that_its_maker_left_unfinished_is_finished_by_the_next() {
+    let server = NatsServer::start();
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let unfinished = async_nats::jetstream::stream::Config {
+        name: "FRESHET_CHAT".into(),
+        subjects: vec!["freshet.v1.unborn.chat".into()],
+        max_consumers: -1,
+        ..Default::default()
+    };
+    async_nats::jetstream::new(client).create_stream(unfinished).await.unwrap();
+    let site = Site::Nats(server);
+    let bus = site.bus().await;
+    let seq = append(&bus, CHAT, "first").await;
+    let mut rx = bus.tail(CHAT, ReadFrom::Start);
+    assert_eq!(next(&mut rx).await, Tail::History { first: seq });
+    assert_eq!(told(&mut rx, 2).await, ["first", "CaughtUp"]);
+}

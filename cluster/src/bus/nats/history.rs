@@ -1,10 +1,12 @@
 //! The stream that keeps the chat of all rooms: found, or made so that its sequences begin at its birth.
 
+use std::time::Duration;
+
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{
     Config, DiscardPolicy, Info, RetentionPolicy, StorageType, Stream as JetStream,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::connection::{CALL_LIMIT, NatsBus};
 use crate::bus::{BusError, DEDUP_WINDOW, KEPT_BYTES, KEPT_FOR, KEPT_PER_SUBJECT, first_sequence};
@@ -16,6 +18,10 @@ pub const CHAT_STREAM: &str = "FRESHET_CHAT";
 /// What a stream listens to that is being made: nobody writes there. Chat reaches it when its sequences are set, so
 /// that setting them (which removes what came before) can lose nothing.
 const UNBORN: &str = "freshet.v1.unborn.chat";
+/// Who began the stream and has not finished it after this time will not.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often to look whether it is finished.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// The history as it was found.
 pub(super) struct History {
@@ -75,30 +81,46 @@ impl NatsBus {
     }
 
     async fn find(&self) -> Result<Info, async_nats::Error> {
-        let stream = match self.jetstream.get_stream(CHAT_STREAM).await {
-            Ok(stream) => stream,
-            Err(error) if is_missing(&error.kind()) => self.make().await?,
-            Err(error) => return Err(error.into()),
-        };
-        if stream.cached_info().config.subjects.iter().any(|subject| subject != UNBORN) {
-            return Ok(stream.cached_info().clone());
+        let mut unfinished_since = None;
+        loop {
+            let stream = match self.jetstream.get_stream(CHAT_STREAM).await {
+                Ok(stream) => stream,
+                Err(error) if is_missing(&error.kind()) => match self.begin().await? {
+                    Some(stream) => return self.finish(&stream).await,
+                    None => continue,
+                },
+                Err(error) => return Err(error.into()),
+            };
+            if stream.cached_info().config.subjects.iter().any(|subject| subject != UNBORN) {
+                return Ok(stream.cached_info().clone());
+            }
+            // Whoever began it finishes it, unless they are gone.
+            if unfinished_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+                return self.finish(&stream).await;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
-        // Ours and not finished, whoever began it. Two that finish it at once do the same: what was written at or
-        // above its first sequence stays.
+    }
+
+    /// Begins the stream; none if another was faster.
+    async fn begin(&self) -> Result<Option<JetStream>, async_nats::Error> {
+        // The server takes the same wish twice, but not two that differ: of all who ask one is the first.
+        let description = Some(format!("Freshet: being made, {:016x}", rand::random::<u64>()));
+        match self.jetstream.create_stream(Config { description, ..self.wanted(UNBORN) }).await {
+            Ok(stream) => Ok(Some(stream)),
+            Err(error) => match self.jetstream.get_stream(CHAT_STREAM).await {
+                Ok(_) => Ok(None),
+                Err(_) => Err(error.into()),
+            },
+        }
+    }
+
+    /// Sets the sequences, and lets chat in. That is for one alone: a server that removes what is older than a sequence may
+    /// remove the message that takes this very sequence meanwhile, though it has acknowledged it.
+    async fn finish(&self, stream: &JetStream) -> Result<Info, async_nats::Error> {
         stream.purge().sequence(birth(stream.cached_info())).await?;
         self.jetstream.update_stream(&self.wanted(keys::ALL_CHAT)).await?;
         Ok(self.jetstream.get_stream(CHAT_STREAM).await?.cached_info().clone())
-    }
-
-    async fn make(&self) -> Result<JetStream, async_nats::Error> {
-        match self.jetstream.create_stream(self.wanted(UNBORN)).await {
-            Ok(stream) => Ok(stream),
-            // Two that create it at once: the other one was faster.
-            Err(first) => match self.jetstream.get_stream(CHAT_STREAM).await {
-                Ok(stream) => Ok(stream),
-                Err(_) => Err(first.into()),
-            },
-        }
     }
 }
 

@@ -135,22 +135,15 @@ impl Shell {
                 None => {}
                 Some(StatusCode::IDLE_HEARTBEAT) => {
                     // Flow control wants an answer; a heartbeat may carry the name of a stalled one.
-                    let header = |name: &str| Some(message.headers.as_ref()?.get(name)?.as_str());
-                    let asked = message.reply.as_ref().map(|reply| reply.as_str());
-                    let asked = asked.or(header("Nats-Consumer-Stalled"));
-                    if let Some(reply) = asked {
-                        let reply = reply.to_owned();
+                    let stalled = message.headers.as_ref().and_then(|h| h.get("Nats-Consumer-Stalled"));
+                    let reply = message.reply.clone().map(|r| r.to_string());
+                    if let Some(reply) = reply.or_else(|| stalled.map(ToString::to_string)) {
                         self.bus.client.publish(reply, bytes::Bytes::new()).await.map_err(again)?;
                     }
-                    let last: Option<u64> = header("Nats-Last-Consumer").and_then(|last| last.parse().ok());
+                    let last = message.headers.as_ref().and_then(|h| h.get("Nats-Last-Consumer"));
+                    let last: Option<u64> = last.and_then(|v| v.as_str().parse().ok());
                     if last.is_some_and(|last| last >= expected) {
                         return Err(Stop::Again("a message was lost on the way".into()));
-                    }
-                    // An idle consumer has sent all that there is. What messages say is pending may be too much for
-                    // ever: servers have counted one twice that was stored while the consumer was made.
-                    if last.is_some() && asked.is_none() {
-                        self.machine.handle_drained();
-                        self.flush().await?;
                     }
                     continue;
                 }
