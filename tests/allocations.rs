@@ -29,7 +29,7 @@ use freshet_node::peer::{crypto, opened};
 use freshet_node::quic::{LinkId, MediaIn};
 use freshet_node::session::Direction;
 use freshet_node::sfu::{Ask, Config, Event, Hop, Incoming};
-use freshet_node::shard::{Crossings, Limit, Order, Parts, ShardHandle, Tell, spawn};
+use freshet_node::shard::{Arrivals, Crossings, Limit, Order, Parts, ShardHandle, Tell, spawn};
 use freshet_relay_proto::header::{Extensions, MediaHeader};
 use freshet_relay_proto::track::{CodecInfo, MediaKind as Kind, TrackInfo};
 use str0m::change::SdpAnswer;
@@ -133,7 +133,7 @@ impl Client {
 /// How a stream comes to the first shard.
 enum Source {
     Socket(Box<Client>),
-    Link(mpsc::Sender<MediaIn>),
+    Link(Arrivals),
 }
 
 impl Source {
@@ -168,7 +168,7 @@ impl Source {
                         exts: Extensions::default(),
                     };
                     let (link, payload, arrived) = (LinkId(0), payload.into(), Instant::now());
-                    door.send(MediaIn { link, header, payload, arrived }).await.unwrap();
+                    door.put(arrived, MediaIn { link, header, payload, arrived });
                 }
             }
         }
@@ -177,7 +177,7 @@ impl Source {
 
 struct Shards {
     shards: [ShardHandle; 2],
-    doors: Vec<mpsc::Sender<MediaIn>>,
+    doors: Vec<Arrivals>,
     events: mpsc::Receiver<(u16, Event)>,
     sessions: u128,
     frames: u64,
@@ -206,14 +206,14 @@ impl Shards {
         let crossings = Crossings::new(2);
         let (mut shards, mut doors) = (Vec::new(), Vec::new());
         for shard in 0..2 {
-            let (door, media) = mpsc::channel(64);
+            let door = Arrivals::default();
             let parts = Parts {
                 shard,
                 of: 2,
                 addresses: Addresses::one("127.0.0.1".parse().unwrap(), 0),
                 config: Box::new(move |book| config(shard, book)),
                 seed: [7; 32],
-                media,
+                media: door.clone(),
                 events: told.clone(),
                 crossings: crossings.clone(),
                 max_busy: Limit::NONE,

@@ -105,13 +105,13 @@ impl Ground {
         assert!(!late, "{} were offered instead of {wanted}", out.offered);
         println!(
             "{rooms} rooms of {}: {:.0} packets a second offered, {:.0} delivered, {:.0} of them at first, least {:.3}; \
-             door refused {}; shard {:.2}, busy {}, {} of {} newcomers refused, crowd {:.2}; p99 {:.2} ms, not held {:.2} ms",
+             door dropped {}; shard {:.2}, busy {}, {} of {} newcomers refused, crowd {:.2}; p99 {:.2} ms, not held {:.2} ms",
             self.each,
             out.offered,
             out.delivered,
             out.first,
             out.least,
-            out.refused,
+            out.dropped,
             out.shard,
             out.busy,
             out.newcomers.refused,
@@ -131,7 +131,7 @@ impl Ground {
         // Nobody knows that the last packet of a stream is missing.
         assert!(out.missing <= viewers * 2, "{} packets never come to {viewers} viewers", out.missing);
         assert!(out.first < out.delivered && counters.rtx_packets > 0, "what is missing is sent again");
-        assert_eq!((out.refused, counters.overrun_packets), (0, 0));
+        assert_eq!((out.dropped, counters.overrun_packets), (0, 0));
         let (half, all) = (out.latency.quantile(500, true), out.latency.quantile(999, true));
         assert!(half > 0.0 && half <= all && all.is_finite(), "{half} and {all} ms");
     }

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use freshet_cluster::{Incarnation, NodeId};
 use freshet_node::quic::{Directory, MediaIn, MediaOut, Peer, Relay, RelayConfig, RelayEvent};
-use freshet_node::shard::Intake;
+use freshet_node::shard::{Arrivals, Intake};
 use freshet_relay_proto::header::{Extensions, MediaHeader};
 use freshet_relay_proto::split::split;
 use freshet_relay_proto::track::MediaKind;
@@ -131,7 +131,7 @@ impl Ours {
     async fn new() -> Self {
         let registry = Registry::default();
         let (mut near, _) = node(&registry, "near").await;
-        let (mut far, mut door) = node(&registry, "far").await;
+        let (mut far, door) = node(&registry, "far").await;
         let to = registry.find(&"far".parse().unwrap()).await.unwrap();
         near.0.dial(to);
         let RelayEvent::Up(link) = near.1.recv().await.unwrap() else { panic!("expected a link") };
@@ -140,7 +140,9 @@ impl Ours {
         let count = arrived.clone();
         tokio::spawn(async move {
             let mut packets: Vec<MediaIn> = Vec::new();
-            while door.recv_many(&mut packets, 256).await > 0 {
+            loop {
+                door.filled().await;
+                door.take(Instant::now().into_std(), 256, &mut packets);
                 count.fetch_add(packets.drain(..).count() as u64, Ordering::Relaxed);
             }
         });
@@ -148,17 +150,15 @@ impl Ours {
     }
 }
 
-async fn node(
-    registry: &Registry,
-    id: &str,
-) -> ((Relay, mpsc::Receiver<RelayEvent>), mpsc::Receiver<MediaIn>) {
+async fn node(registry: &Registry, id: &str) -> ((Relay, mpsc::Receiver<RelayEvent>), Arrivals) {
     let (node, incarnation): (NodeId, _) = (id.parse().unwrap(), Incarnation::from_bits(1));
-    let (intake, mut doors) = Intake::new(1);
+    let intake = Intake::new(1);
+    let door = intake.arrivals()[0].clone();
     let config = RelayConfig::new("127.0.0.1:0".parse().unwrap(), node.clone(), incarnation);
     let (relay, events) = Relay::bind(config, Arc::new(registry.clone()), intake).await.unwrap();
     let cert_sha256 = relay.cert_sha256().to_owned();
     registry.0.lock().unwrap().push(Peer { node, incarnation, relay: relay.local_addr(), cert_sha256 });
-    ((relay, events), doors.remove(0))
+    ((relay, events), door)
 }
 
 impl Road for Ours {

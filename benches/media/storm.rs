@@ -14,7 +14,7 @@ use freshet_node::media::clock::Wall;
 use freshet_node::quic::{LinkId, MediaIn};
 use freshet_node::session::Direction;
 use freshet_node::sfu::{Ask, Event};
-use freshet_node::shard::{Order, ShardHandle, Tell};
+use freshet_node::shard::{Arrivals, Order, ShardHandle, Tell};
 use freshet_relay_proto::header::{Extensions, MediaHeader};
 use tokio::sync::{mpsc, oneshot};
 
@@ -40,18 +40,18 @@ const SETTLE: Duration = Duration::from_millis(1_000);
 /// A shard's thread, and the thread that brings it the streams.
 struct Node {
     shard: ShardHandle,
-    media: mpsc::Sender<MediaIn>,
+    media: Arrivals,
     events: mpsc::Receiver<(u16, Event)>,
     next: u128,
 }
 
 impl Node {
     async fn new() -> Self {
-        let (media, incoming_media) = mpsc::channel(4_096);
+        let media = Arrivals::default();
         let wall = Wall::new(Instant::now(), Duration::from_secs(1_800_000_000));
         // Clients that are connected say nothing more.
         let silence = Duration::from_secs(3_600);
-        let (shard, events) = stage::shard(silence, Duration::from_millis(5), wall, incoming_media).await;
+        let (shard, events) = stage::shard(silence, Duration::from_millis(5), wall, media.clone()).await;
         for room in 0..ROOMS {
             shard.tell(Tell::Up(incoming(room))).await;
         }
@@ -81,7 +81,7 @@ impl Node {
 type Answer = Result<(String, String), freshet_node::session::CreateError>;
 
 /// Brings all rooms their frames until it is told to stop.
-fn publish(media: &mpsc::Sender<MediaIn>, sent: &Sent, stop: &AtomicBool) {
+fn publish(media: &Arrivals, sent: &Sent, stop: &AtomicBool) {
     let begin = Instant::now();
     for nth in 0_usize.. {
         let (frame, room) = (nth / ROOMS, nth % ROOMS);
@@ -109,7 +109,7 @@ fn publish(media: &mpsc::Sender<MediaIn>, sent: &Sent, stop: &AtomicBool) {
             };
             let packet =
                 MediaIn { link: LinkId(0), header, payload: payload.into(), arrived: Instant::now() };
-            media.try_send(packet).expect("the shard keeps up");
+            media.put(packet.arrived, packet);
         }
     }
 }

@@ -117,7 +117,10 @@ const MICROS: [Of<Counters>; 5] = [
     }),
 ];
 
-const DROPPED: [Of<Counted>; 4] = [
+const DROPPED: [Of<Counted>; 5] = [
+    ("relay_refused_packets_total", "Packets of relay links lost because a shard did not keep up", |c| {
+        c.arrivals_dropped
+    }),
     ("crossings_dropped_total", "Packets lost between shards because one did not keep up", |c| {
         c.crossings_dropped
     }),
@@ -138,7 +141,7 @@ const KEPT: [Of<Counted>; 7] = [
     ("event_stream_readers", "Connections that read an event stream now", |c| count(c.listeners.1)),
 ];
 
-const CARRIED: [Of<LinkTotals>; 8] = [
+const CARRIED: [Of<LinkTotals>; 7] = [
     ("relay_sent_packets_total", "Media packets sent by relay links", |t| t.packets),
     ("relay_sent_datagrams_total", "Datagrams of media sent by relay links", |t| t.datagrams),
     (
@@ -150,9 +153,6 @@ const CARRIED: [Of<LinkTotals>; 8] = [
     ("relay_lost_packets_total", "QUIC packets of relay links that did not arrive", |t| t.lost),
     ("relay_received_packets_total", "Media packets received by relay links", |t| t.received),
     ("relay_received_bytes_total", "Payload bytes of media received by relay links", |t| t.received_bytes),
-    ("relay_refused_packets_total", "Media packets of relay links that a shard had no place for", |t| {
-        t.refused
-    }),
 ];
 
 const LINKS: [Of<LinkCounters>; 7] = [

@@ -38,7 +38,7 @@ use crate::peer::negotiate::Common;
 use crate::peer::{crypto, opened};
 use crate::quic::{Relay, RelayConfig, RelayError, Trust};
 use crate::service::SessionService;
-use crate::shard::{self, Crossings, Intake, Limit, Order, ShardHandle, Unbound};
+use crate::shard::{self, Arrivals, Crossings, Intake, Limit, Order, ShardHandle, Unbound};
 use crate::{control, metrics, sfu};
 
 /// Events of shards that wait for the agent; what does not fit waits in the shard.
@@ -173,7 +173,7 @@ impl Node {
         let called = plain.as_ref().map_or(http_addr, |(_, address)| *address);
         let shared = Arc::new(Shared::new(config.id.clone(), incarnation, config.max_sessions));
         let registry = Registry::new(store.clone());
-        let (intake, media) = Intake::new(config.shards.max(1));
+        let intake = Intake::new(config.shards.max(1));
         let relay_config = RelayConfig {
             trust: config.relay_trust.clone(),
             ..RelayConfig::new(config.relay, config.id.clone(), incarnation)
@@ -182,7 +182,7 @@ impl Node {
         let (relay, links) = bound.map_err(|source| StartError::Relay { address: config.relay, source })?;
         let relay = Arc::new(relay);
         let (events_out, events) = mpsc::channel(EVENTS);
-        let shards = start_shards(&config, media, events_out).await?;
+        let shards = start_shards(&config, intake.arrivals(), events_out).await?;
 
         let relay_at = config.relay_advertise.clone().unwrap_or_else(|| relay.local_addr().to_string());
         let capacity = Capacity {
@@ -383,7 +383,7 @@ fn serve_http(door: Door, state: HttpState) -> (oneshot::Sender<()>, JoinHandle<
 
 async fn start_shards(
     config: &NodeConfig,
-    media: Vec<mpsc::Receiver<crate::quic::MediaIn>>,
+    arrivals: &[Arrivals],
     events: mpsc::Sender<(u16, sfu::Event)>,
 ) -> Result<Vec<ShardHandle>, StartError> {
     let cert = crypto::certificate().ok_or(StartError::Certificate)?;
@@ -395,8 +395,8 @@ async fn start_shards(
     let crossings = Crossings::new(config.shards.max(1));
     let places = config.max_sessions.div_ceil(config.shards.max(1).into());
     let places = usize::try_from(places).unwrap_or(usize::MAX);
-    let mut shards = Vec::with_capacity(media.len());
-    for (shard, media) in (0..u16::MAX).zip(media) {
+    let mut shards = Vec::with_capacity(arrivals.len());
+    for (shard, arrivals) in (0..u16::MAX).zip(arrivals) {
         let cert = cert.clone();
         let make = move |book: Book| sfu::Config {
             shard,
@@ -427,7 +427,7 @@ async fn start_shards(
             addresses: config.addresses.clone(),
             config: Box::new(make),
             seed,
-            media,
+            media: arrivals.clone(),
             events: events.clone(),
             crossings: crossings.clone(),
             max_busy: Limit::percent(config.max_busy),

@@ -138,7 +138,7 @@ async fn a_file_that_cannot_be_used_is_named() {
         (ca.clone(), authority.path("empty.pem"), authority.path("a.key"), "empty.pem"),
         (ca.clone(), cert.clone(), cert.clone(), "a.pem"),
     ] {
-        let (media, _packets) = tokio::sync::mpsc::channel(1);
+        let media = freshet_node::shard::Intake::new(1);
         let config = with(Trust::CaFiles { ca, cert, key }, "a", 1);
         let registry = std::sync::Arc::new(Registry::default());
         let Err(error) = Relay::bind(config, registry, media).await else { panic!("{named} was taken") };

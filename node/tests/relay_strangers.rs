@@ -18,7 +18,7 @@ use freshet_relay_proto::code::CloseCode;
 use freshet_relay_proto::control::{Control, Hello};
 use freshet_relay_proto::header::{Extensions, MediaHeader};
 use freshet_relay_proto::{ALPN, MIN_VERSION, VERSION, frame, split};
-use nodes::{Registry, TestNode, config, node, until};
+use nodes::{Registry, Taken, TestNode, config, node, until};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, ConnectionError, Endpoint, TransportErrorCode};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -139,7 +139,7 @@ fn shown(metrics: &Metrics, name: &str) -> Option<f64> {
 async fn what_cannot_be_used_of_a_link_is_counted_and_shown() {
     let registry = Registry::default();
     let (media, mut packets) = mpsc::channel(64);
-    let bound = Relay::bind(config("b", 2), Arc::new(registry.clone()), media).await;
+    let bound = Relay::bind(config("b", 2), Arc::new(registry.clone()), Taken(media)).await;
     let (relay, mut events) = bound.unwrap();
     let relay = Arc::new(relay);
     let metrics = Metrics::new();

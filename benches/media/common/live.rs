@@ -72,8 +72,8 @@ pub struct Outcome {
     pub least: f64,
     /// Packets that viewers never got, when all was quiet again.
     pub missing: u64,
-    /// Packets that the door refused.
-    pub refused: u64,
+    /// Packets that the door dropped.
+    pub dropped: u64,
     pub newcomers: Newcomers,
     /// What the shard says of itself, in thousandths.
     pub busy: u32,
@@ -107,7 +107,6 @@ pub struct Live {
     each: usize,
     rooms: Vec<Room>,
     trace: Trace,
-    refused: u64,
     stat: std::path::PathBuf,
     _events: mpsc::Receiver<(u16, freshet_node::sfu::Event)>,
 }
@@ -116,9 +115,9 @@ impl Live {
     /// A shard with so many rooms, each with so many viewers, who have all seen its first frame.
     pub async fn new(rooms: usize, each: usize, batch: Duration, trace: Trace) -> Self {
         pin(WORKER_CORE);
-        let (intake, mut doors) = Intake::new(1);
+        let intake = Intake::new(1);
         let wall = Wall::new(Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap());
-        let (shard, events) = stage::shard(stage::SILENCE, batch, wall, doors.remove(0)).await;
+        let (shard, events) = stage::shard(stage::SILENCE, batch, wall, intake.arrivals()[0].clone()).await;
         let server = shard.candidates()[0];
         for room in 0..rooms {
             shard.tell(Tell::Up(incoming(room))).await;
@@ -143,7 +142,7 @@ impl Live {
         pin(READER_CORE);
         let rooms = (0..rooms).map(|_| Room::default()).collect();
         let (crowd, stat) = (Crowd::new(viewers), thread_of_shard());
-        let mut live = Self { shard, intake, crowd, each, rooms, trace, refused: 0, stat, _events: events };
+        let mut live = Self { shard, intake, crowd, each, rooms, trace, stat, _events: events };
         live.crowd.connect();
         live.prime();
         live
@@ -200,9 +199,7 @@ impl Live {
             };
             lane.push(Sent { at: arrived, held: nth >= AT_ONCE });
             let packet = MediaIn { link: LinkId(0), header, payload: sample.payload.clone(), arrived };
-            if !self.intake.take(packet) {
-                self.refused += 1;
-            }
+            self.intake.take(packet);
         }
     }
 
@@ -300,7 +297,7 @@ impl Live {
             missing: 0,
             newcomers: Newcomers { next: *from, asked: 0, refused: 0 },
             busy: after.busy,
-            refused: after.refused - before.refused,
+            dropped: after.dropped - before.dropped,
             latency,
             shard: (after.cpu - before.cpu).as_secs_f64() / seconds,
             crowd: 1.0 - (after.idle - before.idle).as_secs_f64() / seconds,
@@ -329,7 +326,7 @@ impl Live {
                 .map(|room| room.sent.iter().map(|lane| lane.len() as u64).sum())
                 .collect(),
             cpu: Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap()),
-            refused: self.refused,
+            dropped: self.intake.arrivals()[0].dropped(),
             busy: self.shard.busy().permille,
             idle,
         }
@@ -351,7 +348,7 @@ struct State {
     got: Vec<Got>,
     sent: Vec<u64>,
     cpu: Duration,
-    refused: u64,
+    dropped: u64,
     busy: u32,
     idle: Duration,
 }

@@ -21,10 +21,9 @@ use freshet_node::media::ring::RingConfig;
 use freshet_node::peer::keys::Keys;
 use freshet_node::peer::negotiate::Common;
 use freshet_node::peer::{crypto, opened};
-use freshet_node::quic::MediaIn;
 use freshet_node::session::Direction;
 use freshet_node::sfu::{Ask, Config, Datagram, Event, Hop, Incoming, Sfu};
-use freshet_node::shard::{Crossings, Limit, Parts, ShardHandle, spawn};
+use freshet_node::shard::{Arrivals, Crossings, Limit, Parts, ShardHandle, spawn};
 use freshet_node::socket::{SendBatch, Socket, SocketOptions};
 use freshet_relay_proto::track::{CodecInfo, MediaKind, TrackInfo};
 use tokio::sync::mpsc;
@@ -462,7 +461,7 @@ pub async fn shard(
     silence: Duration,
     batch: Duration,
     wall: Wall,
-    media: mpsc::Receiver<MediaIn>,
+    media: Arrivals,
 ) -> (ShardHandle, mpsc::Receiver<(u16, Event)>) {
     let (events, told) = mpsc::channel(65_536);
     let parts = Parts {

@@ -258,6 +258,11 @@ impl Outlet {
         self.newest.map(|newest| newest.capture)
     }
 
+    /// When the newest packet was sent.
+    pub fn newest_at(&self) -> Option<Instant> {
+        self.rewriter.newest_at()
+    }
+
     /// Ticks of the media clock in a second, once something was sent.
     pub fn clock_rate(&self) -> Option<u32> {
         self.newest.map(|newest| newest.clock_rate)

@@ -30,7 +30,6 @@ pub(super) struct Counters {
     pub sent_bytes: AtomicU64,
     pub received: AtomicU64,
     pub received_bytes: AtomicU64,
-    pub refused: AtomicU64,
     pub audio: AtomicU64,
     pub keyframe: AtomicU64,
     pub delta: AtomicU64,
@@ -156,7 +155,6 @@ impl Link {
             policy: counters.policy(),
             received: get(&counters.received),
             received_bytes: get(&counters.received_bytes),
-            refused: get(&counters.refused),
         }
     }
 }

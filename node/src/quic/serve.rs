@@ -179,9 +179,7 @@ impl Task<'_> {
         add(&counters.received, 1);
         add(&counters.received_bytes, u64::try_from(payload.len()).unwrap_or(u64::MAX));
         let packet = MediaIn { link: self.link.id, header, payload, arrived };
-        if !self.core.media_in.take(packet) {
-            add(&counters.refused, 1);
-        }
+        self.core.media_in.take(packet);
     }
 
     fn packets(&mut self, packets: impl Iterator<Item = OutPacket>) {

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use freshet_cluster::{Incarnation, NodeId};
 use freshet_relay_proto::code::CloseCode;
 use freshet_relay_proto::header::MediaHeader;
-use tokio::sync::mpsc;
 
 use crate::link::queue::Dropped;
 
@@ -111,16 +110,10 @@ pub struct MediaIn {
     pub arrived: Instant,
 }
 
-/// Takes packets of links. It never waits.
+/// Takes packets of links. It never waits: what it has no place for is its own to drop and to count.
 pub trait MediaSink: Send + Sync {
-    /// False when there is no place for the packet.
-    fn take(&self, packet: MediaIn) -> bool;
-}
-
-impl MediaSink for mpsc::Sender<MediaIn> {
-    fn take(&self, packet: MediaIn) -> bool {
-        self.try_send(packet).is_ok()
-    }
+    /// Takes a packet.
+    fn take(&self, packet: MediaIn);
 }
 
 /// What all links of a node together have carried since it started, those that are over included.
@@ -140,8 +133,6 @@ pub struct LinkTotals {
     pub received: u64,
     /// Bytes of their payload.
     pub received_bytes: u64,
-    /// Media packets received for which the shard had no place.
-    pub refused: u64,
 }
 
 impl LinkTotals {
@@ -156,7 +147,6 @@ impl LinkTotals {
             lost: self.lost.saturating_add(link.lost),
             received: self.received.saturating_add(link.received),
             received_bytes: self.received_bytes.saturating_add(link.received_bytes),
-            refused: self.refused.saturating_add(link.refused),
         }
     }
 }
@@ -196,6 +186,4 @@ pub struct LinkInfo {
     pub received: u64,
     /// Bytes of the payload received.
     pub received_bytes: u64,
-    /// Packets received that the shard had no place for.
-    pub refused: u64,
 }

@@ -201,12 +201,9 @@ impl Sfu {
         let (Some(to), Some(sealer)) = (viewer.to, viewer.sealer.as_mut()) else { return };
         let watching = viewer.watching.as_ref();
         let stream = watching.and_then(|w| self.rooms.get(&session.room).and_then(|r| r.streams.get(w)));
-        let latest = viewer
-            .slots
-            .iter()
-            .filter_map(|slot| self.lanes.get(slot.attached.as_ref()?.lane)?.ring.latest());
-        let quiet =
-            latest.map(|packet| now.saturating_duration_since(packet.arrived)).all(|since| since >= QUIET);
+        // By when something was sent, not by when it came: what waited long at a full door is no silence.
+        let silent = |at: Instant| now.saturating_duration_since(at) >= QUIET;
+        let quiet = viewer.slots.iter().filter_map(|slot| slot.outlet.newest_at()).all(silent);
         let (mut news, mut reported, mut compound) = (false, false, Compound::default());
         // Sound first: a quiet stream has one report, and older browsers show those of sound alone.
         for slot in viewer.slots.iter_mut().rev() {

@@ -10,11 +10,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::busy::{Busy, Limit, Load, Waits};
 use super::choice::Work;
 use super::crossing::Crossings;
+use super::intake::Arrivals;
 use super::order::{Counted, Order, Tell};
 use super::sockets::{Sockets, Unbound};
 use super::turn::{Around, Turn};
 use crate::book::{Addresses, Book};
-use crate::quic::MediaIn;
 use crate::sfu;
 
 /// Orders that wait for a shard; senders wait when it is full (joins are slowed, media is not).
@@ -118,7 +118,7 @@ pub struct Parts {
     /// Seed of first sequence numbers and ICE credentials, from the operating system.
     pub seed: [u8; 32],
     /// Packets of links.
-    pub media: mpsc::Receiver<MediaIn>,
+    pub media: Arrivals,
     /// Where its events go, with its number.
     pub events: mpsc::Sender<(u16, sfu::Event)>,
     /// What crosses between the shards of this node.
@@ -152,6 +152,7 @@ pub async fn spawn(parts: Parts) -> Result<ShardHandle, Unbound> {
         crossings: parts.crossings,
         busy: Busy::new(parts.max_busy, Instant::now()),
         waits,
+        media: parts.media,
     };
     let sockets = binds.clone();
     let thread = std::thread::Builder::new().name(name).spawn(move || {
@@ -167,7 +168,7 @@ pub async fn spawn(parts: Parts) -> Result<ShardHandle, Unbound> {
             let book = Book::new(parts.shard, sockets.bound(), &parts.addresses.advertised);
             let _ = bound.send(Ok(book.candidates().to_vec()));
             let machine = sfu::Sfu::new((parts.config)(book), parts.seed);
-            Turn::new(machine, sockets, around).run(inbox, parts.media).await;
+            Turn::new(machine, sockets, around).run(inbox).await;
         });
     });
     thread.map_err(failed)?;

@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tokio::sync::mpsc;
-
+use super::queue::Queue;
 use crate::agent::Link;
 use crate::quic::{MediaIn, MediaSink};
 
-/// Packets of links that wait for a shard. At 20 Mbit/s these are 2 seconds; a full queue drops the newest and counts.
-const WAITING: usize = 4_096;
+/// Where packets of links wait for one shard.
+pub type Arrivals = Arc<Queue<MediaIn>>;
 
 /// Which shard takes which stream of which link.
 pub type Routes = HashMap<(Link, u32), u16>;
@@ -17,15 +16,19 @@ pub type Routes = HashMap<(Link, u32), u16>;
 /// The doors of all shards for packets of links.
 #[derive(Clone)]
 pub struct Intake {
-    doors: Vec<mpsc::Sender<MediaIn>>,
+    doors: Arc<[Arrivals]>,
     routes: Arc<RwLock<Routes>>,
 }
 
 impl Intake {
-    /// Doors for so many shards, and what comes through each.
-    pub fn new(shards: u16) -> (Self, Vec<mpsc::Receiver<MediaIn>>) {
-        let (doors, rooms) = (0..shards).map(|_| mpsc::channel(WAITING)).unzip();
-        (Self { doors, routes: Arc::default() }, rooms)
+    /// Doors for so many shards.
+    pub fn new(shards: u16) -> Self {
+        Self { doors: (0..shards).map(|_| Arrivals::default()).collect(), routes: Arc::default() }
+    }
+
+    /// Each shard's door.
+    pub fn arrivals(&self) -> &[Arrivals] {
+        &self.doors
     }
 
     /// From now on packets go by these routes.
@@ -36,13 +39,15 @@ impl Intake {
 
 impl MediaSink for Intake {
     /// A packet without a route goes to the first shard, which counts it as unwanted.
-    fn take(&self, packet: MediaIn) -> bool {
+    fn take(&self, packet: MediaIn) {
         let shard = if self.doors.len() == 1 {
             0
         } else {
             let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
             routes.get(&(Link(packet.link.0), packet.header.alias)).copied().unwrap_or(0)
         };
-        self.doors.get(usize::from(shard)).is_some_and(|door| door.try_send(packet).is_ok())
+        if let Some(door) = self.doors.get(usize::from(shard)) {
+            door.put(packet.arrived, packet);
+        }
     }
 }

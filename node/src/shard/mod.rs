@@ -13,6 +13,7 @@ mod handle;
 mod intake;
 mod later;
 mod order;
+mod queue;
 mod sockets;
 mod turn;
 mod wire;
@@ -21,8 +22,9 @@ pub use busy::{Limit, Load};
 pub use choice::{Work, least_loaded};
 pub use crossing::Crossings;
 pub use handle::{Parts, ShardHandle, spawn};
-pub use intake::{Intake, Routes};
+pub use intake::{Arrivals, Intake, Routes};
 pub use order::{Counted, Order, Tell};
+pub use queue::Queue;
 pub use sockets::Unbound;
 
 #[cfg(test)]

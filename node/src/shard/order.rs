@@ -160,4 +160,6 @@ pub struct Counted {
     pub handshakes_dropped: u64,
     /// Packets of other shards lost because this one did not keep up.
     pub crossings_dropped: u64,
+    /// Packets of links lost because this shard did not keep up.
+    pub arrivals_dropped: u64,
 }

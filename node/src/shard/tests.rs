@@ -14,7 +14,7 @@ use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Crossings, Limit, Order, Parts, ShardHandle, Tell, spawn};
+use super::{Arrivals, Crossings, Limit, Order, Parts, ShardHandle, Tell, spawn};
 use crate::agent::{Link, StreamKey};
 use crate::book::Addresses;
 use crate::peer::crypto;
@@ -55,8 +55,8 @@ fn sound(index: u64) -> MediaIn {
     MediaIn { link: LinkId(0), header, payload: vec![0x78; 80].into(), arrived: Instant::now() }
 }
 
-async fn shard(bind: &str, advertised: IpAddr) -> (ShardHandle, mpsc::Sender<MediaIn>) {
-    let (media, packets) = mpsc::channel(64);
+async fn shard(bind: &str, advertised: IpAddr) -> (ShardHandle, Arrivals) {
+    let media = Arrivals::default();
     // Nobody listens to the events: the shard goes on.
     let (events, _) = mpsc::channel(64);
     let parts = Parts {
@@ -69,7 +69,7 @@ async fn shard(bind: &str, advertised: IpAddr) -> (ShardHandle, mpsc::Sender<Med
         },
         config: Box::new(|book| Config::of_tests(Instant::now(), book)),
         seed: [7; 32],
-        media: packets,
+        media: media.clone(),
         events,
         crossings: Crossings::new(1),
         max_busy: Limit::NONE,
@@ -162,7 +162,7 @@ async fn a_viewer_is_answered_from_the_address_that_it_calls() {
             assert!(start.elapsed() < WAIT, "{called} of {bind} does not answer");
             caller.turn().await;
             index += 1;
-            media.send(sound(index)).await.unwrap();
+            media.put(Instant::now(), sound(index));
         }
     }
 }

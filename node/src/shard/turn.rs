@@ -3,7 +3,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -16,6 +15,7 @@ use super::busy::{Busy, Load, Waits};
 use super::crossing::{Crossing, Crossings, Inlet};
 use super::depart::{BUSY_PAUSE, Lost};
 use super::ears::Ears;
+use super::intake::Arrivals;
 use super::later::{self, Later};
 use super::order::{Counted, Order, Tell};
 use super::sockets::Sockets;
@@ -29,7 +29,7 @@ use crate::socket::{RecvBatch, Stop};
 
 /// Batches of datagrams taken in one turn: more would keep what is in from going out.
 const BATCHES: usize = 4;
-/// Packets of links and orders taken in one turn.
+/// Packets of links, and of other shards, and orders taken in one turn.
 const PER_TURN: usize = 256;
 /// Longest sleep: the machine is looked at again at least so often.
 const IDLE: Duration = Duration::from_millis(500);
@@ -46,6 +46,7 @@ pub(super) struct Around {
     pub crossings: Crossings,
     pub busy: Busy,
     pub waits: Arc<Waits>,
+    pub media: Arrivals,
 }
 
 pub(super) struct Turn {
@@ -58,7 +59,11 @@ pub(super) struct Turn {
     crossings: Crossings,
     /// What crosses to each shard at the end of this turn.
     leaving: Vec<Vec<Crossing>>,
-    arriving: VecDeque<Crossing>,
+    inlet: Arc<Inlet>,
+    arriving: Vec<Crossing>,
+    /// Packets of links.
+    media: Arrivals,
+    came: Vec<MediaIn>,
     trains: Trains,
     ears: Ears,
     lost: Lost,
@@ -75,7 +80,7 @@ pub(super) struct Turn {
 
 impl Turn {
     pub fn new(machine: Sfu, sockets: Sockets, around: Around) -> Self {
-        let Around { shard, events, sessions, latest, crossings, busy, waits } = around;
+        let Around { shard, events, sessions, latest, crossings, busy, waits, media } = around;
         Self {
             machine,
             sockets,
@@ -84,8 +89,11 @@ impl Turn {
             shard,
             links: Vec::new(),
             leaving: (0..crossings.len()).map(|_| Vec::new()).collect(),
+            inlet: crossings.inlet(shard),
             crossings,
-            arriving: VecDeque::new(),
+            arriving: Vec::new(),
+            media,
+            came: Vec::new(),
             trains: Trains::new(TrainLimits::default()),
             ears: Ears::default(),
             lost: Lost::default(),
@@ -102,7 +110,7 @@ impl Turn {
 
     fn counted(&self) -> Counted {
         let counters = self.machine.counters().clone();
-        let crossings_dropped = self.crossings.inlet(self.shard).dropped();
+        let (crossings_dropped, arrivals_dropped) = (self.inlet.dropped(), self.media.dropped());
         let kept = self.machine.kept();
         let packets_per_second = self.rate;
         let listeners = (self.ears.streams(), self.ears.readers());
@@ -117,12 +125,12 @@ impl Turn {
             socket_refused: self.lost.refused,
             handshakes_dropped: self.later.dropped,
             crossings_dropped,
+            arrivals_dropped,
         }
     }
 
-    pub async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut media: mpsc::Receiver<MediaIn>) {
+    pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         let mut received = self.sockets.batches();
-        let inlet = self.crossings.inlet(self.shard);
         loop {
             let now = Instant::now();
             let due = [self.machine.poll_timeout(), self.ears.poll_timeout()].into_iter().flatten().min();
@@ -138,8 +146,8 @@ impl Turn {
                 biased;
                 () = self.sockets.readable() => self.receive(&mut received),
                 () = self.sockets.writable(), if waiting => {}
-                Some(packet) = media.recv() => self.link_packet(packet),
-                () = inlet.filled() => {}
+                () = self.media.filled() => {}
+                () = self.inlet.filled() => {}
                 order = orders.recv() => match order {
                     Some(order) => self.order(order),
                     None => return,
@@ -147,19 +155,14 @@ impl Turn {
                 () = std::future::ready(()), if joining => {}
                 () = tokio::time::sleep(due) => {}
             }
-            self.rest(&mut media, &inlet, &mut orders).await;
+            self.rest(&mut orders).await;
         }
     }
 
     /// Every door at every turn: a socket that is never empty does not keep links and other shards out.
-    async fn rest(
-        &mut self,
-        media: &mut mpsc::Receiver<MediaIn>,
-        inlet: &Inlet,
-        orders: &mut mpsc::Receiver<Order>,
-    ) {
-        self.link_packets(media);
-        self.arrive(inlet);
+    async fn rest(&mut self, orders: &mut mpsc::Receiver<Order>) {
+        self.link_packets();
+        self.arrive();
         self.join(orders);
         self.finish().await;
     }
@@ -226,31 +229,27 @@ impl Turn {
         }
     }
 
-    fn link_packets(&mut self, media: &mut mpsc::Receiver<MediaIn>) {
-        for _ in 0..PER_TURN {
-            let Ok(packet) = media.try_recv() else { return };
-            self.link_packet(packet);
+    /// Takes what links have brought.
+    fn link_packets(&mut self) {
+        self.media.take(Instant::now(), PER_TURN, &mut self.came);
+        for packet in self.came.drain(..) {
+            let lane = (packet.header.track, packet.header.layer);
+            let (alias, hop) = (packet.header.alias, Hop::Link(Link(packet.link.0)));
+            self.machine.handle_hop_packet(Instant::now(), hop, alias, lane, wire::packet(packet));
         }
     }
 
-    fn link_packet(&mut self, packet: MediaIn) {
-        let (alias, lane, link) =
-            (packet.header.alias, (packet.header.track, packet.header.layer), packet.link);
-        let packet = wire::packet(packet);
-        self.machine.handle_hop_packet(Instant::now(), Hop::Link(Link(link.0)), alias, lane, packet);
-    }
-
     /// Takes what other shards have sent.
-    fn arrive(&mut self, inlet: &Inlet) {
-        inlet.take(&mut self.arriving);
+    fn arrive(&mut self) {
         let now = Instant::now();
+        self.inlet.take(now, PER_TURN, &mut self.arriving);
         for Crossing { from, alias, lane, packet } in self.arriving.drain(..) {
             self.machine.handle_hop_packet(now, Hop::Shard(from), alias, lane, packet);
         }
     }
 
     /// Hands packets to links, and to other shards in one batch each.
-    fn leave(&mut self) {
+    fn leave(&mut self, now: Instant) {
         for packet in self.machine.drain_hop_packets() {
             match packet.hop {
                 Hop::Link(link) => {
@@ -267,7 +266,7 @@ impl Turn {
                 }
             }
         }
-        self.crossings.put(&mut self.leaving);
+        self.crossings.put(now, &mut self.leaving);
     }
 
     /// Lets time pass, flushes, and hands out what the machine wants handed out.
@@ -296,7 +295,7 @@ impl Turn {
         if lost.send(trains, sockets) == Some(Stop::Busy) {
             tokio::time::sleep(BUSY_PAUSE).await;
         }
-        self.leave();
+        self.leave(now);
         self.sessions.store(u32::try_from(self.machine.sessions()).unwrap_or(u32::MAX), Ordering::Relaxed);
         let since = now.saturating_duration_since(self.told);
         if since >= TELL {

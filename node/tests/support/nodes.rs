@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freshet_cluster::{Incarnation, NodeId};
-use freshet_node::quic::{Directory, Ended, LinkHandle, MediaIn, Peer, Relay, RelayConfig, RelayEvent};
+use freshet_node::quic::{
+    Directory, Ended, LinkHandle, MediaIn, MediaSink, Peer, Relay, RelayConfig, RelayEvent,
+};
 use freshet_relay_proto::control::Control;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 /// Longest wait for anything.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,6 +37,16 @@ impl Registry {
 impl Directory for Registry {
     async fn find(&self, node: &NodeId) -> Option<Peer> {
         self.get(node)
+    }
+}
+
+/// A sink that the test empties in time.
+pub struct Taken(pub mpsc::Sender<MediaIn>);
+
+impl MediaSink for Taken {
+    fn take(&self, packet: MediaIn) {
+        // A test that is over takes nothing any more.
+        assert!(!matches!(self.0.try_send(packet), Err(TrySendError::Full(_))), "the test takes what comes");
     }
 }
 
@@ -65,7 +78,8 @@ impl TestNode {
     pub async fn start_unregistered(registry: &Registry, config: RelayConfig) -> Self {
         let (media_out, media) = mpsc::channel(4_096);
         let (id, incarnation) = (config.node.clone(), config.incarnation);
-        let (relay, events) = Relay::bind(config, Arc::new(registry.clone()), media_out).await.unwrap();
+        let (relay, events) =
+            Relay::bind(config, Arc::new(registry.clone()), Taken(media_out)).await.unwrap();
         let peer = Peer {
             node: id,
             incarnation,

@@ -8,6 +8,7 @@ use str0m::media::MediaKind::{Audio, Video};
 use str0m::rtp::rtcp::{Rtcp, SdesType};
 
 use super::client::usual;
+use super::nodes::Nodes;
 use super::world::World;
 use crate::service::Direction::{Publish, View};
 use crate::sfu::session::Role;
@@ -111,6 +112,33 @@ fn who_is_sent_nothing_hears_every_300_ms_that_the_node_is_there_and_at_once_whe
     audience.play(MS * 2_000);
     let reports = audience.reports(after).len();
     assert!((VIEWERS * 15 / 10..=VIEWERS * 25 / 10).contains(&reports), "{reports} in 2 s");
+}
+
+#[test]
+fn what_waited_long_at_the_door_is_no_silence() {
+    let mut home = World::new();
+    home.join(Publish, &[Audio, Video]);
+    home.claim(0, 1);
+    home.pass(MS * 200);
+    let mut nodes = Nodes::new(home);
+    // From here on its packets are so old when their turn comes, as in a shard with too much to do.
+    nodes.child.pass(MS * 400);
+    nodes.child.join(View, &[Audio, Video]);
+    nodes.pass(MS * 200);
+    let play = |nodes: &mut Nodes, from: u32| {
+        for n in from..from + 80 {
+            nodes.home.frame(0, Video, 100 + u64::from(n), 1, n * 4_500, n == 0);
+            nodes.home.frame(0, Audio, 100 + u64::from(n), 1, n * 2_400, false);
+            nodes.pass(MS * 50);
+        }
+    };
+    play(&mut nodes, 0);
+    nodes.child.reports.clear();
+    let packets = nodes.child.sfu.counters().egress_packets;
+    play(&mut nodes, 80);
+    assert_eq!(nodes.child.sfu.counters().egress_packets - packets, 160, "all of it is sent");
+    let reports = nodes.child.reports.len();
+    assert!((2..=8).contains(&reports), "{reports} in 4 s of media");
 }
 
 #[test]

@@ -92,8 +92,7 @@ type Answer = Result<(String, String), CreateError>;
 /// A shard whose turns the test does, and what comes to it.
 struct Stage {
     turn: Turn,
-    inlet: Arc<Inlet>,
-    media: (mpsc::Sender<MediaIn>, mpsc::Receiver<MediaIn>),
+    media: Arrivals,
     orders: (mpsc::Sender<Order>, mpsc::Receiver<Order>),
     server: SocketAddr,
     sessions: u128,
@@ -113,14 +112,15 @@ impl Stage {
         };
         let (events, _events) = mpsc::channel(1_024);
         let crossings = Crossings::new(1);
-        let inlet = crossings.inlet(0);
         let (sessions, latest) = (Arc::default(), Arc::default());
         let (busy, waits) = (Busy::new(Limit::NONE, Instant::now()), Arc::new(Waits::new()));
-        let around = Around { shard: 0, events, sessions, latest, crossings, busy, waits };
+        let media = Arrivals::default();
+        let around =
+            Around { shard: 0, events, sessions, latest, crossings, busy, waits, media: media.clone() };
         let mut turn = Turn::new(Sfu::new(config, [7; 32]), sockets, around);
         turn.tell(Instant::now(), Tell::Up(stream()));
-        let (media, orders) = (mpsc::channel(64), mpsc::channel(64));
-        Self { turn, inlet, media, orders, server, sessions: 0, frames: 0, _events }
+        let orders = mpsc::channel(64);
+        Self { turn, media, orders, server, sessions: 0, frames: 0, _events }
     }
 
     fn ask(&mut self, offer: String) -> Ask {
@@ -169,12 +169,12 @@ impl Stage {
         };
         let payload = Bytes::from_static(if self.frames == 0 { &[0x65; 100] } else { &[0x41; 100] });
         let packet = MediaIn { link: LinkId(0), header, payload, arrived: Instant::now() };
-        self.media.0.try_send(packet).unwrap();
+        self.media.put(packet.arrived, packet);
         self.frames += 1;
     }
 
     async fn turn(&mut self) {
-        self.turn.rest(&mut self.media.1, &self.inlet, &mut self.orders.1).await;
+        self.turn.rest(&mut self.orders.1).await;
         self.turn.later.begin();
     }
 
