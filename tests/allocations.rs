@@ -1,5 +1,6 @@
 //! What shards allocate while they forward, counted at their threads: real turns on real sockets. Two shards, one of which a
-//! stream comes to, by a publisher's socket or by a link; it crosses to the other, and viewers of both are sent it.
+//! stream comes to, by a publisher's socket or by a link; it crosses to the other, and viewers of both are sent it: sound
+//! and picture, in batches of the default time, to a small audience and to a larger one.
 
 #![allow(
     unsafe_code,
@@ -43,14 +44,15 @@ use tokio::sync::{mpsc, oneshot};
 static ALLOCATOR: allocations::Counting = allocations::Counting;
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Packets of a frame, and frames from one keyframe to the next.
-const PACKETS: u64 = 8;
+/// Packets of a frame, and of the sound that goes with it, and frames from one keyframe to the next.
+const PICTURE: u64 = 8;
+const PACKETS: u64 = PICTURE + 1;
 const KEYFRAME_EVERY: u64 = 8;
 /// Frames that are counted, and those before, in which rings fill and lists grow.
 const COUNTED: u64 = 150;
 const WARM: u64 = 150;
-/// Viewers of each shard.
-const VIEWERS: usize = 10;
+/// Viewers of each shard, few and many.
+const VIEWERS: [usize; 2] = [5, 20];
 /// Aliases of streams on links, and between shards.
 const ALIAS: u32 = 7;
 
@@ -60,7 +62,8 @@ struct Client {
     socket: UdpSocket,
     server: SocketAddr,
     session: SessionId,
-    mid: Mid,
+    /// Of picture and sound.
+    mids: [Mid; 2],
     connected: bool,
 }
 
@@ -70,11 +73,12 @@ impl Client {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let config = RtcConfig::new().set_crypto_provider(crypto::provider()).set_rtp_mode(true);
-        let mut rtc = config.clear_codecs().enable_h264(true).build(Instant::now());
+        let mut rtc = config.clear_codecs().enable_h264(true).enable_opus(true, true).build(Instant::now());
         rtc.add_local_candidate(Candidate::host(socket.local_addr().unwrap(), "udp").unwrap());
         let flow = if direction == Direction::Publish { Flow::SendOnly } else { Flow::RecvOnly };
         let mut api = rtc.sdp_api();
-        let mid = api.add_media(MediaKind::Video, flow, None, None, None);
+        let mids =
+            [MediaKind::Video, MediaKind::Audio].map(|kind| api.add_media(kind, flow, None, None, None));
         let (offer, pending) = api.apply().unwrap();
         let session = SessionId::from_bits(nth);
         let ask = Ask {
@@ -90,7 +94,7 @@ impl Client {
         shard.order(Order::Create(ask, reply)).await;
         let (answer, _) = answer.await.unwrap().unwrap();
         rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(&answer).unwrap()).unwrap();
-        let mut client = Self { rtc, socket, server, session, mid, connected: false };
+        let mut client = Self { rtc, socket, server, session, mids, connected: false };
         let begin = Instant::now();
         while !client.connected {
             assert!(begin.elapsed() < MINUTE, "it does not connect");
@@ -137,39 +141,53 @@ enum Source {
 }
 
 impl Source {
-    /// One frame.
-    async fn frame(&mut self, nth: u64) {
+    /// One frame and its sound.
+    fn frame(&mut self, nth: u64) {
         let keyframe = nth.is_multiple_of(KEYFRAME_EVERY);
-        for n in 0..PACKETS {
-            let index = 1_000 + nth * PACKETS + n;
-            let (timestamp, marker) = (nth as u32 * 3_000, n + 1 == PACKETS);
+        for n in 0..PICTURE {
             let first = keyframe && n == 0;
             let payload = vec![if first { 0x65 } else { 0x41 }; 200];
-            match self {
-                Self::Socket(client) => {
-                    let pt = client.rtc.media(client.mid).unwrap().remote_pts()[0];
-                    let mut api = client.rtc.direct_api();
-                    let stream = api.stream_tx_by_mid(client.mid, None).unwrap();
-                    let write = RtpWrite::new(pt, index.into(), timestamp, Instant::now(), payload);
-                    stream.write_rtp(write.marker(marker));
-                    client.pass();
-                }
-                Self::Link(door) => {
-                    let header = MediaHeader {
-                        alias: ALIAS,
-                        track: 0,
-                        layer: 0,
-                        index,
-                        timestamp,
-                        marker,
-                        keyframe: first,
-                        codec: 0,
-                        capture: 1_800_000_000_000_000 + nth * 33_333,
-                        exts: Extensions::default(),
-                    };
-                    let (link, payload, arrived) = (LinkId(0), payload.into(), Instant::now());
-                    door.put(arrived, MediaIn { link, header, payload, arrived });
-                }
+            let last = n + 1 == PICTURE;
+            self.packet(0, 1_000 + nth * PICTURE + n, nth as u32 * 3_000, (last, first), nth, payload);
+        }
+        self.packet(1, 1_000 + nth, nth as u32 * 1_600, (false, false), nth, vec![0x78; 80]);
+    }
+
+    /// One packet of picture or sound: the last of its frame or not, the first of a keyframe or not.
+    fn packet(
+        &mut self,
+        track: u8,
+        index: u64,
+        timestamp: u32,
+        (marker, keyframe): (bool, bool),
+        nth: u64,
+        payload: Vec<u8>,
+    ) {
+        match self {
+            Self::Socket(client) => {
+                let mid = client.mids[usize::from(track)];
+                let pt = client.rtc.media(mid).unwrap().remote_pts()[0];
+                let mut api = client.rtc.direct_api();
+                let stream = api.stream_tx_by_mid(mid, None).unwrap();
+                let write = RtpWrite::new(pt, index.into(), timestamp, Instant::now(), payload);
+                stream.write_rtp(write.marker(marker));
+                client.pass();
+            }
+            Self::Link(door) => {
+                let header = MediaHeader {
+                    alias: ALIAS,
+                    track,
+                    layer: 0,
+                    index,
+                    timestamp,
+                    marker,
+                    keyframe,
+                    codec: 0,
+                    capture: 1_800_000_000_000_000 + nth * 33_333,
+                    exts: Extensions::default(),
+                };
+                let (link, payload, arrived) = (LinkId(0), payload.into(), Instant::now());
+                door.put(arrived, MediaIn { link, header, payload, arrived });
             }
         }
     }
@@ -246,7 +264,7 @@ impl Shards {
         let (before, allocated) = (self.count().await, allocations::of_others());
         let mut now = before;
         for nth in 1..=frames {
-            source.frame(self.frames).await;
+            source.frame(self.frames);
             self.frames += 1;
             let (came, begin) = (nth * PACKETS, Instant::now());
             // Those who have just joined begin at a keyframe, and catch up.
@@ -265,35 +283,41 @@ impl Shards {
         Counted { allocated, came, crossed, went }
     }
 
-    /// What is allocated for each packet that comes, with nobody there, and with viewers on both shards.
+    /// What is allocated for each packet that comes, with nobody there, and with few and many viewers on both shards.
     async fn measure(
         &mut self,
         source: &mut Source,
         key: &StreamKey,
         tracks: Vec<TrackInfo>,
-    ) -> [Counted; 2] {
+    ) -> [Counted; 3] {
         self.play(source, WARM, 0).await;
         let alone = self.play(source, COUNTED, 0).await;
-        let (hop, lane): (Hop, Lane) = (Hop::Shard(0), (tracks[0].id, 0));
+        let (lanes, hop): (Vec<Lane>, _) =
+            (tracks.iter().map(|track| (track.id, 0)).collect(), Hop::Shard(0));
         let started_at = UnixMillis(1);
         let incoming = Incoming { key: key.clone(), started_at, tracks, hop, alias: ALIAS };
         self.shards[1].tell(Tell::Up(incoming)).await;
-        let (key, hop) = (key.clone(), Hop::Shard(1));
-        let room = key.room.as_str().to_owned();
-        self.shards[0].tell(Tell::Forward { key, lane, hop, alias: ALIAS, from: None }).await;
-        let mut audience = Vec::new();
-        for nth in 0..2 * VIEWERS {
-            audience.push(self.join(nth % 2, Direction::View, &room).await);
+        for lane in lanes {
+            let (key, hop) = (key.clone(), Hop::Shard(1));
+            self.shards[0].tell(Tell::Forward { key, lane, hop, alias: ALIAS, from: None }).await;
         }
-        self.warm(source).await;
-        let watched = self.play(source, COUNTED, audience.len()).await;
-        [alone, watched]
+        let (room, mut audience) = (key.room.as_str(), Vec::new());
+        let mut watched = Vec::new();
+        for viewers in VIEWERS {
+            while audience.len() < 2 * viewers {
+                audience.push(self.join(audience.len() % 2, Direction::View, room).await);
+            }
+            self.warm(source).await;
+            watched.push(self.play(source, COUNTED, audience.len()).await);
+        }
+        let [few, many] = watched.try_into().unwrap();
+        [alone, few, many]
     }
 
     /// Until all viewers are sent every packet, and all lists are as long as they get.
     async fn warm(&mut self, source: &mut Source) {
         for _ in 0..WARM {
-            source.frame(self.frames).await;
+            source.frame(self.frames);
             self.frames += 1;
             if let Source::Socket(client) = source {
                 client.pass();
@@ -327,7 +351,7 @@ fn config(shard: u16, book: Book) -> Config {
         opening: MINUTE,
         half_open: usize::MAX,
         places: usize::MAX,
-        batch: Duration::ZERO,
+        batch: Duration::from_millis(5),
         viewer_cap: None,
         ring: RingConfig::new(Duration::from_secs(2), 256 << 10),
         fresh_keyframe: Duration::from_secs(1),
@@ -345,7 +369,9 @@ fn key(room: &str) -> StreamKey {
 fn tracks() -> Vec<TrackInfo> {
     let fmtp = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f".to_owned();
     let h264 = CodecInfo { name: "H264".into(), clock_rate: 90_000, channels: 1, fmtp };
-    vec![TrackInfo { id: 0, kind: Kind::Video, codecs: vec![h264], layers: vec![] }]
+    let opus = CodecInfo { name: "opus".into(), clock_rate: 48_000, channels: 2, fmtp: String::new() };
+    let track = |id, kind, codec| TrackInfo { id, kind, codecs: vec![codec], layers: vec![] };
+    vec![track(0, Kind::Video, h264), track(1, Kind::Audio, opus)]
 }
 
 #[tokio::test]
@@ -377,14 +403,18 @@ async fn a_turn_allocates_nothing_for_a_packet_that_goes_to_viewers_and_another_
     println!("by socket: {published:?}");
 
     // A publisher's session has timers of its own.
-    for ([alone, watched], most) in [(&linked, 0.1), (&published, 0.25)] {
+    for ([alone, few, many], most) in [(&linked, 0.1), (&published, 0.25)] {
         let packets = COUNTED * PACKETS;
         assert_eq!((alone.came, alone.crossed, alone.went), (packets, 0, 0));
-        assert_eq!((watched.came, watched.crossed), (packets, packets), "each crosses once");
-        assert_eq!(watched.went, packets * 2 * VIEWERS as u64);
+        for (watched, viewers) in [few, many].into_iter().zip(VIEWERS) {
+            assert_eq!((watched.came, watched.crossed), (packets, packets), "each crosses once");
+            assert_eq!(watched.went, packets * 2 * viewers as u64);
+        }
         // What is left over are timers, which go by time and not by packets.
-        let more = watched.for_each() - alone.for_each();
-        assert!(more < most, "{more:.3} allocations more for each packet: {alone:?}, {watched:?}");
+        for (more, fewer) in [(few, alone), (many, few)] {
+            let more = more.for_each() - fewer.for_each();
+            assert!(more < most, "{more:.3} allocations more for each packet: {alone:?}, {few:?}, {many:?}");
+        }
     }
     // A link's packet becomes a shared value, which is one; a publisher's is opened by str0m.
     assert!((0.99..1.1).contains(&linked[0].for_each()), "{linked:?}");

@@ -75,6 +75,35 @@ async fn all_complete(publisher: Publisher, viewers: Vec<Viewer>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn newcomers_go_to_the_shards_with_least_to_do() {
+    let node =
+        Node::start(config("placed", SHARDS), Arc::new(MemoryStore::new()), Arc::new(MemoryBus::new()))
+            .await
+            .unwrap();
+    let base = format!("http://{}", node.http_addr());
+    let publisher = publish(&base, "show").await;
+    let viewers = join(&base, "show", 12).await;
+    // Everybody leaves two of the shards.
+    let (leaving, staying): (Vec<_>, Vec<_>) =
+        viewers.into_iter().partition(|viewer| [1, 2].contains(&shard(viewer)));
+    assert!(leaving.len() >= 4 && staying.len() >= 4, "{} and {}", leaving.len(), staying.len());
+    for viewer in leaving {
+        viewer.close().await;
+    }
+    // What shards send is told four times a second.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let newcomers = join(&base, "show", 4).await;
+    let mut shards: Vec<u16> = newcomers.iter().map(shard).collect();
+    shards.sort_unstable();
+    assert_eq!(shards, [1, 1, 2, 2], "not to those who still send");
+    for viewer in newcomers.into_iter().chain(staying) {
+        viewer.close().await;
+    }
+    publisher.stop().await.unwrap();
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_track_crosses_once_to_each_shard_and_every_viewer_is_complete() {
     let node =
         Node::start(config("shards", SHARDS), Arc::new(MemoryStore::new()), Arc::new(MemoryBus::new()))

@@ -5,10 +5,9 @@ use std::time::Duration;
 use super::common::Settings;
 use super::common::live::{Live, Newcomers, Outcome};
 use super::common::measure::Samples;
-use super::common::pulse::Pulse;
+use super::common::pulse::{NEIGHBOURS, Neighbours};
 use super::common::report::{Row, Target};
 use super::common::trace::Trace;
-use crate::{READER_CORE, WORKER_CORE};
 
 /// The default of `--batch`.
 const BATCH: Duration = Duration::from_millis(5);
@@ -16,8 +15,7 @@ const BATCH: Duration = Duration::from_millis(5);
 /// Rooms of 50 viewers: enough for half as much again as one core delivers.
 const ROOMS: usize = 60;
 const EACH: usize = 50;
-/// A load is run again while a neighbour had more than this part of its time, so often at most.
-const NEIGHBOURS: f64 = 0.2;
+/// A load is run again because of neighbours so often at most.
 const AGAIN: usize = 5;
 
 /// How long a load lasts before it counts, and then.
@@ -42,8 +40,7 @@ const ROUNDS: usize = 5;
 
 struct Ground {
     live: Live,
-    /// Of the shard's core and the crowd's.
-    pulses: [Pulse; 2],
+    neighbours: Neighbours,
     /// Loads that were run again.
     again: usize,
     rooms: usize,
@@ -61,9 +58,9 @@ impl Ground {
         let trace = Trace::new(settings.size(2, 1));
         let of_room = trace.packets() as f64 / trace.length.as_secs_f64() * each as f64;
         let live = Live::new(rooms, each, BATCH, trace).await;
-        let pulses = [WORKER_CORE, READER_CORE].map(Pulse::new);
+        let neighbours = Neighbours::new();
         let mut ground =
-            Self { live, pulses, again: 0, rooms, each, of_room, full: 0.0, quick: settings.quick };
+            Self { live, neighbours, again: 0, rooms, each, of_room, full: 0.0, quick: settings.quick };
         if settings.quick {
             ground.check().await;
         } else {
@@ -83,14 +80,14 @@ impl Ground {
         let mut best: Option<(f64, Outcome)> = None;
         for nth in 0..=AGAIN {
             self.again += usize::from(nth > 0);
-            self.pulses.iter().for_each(Pulse::begin);
+            self.neighbours.begin();
             let out = self.run(rooms, times);
-            let slowed = self.pulses.iter().map(Pulse::slowed).fold(0.0, f64::max);
-            println!("  neighbours had {:.0} % of the time", slowed * 100.0);
-            if best.as_ref().is_none_or(|(least, _)| slowed < *least) {
-                best = Some((slowed, out));
+            let had = self.neighbours.had();
+            println!("  neighbours had {:.0} % of the time", had * 100.0);
+            if best.as_ref().is_none_or(|(least, _)| had < *least) {
+                best = Some((had, out));
             }
-            if slowed <= NEIGHBOURS {
+            if had <= NEIGHBOURS {
                 break;
             }
         }

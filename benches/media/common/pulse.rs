@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::measure::pin;
+use crate::{READER_CORE, WORKER_CORE};
 
 const EVERY: Duration = Duration::from_millis(25);
 /// What is computed takes about 60 µs; the shortest of so many counts, as interrupts only make it longer.
@@ -19,8 +20,30 @@ const TRIES: usize = 4;
 /// Taking so much longer than ever, it was slowed down.
 const SLOW: f64 = 1.3;
 
+/// The part of its time that neighbours may have in a measurement that counts as undisturbed.
+pub const NEIGHBOURS: f64 = 0.2;
+
+/// Feels both cores that a bench uses.
+pub struct Neighbours([Pulse; 2]);
+
+impl Neighbours {
+    pub fn new() -> Self {
+        Self([WORKER_CORE, READER_CORE].map(Pulse::new))
+    }
+
+    /// From now on it counts.
+    pub fn begin(&self) {
+        self.0.iter().for_each(Pulse::begin);
+    }
+
+    /// The part of the time since then in which they had one core, or the other, whichever is more.
+    pub fn had(&self) -> f64 {
+        self.0.iter().map(Pulse::slowed).fold(0.0, f64::max)
+    }
+}
+
 /// Feels a core until it is dropped.
-pub struct Pulse {
+struct Pulse {
     beats: Arc<Mutex<Beats>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -34,7 +57,7 @@ struct Beats {
 }
 
 impl Pulse {
-    pub fn new(core: usize) -> Self {
+    fn new(core: usize) -> Self {
         let (beats, stop) = (Arc::<Mutex<Beats>>::default(), Arc::<AtomicBool>::default());
         let (noted, stopped) = (beats.clone(), stop.clone());
         let thread = std::thread::spawn(move || {
@@ -51,13 +74,11 @@ impl Pulse {
         Self { beats, stop, thread: Some(thread) }
     }
 
-    /// From now on it counts.
-    pub fn begin(&self) {
+    fn begin(&self) {
         self.beats.lock().unwrap().since.clear();
     }
 
-    /// The part of the time since then in which the core was slowed down.
-    pub fn slowed(&self) -> f64 {
+    fn slowed(&self) -> f64 {
         let beats = self.beats.lock().unwrap();
         let slow = beats.best.unwrap_or_default() * SLOW;
         beats.since.iter().filter(|took| **took > slow).count() as f64 / beats.since.len().max(1) as f64

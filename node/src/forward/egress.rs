@@ -461,7 +461,10 @@ impl Outlet {
     ) -> Again {
         let Request { seq, source, now, round_trip } = request;
         let after = round_trip.unwrap_or(ROUND_TRIP).clamp(AGAIN_AFTER.0, AGAIN_AFTER.1);
-        if self.again_left == 0 || self.repeated.is_recent(seq, now, after) {
+        // As long as a copy may be: one that was begun with too little left would never be paid for.
+        let copy_max = HEADER_MAX.saturating_add(packet.payload.len()).saturating_add(2 + RTP_OVERHEAD);
+        let copy_max = u64::try_from(copy_max).unwrap_or(u64::MAX);
+        if self.again_left < copy_max || self.repeated.is_recent(seq, now, after) {
             return Again::TooSoon;
         }
         let rtx = self.rtx_ssrc.zip(format.rtx);
@@ -482,6 +485,7 @@ impl Outlet {
         let few = self.bytes > FEW_FROM && self.rtx_bytes < self.bytes / FEW;
         if rtx.is_some()
             && few
+            && self.again_left >= copy_max
             && let Some(more) = self.seal_again(sealer, (format, rtx), copy, road)
         {
             (copies, bytes) = (2, bytes.saturating_add(more));

@@ -81,6 +81,9 @@ pub(super) struct Timers {
     /// Room for those that are due; empty between time-outs.
     pub due: Vec<Timer>,
     pub serial: u64,
+    /// How many went off.
+    #[cfg(test)]
+    pub went_off: usize,
 }
 
 impl Timers {
@@ -89,6 +92,10 @@ impl Timers {
         while let Some(Reverse(timer)) = self.heap.peek().copied().filter(|Reverse((at, ..))| *at <= now) {
             self.heap.pop();
             due.push(timer);
+        }
+        #[cfg(test)]
+        {
+            self.went_off += due.len();
         }
     }
 }

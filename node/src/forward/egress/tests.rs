@@ -248,6 +248,29 @@ fn every_copy_counts_for_the_share_of_retransmissions() {
     assert_eq!(before - outlet.again_left, bytes);
 }
 
+#[test]
+fn what_is_sent_again_comes_to_a_fifth_of_the_media_and_no_more() {
+    let mut desk = Desk::new(Profile::AeadAes128Gcm);
+    let mut outlet = outlet(MEDIA, Some(RTX), 1 << 16);
+    let (mut media, mut again, mut refused) = (0, 0, 0);
+    for index in 0..20_000 {
+        desk.micros = index * 100_000;
+        desk.send(&mut outlet, WITH_RTX, index).unwrap();
+        media += packet(index).payload.len() as u64;
+        let seq = parse(&desk.wire[0]).unwrap().fields.seq;
+        desk.wire.clear();
+        // Its viewer never has it, however often it comes.
+        for _ in 0..3 {
+            desk.micros += 20_000;
+            refused += u64::from(matches!(desk.again(&mut outlet, WITH_RTX, seq), Some(Again::TooSoon)));
+        }
+        again += desk.wire.drain(..).map(|packet| packet.len() as u64).sum::<u64>();
+        assert!(again <= media / 5 + super::AGAIN_BURST + 1_000, "{again} bytes beside {media} of media");
+    }
+    assert!(again >= media / 5, "{again} bytes beside {media} of media: a fifth is its due");
+    assert!(refused > 40_000, "{refused} of 60,000 requests");
+}
+
 /// What stands for the nonce of a sealed packet: SSRC and index. Sequence numbers in here go up and wrap.
 #[derive(Default)]
 struct Nonces {

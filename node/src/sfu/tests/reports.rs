@@ -11,7 +11,7 @@ use super::client::usual;
 use super::nodes::Nodes;
 use super::world::World;
 use crate::service::Direction::{Publish, View};
-use crate::sfu::session::Role;
+use crate::sfu::session::{Role, Timers};
 
 const MS: Duration = Duration::from_millis(1);
 const VIEWERS: usize = 200;
@@ -24,11 +24,15 @@ struct Audience {
 
 impl Audience {
     fn new() -> Self {
+        Self::of(VIEWERS)
+    }
+
+    fn of(viewers: usize) -> Self {
         let mut world = World::with(|config| config.silence = Duration::from_secs(600));
         world.join(Publish, &[Audio, Video]);
         world.claim(0, 1);
         world.pass(MS * 200);
-        for _ in 0..VIEWERS {
+        for _ in 0..viewers {
             world.join(View, &[Audio, Video]);
         }
         world.pass(MS * 100);
@@ -139,6 +143,23 @@ fn what_waited_long_at_the_door_is_no_silence() {
     assert_eq!(nodes.child.sfu.counters().egress_packets - packets, 160, "all of it is sent");
     let reports = nodes.child.reports.len();
     assert!((2..=8).contains(&reports), "{reports} in 4 s of media");
+}
+
+/// A timer goes off for the session that set it: what a session costs does not grow with the others that are there.
+#[test]
+fn timers_that_go_off_are_as_many_for_each_session_however_many_there_are() {
+    let of_each = |viewers: usize| {
+        let mut audience = Audience::of(viewers);
+        audience.play(MS * 2_000);
+        let before = audience.world.sfu.timers.went_off;
+        audience.play(MS * 10_000);
+        let Timers { went_off, heap, .. } = &audience.world.sfu.timers;
+        assert!(heap.len() <= 4 * (viewers + 1), "{} timers of {viewers} viewers wait", heap.len());
+        (went_off - before) as f64 / viewers as f64
+    };
+    let (few, many) = (of_each(20), of_each(VIEWERS));
+    assert!(few > 10.0, "{few} for each: one report a second is one");
+    assert!(many < few * 1.2, "{many} for each of {VIEWERS} and {few} for each of 20");
 }
 
 #[test]
