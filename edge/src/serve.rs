@@ -159,7 +159,7 @@ impl Server {
     }
 
     async fn talk(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, from: SocketAddr) {
-        let activity = Activity::new(Instant::now());
+        let (activity, limits) = (Activity::new(Instant::now()), self.limits);
         let service = service_fn(|mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(from));
             let guard = activity.begin();
@@ -179,7 +179,9 @@ impl Server {
         let mut stopping = self.stopping.clone();
         let mut told = false;
         loop {
-            let deadline = activity.deadline(self.limits.head_time, self.limits.idle);
+            let deadline = || activity.deadline(limits.head_time, limits.idle, limits.stalled);
+            // Who stalls meanwhile is seen a little later.
+            let look = deadline().min(Instant::now() + limits.stalled / 4);
             tokio::select! {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
@@ -191,8 +193,8 @@ impl Server {
                     told = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                () = sleep_until(deadline) => {
-                    if activity.deadline(self.limits.head_time, self.limits.idle) <= Instant::now() {
+                () = sleep_until(look) => {
+                    if deadline() <= Instant::now() {
                         if let Some(metrics) = &self.metrics {
                             metrics.timeouts.inc();
                         }

@@ -1,11 +1,11 @@
 //! Whether anybody publishes, asked before a viewer is placed.
 //!
 //! The view may lag behind the store by a watch's delay, and a viewer who follows right behind the publisher must not
-//! hear "nobody" for it. So a "no" of the view is checked with the store, once per room and moment however large the
-//! waiting audience is.
+//! hear "nobody" for it. So a "no" of the view is checked with the store: everybody's by a look that began after they
+//! came, and one look answers all who wait for it, however large the audience is.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use freshet_cluster::keys;
@@ -18,17 +18,20 @@ use rand::Rng as _;
 use crate::shell::state::State;
 use crate::view::streams::Phase;
 
-/// How long a "no" of the store stands for everybody who asks.
-const STANDS: Duration = Duration::from_millis(250);
+/// From one look at a room's streams in the store to the next.
+const APART: Duration = Duration::from_millis(50);
 /// The store is not waited for longer than this; the view's "no" stands then.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Rooms whose "no" is remembered; beyond it the memory starts over.
+/// Rooms whose looks are remembered; beyond it the memory starts over.
 const REMEMBERED: usize = 10_000;
 
-/// Rooms of which the store said "nobody" a moment ago, and who was told so.
+/// When the last look at a room began. Who holds it looks.
+type Looks = tokio::sync::Mutex<Option<tokio::time::Instant>>;
+
+/// Rooms that were looked for in the store, and who was told that nobody publishes.
 #[derive(Debug, Default)]
 pub struct Nobody {
-    known: Mutex<HashMap<RoomId, Instant>>,
+    looks: Mutex<HashMap<RoomId, Arc<Looks>>>,
     waiting: Mutex<Waiting>,
 }
 
@@ -42,36 +45,59 @@ impl Nobody {
         Duration::from_secs(rand::rng().random_range(retry_s(waiting.max(watching))))
     }
 
-    fn is_known(&self, room: &RoomId, now: Instant) -> bool {
-        let mut map = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if map.get(room).is_some_and(|at| now.saturating_duration_since(*at) < STANDS) {
-            return true;
-        }
-        if map.len() >= REMEMBERED {
+    fn looks(&self, room: &RoomId) -> Arc<Looks> {
+        let mut map = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        if map.len() >= REMEMBERED && !map.contains_key(room) {
             map.clear();
         }
-        // Noted before the store is asked, so that one of a crowd asks.
-        map.insert(room.clone(), now);
-        false
+        map.entry(room.clone()).or_default().clone()
+    }
+
+    /// Whether what is asked for is here after a `look` that began no sooner than this.
+    async fn is_here_after(
+        &self,
+        room: &RoomId,
+        is_here: impl Fn() -> bool,
+        look: impl Future<Output = ()>,
+    ) -> bool {
+        let came = tokio::time::Instant::now();
+        let looks = self.looks(room);
+        let mut last = looks.lock().await;
+        if is_here() {
+            return true;
+        }
+        if last.is_some_and(|began| began >= came) {
+            return false;
+        }
+        if let Some(last) = *last {
+            tokio::time::sleep_until(last + APART).await;
+        }
+        let began = tokio::time::Instant::now();
+        look.await;
+        *last = Some(began);
+        is_here()
     }
 }
 
 /// Whether the room, or the stream named, has a publisher.
 pub async fn is_published(state: &State, nobody: &Nobody, room: &RoomId, stream: Option<&StreamId>) -> bool {
-    if in_view(state, room, stream) {
+    let is_here = || in_view(state, room, stream);
+    if is_here() {
         return true;
     }
-    if nobody.is_known(room, Instant::now()) || !state.core().view().is_store_up() {
+    if !state.core().view().is_store_up() {
         return false;
     }
-    let listing = tokio::time::timeout(STORE_TIMEOUT, state.store.list(&keys::room_streams(room))).await;
-    let Ok(Ok(listing)) = listing else { return false };
-    for entry in &listing.entries {
-        if let Ok(record) = decode::<StreamRecord>("stream record", &entry.value) {
-            state.core().handle_stream(&record, Instant::now());
+    let look = async {
+        let Ok(listing) = state.store.list(&keys::room_streams(room)).await else { return };
+        for entry in &listing.entries {
+            if let Ok(record) = decode::<StreamRecord>("stream record", &entry.value) {
+                state.core().handle_stream(&record, Instant::now());
+            }
         }
-    }
-    in_view(state, room, stream)
+    };
+    let answer = nobody.is_here_after(room, is_here, look);
+    tokio::time::timeout(STORE_TIMEOUT, answer).await.unwrap_or(false)
 }
 
 fn in_view(state: &State, room: &RoomId, stream: Option<&StreamId>) -> bool {
@@ -79,4 +105,57 @@ fn in_view(state: &State, room: &RoomId, stream: Option<&StreamId>) -> bool {
     let mut streams = core.view().streams(room);
     streams
         .any(|(id, view)| !matches!(view.phase, Phase::Ended(_)) && stream.is_none_or(|wanted| wanted == id))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A store that a publisher comes to, and a view that only looks bring up to date.
+    #[derive(Default)]
+    struct Scene {
+        nobody: Nobody,
+        in_store: AtomicBool,
+        in_view: AtomicBool,
+        looks: AtomicUsize,
+    }
+
+    impl Scene {
+        async fn ask(&self) -> bool {
+            let room = "show".parse().unwrap();
+            let look = async {
+                self.looks.fetch_add(1, Ordering::Relaxed);
+                let found = self.in_store.load(Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                self.in_view.fetch_or(found, Ordering::Relaxed);
+            };
+            self.nobody.is_here_after(&room, || self.in_view.load(Ordering::Relaxed), look).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_costs_a_look_or_two() {
+        let scene = Scene::default();
+        let crowd = futures::future::join_all((0..1_000).map(|_| scene.ask())).await;
+        assert!(crowd.iter().all(|found| !found));
+        assert!(scene.looks.load(Ordering::Relaxed) <= 2, "{:?}", scene.looks);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_after_the_publisher_never_hears_nobody() {
+        let scene = Scene::default();
+        let before = scene.ask();
+        let after = async {
+            // A look is on its way that has missed the publisher, who comes now.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            scene.in_store.store(true, Ordering::Relaxed);
+            futures::future::join_all((0..1_000).map(|_| scene.ask())).await
+        };
+        let (before, after) = tokio::join!(before, after);
+        assert!(!before, "it came before");
+        assert!(after.iter().all(|found| *found));
+        assert_eq!(scene.looks.load(Ordering::Relaxed), 2);
+    }
 }

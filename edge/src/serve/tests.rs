@@ -275,6 +275,36 @@ async fn who_takes_no_bytes_is_cut() {
     drop(held);
 }
 
+/// Its kernel acknowledges everything, and it answers pings.
+#[tokio::test]
+async fn who_closes_its_http2_window_is_cut_and_who_reads_is_not() {
+    let limits = Limits { stalled: Duration::from_millis(500), ..Limits::default() };
+    let server = start(limits, Duration::ZERO).await;
+    let mut open = Vec::new();
+    for window in [10, 65_535] {
+        let stream = TcpStream::connect(server.addr).await.unwrap();
+        let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(window);
+        let (mut client, connection) =
+            builder.handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let ask = http::Request::get(format!("http://{}/stream", server.addr)).body(Full::default()).unwrap();
+        let body = client.send_request(ask).await.unwrap().into_body();
+        open.push((client, body, connection));
+    }
+    let (_client, mut read, others) = open.pop().unwrap();
+    let reading = async {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(3) {
+            read.frame().await.unwrap().unwrap();
+        }
+    };
+    let (_other, _held, connection) = open.pop().unwrap();
+    let (cut, ()) = tokio::join!(timeout(Duration::from_secs(3), connection), reading);
+    assert!(cut.is_ok(), "it is still held");
+    assert!(!others.is_finished(), "who reads is not cut");
+}
+
 #[tokio::test]
 async fn an_answer_that_comes_before_a_small_body_was_read_leaves_the_connection_whole() {
     let server = start(Limits::default(), Duration::ZERO).await;

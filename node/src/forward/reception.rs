@@ -29,6 +29,8 @@ pub struct Reception {
     recent: [Option<Duration>; RECENT],
 }
 
+/// Two milliseconds in 1/65536 seconds.
+const ROUNDED_UP: i32 = -131;
 /// Longer is a clock that jumped, or a forged report.
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(10);
 
@@ -39,8 +41,13 @@ impl Reception {
             return None;
         }
         let passed = now.middle().wrapping_sub(block.last_report).wrapping_sub(block.delay);
-        // A delay that is rounded up makes a round trip of nothing at all negative.
-        let passed = if passed.cast_signed() < 0 { 0 } else { passed };
+        // A delay that is rounded up makes a round trip of nothing at all negative, by a millisecond or two: what is more so
+        // is no round trip, and would be the shortest for eight reports.
+        let passed = match passed.cast_signed() {
+            ..ROUNDED_UP => return None,
+            ROUNDED_UP..0 => 0,
+            _ => passed,
+        };
         let told = Duration::from_micros(u64::from(passed).saturating_mul(1_000_000) / 65_536);
         if told > ROUND_TRIP_MAX {
             return None;
@@ -133,6 +140,8 @@ mod tests {
             "no report has come there"
         );
         assert_eq!(path.report(block(1_000, 0), ntp(20_000)), None, "longer than any path");
+        assert_eq!(path.report(block(1_000, 450), ntp(1_400)), None, "it waited longer than it took");
+        assert_eq!(path.round_trip(), None);
         assert_eq!(path.report(block(1_000, 401), ntp(1_400)), Some(Duration::ZERO), "rounded up there");
         assert_eq!(path.round_trip(), Some(Duration::ZERO));
     }
