@@ -19,7 +19,7 @@ use crate::shell::state::State;
 use crate::view::streams::Phase;
 
 /// From one look at a room's streams in the store to the next.
-const APART: Duration = Duration::from_millis(50);
+const APART: Duration = Duration::from_millis(5);
 /// The store is not waited for longer than this; the view's "no" stands then.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Rooms whose looks are remembered; beyond it the memory starts over.
