@@ -27,6 +27,14 @@ use support::{Process, eventually, metric, request};
 
 const SHARDS: u16 = 4;
 
+/// A node alone, and its URL.
+async fn start(id: &str) -> (Node, String) {
+    let (store, bus) = (Arc::new(MemoryStore::new()), Arc::new(MemoryBus::new()));
+    let node = Node::start(config(id, SHARDS), store, bus).await.unwrap();
+    let base = format!("http://{}", node.http_addr());
+    (node, base)
+}
+
 async fn publish(base: &str, room: &str) -> Publisher {
     let mut config = PublisherConfig::new(format!("{base}/whip/{room}"));
     config.video.as_mut().unwrap().bitrate = Bitrate::from_kbps(600);
@@ -76,11 +84,7 @@ async fn all_complete(publisher: Publisher, viewers: Vec<Viewer>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn newcomers_go_to_the_shards_with_least_to_do() {
-    let node =
-        Node::start(config("placed", SHARDS), Arc::new(MemoryStore::new()), Arc::new(MemoryBus::new()))
-            .await
-            .unwrap();
-    let base = format!("http://{}", node.http_addr());
+    let (node, base) = start("placed").await;
     let publisher = publish(&base, "show").await;
     let viewers = join(&base, "show", 12).await;
     // Everybody leaves two of the shards.
@@ -105,11 +109,7 @@ async fn newcomers_go_to_the_shards_with_least_to_do() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_track_crosses_once_to_each_shard_and_every_viewer_is_complete() {
-    let node =
-        Node::start(config("shards", SHARDS), Arc::new(MemoryStore::new()), Arc::new(MemoryBus::new()))
-            .await
-            .unwrap();
-    let base = format!("http://{}", node.http_addr());
+    let (node, base) = start("shards").await;
     let publisher = publish(&base, "show").await;
     eventually(Duration::from_secs(10), "the stream is live", || async {
         let streams = metric(&base, "freshet_node_streams").await?;

@@ -110,6 +110,7 @@ fn publish(media: &Arrivals, sent: &Sent, stop: &AtomicBool) {
             let packet =
                 MediaIn { link: LinkId(0), header, payload: payload.into(), arrived: Instant::now() };
             media.put(packet.arrived, packet);
+            assert_eq!(media.dropped(), 0, "the shard keeps up");
         }
     }
 }

@@ -145,7 +145,7 @@ async fn run(
     .await;
     let path = path.unwrap();
     let origin = Instant::now();
-    let TestNode { relay: _relay, events: _events, mut media, .. } = b;
+    let TestNode { relay: b_relay, events: _events, mut media, .. } = b;
     let receiver = tokio::spawn(async move {
         let mut seen = Seen::default();
         while let Ok(Some(packet)) = tokio::time::timeout(Duration::from_millis(1_500), media.recv()).await {
@@ -168,6 +168,7 @@ async fn run(
     let took = begin.elapsed();
     let (seen, _media) = receiver.await.unwrap();
     let info = a.relay.links().into_iter().next().expect("the link lives");
+    assert!(!b_relay.links().is_empty(), "the link lives there too");
     let run = Run { offered_video, offered_audio, seen, info, took };
     eprintln!(
         "{congestion:?} {mbit} Mbit/s over {} ms, {} ‰ loss, {} Mbit/s: offered {} delivered {} ({:.1} %), dropped {} {:?}, audio {:.1} %, delay p50 {:.0} p99 {:.0} max {:.0} ms",

@@ -462,8 +462,7 @@ impl Outlet {
         let Request { seq, source, now, round_trip } = request;
         let after = round_trip.unwrap_or(ROUND_TRIP).clamp(AGAIN_AFTER.0, AGAIN_AFTER.1);
         // As long as a copy may be: one that was begun with too little left would never be paid for.
-        let copy_max = HEADER_MAX.saturating_add(packet.payload.len()).saturating_add(2 + RTP_OVERHEAD);
-        let copy_max = u64::try_from(copy_max).unwrap_or(u64::MAX);
+        let copy_max = u64::try_from(copy_room(packet)).unwrap_or(u64::MAX);
         if self.again_left < copy_max || self.repeated.is_recent(seq, now, after) {
             return Again::TooSoon;
         }
@@ -502,9 +501,8 @@ impl Outlet {
         (packet, patch, out): (&Packet, Option<Patch>, Outgoing),
         road: &mut Road<'_>,
     ) -> Option<u64> {
-        let room = HEADER_MAX.saturating_add(packet.payload.len()).saturating_add(2 + RTP_OVERHEAD);
         let at = road.at;
-        let slot = road.slot(room)?;
+        let slot = road.slot(copy_room(packet))?;
         let stamps = if rtx.is_some() { sealer.stamper.stamps(&self.ids, at) } else { Stamps::default() };
         let sealed = match rtx {
             Some(names) => self.seal_rtx(sealer, names, (packet, patch), (out, stamps), slot),
@@ -576,6 +574,11 @@ impl Outlet {
     pub fn alive(&self, compound: &mut Compound, cname: &str) {
         compound.add(|out| rtcp::write_receiver_report(self.ssrc, cname, out));
     }
+}
+
+/// Bytes that a packet takes at most when it is sent again.
+fn copy_room(packet: &Packet) -> usize {
+    HEADER_MAX.saturating_add(packet.payload.len()).saturating_add(2 + RTP_OVERHEAD)
 }
 
 #[cfg(test)]
