@@ -88,6 +88,7 @@ impl Client {
             pinned: None,
             identity: "me".parse().unwrap(),
             whose: Default::default(),
+            client: None,
             offer: offer.to_sdp_string(),
         };
         let (reply, answer) = oneshot::channel();

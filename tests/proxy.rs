@@ -14,7 +14,8 @@ use freshet_loadtest::client::{Publisher, PublisherConfig, Viewer, ViewerConfig}
 use http_body_util::Empty;
 use support::client::{Pair, client, old_client};
 use support::dev::Dev;
-use support::{Listener, eventually, request};
+use support::nets::{Net, all_documented, alone, wire};
+use support::{KEY, Listener, eventually, get_json, metric, publish, remember_secret, request, token, view};
 
 const SOON: Duration = Duration::from_secs(20);
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -26,13 +27,17 @@ struct Nginx {
 }
 
 impl Nginx {
-    /// What the manual's names and addresses are here, by what stands for what.
     fn start(dir: &Path, names: &[(&str, String)]) -> Self {
+        Self::start_by(dir, names, Command::new)
+    }
+
+    /// What the manual's names and addresses are here, by what stands for what. `run` makes the command of a program.
+    fn start_by(dir: &Path, names: &[(&str, String)], run: impl FnOnce(&'static str) -> Command) -> Self {
         let log = dir.join("nginx.log");
         let config = dir.join("nginx.conf");
         std::fs::write(&config, whole(dir, &log, &manual(names))).unwrap();
         let program = if Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" };
-        let mut command = Command::new(program);
+        let mut command = run(program);
         command.arg("-e").arg(&log).arg("-c").arg(&config).stdin(Stdio::null());
         let child = command.spawn().expect("nginx is installed (scripts/install.sh --for test)");
         Self { child, log }
@@ -198,4 +203,108 @@ fn pages(dev: &Dev, base: &str) {
     let outcome = dev.run("watch.mjs", &env);
     assert!(outcome.ok, "{}", outcome.said);
     assert!(outcome.result["frames"].as_u64().unwrap() > 60, "{}", outcome.said);
+}
+
+/// The manual's page followed literally: proxy and cluster with a network between them, and a client that reaches the
+/// proxy's port 443 and the node's media alone.
+#[test]
+fn the_manuals_page_about_proxies_is_true_between_networks() {
+    alone("the_manuals_page_about_proxies_is_true_between_networks", || {
+        let (front, inside, client) = (Net::new("front"), Net::new("inside"), Net::new("client"));
+        wire((&client, "eth0"), (&front, "out"));
+        wire((&inside, "eth0"), (&front, "in"));
+        client.address("eth0", "203.0.113.200/24");
+        front.address("out", "203.0.113.1/24");
+        front.address("in", "10.0.0.1/24");
+        for machine in ["10.0.0.7/24", "10.0.0.11/24", "10.0.0.12/24", "203.0.113.7/32"] {
+            inside.address("eth0", machine);
+        }
+        client.sh("ip route add 203.0.113.7/32 via 203.0.113.1");
+        front.sh("ip route add 203.0.113.7/32 via 10.0.0.7");
+        inside.sh("ip route add default via 10.0.0.1");
+        front.routes();
+        front.nft(
+            "table inet guard { chain passing { type filter hook forward priority 0; policy drop; \
+             ct state established accept; ip daddr 203.0.113.7 udp dport 7700-7715 accept; } }",
+        );
+
+        let dir = tempfile::tempdir().unwrap();
+        let pair = Pair::make(dir.path(), &["203.0.113.1"]);
+        std::fs::write(dir.path().join("keys"), format!("{KEY}\n")).unwrap();
+        let secret = "a cluster secret of the proxy's page, 32 bytes or more";
+        remember_secret(KEY.split_once(':').unwrap().1);
+        remember_secret(secret);
+        std::fs::write(dir.path().join("secret"), secret).unwrap();
+        let run = |program: &str, args: &[&str], env: &[(&str, &str)]| {
+            inside.start(dir.path(), "proxy-page", program, args, env)
+        };
+        let mut processes = vec![
+            run("etcd", &["--data-dir", "etcd"], &[]),
+            run("nats-server", &["--jetstream", "--store_dir", "nats"], &[]),
+        ];
+        let lines = all_documented(include_str!("../docs/operate.md"), "## Behind a proxy", "freshet");
+        assert_eq!(lines.len(), 3, "a node and two coordinators");
+        for (n, line) in lines.iter().enumerate() {
+            let args: Vec<String> =
+                line.iter().map(|word| word.replace("live.example.org", "203.0.113.1")).collect();
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            // On machines of their own each would have a name of its own.
+            let id = format!("machine-{n}");
+            let env = [
+                ("FRESHET_ID", id.as_str()),
+                ("FRESHET_ETCD", "http://127.0.0.1:2379"),
+                ("FRESHET_NATS", "nats://127.0.0.1:4222"),
+                ("FRESHET_API_KEY_FILE", "keys"),
+                ("FRESHET_CLUSTER_SECRET_FILE", "secret"),
+                ("FRESHET_MAX_BUSY", "100%"),
+            ];
+            processes.push(run(env!("CARGO_BIN_EXE_freshet"), &args, &env));
+        }
+        let names = [
+            ("live.example.org;", "203.0.113.1;".to_owned()),
+            ("/etc/ssl/live.example.org.crt", pair.cert.display().to_string()),
+            ("/etc/ssl/live.example.org.key", pair.key.display().to_string()),
+        ];
+        let nginx = Nginx::start_by(dir.path(), &names, |program| front.command(program));
+
+        let (trust, log) = (pair.trust(), processes[2].log.clone());
+        let admin = token("*", "operator", "admin");
+        client.run(async move {
+            let base = "https://203.0.113.1/cast";
+            eventually(SOON, "the node is alive, says who stands behind the proxy", || async {
+                let nodes = get_json(&format!("{base}/v1/nodes"), Some(&admin)).await?;
+                (nodes["nodes"][0]["state"] == "alive").then_some(())
+            })
+            .await;
+            let room = Listener::open(base, "page", &token("page", "ann", "subscribe")).await;
+            let (host, ann) = (token("page", "host", "publish"), token("page", "ann", "subscribe"));
+            let sends = publish(base, "page", &host, |config| {
+                (config.trust, config.retry_for) = (trust.clone(), SOON);
+            })
+            .await;
+            let sees = view(base, "page", &ann, |config| {
+                (config.trust, config.retry_for) = (trust.clone(), SOON);
+            })
+            .await;
+            assert!(sees.wait_for_media(SOON).await, "media comes: {:?}", sees.report());
+            assert!(sees.resource().url().starts_with(&format!("{base}/sessions/machine-0/")));
+            assert!(
+                sees.negotiated().answer.contains("203.0.113.7 7700 typ host"),
+                "{}",
+                sees.negotiated().answer
+            );
+            eventually(SOON, "the room hears that somebody publishes", || async {
+                room.text().contains("event: stream").then_some(())
+            })
+            .await;
+            sees.stop().await.expect("the viewer leaves by its Location");
+            sends.stop().await.expect("the publisher leaves by its Location");
+        });
+        // The proxy's word about the client was believed: nobody had to be asked whether they are there.
+        let log = std::fs::read_to_string(log).unwrap();
+        assert_eq!(log.matches("client=Some(203.0.113.200)").count(), 2, "{log}\n{}", nginx.log());
+        let asked =
+            inside.run(async { metric("http://10.0.0.7:8080", "freshet_node_unproven_checks_total").await });
+        assert_eq!(asked, Some(0.0));
+    });
 }

@@ -69,6 +69,7 @@ impl Node {
             pinned: None,
             identity: "me".parse().unwrap(),
             whose: Default::default(),
+            client: None,
             offer,
         };
         let (reply, answer) = oneshot::channel();

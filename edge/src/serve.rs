@@ -165,10 +165,15 @@ impl Server {
             let guard = activity.begin();
             let (parts, body) = request.into_parts();
             let (body, rest) = rest::lend(body, parts.version, &parts.headers);
+            // By HTTP/1.1 it is refused before it comes here.
+            let many = (parts.headers.len() > limits.headers).then(|| too_many_lines(limits.headers));
             let request = http::Request::from_parts(parts, axum::body::Body::new(body));
             let answer = self.router.clone().oneshot(request);
             async move {
-                let answer = answer.await;
+                let answer = match many {
+                    Some(problem) => Ok(problem.into_response()),
+                    None => answer.await,
+                };
                 rest::clear(rest).await;
                 answer.map(|response| guard.keep_with(explain(response)))
             }
@@ -224,6 +229,13 @@ impl Server {
             .keep_alive_timeout(Duration::from_secs(10));
         builder
     }
+}
+
+fn too_many_lines(limit: usize) -> Problem {
+    let detail = format!("the request has more than {limit} header lines");
+    Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
+        .reason("too-many-headers")
+        .member("limit", limit)
 }
 
 /// Both make a connection better; neither is needed for a right answer.

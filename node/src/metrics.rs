@@ -18,7 +18,7 @@ use crate::shard::{Counted, ShardHandle};
 /// Name, help text and where it stands.
 type Of<T> = (&'static str, &'static str, fn(&T) -> u64);
 
-const COUNTERS: [Of<Counters>; 39] = [
+const COUNTERS: [Of<Counters>; 40] = [
     ("ingress_packets_total", "Packets of publishers and links that went into a ring", |c| c.ingress_packets),
     ("ingress_payload_bytes_total", "Payload bytes that went into a ring", |c| c.ingress_bytes),
     ("crossed_packets_total", "Packets that went from one shard to another", |c| c.crossed_packets),
@@ -76,6 +76,11 @@ const COUNTERS: [Of<Counters>; 39] = [
         c.unplaced_packets
     }),
     ("unknown_datagrams_total", "Datagrams of no session", |c| c.unknown_datagrams),
+    (
+        "unproven_checks_total",
+        "Checks of ICE whose address was first asked whether its client is there",
+        |c| c.unproven_checks,
+    ),
     ("refused_checks_total", "Checks of ICE from more addresses than a session may be checked from", |c| {
         c.refused_checks
     }),

@@ -64,7 +64,7 @@ pub struct CreateSession {
     pub placed: bool,
     /// The plan that the coordinator's call carries.
     pub plan: Option<RoomPlan>,
-    /// Where the client is, for logs.
+    /// Where the client is: media may go there without it being asked whether it is.
     pub client: Option<IpAddr>,
     /// For whom it counts while it is half open.
     pub whose: Whose,

@@ -160,11 +160,15 @@ pub fn wire(one: (&Net, &str), other: (&Net, &str)) {
 
 /// The command of a manual's section that begins with a program's name, as words. Quotes are not read.
 pub fn documented(manual: &str, heading: &str, program: &str) -> Vec<String> {
-    let (_, section) = manual.split_once(&format!("\n### {heading}\n")).expect("the manual has the section");
+    all_documented(manual, &format!("### {heading}"), program).into_iter().next().expect("the program's line")
+}
+
+/// All of them in the section's first block, without the program.
+pub fn all_documented(manual: &str, heading: &str, program: &str) -> Vec<Vec<String>> {
+    let (_, section) = manual.split_once(&format!("\n{heading}\n")).expect("the manual has the section");
     let section = section.split("\n##").next().unwrap();
     let block = section.split("```sh\n").nth(1).expect("the section has a command");
     let block = block.split("```").next().unwrap();
-    let line =
-        block.lines().find(|line| line.split(' ').next() == Some(program)).expect("the program's line");
-    line.split_whitespace().skip(1).map(str::to_owned).collect()
+    let lines = block.lines().filter(|line| line.split(' ').next() == Some(program));
+    lines.map(|line| line.split_whitespace().skip(1).map(str::to_owned).collect()).collect()
 }

@@ -133,6 +133,7 @@ impl Live {
                 pinned: None,
                 identity: "me".parse().unwrap(),
                 whose: Default::default(),
+                client: None,
                 offer,
             };
             shard.order(Order::Create(ask, reply)).await;

@@ -200,6 +200,7 @@ impl Stage {
             pinned: None,
             identity: "me".parse().unwrap(),
             whose: Default::default(),
+            client: None,
             offer,
         };
         let Self { sfu, now, .. } = self;

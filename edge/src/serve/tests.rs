@@ -6,7 +6,9 @@ use axum::body::Body;
 use axum::middleware;
 use axum::routing::{get, post};
 use bytes::Bytes;
+use futures::StreamExt as _;
 use http::HeaderMap;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -164,6 +166,68 @@ async fn heads_and_bodies_are_bounded() {
     assert!(large.starts_with("HTTP/1.1 413") && large.contains("\"limit\":1000"), "{large}");
     let slow = server.raw(post(10, "x").as_bytes()).await;
     assert!(slow.starts_with("HTTP/1.1 408"), "{slow}");
+}
+
+/// A connection of HTTP/2, and what drives it.
+async fn second_version(
+    addr: SocketAddr,
+) -> hyper::client::conn::http2::SendRequest<UnsyncBoxBody<Bytes, Infallible>> {
+    let stream = TcpStream::connect(addr).await.unwrap();
+    let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let (client, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+#[tokio::test]
+async fn heads_and_bodies_are_bounded_by_http2_too() {
+    let server = start(Limits::default(), Duration::ZERO).await;
+    let mut client = second_version(server.addr).await;
+    let ask = |method: &str, path: &str| {
+        http::Request::builder().method(method).uri(format!("http://{}{path}", server.addr))
+    };
+    let nothing = || Full::default().boxed_unsync();
+    let lines = |n: usize| (0..n).fold(ask("GET", "/"), |ask, n| ask.header(format!("x-{n}"), "y"));
+    for (n, status) in [(64, 200), (65, 431)] {
+        let answer = client.send_request(lines(n).body(nothing()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), status, "{n} header lines");
+    }
+    // Lists of the same name count line by line.
+    let same = (0..65).fold(ask("GET", "/"), |ask, _| ask.header("x", "y"));
+    assert_eq!(client.send_request(same.body(nothing()).unwrap()).await.unwrap().status(), 431);
+    let long = ask("GET", "/").header("x", "y".repeat(17 * 1024)).body(nothing()).unwrap();
+    match client.send_request(long).await {
+        Ok(answer) => assert_eq!(answer.status(), 431),
+        Err(error) => panic!("the connection must outlive it: {error}"),
+    }
+    for (length, status) in [(1_000, 200), (400_000, 413)] {
+        let body = Full::new(Bytes::from(vec![b'x'; length])).boxed_unsync();
+        let answer = client.send_request(ask("POST", "/post").body(body).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), status, "a body of {length} bytes");
+    }
+    // A body that does not end.
+    let slow = futures::stream::once(async { Ok(hyper::body::Frame::data(Bytes::from_static(b"x"))) });
+    let slow = http_body_util::StreamBody::new(slow.chain(futures::stream::pending())).boxed_unsync();
+    let began = Instant::now();
+    let answer = client.send_request(ask("POST", "/post").body(slow).unwrap()).await.unwrap();
+    assert_eq!(answer.status(), 408);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    let answer = client.send_request(ask("GET", "/").body(nothing()).unwrap()).await.unwrap();
+    assert_eq!(answer.status(), 200, "the connection is whole");
+}
+
+/// A head whose last part does not come: HEADERS without END_HEADERS (RFC 9113 section 6.2).
+#[tokio::test]
+async fn a_head_of_http2_that_does_not_end_is_not_waited_for() {
+    let server = start(short(), Duration::ZERO).await;
+    let begun = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(),
+        &[0, 0, 0, 4, 0, 0, 0, 0, 0],
+        &[0, 0, 1, 1, 0, 0, 0, 0, 1, 0x82],
+    ];
+    let began = Instant::now();
+    server.raw(&begun.concat()).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "it was waited for {:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -135,6 +135,8 @@ pub struct Request {
     pub now: Instant,
     /// The shortest round trip to it of late, where it is known.
     pub round_trip: Option<Duration>,
+    /// Copies that may go.
+    pub copies: u64,
 }
 
 /// Why a packet was not sent.
@@ -459,7 +461,7 @@ impl Outlet {
         request: Request,
         road: &mut Road<'_>,
     ) -> Again {
-        let Request { seq, source, now, round_trip } = request;
+        let Request { seq, source, now, round_trip, copies: most } = request;
         let after = round_trip.unwrap_or(ROUND_TRIP).clamp(AGAIN_AFTER.0, AGAIN_AFTER.1);
         // As long as a copy may be: one that was begun with too little left would never be paid for.
         let copy_max = u64::try_from(copy_room(packet)).unwrap_or(u64::MAX);
@@ -484,6 +486,7 @@ impl Outlet {
         let few = self.bytes > FEW_FROM && self.rtx_bytes < self.bytes / FEW;
         if rtx.is_some()
             && few
+            && most > 1
             && self.again_left >= copy_max
             && let Some(more) = self.seal_again(sealer, (format, rtx), copy, road)
         {

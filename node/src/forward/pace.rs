@@ -201,6 +201,14 @@ mod tests {
         assert!(60 / groups >= 4, "trains stay long: {went:?}");
     }
 
+    /// What does not fit into the bursts of 50 ms takes longer: a burst a tick is the most.
+    #[test]
+    fn more_than_the_bursts_of_50_ms_goes_at_a_burst_a_tick() {
+        let went = run(&mut Pacer::new(None), Instant::now(), 250_000, 300);
+        assert_eq!(went.iter().max(), Some(&BURST));
+        assert_eq!(went.len(), 300_usize.div_ceil(BURST as usize), "{went:?}");
+    }
+
     /// Of a stream so fast that its rate tells more than what waits.
     #[test]
     fn what_waits_goes_at_two_and_a_half_times_the_rate() {

@@ -20,7 +20,7 @@ const MAX_UNANSWERED: u8 = 5;
 pub struct KeyframeGate {
     min_interval: Duration,
     last_sent: Option<Instant>,
-    /// A request came after `last_sent` and no keyframe since.
+    /// A request came after the keyframe that answered the last one, and too soon to be sent.
     pending: bool,
     /// Requests sent since the last keyframe.
     unanswered: u8,
@@ -41,7 +41,8 @@ impl KeyframeGate {
     /// Someone needs a keyframe. True: send one request upstream now.
     pub fn request(&mut self, now: Instant) -> bool {
         if self.last_sent.is_some_and(|sent| now < sent + self.min_interval) {
-            self.pending = true;
+            // The keyframe that is on its way answers this one, too; were it lost, it is asked for again anyway.
+            self.pending = self.unanswered == 0;
             return false;
         }
         self.unanswered = 0;
@@ -82,13 +83,14 @@ impl KeyframeGate {
 pub struct Fresh {
     /// Oldest keyframe that is served; it is the lag that the joiner starts with until it has caught up.
     pub max_age: Duration,
-    /// Most bytes of catching up that a joiner is sent at once.
+    /// Most bytes of catching up that a joiner is sent: of a stream of 16 Mbit/s, for which the ring has room, those of a
+    /// second, so that all who join within a second cost two keyframes.
     pub max_bytes: usize,
 }
 
 impl Default for Fresh {
     fn default() -> Self {
-        Self { max_age: Duration::from_millis(1_000), max_bytes: 512 << 10 }
+        Self { max_age: Duration::from_millis(1_000), max_bytes: 2 << 20 }
     }
 }
 
@@ -122,6 +124,24 @@ mod tests {
             }
         }
         assert_eq!(sent, 2);
+    }
+
+    #[test]
+    fn who_asks_within_a_second_costs_two_however_late_the_keyframe_comes() {
+        for answers in [&[][..], &[999], &[50, 1_050], &[499, 999]] {
+            let (mut gate, start) = (KeyframeGate::default(), Instant::now());
+            let mut sent = 0;
+            for ms in 0..1_500 {
+                let now = start + MS * ms;
+                // Every one of them in the first second; from then on only what is left of it.
+                sent +=
+                    u32::from(gate.poll(now)) + u32::from(ms < 1_000 && ms % 100 < 50 && gate.request(now));
+                if answers.contains(&ms) {
+                    gate.keyframe_seen(now);
+                }
+            }
+            assert!(sent <= 2, "{sent} with keyframes at {answers:?} ms");
+        }
     }
 
     #[test]

@@ -13,5 +13,6 @@ pub mod opened;
 pub mod publisher;
 pub mod sdp;
 pub mod shape;
+pub mod stun;
 pub mod template;
 pub mod viewer;

@@ -402,6 +402,12 @@ pub fn with_opus_rate(answer: &str, offer: &Session) -> String {
     text
 }
 
+/// The ICE user name and password of an offer: the first of each, since all of its media is bundled.
+pub fn credentials(offer: &str) -> Option<(&str, &str)> {
+    let first = |name| offer.lines().find_map(|line| line.trim_end().strip_prefix(name));
+    first("a=ice-ufrag:").zip(first("a=ice-pwd:"))
+}
+
 /// The offer with other ICE credentials: what a client would have offered to restart ICE (RFC 8839 section 4.4.3).
 pub fn with_credentials(offer: &str, ufrag: &str, pwd: &str) -> String {
     let mut text = String::with_capacity(offer.len());

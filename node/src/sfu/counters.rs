@@ -85,6 +85,8 @@ pub struct Counters {
     pub unplaced_at_viewers: u64,
     /// Datagrams of no session.
     pub unknown_datagrams: u64,
+    /// Checks of ICE from an address that was asked first whether its client is there.
+    pub unproven_checks: u64,
     /// Checks of ICE from more addresses than one ICE session is checked from: dropped unread.
     pub refused_checks: u64,
     /// Half-open sessions that ended early so that others have their places.

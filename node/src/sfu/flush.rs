@@ -229,7 +229,8 @@ impl Sfu {
                     break;
                 }
                 let Some(slot) = viewer.slots.get_mut(repeat.slot) else { continue };
-                let asked = (repeat.seq, now, round_trip);
+                let left = allowed.packets.saturating_sub(packets);
+                let asked = (repeat.seq, now, round_trip, left);
                 let again = again(lanes, slot, sealer, asked, &mut road);
                 let (counter, n) = match again {
                     None => (&mut counters.rtx_missed, 1),
@@ -381,7 +382,7 @@ fn again(
     lanes: &Table<Lane>,
     slot: &mut Slot,
     sealer: &mut Sealer,
-    (seq, now, round_trip): (u16, Instant, Option<Duration>),
+    (seq, now, round_trip, copies): (u16, Instant, Option<Duration>, u64),
     road: &mut Road<'_>,
 ) -> Option<Again> {
     let (source, index) = slot.outlet.find(seq)?;
@@ -390,6 +391,6 @@ fn again(
     let attached = if slot.outlet.source() == Some(source) { slot.attached.as_ref()? } else { of_before? };
     let packet = lanes.get(attached.lane)?.ring.get(index)?;
     let format = attached.formats.get(packet.codec)?;
-    let request = Request { seq, source, now, round_trip };
+    let request = Request { seq, source, now, round_trip, copies };
     Some(slot.outlet.again(sealer, format, packet, request, road))
 }

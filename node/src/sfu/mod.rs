@@ -28,6 +28,7 @@ mod trickle;
 mod types;
 mod viewers;
 mod viewing;
+mod way_back;
 
 pub use counters::Counters;
 pub use ended::Ended;

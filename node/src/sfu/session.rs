@@ -9,6 +9,7 @@ use freshet_cluster::room::EndReason;
 use freshet_cluster::{Identity, RoomId, SessionId};
 use str0m::Rtc;
 
+use super::way_back::WayBack;
 use crate::book::Book;
 use crate::forward::train::Way;
 use crate::peer::publisher::Publisher;
@@ -30,6 +31,8 @@ pub(super) struct Session {
     pub addresses: Vec<Way>,
     /// The way of the last media or report that was authentic.
     pub proven: Option<Way>,
+    /// Where its client is known to be.
+    pub way_back: WayBack,
     pub ufrag: String,
     pub offer: String,
     /// str0m has handed out a packet and may have more to say.

@@ -16,10 +16,12 @@ use super::machine::Sfu;
 use super::places::Half;
 use super::session::{Role, Session, Timer};
 use super::types::{Ask, Datagram, Event};
+use super::way_back::WayBack;
 use crate::forward::train::Way;
 use crate::peer::contain::contained;
 use crate::peer::negotiate::Negotiated;
 use crate::peer::publisher::Publisher;
+use crate::peer::stun;
 use crate::peer::viewer::Viewer;
 use crate::session::{CreateError, Direction, SessionError, SessionInfo};
 
@@ -76,6 +78,7 @@ impl Sfu {
             closing: None,
             addresses: Vec::new(),
             proven: None,
+            way_back: WayBack::new(ask.client),
             ufrag: ufrag.clone(),
             offer,
             undrained: false,
@@ -206,6 +209,9 @@ impl Sfu {
         let from = way.peer;
         let known = self.whose(from);
         let check = is_stun(contents);
+        if let (true, Some(id)) = (check, stun::answered(contents)) {
+            return self.came_back(now, from, id, contents);
+        }
         let named = if check { local_ufrag(contents).and_then(|u| self.by_ufrag.get(u)) } else { None };
         // A named session wins over an address: an address is used again by another client's socket.
         let Some(at) = named.or(known) else {
@@ -217,6 +223,9 @@ impl Sfu {
         if check && session.checked.len() >= CHECKED_MAX && !session.checked.contains(&from) {
             self.counters.refused_checks = self.counters.refused_checks.saturating_add(1);
             return;
+        }
+        if check && !session.way_back.leads_to(from) {
+            return self.ask_back(now, at, way, contents);
         }
         let rtcp = is_rtcp(contents);
         if rtcp && contents.len() > RTCP_MAX {

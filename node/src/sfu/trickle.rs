@@ -141,6 +141,7 @@ impl Sfu {
         session.offer = offer;
         session.candidates.clear();
         session.checked.clear();
+        session.way_back.forget_checks();
         let old = std::mem::replace(&mut session.ufrag, new_ufrag.clone());
         self.by_ufrag.remove(&old);
         self.by_ufrag.insert(new_ufrag.clone(), at);

@@ -175,6 +175,8 @@ pub struct Ask {
     pub identity: Identity,
     /// For whom it counts while it is half open.
     pub whose: Whose,
+    /// The host that it is asked from, where that is proven as by TCP.
+    pub client: Option<IpAddr>,
     /// The SDP offer.
     pub offer: String,
 }

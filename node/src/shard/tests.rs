@@ -105,6 +105,7 @@ impl Caller {
             pinned: None,
             identity: "me".parse().unwrap(),
             whose: Default::default(),
+            client: None,
             offer: offer.to_sdp_string(),
         };
         let (reply, answer) = oneshot::channel();

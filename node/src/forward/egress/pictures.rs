@@ -55,7 +55,7 @@ impl Bench {
 
     fn again(&mut self, format: Format, packet: &Packet, seq: u16) -> Vec<u8> {
         let Some((source, _)) = self.outlet.find(seq) else { return Vec::new() };
-        let request = Request { seq, source, now: self.now, round_trip: None };
+        let request = Request { seq, source, now: self.now, round_trip: None, copies: 2 };
         self.with(|outlet, sealer, road| outlet.again(sealer, format, packet, request, road)).1
     }
 }

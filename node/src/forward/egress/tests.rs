@@ -124,7 +124,7 @@ impl Desk {
         let (source, index) = outlet.find(seq)?;
         let round_trip = Some(trip);
         Some(self.flush(|sealer, now, road| {
-            let request = Request { seq, source, now, round_trip };
+            let request = Request { seq, source, now, round_trip, copies: 2 };
             outlet.again(sealer, format, &packet(index), request, road)
         }))
     }

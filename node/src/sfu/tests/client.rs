@@ -20,7 +20,10 @@ pub const SERVER: &str = "127.0.0.1:5000";
 
 pub struct Client {
     pub rtc: Rtc,
+    /// Where it is seen to be.
     pub addr: SocketAddr,
+    /// Its own address, whatever a NAT makes of that.
+    home: SocketAddr,
     pub session: SessionId,
     pub mids: Vec<(MediaKind, Mid)>,
     pub got: Vec<RtpPacket>,
@@ -101,6 +104,7 @@ impl Client {
         Self {
             rtc,
             addr,
+            home: addr,
             session,
             mids,
             got: Vec::new(),
@@ -185,7 +189,7 @@ impl Client {
         let receive = Receive {
             proto: Protocol::Udp,
             source: SERVER.parse().unwrap(),
-            destination: self.addr,
+            destination: self.home,
             contents: parsed,
         };
         self.rtc.handle_input(Input::Receive(now, receive)).unwrap();

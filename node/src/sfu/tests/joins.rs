@@ -104,6 +104,39 @@ fn a_thousand_joins_within_a_second_cost_the_publisher_two_keyframes_at_most() {
     assert_eq!(stream.world.sfu.counters().lagging_packets, 0);
 }
 
+/// 16 Mbit/s: what has come since the keyframe is soon more than a megabyte.
+#[test]
+fn who_joins_a_large_stream_within_a_second_costs_two_keyframes_too() {
+    let mut world = World::new();
+    world.join(Publish, &[Video]);
+    world.claim(0, 1);
+    world.pass(MS * 200);
+    let (mut frame, mut seq, mut answered, mut joined) = (0_u32, 100, 0, 0);
+    let mut play = |world: &mut World, time: Duration| {
+        let end = world.now + time;
+        while world.now < end {
+            let asked = world.clients[0].keyframes_asked;
+            let key = frame == 0 || asked > answered;
+            // Of 900 bytes each.
+            let packets = if key { 150 } else { 73 };
+            world.frame(0, Video, seq, packets, frame * 3_000, key);
+            (frame, seq, answered) = (frame + 1, seq + packets, asked);
+            world.pass(FRAME);
+        }
+    };
+    play(&mut world, MS * 1_500);
+    let begin = world.now;
+    while world.now < begin + MS * 990 {
+        world.join(View, &[Video]);
+        joined += 1;
+        play(&mut world, FRAME);
+    }
+    play(&mut world, MS * 1_500);
+    let asked = world.clients[0].keyframes_asked;
+    assert!((1..=2).contains(&asked), "{joined} joins, {asked} keyframes asked for");
+    assert!(world.clients.iter().skip(1).all(|client| client.got.len() > 1_000), "all of them watch");
+}
+
 /// The most packets that went to each address at one moment.
 fn bursts(sent: &[(Instant, SocketAddr, usize)]) -> HashMap<SocketAddr, usize> {
     let mut moments: HashMap<(SocketAddr, Instant), usize> = HashMap::new();

@@ -181,7 +181,8 @@ fn reports_to_those_who_are_sent_nothing_go_together_at_ticks() {
         reports += sent;
     }
     assert!(reports >= VIEWERS * 3_000 / 300, "{reports}");
-    assert!(wakings <= 300, "{wakings} wakings for {reports} reports");
+    // One for each tick, and a few for the publisher's, which are str0m's.
+    assert!(wakings <= 310, "{wakings} wakings for {reports} reports");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use freshet_cluster::room::EndReason;
 use str0m::media::Direction::RecvOnly;
 use str0m::media::MediaKind::{Audio, Video};
 
-use self::stun::request;
+use self::stun::{request, response};
 use super::client::usual;
 use super::world::World;
 use crate::book::Book;
@@ -27,20 +27,27 @@ const USE_CANDIDATE: u16 = 0x0025;
 const CONTROLLED: u16 = 0x8029;
 
 /// What a client knows of its session.
+#[derive(Clone)]
 struct Known {
     id: SessionId,
     ufrag: String,
     pwd: String,
     /// The client's own.
     mine: String,
+    password: String,
 }
 
 /// A viewer's session whose client is nobody but the test.
 fn known(world: &mut World) -> Known {
     let offer = offer(world);
-    let mine = line(&offer, "a=ice-ufrag:");
+    known_of(world, offer)
+}
+
+fn known_of(world: &mut World, offer: String) -> Known {
+    let (mine, password) = (line(&offer, "a=ice-ufrag:"), line(&offer, "a=ice-pwd:"));
     let (id, answer) = world.ask(View, offer);
-    Known { id, ufrag: line(&answer, "a=ice-ufrag:"), pwd: line(&answer, "a=ice-pwd:"), mine }
+    let (ufrag, pwd) = (line(&answer, "a=ice-ufrag:"), line(&answer, "a=ice-pwd:"));
+    Known { id, ufrag, pwd, mine, password }
 }
 
 fn offer(world: &World) -> String {
@@ -70,16 +77,34 @@ fn address(n: usize) -> SocketAddr {
     SocketAddr::from(([198, 51, (n / 60_000) as u8, (n / 250 % 240) as u8], 1_024 + (n % 60_000) as u16))
 }
 
-/// Hands a datagram in; returns the bytes that went to its address, and those that went elsewhere.
-fn sent(world: &mut World, from: SocketAddr, contents: &[u8]) -> (usize, usize) {
+/// Hands a datagram in; returns what went to its address, and how many bytes went elsewhere.
+fn got(world: &mut World, from: SocketAddr, contents: &[u8]) -> (Vec<Vec<u8>>, usize) {
     world.sfu.handle_datagram(world.now, from, contents);
     world.sfu.handle_timeout(world.now);
-    let (mut back, mut elsewhere) = (0, 0);
+    let (mut back, mut elsewhere) = (Vec::new(), 0);
     while let Some(datagram) = world.sfu.poll_datagram() {
-        let bytes = if datagram.to == from { &mut back } else { &mut elsewhere };
-        *bytes += datagram.contents.len();
+        if datagram.to == from {
+            back.push(datagram.contents);
+        } else {
+            elsewhere += datagram.contents.len();
+        }
     }
     (back, elsewhere)
+}
+
+/// The same in bytes.
+fn sent(world: &mut World, from: SocketAddr, contents: &[u8]) -> (usize, usize) {
+    let (back, elsewhere) = got(world, from, contents);
+    (back.iter().map(Vec::len).sum(), elsewhere)
+}
+
+/// What a datagram is: an answer to a check, a check, or DTLS.
+fn is_answer(datagram: &[u8]) -> bool {
+    datagram[..2] == [1, 1]
+}
+
+fn is_check(datagram: &[u8]) -> bool {
+    datagram[..2] == [0, 1]
 }
 
 fn reason(world: &mut World, id: SessionId) -> Option<EndReason> {
@@ -92,8 +117,9 @@ fn reason(world: &mut World, id: SessionId) -> Option<EndReason> {
 #[test]
 fn a_session_that_only_checks_ice_and_does_no_dtls_ends_after_half_a_minute() {
     let mut world = World::new();
-    let known = known(&mut world);
     let from = address(1);
+    world.client = Some(from.ip());
+    let known = known(&mut world);
     for nth in 0..29 {
         assert!(sent(&mut world, from, &known.check(nth)).0 > 0, "it is answered after {nth} s");
         world.now += SECOND;
@@ -203,7 +229,7 @@ fn a_flood_of_stun_that_proves_nothing_is_not_answered_and_leaves_nothing() {
     let mut world = World::new();
     let known = known(&mut world);
     let strange = "000nobodynobody1:them".to_owned();
-    let forged = Known { pwd: "x".repeat(24), ufrag: known.ufrag.clone(), mine: known.mine.clone(), ..known };
+    let forged = Known { pwd: "x".repeat(24), ..known.clone() };
     let kinds: [Box<dyn Fn(u64) -> Vec<u8>>; 5] = [
         Box::new(|nth| request(&strange, Some("a password of somebody's"), nth, &[])),
         Box::new(|nth| request(&known.user(), None, nth, &[])),
@@ -228,7 +254,9 @@ fn a_flood_of_stun_that_proves_nothing_is_not_answered_and_leaves_nothing() {
 #[test]
 fn a_client_that_checks_from_very_many_addresses_is_remembered_at_few() {
     let mut world = World::new();
+    world.client = Some(address(1).ip());
     let known = known(&mut world);
+    let address = |n: usize| SocketAddr::new(address(1).ip(), 1_024 + n as u16);
     let mut answered = 0;
     for n in 0..5_000 {
         answered += usize::from(sent(&mut world, address(n), &known.check(n as u64)).0 > 0);
@@ -292,48 +320,184 @@ fn client_hello(world: &mut World, client: usize) -> Vec<u8> {
     panic!("it begins no DTLS");
 }
 
+/// Checks as short as there can be, with a nomination, of a client that claims to be controlled as we are, and as
+/// browsers send them.
+fn checks(known: &Known) -> [Vec<u8>; 4] {
+    const CONTROLLING: u16 = 0x802A;
+    let user = known.user();
+    let check = |nth, more: &[(u16, &[u8])]| request(&user, Some(&known.pwd), nth, more);
+    let browsers: [(u16, &[u8]); 4] =
+        [(CONTROLLING, &[7; 8]), (USE_CANDIDATE, &[]), (0xC057, &[0; 4]), (0x8028, &[0; 4])];
+    [check(1, &[]), known.check(2), check(3, &[(CONTROLLED, &[0; 8])]), check(4, &browsers)]
+}
+
 #[test]
 fn what_is_sent_to_an_address_before_dtls_is_never_more_than_what_came_from_it() {
-    // What comes and what goes back, in bytes: with IPv6 the answer to the smallest request is as long as that.
+    // What comes and what goes back, in bytes, where nobody has shown to be there, and at the host that the offer came
+    // from: with IPv6 the answer to the smallest request is as long as that.
     for (server, lengths) in [
-        ("127.0.0.1:5000", [(76, 64), (80, 64), (88, 76)]),
-        ("[2001:db8::1]:5000", [(76, 76), (80, 76), (88, 76)]),
+        ("127.0.0.1:5000", [(76, 76, 64), (80, 76, 64), (88, 76, 76), (108, 96, 64)]),
+        ("[2001:db8::1]:5000", [(76, 76, 76), (80, 76, 76), (88, 76, 76), (108, 96, 76)]),
     ] {
         let edit = |config: &mut Config| config.common.book = Book::plain(vec![server.parse().unwrap()]);
         let mut world = World::with(edit);
-        let offer = offer(&world);
-        // The shortest user name that there can be, since the part of ours is long.
-        let offer = offer.replace(&line(&offer, "a=ice-ufrag:"), "A");
-        let (id, answer) = world.ask(View, offer);
-        let (ufrag, pwd) = (line(&answer, "a=ice-ufrag:"), line(&answer, "a=ice-pwd:"));
-        let known = Known { id, ufrag, pwd, mine: "A".into() };
-        let from = |n: usize| match address(n) {
-            v4 if server.starts_with('1') => v4,
-            v4 => SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 2], v4.port())),
-        };
-        let user = known.user();
-        // Nothing beside what there must be; a nomination; a client that claims to be controlled as we are.
-        let asks: [Vec<u8>; 3] = [
-            request(&user, Some(&known.pwd), 1, &[]),
-            known.check(2),
-            request(&user, Some(&known.pwd), 3, &[(CONTROLLED, &[0; 8])]),
-        ];
-        for (n, (ask, lengths)) in asks.iter().zip(lengths).enumerate() {
-            assert!(lengths.1 <= lengths.0);
-            for again in 0..5 {
-                let (back, elsewhere) = sent(&mut world, from(n), ask);
-                assert_eq!((ask.len(), back), lengths, "{server}: request {n}, time {again}");
-                assert_eq!(elsewhere, 0);
+        let home = if server.starts_with('1') { "198.51.100.7" } else { "2001:db8::2" }.parse().unwrap();
+        for client in [None, Some(home)] {
+            world.client = client;
+            let offer = offer(&world);
+            // The shortest user name that there can be, since the part of ours is long.
+            let offer = offer.replace(&line(&offer, "a=ice-ufrag:"), "A");
+            let known = known_of(&mut world, offer);
+            for (n, (ask, lengths)) in checks(&known).iter().zip(lengths).enumerate() {
+                let from = SocketAddr::new(home, 1_024 + n as u16);
+                let expected = if client.is_some() { lengths.2 } else { lengths.1 };
+                assert!(expected <= lengths.0);
+                for again in 0..5 {
+                    let (back, elsewhere) = sent(&mut world, from, ask);
+                    assert_eq!(
+                        (ask.len(), back),
+                        (lengths.0, expected),
+                        "{server}: request {n}, time {again}"
+                    );
+                    assert_eq!(elsewhere, 0);
+                }
             }
-        }
-        // Time passes, and nothing goes to anybody by itself.
-        for _ in 0..200 {
-            world.now += Duration::from_millis(50);
-            world.sfu.handle_timeout(world.now);
+            // Time passes, and nothing goes to anybody by itself.
+            for _ in 0..200 {
+                world.now += Duration::from_millis(50);
+                world.sfu.handle_timeout(world.now);
+                assert!(world.sfu.poll_datagram().is_none());
+            }
+            // The end says nothing either: there is no DTLS to close.
+            world.sfu.end(world.now, known.id, EndReason::Closed);
             assert!(world.sfu.poll_datagram().is_none());
         }
-        // The end says nothing either: there is no DTLS to close.
-        world.sfu.end(world.now, known.id, EndReason::Closed);
-        assert!(world.sfu.poll_datagram().is_none());
     }
+}
+
+/// Who has a token and forges addresses: with either role in DTLS, which is longer than what asks for it.
+#[test]
+fn an_address_where_nobody_answers_gets_nothing_but_checks() {
+    for role in ["actpass", "active", "passive"] {
+        let mut world = World::new();
+        world.client = Some(address(1).ip());
+        let offer = offer(&world).replace("a=setup:actpass", &format!("a=setup:{role}"));
+        let known = known_of(&mut world, offer);
+        let viewer = world.join(View, &[Audio, Video]);
+        let hello = client_hello(&mut world, viewer);
+        let victim = address(2_000);
+        let (mut came, mut back) = (0, 0);
+        for second in 0..14_u64 {
+            for check in checks(&known) {
+                let (answers, elsewhere) = got(&mut world, victim, &check);
+                assert_eq!(elsewhere, 0);
+                assert!(answers.iter().all(|answer| is_check(answer)), "{role}, after {second} s");
+                came += check.len();
+                back += answers.iter().map(Vec::len).sum::<usize>();
+            }
+            assert_eq!(sent(&mut world, victim, &hello), (0, 0), "{role}: DTLS from there is not looked at");
+            world.now += SECOND;
+            world.sfu.handle_timeout(world.now);
+            while let Some(datagram) = world.sfu.poll_datagram() {
+                assert_ne!(datagram.to, victim, "{role}, after {second} s: {:?}", datagram.contents);
+            }
+        }
+        assert!(back > 0 && back <= came, "{back} for {came}");
+        assert_eq!(world.sfu.counters().unproven_checks, 1 + 4 * 14, "one of the viewer's");
+        // And the session does not live longer for it.
+        world.now += SECOND;
+        world.sfu.handle_timeout(world.now);
+        assert_eq!(reason(&mut world, known.id), Some(EndReason::IceTimeout), "{role}");
+    }
+}
+
+#[test]
+fn who_is_asked_and_answers_is_answered_and_goes_on() {
+    for role in ["actpass", "passive"] {
+        let mut world = World::new();
+        let offer = offer(&world).replace("a=setup:actpass", &format!("a=setup:{role}"));
+        let known = known_of(&mut world, offer);
+        let (home, check) = (address(5), known.check(1));
+        let (asked, _) = got(&mut world, home, &check);
+        let [ask] = asked.as_slice() else { panic!("{asked:?}") };
+        assert!(is_check(ask));
+        // Answers that prove nothing: from elsewhere, to another request, under another password, cut short.
+        let good = response(ask, &known.password);
+        let mut other = ask.clone();
+        other[19] ^= 1;
+        let mut strange = ask.clone();
+        strange[8..12].copy_from_slice(&u32::MAX.to_be_bytes());
+        for (from, answer) in [
+            (address(6), good.clone()),
+            (SocketAddr::new(home.ip(), 9), good.clone()),
+            (home, response(&other, &known.password)),
+            (home, response(&strange, &known.password)),
+            (home, response(ask, &known.pwd)),
+            (home, good[..good.len() - 4].to_vec()),
+        ] {
+            assert_eq!(sent(&mut world, from, &answer), (0, 0));
+        }
+        assert_eq!(world.sfu.counters().unknown_datagrams, 6);
+        // The same is asked again as long as it asks, and what it asked is answered once it has answered.
+        assert_eq!(got(&mut world, home, &check).0, std::slice::from_ref(ask));
+        let (back, elsewhere) = got(&mut world, home, &good);
+        assert_eq!((back.iter().filter(|datagram| is_answer(datagram)).count(), elsewhere), (1, 0));
+        let hellos = back.iter().filter(|datagram| datagram[0] == 22).count();
+        assert_eq!(hellos, usize::from(role == "passive"), "who waits for our DTLS gets it now");
+        // From here on it is known.
+        assert!(got(&mut world, home, &known.check(2)).0.iter().any(|datagram| is_answer(datagram)));
+        assert_eq!(sent(&mut world, home, &good), (0, 0), "an answer is good once");
+        assert_eq!(world.sfu.counters().unproven_checks, 2);
+    }
+}
+
+#[test]
+fn a_viewers_media_goes_to_no_address_where_it_has_not_answered() {
+    let mut world = World::new();
+    world.join(Publish, &[Audio, Video]);
+    let viewer = world.join(View, &[Audio, Video]);
+    world.claim(0, 1);
+    world.pass(SECOND);
+    assert!(world.clients[viewer].connected);
+    let offer = world.sfu.sessions.get(world.sfu.by_id[&world.clients[viewer].session]).unwrap();
+    let (mine, password) = crate::peer::sdp::credentials(&offer.offer).unwrap();
+    let (mine, password) = (mine.to_owned(), password.to_owned());
+    let answer = world.clients[viewer].answer.clone();
+    let (ufrag, pwd) = (line(&answer, "a=ice-ufrag:"), line(&answer, "a=ice-pwd:"));
+    let known = Known { id: world.clients[viewer].session, ufrag, pwd, mine, password };
+    let (victim, home) = (address(2_000), world.clients[viewer].addr);
+    world.sent.clear();
+    for nth in 0..20_u32 {
+        let (answers, elsewhere) = got(&mut world, victim, &known.check(1_000 + u64::from(nth)));
+        assert!(answers.len() == 1 && is_check(&answers[0]) && elsewhere == 0);
+        // Nor does what it reports from there, under its own keys.
+        let report = world.clients[viewer].last_report.clone();
+        assert_eq!(sent(&mut world, victim, &report), (0, 0));
+        world.play(nth * 3..nth * 3 + 3);
+    }
+    let to = |address| world.sent.iter().filter(|(_, to, _)| *to == address).count();
+    assert!(to(home) > 0 && to(victim) == 0, "{} home, {} to the victim", to(home), to(victim));
+}
+
+#[test]
+fn so_many_addresses_of_a_session_are_asked_at_once() {
+    let mut world = World::new();
+    let known = known(&mut world);
+    let ask = |world: &mut World, n: usize| got(world, address(n), &known.check(n as u64)).0.remove(0);
+    let asks: Vec<Vec<u8>> = (0..9).map(|n| ask(&mut world, n)).collect();
+    assert_eq!(world.sfu.addresses(), 0, "none of them is known");
+    for (n, asked) in asks.iter().enumerate() {
+        let known = sent(&mut world, address(n), &response(asked, &known.password)).0 > 0;
+        assert_eq!(known, n > 0, "the oldest of nine has made way");
+    }
+    // A check that is too long to be kept is nobody's.
+    let long = request(&known.user(), Some(&known.pwd), 1, &[(0xC001, &[0; 500])]);
+    assert_eq!(sent(&mut world, address(20), &long), (0, 0));
+    // So many are known, and the oldest of them is asked again.
+    for n in 100..117 {
+        let asked = ask(&mut world, n);
+        sent(&mut world, address(n), &response(&asked, &known.password));
+    }
+    assert!(is_answer(&got(&mut world, address(101), &known.check(1)).0[0]));
+    assert!(is_check(&got(&mut world, address(100), &known.check(1)).0[0]));
 }

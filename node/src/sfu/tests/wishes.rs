@@ -31,7 +31,7 @@ fn waiting(viewers: usize) -> (World, Vec<usize>) {
 }
 
 #[test]
-fn twenty_viewers_who_go_on_asking_by_pli_and_fir_cost_the_publisher_two_requests_a_second() {
+fn twenty_viewers_who_go_on_asking_by_pli_and_fir_cost_a_publisher_that_does_not_answer_a_request_a_second() {
     let (mut world, viewers) = waiting(20);
     let before = world.clients[0].keyframes_asked;
     for round in 0..60_usize {
@@ -41,7 +41,7 @@ fn twenty_viewers_who_go_on_asking_by_pli_and_fir_cost_the_publisher_two_request
         world.pass(STEP);
     }
     let asked = world.clients[0].keyframes_asked - before;
-    assert!((5..=7).contains(&asked), "{asked} in 3 s, one each {APART_MS} ms");
+    assert!((3..=4).contains(&asked), "{asked} in 3 s");
     assert!(world.sfu.counters().keyframe_wishes >= 600, "{:?}", world.sfu.counters());
 }
 
@@ -60,7 +60,13 @@ fn a_viewer_may_ask_by_either_kind() {
 fn wishes_of_many_hops_and_of_viewers_here_are_one() {
     let (mut world, viewers) = waiting(3);
     let before = world.clients[0].keyframes_asked;
-    for _ in 0..60 {
+    let mut answered = before;
+    for step in 0..60_u32 {
+        let asked = world.clients[0].keyframes_asked;
+        if asked > answered {
+            answered = asked;
+            world.frame(0, Video, 200 + u64::from(step), 1, 200_000 + step * 4_500, true);
+        }
         for _other_node in 0..10 {
             world.sfu.handle_keyframe_request(world.now, &World::key(1), (1, 0));
         }

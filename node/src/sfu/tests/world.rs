@@ -45,6 +45,8 @@ pub struct World {
     pub first_comes_last: bool,
     /// For whom those count who join.
     pub whose: Whose,
+    /// The host that they ask from.
+    pub client: Option<IpAddr>,
     trains: Trains,
     next: u128,
 }
@@ -72,6 +74,7 @@ impl World {
             reports: Vec::new(),
             first_comes_last: false,
             whose: Whose::default(),
+            client: None,
             trains: Trains::new(TrainLimits::default()),
             next: 1,
         }
@@ -150,6 +153,7 @@ impl World {
             pinned: None,
             identity: "me".parse().unwrap(),
             whose: self.whose.clone(),
+            client: self.client,
             offer,
         };
         let (answer, _) = self.sfu.create(self.now, ask)?;

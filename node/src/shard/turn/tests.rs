@@ -132,6 +132,7 @@ impl Stage {
             pinned: None,
             identity: "me".parse().unwrap(),
             whose: Default::default(),
+            client: None,
             offer,
         }
     }
@@ -277,4 +278,30 @@ async fn a_storm_of_joins_is_done_in_slices_and_every_turn_sends_its_packets() {
     // With time for them all of them get through, their first datagrams having been kept for so long.
     stage.turn.later = Later::default();
     talk(&mut stage, &mut joiners, false).await;
+}
+
+#[tokio::test]
+async fn a_link_that_brings_more_than_may_wait_loses_the_oldest_and_they_are_counted() {
+    const BROUGHT: u64 = 20_000;
+    const MAY_WAIT: u64 = 16_384;
+    let mut stage = Stage::new();
+    let mut watcher = [stage.join()];
+    stage.frame();
+    talk(&mut stage, &mut watcher, false).await;
+    // The shard is not there for a while.
+    (0..BROUGHT).for_each(|_| stage.frame());
+    let came = |stage: &Stage| stage.turn.machine.counters().ingress_packets;
+    for _ in 0..1_000 {
+        let before = came(&stage);
+        stage.turn().await;
+        watcher[0].pass();
+        if came(&stage) == before && before > 1 {
+            break;
+        }
+    }
+    let dropped = stage.turn.counted().arrivals_dropped;
+    assert_eq!(came(&stage) + dropped, 1 + BROUGHT, "each was taken or is counted");
+    // What a slow machine takes later than a second is stale, too.
+    assert!(dropped >= BROUGHT - MAY_WAIT, "{dropped} dropped");
+    assert!(stage.sent() > 1, "it goes on with what came last");
 }
