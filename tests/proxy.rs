@@ -279,11 +279,11 @@ fn the_manuals_page_about_proxies_is_true_between_networks() {
             let room = Listener::open(base, "page", &token("page", "ann", "subscribe")).await;
             let (host, ann) = (token("page", "host", "publish"), token("page", "ann", "subscribe"));
             let sends = publish(base, "page", &host, |config| {
-                (config.trust, config.retry_for) = (trust.clone(), SOON);
+                (config.allow_public, config.trust, config.retry_for) = (true, trust.clone(), SOON);
             })
             .await;
             let sees = view(base, "page", &ann, |config| {
-                (config.trust, config.retry_for) = (trust.clone(), SOON);
+                (config.allow_public, config.trust, config.retry_for) = (true, trust.clone(), SOON);
             })
             .await;
             assert!(sees.wait_for_media(SOON).await, "media comes: {:?}", sees.report());
