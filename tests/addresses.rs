@@ -1,6 +1,6 @@
 //! What clients reach: `docs/operate.md` followed literally, with a client in a network of its own for each shape.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod support;
 
@@ -21,12 +21,15 @@ struct Served {
 
 impl Served {
     fn start(test: &str, server: &Net, heading: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
         let args = nets::documented(MANUAL, heading, "freshet");
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        Self::start_by(test, server, &args.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn start_by(test: &str, server: &Net, args: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
         // A debug build on a machine that runs other tests is busy at times.
         let env = [("FRESHET_MAX_BUSY", "100%")];
-        let process = server.start(dir.path(), test, env!("CARGO_BIN_EXE_freshet"), &args, &env);
+        let process = server.start(dir.path(), test, env!("CARGO_BIN_EXE_freshet"), args, &env);
         Self { process, dir }
     }
 
@@ -142,6 +145,21 @@ fn a_bare_machine_tells_its_address() {
         goes_on(&client, viewer, 100);
         assert!(served.log().contains("192.0.2.10:7700"), "{}", served.log());
         assert!(!served.log().contains("every candidate is"), "{}", served.log());
+    });
+}
+
+#[test]
+fn who_tells_no_address_that_others_reach_is_warned() {
+    alone("who_tells_no_address_that_others_reach_is_warned", || {
+        let (server, client) = pair(&[("10.0.0.7/24", "10.0.0.8/24")]);
+        for (address, word) in [("10.0.0.7", "a private"), ("127.0.0.1", "a loopback")] {
+            let args = ["dev", "--listen", "0.0.0.0:8080", "--udp-port", "7700", "--ip", address];
+            let served = Served::start_by(&format!("warned-{address}"), &server, &args);
+            ready(&client, "http://10.0.0.7:8080");
+            let log = served.log();
+            assert!(log.contains(&format!("every candidate is {word} address")), "{address}: {log}");
+            assert!(log.contains("WARN") && log.contains(&format!("{address}:7700")), "{log}");
+        }
     });
 }
 
@@ -366,16 +384,51 @@ fn a_client_without_another_way_is_relayed() {
         let base = "http://192.0.2.10:8080";
         ready(&client, base);
         let publisher = publishes(&server, base, "relayed");
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
-        assert!(
-            folder.join("node_modules").exists(),
-            "run `npm ci` in tests/browser first (`make test` does)"
-        );
-        let mut script = client.command("node");
-        script.arg("relayed.mjs").current_dir(&folder);
-        let out = script.env("FRESHET_WATCH_URL", base).env("FRESHET_ROOM", "relayed").output().unwrap();
-        let (text, errors) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-        assert!(out.status.success(), "{text}{errors}\n{}\n{}", served.process.tail(), relay.tail());
+        let env = [("FRESHET_WATCH_URL", base), ("FRESHET_ROOM", "relayed")];
+        if let Err(said) = browses(&client, "relayed.mjs", &env) {
+            panic!("{said}\n{}\n{}", served.process.tail(), relay.tail());
+        }
         drop(publisher);
     });
+}
+
+#[test]
+fn a_browser_whose_own_address_changes_keeps_its_session() {
+    alone("a_browser_whose_own_address_changes_keeps_its_session", || {
+        let (server, router, client) = (Net::new("server"), Net::new("router"), Net::new("client"));
+        wire((&server, "eth0"), (&router, "out"));
+        wire((&client, "eth0"), (&router, "in"));
+        server.address("eth0", "192.0.2.10/24");
+        server.sh("ip route add 10.0.1.0/24 via 192.0.2.1");
+        router.address("out", "192.0.2.1/24");
+        router.address("in", "10.0.1.1/24");
+        client.address("eth0", "10.0.1.2/24");
+        client.sh("ip route add default via 10.0.1.1");
+        router.routes();
+        let served = Served::start("browser-moves", &server, "A bare machine");
+        let base = "http://192.0.2.10:8080";
+        ready(&client, base);
+        let publisher = publishes(&server, base, "moves");
+        let env = [
+            ("FRESHET_WATCH_URL", base),
+            ("FRESHET_ROOM", "moves"),
+            ("FRESHET_FROM", "10.0.1.2/24"),
+            ("FRESHET_TO", "10.0.1.9/24"),
+            ("FRESHET_GATEWAY", "10.0.1.1"),
+        ];
+        if let Err(said) = browses(&client, "moves.mjs", &env) {
+            panic!("{said}\n{}", served.process.tail());
+        }
+        drop(publisher);
+    });
+}
+
+/// A script of the browser on a machine; what it says when it fails.
+fn browses(machine: &Net, script: &str, env: &[(&str, &str)]) -> Result<(), String> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
+    assert!(folder.join("node_modules").exists(), "run `npm ci` in tests/browser first (`make test` does)");
+    let mut command = machine.command("node");
+    let out = command.arg(script).current_dir(&folder).envs(env.iter().copied()).output().unwrap();
+    let (text, errors) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    if out.status.success() { Ok(()) } else { Err(format!("{text}{errors}")) }
 }

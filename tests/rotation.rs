@@ -7,7 +7,11 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
+};
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -111,9 +115,20 @@ async fn api_keys_rotate_without_a_restart() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_of_another_issuer_are_taken() {
+    let (random, enc) = (SystemRandom::new(), |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes));
     let pair = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).unwrap();
-    let x = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
-    let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "theirs", "x": x}]}).to_string();
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+    let curve = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref()).unwrap();
+    let point = curve.public_key().as_ref();
+    let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    // RSAPublicKey (RFC 8017 appendix A.1.1): a modulus of 256 bytes behind its headers and a zero.
+    let modulus = &rsa.public_key().as_ref()[9..265];
+    let set = json!({"keys": [
+        {"kty": "OKP", "crv": "Ed25519", "kid": "theirs", "x": enc(pair.public_key().as_ref())},
+        {"kty": "EC", "crv": "P-256", "kid": "curve", "x": enc(&point[1..33]), "y": enc(&point[33..])},
+        {"kty": "RSA", "kid": "rsa", "n": enc(modulus), "e": "AQAB"},
+    ]})
+    .to_string();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let issuer = format!("http://{}/jwks.json", listener.local_addr().unwrap());
     let router = axum::Router::new().route("/jwks.json", get(move || async move { set }));
@@ -121,11 +136,26 @@ async fn tokens_of_another_issuer_are_taken() {
     let dir = tempfile::tempdir().unwrap();
     let (_process, url) = start(dir.path(), "issuer", &["--jwks-url", &issuer]).await;
 
-    let signed_with = |header: serde_json::Value| {
-        let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed_by = |header: serde_json::Value, by: &dyn Fn(&[u8]) -> Vec<u8>| {
+        let part = |value: serde_json::Value| enc(value.to_string().as_bytes());
         let signed = format!("{}.{}", part(header), part(claims()));
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(pair.sign(signed.as_bytes())))
+        format!("{signed}.{}", enc(&by(signed.as_bytes())))
     };
+    let by_pair = |signed: &[u8]| pair.sign(signed).as_ref().to_vec();
+    let by_curve = |signed: &[u8]| curve.sign(&random, signed).unwrap().as_ref().to_vec();
+    let by_rsa = |signed: &[u8]| {
+        let mut signature = vec![0; 256];
+        rsa.sign(&RSA_PKCS1_SHA256, &random, signed, &mut signature).unwrap();
+        signature
+    };
+    let signed_with = |header| signed_by(header, &by_pair);
+    let others = [("ES256", "curve", &by_curve as &dyn Fn(&[u8]) -> Vec<u8>), ("RS256", "rsa", &by_rsa)];
+    for (alg, kid, by) in others {
+        let theirs = signed_by(json!({"alg": alg, "kid": kid}), by);
+        assert_eq!(asked(&url, &theirs).await, (200, String::new()), "{alg}");
+        let mixed = signed_by(json!({"alg": alg, "kid": kid}), &by_pair);
+        assert_eq!(asked(&url, &mixed).await.0, 401, "{alg} under another key");
+    }
     let theirs = signed_with(json!({"alg": "EdDSA", "kid": "theirs"}));
     assert_eq!(asked(&url, &theirs).await, (200, String::new()));
     let (status, why) = asked(&url, &signed_with(json!({"alg": "EdDSA", "kid": "unknown"}))).await;

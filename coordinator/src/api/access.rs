@@ -179,6 +179,7 @@ pub async fn spec(
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "No admin of this room", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 412, description = "It is not as the condition says", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 408, description = "The body did not come in time", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 413, description = "Body too large", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 415, description = "Not application/json", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 503, description = "The store is away", body = ProblemDetail, content_type = "application/problem+json"),

@@ -41,6 +41,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
         (status = 400, description = "Not of the form", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "The token does not cover it", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
+        (status = 408, description = "The body did not come in time", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
         (status = 409, description = "The first try was more than 10 minutes ago", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
         (status = 413, description = "Body too large", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
         (status = 415, description = "Not application/json", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
@@ -144,7 +145,7 @@ fn refuse(error: &PostError, now: UnixMillis) -> Problem {
         (status = 403, description = "The token does not cover it", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
         (status = 406, description = "Accept leaves text/event-stream out", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
         (status = 429, description = "Too many listeners of this identity; see Retry-After", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
-        (status = 503, description = "Too many listeners; see Retry-After", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
+        (status = 503, description = "Too many listeners, or the store has not been read yet; see Retry-After", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
     ),
     security((), ("bearer" = []))
 )]
