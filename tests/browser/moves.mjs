@@ -23,8 +23,8 @@ await run('moves', async (result) => {
     return result.last.packets >= before + MIN_PACKETS && result.last;
   };
   const before = await until('the picture plays', more(0), { timeoutMs: 40_000 });
-  execFileSync('ip', ['address', 'add', to, 'dev', 'eth0']);
   execFileSync('ip', ['address', 'del', from, 'dev', 'eth0']);
+  execFileSync('ip', ['address', 'add', to, 'dev', 'eth0']);
   execFileSync('ip', ['route', 'replace', 'default', 'via', gateway]);
   const after = await until('it plays on from the other address', more(before.packets), { timeoutMs: 60_000 });
   result.stood = after.freezes;
