@@ -35,6 +35,7 @@ async fn a_publisher_that_goes_at_once_leaves_no_stream() {
             placed: false,
             plan: None,
             client: None,
+            there: None,
             whose: Default::default(),
             most: None,
         };

@@ -50,6 +50,7 @@ async fn publish(node: &Node, room: &str, plan: Option<RoomPlan>) -> Result<Crea
         placed: plan.is_some(),
         plan,
         client: None,
+        there: None,
         whose: Default::default(),
         most: None,
     };
@@ -255,6 +256,7 @@ async fn an_agent_whose_store_never_answers_goes_on_deciding() {
             placed: true,
             plan: Some(plan),
             client: None,
+            there: None,
             whose: Default::default(),
             most: None,
         };

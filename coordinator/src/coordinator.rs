@@ -65,7 +65,8 @@ impl Coordinator {
         let door = Door::new(listener, config.tls.clone());
         let metrics = Metrics::new()?;
         let http = metrics.http.clone();
-        let entrance = freshet_edge::Door::new(config.door.clone(), &metrics.registered, "coordinator")?;
+        let entrance =
+            freshet_edge::Door::new(config.door.clone(), &metrics.registered, "coordinator", false)?;
         let state = Arc::new(State::new(config, store, bus, metrics));
         let app = Arc::new(App::new(Arc::clone(&state), entrance));
         let tasks = vec![

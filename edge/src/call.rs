@@ -77,6 +77,9 @@ pub struct Call {
     /// Where the client is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_ip: Option<IpAddr>,
+    /// That the client is there is proven, as by TCP: it is no proxy's address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub client_there: bool,
     /// What `Location` is made absolute with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_url: Option<String>,
@@ -119,6 +122,7 @@ impl Call {
             bound: access.bound,
             plan: None,
             client_ip: None,
+            client_there: false,
             public_url: None,
             unknown: Unknown::new(),
         }

@@ -2,7 +2,7 @@
 //!
 //! Of who asks by POST the identity is asked first: one whose token is used too often is refused before it costs those
 //! behind the same address anything. Then the address (of IPv6 the /64), which is generous, because a whole office may be
-//! behind one. An address from which too many requests fail to say who they are gets no more looked at for a moment.
+//! behind one; POSTs that are refused for who asks count there too. An address from which too many requests fail to say who they are gets no more looked at for a moment.
 //! Calls of coordinators are bounded by none of it: the coordinator has asked.
 
 use std::net::{IpAddr, SocketAddr};
@@ -14,7 +14,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use freshet_cluster::Identity;
 use http::header::HeaderName;
-use http::{Extensions, HeaderMap, StatusCode, header};
+use http::{Extensions, HeaderMap, Method, StatusCode, header};
 use prometheus::{IntCounterVec, Opts};
 use rand::Rng as _;
 
@@ -65,6 +65,8 @@ impl Default for DoorConfig {
 pub struct Client {
     /// The client's address.
     pub ip: IpAddr,
+    /// That it is the client's is proven by TCP, or said by a trusted proxy; it is not a proxy's own.
+    pub there: bool,
     /// The region that a trusted proxy names.
     pub region: Option<String>,
 }
@@ -92,6 +94,7 @@ struct Inner {
     address: Option<Mutex<Buckets<Household>>>,
     failures: Option<Mutex<Buckets<Household>>>,
     limited: IntCounterVec,
+    takes_calls: bool,
 }
 
 impl std::fmt::Debug for Door {
@@ -101,8 +104,14 @@ impl std::fmt::Debug for Door {
 }
 
 impl Door {
-    /// Counts in `freshet_{role}_http_limited_total`.
-    pub fn new(config: DoorConfig, metrics: &Metrics, role: &str) -> Result<Self, prometheus::Error> {
+    /// Counts in `freshet_{role}_http_limited_total`. `takes_calls` is true where coordinators' calls are judged behind it:
+    /// elsewhere who claims to make one is a client like any other.
+    pub fn new(
+        config: DoorConfig,
+        metrics: &Metrics,
+        role: &str,
+        takes_calls: bool,
+    ) -> Result<Self, prometheus::Error> {
         let help = "HTTP requests refused with 429, by what is bounded: identity, address, failures";
         let limited = Opts::new(format!("freshet_{role}_http_limited_total"), help);
         let limited = IntCounterVec::new(limited, &["by"])?;
@@ -117,6 +126,7 @@ impl Door {
             address: config.address.map(|rate| Mutex::new(Buckets::new(rate, REMEMBERED))),
             failures: config.failures.map(|rate| Mutex::new(Buckets::new(rate, REMEMBERED))),
             limited,
+            takes_calls,
         })))
     }
 
@@ -126,7 +136,7 @@ impl Door {
         let named = self.0.region_header.as_ref().filter(|_| self.0.trusted.contains(peer));
         let region = named.and_then(|name| headers.get(name)?.to_str().ok()).map(str::trim);
         let region = region.filter(|region| !region.is_empty() && is_region(region)).map(str::to_owned);
-        Client { ip, region }
+        Client { ip, there: !self.0.trusted.contains(ip), region }
     }
 
     /// Lets a POST of a caller through who has said who it is, or refuses with 429.
@@ -142,13 +152,29 @@ impl Door {
         }
         if let (Some(buckets), Some(ip)) = (&self.0.address, Client::ip_of(extensions)) {
             let taken = with(buckets, |buckets| buckets.take(Household::from(ip), Instant::now()));
-            taken.map_err(|wait| {
-                self.count("address");
-                let detail = "more POSTs come from your address than may: ask again after Retry-After";
-                Problem::too_many_requests(detail, spread(wait))
-            })?;
+            taken.map_err(|wait| self.crowded(wait))?;
         }
         Ok(())
+    }
+
+    fn crowded(&self, wait: Duration) -> Problem {
+        self.count("address");
+        let detail = "more POSTs come from your address than may: ask again after Retry-After";
+        Problem::too_many_requests(detail, spread(wait))
+    }
+
+    /// Refuses a POST from an address that has none left, before anybody looks who it is.
+    fn has_room(&self, client: &Client) -> Result<(), Problem> {
+        let Some(buckets) = &self.0.address else { return Ok(()) };
+        let looked = with(buckets, |buckets| buckets.look(&Household::from(client.ip), Instant::now()));
+        looked.map_err(|wait| self.crowded(wait))
+    }
+
+    /// A POST was refused before it was counted.
+    fn refused(&self, client: &Client) {
+        if let Some(buckets) = &self.0.address {
+            let _none = with(buckets, |buckets| buckets.take(Household::from(client.ip), Instant::now()));
+        }
     }
 
     /// Refuses who comes from an address from which too much has failed lately.
@@ -195,8 +221,14 @@ pub async fn layer(State(door): State<Door>, mut request: Request, next: Next) -
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|from| from.0.ip());
     let Some(peer) = peer else { return next.run(request).await };
     let client = door.client(peer, request.headers());
-    let presents = presents(&request);
+    // A call is judged by its signature, always: coordinators must not be shut out by who else comes from their address.
+    let call = door.0.takes_calls && Verifier::is_call(request.headers());
+    let presents = !call && presents(&request);
     if presents && let Err(refused) = door.suspects(&client) {
+        return refused.into_response();
+    }
+    let post = !call && request.method() == Method::POST;
+    if post && let Err(refused) = door.has_room(&client) {
         return refused.into_response();
     }
     request.extensions_mut().insert(client.clone());
@@ -204,15 +236,16 @@ pub async fn layer(State(door): State<Door>, mut request: Request, next: Next) -
     if presents && response.status() == StatusCode::UNAUTHORIZED {
         door.failed(&client);
     }
+    if post && matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        door.refused(&client);
+    }
     response
 }
 
-/// Whether it has credentials that can be wrong: who has none is told so at no cost. A call is judged by its signature,
-/// always: coordinators must not be shut out by who else comes from their address.
+/// Whether it has credentials that can be wrong.
 fn presents(request: &Request) -> bool {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let claims = request.headers().contains_key(header::AUTHORIZATION) || ticket::split(path).is_some();
-    claims && !Verifier::is_call(request.headers())
+    request.headers().contains_key(header::AUTHORIZATION) || ticket::split(path).is_some()
 }
 
 #[cfg(test)]

@@ -333,7 +333,7 @@ fn surface(
     metrics::register(&metrics, shards.to_vec(), shared.clone(), relay.clone());
     metrics.add_tasks("node")?;
     let http_metrics = HttpMetrics::new(&metrics, "node")?;
-    let door = freshet_edge::Door::new(config.door.clone(), &metrics, "node")?;
+    let door = freshet_edge::Door::new(config.door.clone(), &metrics, "node", true)?;
     let state = shared.clone();
     let rules = config.guard.rules().clone();
     let ready = Readiness::new(move || {

@@ -64,8 +64,10 @@ pub struct CreateSession {
     pub placed: bool,
     /// The plan that the coordinator's call carries.
     pub plan: Option<RoomPlan>,
-    /// Where the client is: media may go there without it being asked whether it is.
+    /// Where the client is, for logs.
     pub client: Option<IpAddr>,
+    /// The same where that is proven: a session may begin there without its client being asked whether it is there.
+    pub there: Option<IpAddr>,
     /// For whom it counts while it is half open.
     pub whose: Whose,
     /// How many sessions of this direction the identity may hold in the room; its oldest make way.

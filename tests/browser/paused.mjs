@@ -9,7 +9,7 @@ const LOOK_MS = 500;
 /** A node that is quiet too would be taken for dead: it reports at least this often. */
 const REPORT_MS = 300;
 /** Reports of a pause begin so long after the last packet, at the latest. */
-const ONSET_MS = 2_000;
+const ONSET_MS = 500;
 
 /** What a host does, and how it is undone. Run in the studio's page. */
 const QUIET = {

@@ -126,7 +126,9 @@ impl Gateway {
         if kind == Kind::Publish {
             access.publishes(name.stream.clone(), &params)?;
         }
-        let told = Client::of(&parts.extensions).and_then(|client| client.region.as_deref());
+        let client = Client::of(&parts.extensions);
+        let there = client.is_some_and(|client| client.there);
+        let told = client.and_then(|client| client.region.as_deref());
         let region = params.region()?.or(told).unwrap_or(&self.state.config.region).to_owned();
         let body = body::read(&parts.headers, body, body::SDP_MAX, body::TIME).await?;
         if self.state.is_draining() {
@@ -153,7 +155,7 @@ impl Gateway {
         let path =
             parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string);
         let whole = Whole { method: parts.method, path, headers: parts.headers, body };
-        let joiner = Joiner { access: &access, ip: client_ip, region: &region };
+        let joiner = Joiner { access: &access, ip: client_ip, there, region: &region };
         self.place(kind, &name.room, &joiner, &whole).await
     }
 
@@ -291,7 +293,7 @@ impl Gateway {
             .client
             .call(&to.http, whole, joiner.access, time, |call| {
                 call.plan = Some(plan);
-                call.client_ip = joiner.ip;
+                (call.client_ip, call.client_there) = (joiner.ip, joiner.there);
             })
             .await;
         let answer = match answer {

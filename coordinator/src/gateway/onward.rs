@@ -24,6 +24,8 @@ pub(super) struct Joiner<'a> {
     pub access: &'a Access,
     /// Where the client is.
     pub ip: Option<IpAddr>,
+    /// That it is there is proven.
+    pub there: bool,
     /// And in which region.
     pub region: &'a str,
 }
@@ -49,7 +51,7 @@ pub(super) fn redirect(
     let access = Access { rooms: Rooms::One(room.clone()), ..joiner.access.clone() };
     let now = UnixMillis::now();
     let mut call = Call::new(&whole.method, &whole.path, &whole.body, &access, now, rand::random());
-    call.client_ip = joiner.ip;
+    (call.client_ip, call.client_there) = (joiner.ip, joiner.there);
     call.public_url = Some(base.to_owned());
     let ticket = Ticket { node: to.node.clone(), incarnation: to.incarnation, call };
     let ticket = ticket::sign(&config.cluster_secret, &ticket);

@@ -23,8 +23,13 @@ fn trusted(networks: &[&str]) -> Trusted {
 
 /// `Authorization: Bearer NAME` is NAME's; without it is 401. It answers the client as the handler sees it.
 fn router(config: DoorConfig) -> (Router, Metrics) {
+    router_of(config, true)
+}
+
+/// The same, with calls of coordinators or without.
+fn router_of(config: DoorConfig, takes_calls: bool) -> (Router, Metrics) {
     let metrics = Metrics::new();
-    let door = Door::new(config, &metrics, "node").unwrap();
+    let door = Door::new(config, &metrics, "node", takes_calls).unwrap();
     let handler = |State(door): State<Door>, request: Request| async move {
         let name =
             request.headers().get("authorization").and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
@@ -145,6 +150,33 @@ async fn who_fails_too_often_is_not_looked_at_and_others_are() {
     // A coordinator's call on the same way is judged by its signature, always.
     let call = [("freshet-call", "x.y"), ("authorization", "Basic x")];
     assert_eq!(ask(&router, Method::POST, "192.0.2.1", &call).await.0, 401);
+}
+
+#[tokio::test]
+async fn who_claims_to_make_a_call_where_none_are_taken_is_a_client_like_any_other() {
+    let (router, metrics) = router_of(DoorConfig { failures: few(3), ..NONE }, false);
+    let call = [("freshet-call", "x.y"), ("authorization", "Basic x")];
+    for _ in 0..3 {
+        assert_eq!(ask(&router, Method::POST, "192.0.2.1", &call).await.0, 401);
+    }
+    assert_eq!(ask(&router, Method::POST, "192.0.2.1", &call).await.0, 429);
+    assert_eq!(limited(&metrics, "failures"), 1);
+}
+
+#[tokio::test]
+async fn posts_that_are_refused_count_for_their_address_and_gets_do_not() {
+    let (router, metrics) = router(DoorConfig { address: few(5), ..NONE });
+    for _ in 0..3 {
+        assert_eq!(ask(&router, Method::POST, "192.0.2.1", &[]).await.0, 401, "without credentials");
+    }
+    assert_eq!(post_as(&router, "192.0.2.1", "ann").await, 200);
+    assert_eq!(ask(&router, Method::POST, "192.0.2.1", &[("authorization", "Basic x")]).await.0, 401);
+    for headers in [&[][..], &[("authorization", "Bearer ann")]] {
+        assert_eq!(ask(&router, Method::POST, "192.0.2.1", headers).await.0, 429);
+    }
+    assert_eq!(ask(&router, Method::GET, "192.0.2.1", &[]).await.0, 200);
+    assert_eq!(post_as(&router, "192.0.2.2", "ann").await, 200);
+    assert_eq!(limited(&metrics, "address"), 2);
 }
 
 #[tokio::test]

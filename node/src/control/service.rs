@@ -186,7 +186,7 @@ impl SessionService for Service {
             pinned: if view { ask.stream.clone() } else { None },
             identity: ask.identity.clone(),
             whose: ask.whose,
-            client: ask.client,
+            client: ask.there,
             offer: ask.offer,
         };
         let _coming = shard.coming();

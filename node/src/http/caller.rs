@@ -21,7 +21,7 @@ use crate::session::Whose;
 pub(super) struct Caller {
     pub access: Access,
     call: Option<Box<Call>>,
-    peer: Option<IpAddr>,
+    peer: Option<Client>,
 }
 
 impl Caller {
@@ -39,7 +39,15 @@ impl Caller {
     pub fn client(&self) -> Option<IpAddr> {
         match &self.call {
             Some(call) => call.client_ip,
-            None => self.peer,
+            None => self.peer.as_ref().map(|client| client.ip),
+        }
+    }
+
+    /// The same where it is proven that the client is there.
+    pub fn there(&self) -> Option<IpAddr> {
+        match &self.call {
+            Some(call) => call.client_ip.filter(|_| call.client_there),
+            None => self.peer.as_ref().filter(|client| client.there).map(|client| client.ip),
         }
     }
 
@@ -114,7 +122,7 @@ async fn ask(
         if parts.method == Method::POST {
             state.door.admit(&access, &parts.extensions)?;
         }
-        let peer = Client::ip_of(&parts.extensions);
+        let peer = Client::of(&parts.extensions).cloned();
         return Ok((Caller { access, call: None, peer }, Content::Unread(body)));
     }
     let Some(calls) = &state.calls else {

@@ -356,6 +356,16 @@ impl Viewer {
         true
     }
 
+    /// What it watches has fallen silent: its report is due at a tick that comes soon, `later` ticks behind the next, if it is
+    /// not due sooner. When that is.
+    pub fn hushed(&mut self, now: Instant, wall: &Wall, later: u64) -> Instant {
+        let tick = (wall.micros(now).0 / REPORT_TICK).saturating_add(1).saturating_add(later);
+        let at = wall.instant(CaptureMicros(tick.saturating_mul(REPORT_TICK)));
+        let due = self.report_due.map_or(at, |due| due.min(at));
+        self.report_due = Some(due);
+        due
+    }
+
     /// Reports have been sent, with `news` of at least one slot that goes on. `random` lies between 0 and 1.
     pub fn reported(&mut self, now: Instant, wall: &Wall, news: bool, random: f64) {
         self.idle = !news;

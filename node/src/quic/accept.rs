@@ -11,8 +11,6 @@ use super::core::Core;
 use super::greet;
 use super::types::Ended;
 
-/// From so many on, a client must show that it is at its address before anything is kept for it.
-const EASY: usize = 32;
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
@@ -22,8 +20,9 @@ pub(super) async fn run(endpoint: Endpoint, core: Arc<Core>) {
     let greetings = core.config.greetings;
     let places = Arc::new(Semaphore::new(greetings));
     while let Some(incoming) = endpoint.accept().await {
-        let busy = greetings.saturating_sub(places.available_permits());
-        if busy >= EASY && incoming.may_retry() && !incoming.remote_address_validated() {
+        // A client must show that it is at its address (RFC 9000 section 8.1.2) before anything is kept for it, or more than
+        // the one packet sent to it. Links are few and stay, so the round trip costs nothing.
+        if incoming.may_retry() && !incoming.remote_address_validated() {
             let _ = incoming.retry();
             continue;
         }

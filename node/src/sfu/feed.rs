@@ -54,6 +54,7 @@ impl Sfu {
         }
         let ends_frame = lane.kind == MediaKind::Video && marker;
         self.mark_dirty(now, at, ends_frame);
+        self.lane_heard(now, at);
     }
 
     /// A packet came by a hop.

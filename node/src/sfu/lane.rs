@@ -24,6 +24,9 @@ pub(super) struct Lane {
     pub gate: KeyframeGate,
     /// For when the gate stands in the timers.
     pub gate_due: Option<Instant>,
+    /// When its newest packet came, and for when it stands in the timers to be looked at for silence.
+    pub heard: Option<Instant>,
+    pub hush_due: Option<Instant>,
     /// Links and other shards that take this lane, each under its alias.
     pub hops: Vec<(Hop, u32)>,
     /// Its rate, for the pacing of all its viewers.
@@ -55,6 +58,8 @@ impl Lane {
             ring: Ring::new(ring),
             gate: KeyframeGate::new(MIN_INTERVAL),
             gate_due: None,
+            heard: None,
+            hush_due: None,
             hops: Vec::new(),
             meter: Meter::default(),
             told: None,

@@ -8,6 +8,7 @@ mod counters;
 mod ended;
 mod feed;
 mod flush;
+mod hush;
 mod lane;
 mod layers;
 #[cfg(test)]

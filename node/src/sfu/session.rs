@@ -80,6 +80,8 @@ pub(super) type Timer = (Instant, usize, u64);
 pub(super) struct Timers {
     /// When which lane's keyframe gate wants to be looked at.
     pub gates: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// When which lane may have fallen silent.
+    pub hushes: BinaryHeap<Reverse<(Instant, usize)>>,
     pub heap: BinaryHeap<Reverse<Timer>>,
     /// Room for those that are due; empty between time-outs.
     pub due: Vec<Timer>,

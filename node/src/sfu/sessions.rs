@@ -224,7 +224,7 @@ impl Sfu {
             self.counters.refused_checks = self.counters.refused_checks.saturating_add(1);
             return;
         }
-        if check && !session.way_back.leads_to(from) {
+        if check && !session.way_back.leads_to(from, session.open_by.is_some()) {
             return self.ask_back(now, at, way, contents);
         }
         let rtcp = is_rtcp(contents);
@@ -445,7 +445,11 @@ impl Sfu {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let sessions = self.timers.heap.peek().map(|Reverse((due, ..))| *due);
         let gates = self.timers.gates.peek().map(|Reverse((due, _))| *due);
-        [self.rest.since, sessions, gates, self.relief_due(), self.flush_due()].into_iter().flatten().min()
+        let hushes = self.timers.hushes.peek().map(|Reverse((due, _))| *due);
+        [self.rest.since, sessions, gates, hushes, self.relief_due(), self.flush_due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Lets time pass.
@@ -468,6 +472,7 @@ impl Sfu {
         self.timers.due = due;
         self.relieve(now);
         self.gates_timeout(now);
+        self.hush_timeout(now);
     }
 
     fn session_timeout(&mut self, now: Instant, (due, at, serial): Timer) {

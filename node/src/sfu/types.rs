@@ -175,7 +175,7 @@ pub struct Ask {
     pub identity: Identity,
     /// For whom it counts while it is half open.
     pub whose: Whose,
-    /// The host that it is asked from, where that is proven as by TCP.
+    /// The host that it is asked from, where that is proven as by TCP and is no proxy's.
     pub client: Option<IpAddr>,
     /// The SDP offer.
     pub offer: String,

@@ -2,8 +2,8 @@
 //!
 //! A check of ICE proves that its sender knows the answer's password, not that the address which it comes from is theirs.
 //! A full agent would find out by a check of its own (RFC 8445 section 7.3.1.4); a lite one sends none. Here nothing but such
-//! a check goes to an address before its client has answered one from there, unless the offer itself came from that host by
-//! TCP, which no forged address brings about. A check goes for a check that came, and is never longer.
+//! a check goes to an address before its client has answered one from there, unless a session begins at the host that its
+//! offer came from by TCP, which no forged address brings about. A check goes for a check that came, and is never longer.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -47,9 +47,17 @@ impl WayBack {
         Self { client, proven: Vec::new(), asked: Vec::new() }
     }
 
-    /// The client is there.
-    pub fn leads_to(&self, peer: SocketAddr) -> bool {
-        self.client == Some(peer.ip().to_canonical()) || self.proven.contains(&peer)
+    /// The client is there. The host that the offer came from is taken for it while the session begins, and no longer: it
+    /// may be a proxy of the client's, to which nobody is to have a stream moved.
+    pub fn leads_to(&mut self, peer: SocketAddr, begins: bool) -> bool {
+        if self.proven.contains(&peer) {
+            return true;
+        }
+        let known = begins && self.client == Some(peer.ip().to_canonical());
+        if known {
+            self.note(peer);
+        }
+        known
     }
 
     /// ICE begins anew: what came under the old password is void.
@@ -77,11 +85,15 @@ impl WayBack {
     /// Somebody answered from there. Returns the check that had come.
     fn prove(&mut self, asked: usize) -> (Way, Box<[u8]>) {
         let Asked { way, check, .. } = self.asked.remove(asked);
+        self.note(way.peer);
+        (way, check)
+    }
+
+    fn note(&mut self, peer: SocketAddr) {
         if self.proven.len() >= PROVEN_MAX {
             self.proven.remove(0);
         }
-        self.proven.push(way.peer);
-        (way, check)
+        self.proven.push(peer);
     }
 }
 

@@ -69,7 +69,7 @@ pub async fn start(setup: Setup) -> Node {
     let ready = setup.ready;
     let state = HttpState {
         service: Arc::clone(&fake) as _,
-        door: Door::new(DoorConfig::default(), &metrics, "node").unwrap(),
+        door: Door::new(DoorConfig::default(), &metrics, "node", true).unwrap(),
         guard: if setup.open { Guard::open() } else { Guard::tokens(keys) },
         calls: setup.calls.then(|| Arc::new(Verifier::new(&Secret::new(CLUSTER)))),
         tickets: setup.calls.then(|| Arc::new(Tickets::new(&Secret::new(CLUSTER), node_id(), incarnation()))),

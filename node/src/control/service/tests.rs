@@ -111,6 +111,7 @@ fn ask(direction: Direction) -> CreateSession {
         placed: false,
         plan: None,
         client: None,
+        there: None,
         whose: crate::session::Whose::default(),
         most: None,
     }

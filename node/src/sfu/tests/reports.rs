@@ -94,8 +94,6 @@ fn reports_to_viewers_who_began_together_do_not_stay_together() {
 fn who_is_sent_nothing_hears_every_300_ms_that_the_node_is_there_and_at_once_when_it_goes_on() {
     let mut audience = Audience::new();
     audience.play(MS * 1_000);
-    // The report that was due when the last packet went.
-    audience.world.pass(MS * 1_510);
     let idle = audience.world.now;
     audience.world.pass(MS * 60_000);
     let reports = audience.reports(idle);

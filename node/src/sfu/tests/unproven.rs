@@ -455,6 +455,8 @@ fn who_is_asked_and_answers_is_answered_and_goes_on() {
 fn a_viewers_media_goes_to_no_address_where_it_has_not_answered() {
     let mut world = World::new();
     world.join(Publish, &[Audio, Video]);
+    // Its offer came from there, as by a proxy.
+    world.client = Some(address(2_000).ip());
     let viewer = world.join(View, &[Audio, Video]);
     world.claim(0, 1);
     world.pass(SECOND);

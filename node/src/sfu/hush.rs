@@ -1,0 +1,70 @@
+//! A stream that falls silent: its viewers are told soon that the node is there.
+//!
+//! While media flows reports go a second apart, and what comes says that the node lives. When nothing comes any more the
+//! next report may be a second and a half away, and a client cannot tell a quiet publisher from a dead node so long.
+
+use std::cmp::Reverse;
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+
+use super::machine::Sfu;
+use super::session::Role;
+
+/// A lane of which nothing has come for so long has fallen silent. With the ticks at which reports go, less than 300 ms.
+const HUSH: Duration = Duration::from_millis(240);
+/// So many ticks of reports share those of a large audience.
+const HUSH_TICKS: u64 = 4;
+/// Nothing of any lane was sent to a viewer for so long.
+const SILENT: Duration = Duration::from_millis(200);
+
+impl Sfu {
+    /// A packet came into a lane.
+    pub(super) fn lane_heard(&mut self, now: Instant, at: usize) {
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        lane.heard = Some(now);
+        // The timer is moved when it goes off, and not for each packet.
+        if lane.hush_due.is_none() && !lane.viewers.is_empty() {
+            lane.hush_due = now.checked_add(HUSH);
+            self.timers.hushes.extend(lane.hush_due.map(|due| Reverse((due, at))));
+        }
+    }
+
+    /// Makes a report due to the viewers of lanes that have fallen silent.
+    pub(super) fn hush_timeout(&mut self, now: Instant) {
+        while let Some(Reverse((due, at))) = self.timers.hushes.peek().copied()
+            && due <= now
+        {
+            self.timers.hushes.pop();
+            let Some(lane) = self.lanes.get_mut(at).filter(|lane| lane.hush_due == Some(due)) else {
+                continue;
+            };
+            lane.hush_due = lane.heard.and_then(|heard| heard.checked_add(HUSH)).filter(|due| *due > now);
+            if let Some(due) = lane.hush_due {
+                self.timers.hushes.push(Reverse((due, at)));
+                continue;
+            }
+            let viewers = lane.viewers.lend();
+            for (session, _) in &viewers {
+                self.hushed(now, *session);
+            }
+            if let Some(lane) = self.lanes.get_mut(at) {
+                lane.viewers.give_back(viewers);
+            }
+        }
+    }
+
+    /// A viewer to whom nothing else goes either is reported to at one of the next ticks.
+    fn hushed(&mut self, now: Instant, session: usize) {
+        let random = self.rng.random_range(0..HUSH_TICKS);
+        let Some(Role::Viewer(viewer)) = self.sessions.get_mut(session).map(|session| &mut session.role)
+        else {
+            return;
+        };
+        let silent = |at: Instant| now.saturating_duration_since(at) >= SILENT;
+        if viewer.slots.iter().filter_map(|slot| slot.outlet.newest_at()).all(silent) {
+            let due = viewer.hushed(now, &self.config.wall, random);
+            self.schedule(session, due);
+        }
+    }
+}
