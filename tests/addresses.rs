@@ -7,6 +7,7 @@ mod support;
 use std::time::Duration;
 
 use freshet_loadtest::client::{Publisher, Viewer};
+use support::client::{believe, trust};
 use support::nets::{self, Net, alone, wire};
 use support::{Process, eventually, get_json, publish, view};
 
@@ -156,8 +157,13 @@ fn who_tells_no_address_that_others_reach_is_warned() {
             let args = ["dev", "--listen", "0.0.0.0:8080", "--udp-port", "7700", "--ip", address];
             let served = Served::start_by(&format!("warned-{address}"), &server, &args);
             ready(&client, "http://10.0.0.7:8080");
+            // It is said behind the start of all parts.
+            let began = std::time::Instant::now();
+            while !served.log().contains(&format!("every candidate is {word} address")) {
+                assert!(began.elapsed() < WITHIN, "{address}: {}", served.log());
+                std::thread::sleep(Duration::from_millis(20));
+            }
             let log = served.log();
-            assert!(log.contains(&format!("every candidate is {word} address")), "{address}: {log}");
             assert!(log.contains("WARN") && log.contains(&format!("{address}:7700")), "{log}");
         }
     });
@@ -215,6 +221,81 @@ fn behind_nat_of_one_to_one_clients_are_told_the_public_address() {
         assert_eq!(told, ["203.0.113.7 7700"]);
         goes_on(&client, viewer, 100);
         assert!(!served.log().contains("every candidate is"), "{}", served.log());
+    });
+}
+
+/// "Clients of the private network are told it by one more `--candidate 10.0.0.7`."
+#[test]
+fn behind_nat_clients_of_the_inside_are_served_at_the_private_address() {
+    alone("behind_nat_clients_of_the_inside_are_served_at_the_private_address", || {
+        let (server, router, client) = routed();
+        let inside = Net::new("inside");
+        wire((&inside, "eth0"), (&server, "eth1"));
+        server.address("eth1", "10.9.0.1/24");
+        inside.address("eth0", "10.9.0.2/24");
+        inside.sh("ip route add 10.0.0.7/32 via 10.9.0.1");
+        router.nft(
+            "table ip test { chain arriving { type nat hook prerouting priority dstnat; ip daddr 203.0.113.7 dnat to 10.0.0.7; } \
+             chain leaving { type nat hook postrouting priority srcnat; ip saddr 10.0.0.7 snat to 203.0.113.7; } }",
+        );
+        for net in [&client, &inside] {
+            net.guarded();
+        }
+        let mut args = nets::documented(MANUAL, "Behind 1:1 NAT", "freshet");
+        args.extend(["--candidate", "10.0.0.7"].map(str::to_owned));
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let served = Served::start_by("nat-inside", &server, &args);
+        ready(&client, "http://203.0.113.7:8080");
+        let _publisher = publishes(&client, "http://203.0.113.7:8080", "nat");
+        for (net, base) in [(&client, "http://203.0.113.7:8080"), (&inside, "http://10.0.0.7:8080")] {
+            let (viewer, told) = watches(net, base, "nat");
+            assert_eq!(told, ["203.0.113.7 7700", "10.0.0.7 7700"]);
+            goes_on(net, viewer, 100);
+        }
+        drop(served);
+    });
+}
+
+/// `make run ARGS="--tls"`, which is `freshet dev --tls`.
+#[test]
+fn a_phone_in_the_same_network_publishes_by_https() {
+    alone("a_phone_in_the_same_network_publishes_by_https", || {
+        let section =
+            MANUAL.split("\n### A phone in the same network\n").nth(1).expect("it is in the manual");
+        assert!(section.trim_start().starts_with("```sh\nmake run ARGS=\"--tls\"\n```"), "{section}");
+        let (server, phone) = pair(&[("192.168.7.10/24", "192.168.7.20/24")]);
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let env = [("XDG_STATE_HOME", state.to_str().unwrap()), ("FRESHET_MAX_BUSY", "100%")];
+        let program = env!("CARGO_BIN_EXE_freshet");
+        let process = server.start(dir.path(), "phone", program, &["dev", "--tls"], &env);
+        let kept = state.join("freshet/dev-tls");
+        let began = std::time::Instant::now();
+        while !kept.join("names.txt").exists() {
+            assert!(began.elapsed() < WITHIN, "{}", process.tail());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let cert = kept.join("cert.pem");
+        believe(&cert);
+        let (base, trust) = ("https://192.168.7.10:8443", trust(&cert));
+        ready(&phone, base);
+        let (publisher, viewer) = phone.run(async move {
+            let sends = publish(base, "phone", "", |config| {
+                (config.allow_public, config.token, config.retry_for) = (true, None, WITHIN);
+                config.trust = trust.clone();
+            })
+            .await;
+            let sees = view(base, "phone", "", |config| {
+                (config.allow_public, config.token, config.retry_for) = (true, None, WITHIN);
+                config.trust = trust;
+            })
+            .await;
+            (sends, sees)
+        });
+        let told = told(&viewer.negotiated().answer);
+        assert!(told.len() == 1 && told[0].starts_with("192.168.7.10 770"), "{told:?}");
+        goes_on(&phone, viewer, 100);
+        drop((publisher, process));
     });
 }
 

@@ -55,6 +55,13 @@ async fn red_ulpfec_and_comfort_noise_are_offered_and_not_accepted() {
     dev.stop();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stereo_stays_stereo_from_one_browser_to_another() {
+    let dev = Dev::start("codecs-stereo", 2, 1).await;
+    dev.script("stereo.mjs");
+    dev.stop();
+}
+
 async fn publishes(base: &str, codec: VideoCodec, number: u64) -> Publisher {
     let mut config = PublisherConfig::new(format!("{base}/whip/stage"));
     (config.publisher, config.retry_for) = (Some(number), SOON);

@@ -261,7 +261,12 @@ async fn bad_tokens(base: &str) {
         let made = ask(("POST", &url, &signed(HS256, &good)), &[SDP], &offer, 201).await;
         let location = header(&made, "location").to_owned();
         let tag = header(&made, "etag").to_owned();
+        let with = |more: &str| good.replacen('}', &format!(",{more}}}"), 1);
         let cases = [
+            ("without exp", signed(HS256, &good.replacen("\"exp\"", "\"then\"", 1))),
+            ("good for more than a day", signed(HS256, &claims(now() + 25 * 3_600))),
+            ("not good yet", signed(HS256, &with(&format!("\"nbf\":{}", now() + 120)))),
+            ("huge", signed(HS256, &with(&format!("\"pad\":\"{}\"", "x".repeat(5_000))))),
             ("expired", signed(HS256, &claims(now() - 120))),
             ("alg none, no signature", unsigned.clone()),
             ("alg none, signed", signed("{\"alg\":\"none\"}", &good)),

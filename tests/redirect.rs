@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use freshet_cluster::token::{ApiKey, Claims, sign};
 use freshet_cluster::unit::UnixMillis;
@@ -14,6 +14,8 @@ use support::{Cluster, KEY, Plan, eventually, publish, remember_secret, request,
 
 const SDP: (&str, &str) = ("content-type", "application/sdp");
 const ROOM: &str = "sent-on";
+/// How long a ticket is good.
+const TICKET: Duration = Duration::from_secs(30);
 
 /// The first coordinator sends clients on.
 fn first_sends_on(name: &str) -> Vec<String> {
@@ -57,8 +59,11 @@ async fn clients_are_sent_on_to_the_node_and_their_sessions_are_reached_from_eve
     let made = request("POST", &to, None, &[SDP, ("origin", "null")], offer.clone()).await.unwrap();
     assert_eq!(made.status, 201, "{:?}", made.json());
     assert_eq!(made.headers["access-control-allow-origin"], "*");
-    let again = request("POST", &to, None, &[SDP], offer).await.unwrap();
+    let again = request("POST", &to, None, &[SDP], offer.clone()).await.unwrap();
     assert_eq!((again.status, &again.json()["reason"]), (401, &"ticket-refused".into()));
+    let unused = request("POST", &url, Some(&guest), &[SDP], offer.clone()).await.unwrap();
+    let (unused, sent_on_at) = (unused.headers["location"].to_str().unwrap().to_owned(), Instant::now());
+    remember_secret(unused.rsplit_once("ticket=").expect("a ticket").1);
 
     // The session is its identity's, at the node and at any coordinator.
     let session = made.headers["location"].to_str().unwrap().to_owned();
@@ -90,6 +95,11 @@ async fn clients_are_sent_on_to_the_node_and_their_sessions_are_reached_from_eve
         viewer.stop().await.unwrap();
     }
     publisher.stop().await.unwrap();
+
+    // One that nobody used is worth nothing after 30 s.
+    tokio::time::sleep((TICKET + Duration::from_secs(1)).saturating_sub(sent_on_at.elapsed())).await;
+    let late = request("POST", &unused, None, &[SDP], offer).await.unwrap();
+    assert_eq!((late.status, &late.json()["reason"]), (401, &"ticket-refused".into()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -140,6 +140,8 @@ async fn all_listen(base: &str, count: usize) {
 async fn five_hundred_who_wait_all_play_when_the_host_starts() {
     let _alone = ALONE.lock().await;
     const WAITING: usize = 500;
+    /// Who comes too early besides, and does not wait.
+    const MORE: usize = 400;
     // With places to spare: a join that is under way may be counted twice until the next heartbeat, by the node's and
     // by the coordinator's own count, and a node that seems full is not asked.
     let dev = Dev::start("waiting", 1, WAITING * 2).await;
@@ -153,6 +155,10 @@ async fn five_hundred_who_wait_all_play_when_the_host_starts() {
     let (last, spread) = (&told[400..], |s: u64| told[400..].iter().filter(|told| **told == s).count());
     assert!(last.iter().all(|s| (2..=7).contains(s)), "{told:?}");
     assert!((2..=6).all(|s| spread(s) > 0), "{told:?}");
+
+    // No audience is told to wait longer than 10 s.
+    let more = sent_away(&base, &offer, MORE).await;
+    assert!(more.iter().all(|s| (2..=10).contains(s)) && more[350..].iter().any(|s| *s > 8), "{more:?}");
 
     // A node that is asked itself says it alike.
     let told = sent_away(&dev.node_url(), &offer, 200).await;
@@ -196,7 +202,7 @@ async fn five_hundred_who_wait_all_play_when_the_host_starts() {
     let statuses = statuses(&base).await;
     assert_eq!(statuses.get("429"), None, "{statuses:?}");
     assert_eq!(statuses.get("503"), None, "{statuses:?}");
-    assert_eq!(statuses.get("409"), Some(&(WAITING as f64)), "only those of before: {statuses:?}");
+    assert_eq!(statuses.get("409"), Some(&((WAITING + MORE) as f64)), "only those of before: {statuses:?}");
     drop(playing);
     dev.stop();
 }

@@ -4,6 +4,7 @@
 //! come out. The machine owns its sessions outright: another shard sees a packet only as a value in a queue.
 
 mod ahead;
+mod ask_back;
 mod counters;
 mod ended;
 mod feed;
