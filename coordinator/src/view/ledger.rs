@@ -24,6 +24,12 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Of a node that has just started: its first heartbeat counts all the joins that it ever had. What the first one of a
+    /// node counts that was there before us cannot be told from ours.
+    pub fn of_newcomer() -> Self {
+        Self { joins_total: Some(0), ..Self::default() }
+    }
+
     /// A join was sent to the node.
     pub fn handle_sent(&mut self) {
         self.in_flight = self.in_flight.saturating_add(1);
@@ -118,6 +124,18 @@ mod tests {
         assert_eq!(ledger.pending(), 1);
         ledger.handle_accepted(t);
         assert_eq!(ledger.pending(), 1);
+    }
+
+    #[test]
+    fn the_first_heartbeat_of_a_newcomer_counts_what_it_was_given() {
+        let t = Instant::now();
+        let mut ledger = Ledger::of_newcomer();
+        for _ in 0..6 {
+            ledger.handle_sent();
+            ledger.handle_accepted(t);
+        }
+        ledger.handle_heartbeat(6, t);
+        assert_eq!(ledger.pending(), 0, "they are among its sessions now");
     }
 
     #[test]

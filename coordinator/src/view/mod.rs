@@ -83,11 +83,16 @@ impl View {
         for (id, node) in &mut self.nodes {
             node.registered &= present.contains(id);
         }
-        records.into_iter().filter_map(|record| self.handle_node(record, now)).collect()
+        records.into_iter().filter_map(|record| self.enter(record, now, false)).collect()
     }
 
     /// A node registered, or changed its record. A new incarnation means that the old one is dead.
     pub fn handle_node(&mut self, record: NodeRecord, now: Instant) -> Option<Death> {
+        let newcomer = self.nodes_synced;
+        self.enter(record, now, newcomer)
+    }
+
+    fn enter(&mut self, record: NodeRecord, now: Instant, newcomer: bool) -> Option<Death> {
         let id = record.id.clone();
         if let Some(node) = self.nodes.get_mut(&id)
             && node.incarnation() == record.incarnation
@@ -97,7 +102,7 @@ impl View {
             node.dead = false;
             return None;
         }
-        let old = self.nodes.insert(id.clone(), NodeView::new(record, now))?;
+        let old = self.nodes.insert(id.clone(), NodeView::new(record, now, newcomer))?;
         self.rooms.handle_gone(&id, old.incarnation(), &mut self.changed);
         if old.dead { None } else { Some(self.death(&id, old.incarnation(), true, now)) }
     }

@@ -30,14 +30,14 @@ pub struct NodeView {
 }
 
 impl NodeView {
-    /// A node whose record was just seen for the first time in this incarnation.
-    pub fn new(record: NodeRecord, now: Instant) -> Self {
+    /// A node whose record was just seen for the first time in this incarnation, which has started before or just now.
+    pub fn new(record: NodeRecord, now: Instant, newcomer: bool) -> Self {
         Self {
             record,
             registered: true,
             load: None,
             heard_at: now,
-            ledger: Ledger::default(),
+            ledger: if newcomer { Ledger::of_newcomer() } else { Ledger::default() },
             dead: false,
             unreachable_at: None,
         }
