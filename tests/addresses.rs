@@ -12,6 +12,9 @@ use support::nets::{self, Net, alone, wire};
 use support::{Process, eventually, get_json, publish, view};
 
 const MANUAL: &str = include_str!("../docs/operate.md");
+/// A router that gives one machine behind it a public address, ports as they are.
+const ONE_TO_ONE: &str = "table ip test { chain arriving { type nat hook prerouting priority dstnat; ip daddr 203.0.113.7 dnat to 10.0.0.7; } \
+     chain leaving { type nat hook postrouting priority srcnat; ip saddr 10.0.0.7 snat to 203.0.113.7; } }";
 const WITHIN: Duration = Duration::from_secs(30);
 
 /// `freshet` as a section of the manual says, on a machine.
@@ -208,10 +211,7 @@ fn a_client_is_answered_from_the_address_that_it_called() {
 fn behind_nat_of_one_to_one_clients_are_told_the_public_address() {
     alone("behind_nat_of_one_to_one_clients_are_told_the_public_address", || {
         let (server, router, client) = routed();
-        router.nft(
-            "table ip test { chain arriving { type nat hook prerouting priority dstnat; ip daddr 203.0.113.7 dnat to 10.0.0.7; } \
-             chain leaving { type nat hook postrouting priority srcnat; ip saddr 10.0.0.7 snat to 203.0.113.7; } }",
-        );
+        router.nft(ONE_TO_ONE);
         client.guarded();
         let served = Served::start("nat", &server, "Behind 1:1 NAT");
         let base = "http://203.0.113.7:8080";
@@ -234,10 +234,7 @@ fn behind_nat_clients_of_the_inside_are_served_at_the_private_address() {
         server.address("eth1", "10.9.0.1/24");
         inside.address("eth0", "10.9.0.2/24");
         inside.sh("ip route add 10.0.0.7/32 via 10.9.0.1");
-        router.nft(
-            "table ip test { chain arriving { type nat hook prerouting priority dstnat; ip daddr 203.0.113.7 dnat to 10.0.0.7; } \
-             chain leaving { type nat hook postrouting priority srcnat; ip saddr 10.0.0.7 snat to 203.0.113.7; } }",
-        );
+        router.nft(ONE_TO_ONE);
         for net in [&client, &inside] {
             net.guarded();
         }

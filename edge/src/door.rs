@@ -170,13 +170,6 @@ impl Door {
         looked.map_err(|wait| self.crowded(wait))
     }
 
-    /// A POST was refused before it was counted.
-    fn refused(&self, client: &Client) {
-        if let Some(buckets) = &self.0.address {
-            let _none = with(buckets, |buckets| buckets.take(Household::from(client.ip), Instant::now()));
-        }
-    }
-
     /// Refuses who comes from an address from which too much has failed lately.
     fn suspects(&self, client: &Client) -> Result<(), Problem> {
         let Some(buckets) = &self.0.failures else { return Ok(()) };
@@ -187,13 +180,6 @@ impl Door {
                 "too many requests from your address came without a valid token: ask again after Retry-After";
             Problem::too_many_requests(detail, spread(wait))
         })
-    }
-
-    fn failed(&self, client: &Client) {
-        if let Some(buckets) = &self.0.failures {
-            // None left is what the next one will hear.
-            let _none = with(buckets, |buckets| buckets.take(Household::from(client.ip), Instant::now()));
-        }
     }
 
     fn count(&self, by: &str) {
@@ -215,6 +201,13 @@ fn with<K, T>(buckets: &Mutex<Buckets<K>>, act: impl FnOnce(&mut Buckets<K>) -> 
     act(&mut buckets.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// Takes one from a client's household, behind the answer: that none is left is what the next one will hear.
+fn charge(buckets: Option<&Mutex<Buckets<Household>>>, client: &Client) {
+    if let Some(buckets) = buckets {
+        let _none = with(buckets, |buckets| buckets.take(Household::from(client.ip), Instant::now()));
+    }
+}
+
 /// Middleware, inside of CORS so that pages can read its refusals:
 /// `router.layer(axum::middleware::from_fn_with_state(door, door::layer))`.
 pub async fn layer(State(door): State<Door>, mut request: Request, next: Next) -> Response {
@@ -234,10 +227,11 @@ pub async fn layer(State(door): State<Door>, mut request: Request, next: Next) -
     request.extensions_mut().insert(client.clone());
     let response = next.run(request).await;
     if presents && response.status() == StatusCode::UNAUTHORIZED {
-        door.failed(&client);
+        charge(door.0.failures.as_ref(), &client);
     }
     if post && matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-        door.refused(&client);
+        // It was refused before it was counted.
+        charge(door.0.address.as_ref(), &client);
     }
     response
 }

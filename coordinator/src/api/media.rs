@@ -78,8 +78,7 @@ pub async fn publish(
     name: InRoom,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let client = client(&request);
-    app.gateway().join(Kind::Publish, name, client, request).await
+    app.gateway().join(Kind::Publish, name, request).await
 }
 
 /// Watch (WHEP, draft-ietf-wish-whep-04).
@@ -115,8 +114,7 @@ pub async fn view(
     name: InRoom,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let client = client(&request);
-    app.gateway().join(Kind::View, name, client, request).await
+    app.gateway().join(Kind::View, name, request).await
 }
 
 /// A session: PATCH (trickle ICE, ICE restart), DELETE, GET.

@@ -5,7 +5,6 @@
 //! answers is passed on as it is.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -88,15 +87,9 @@ pub fn spread() -> Duration {
 
 impl Gateway {
     /// Serves a POST to `/whip/…` or `/whep/…`.
-    pub async fn join(
-        &self,
-        kind: Kind,
-        name: InRoom,
-        client_ip: Option<IpAddr>,
-        request: Request<Body>,
-    ) -> Result<Response, Problem> {
+    pub async fn join(&self, kind: Kind, name: InRoom, request: Request<Body>) -> Result<Response, Problem> {
         let began = Instant::now();
-        let result = self.try_join(kind, name, client_ip, request).await;
+        let result = self.try_join(kind, name, request).await;
         let outcome = match &result {
             Ok(response) if response.status().is_success() => "accepted",
             Ok(response) if response.status().is_redirection() => "redirected",
@@ -109,13 +102,7 @@ impl Gateway {
         result
     }
 
-    async fn try_join(
-        &self,
-        kind: Kind,
-        name: InRoom,
-        client_ip: Option<IpAddr>,
-        request: Request<Body>,
-    ) -> Result<Response, Problem> {
+    async fn try_join(&self, kind: Kind, name: InRoom, request: Request<Body>) -> Result<Response, Problem> {
         let (parts, body) = request.into_parts();
         let now = UnixMillis::now();
         let access = self.state.config.guard.check(&parts.headers, &name.room, kind.grant(), now)?;
@@ -127,7 +114,7 @@ impl Gateway {
             access.publishes(name.stream.clone(), &params)?;
         }
         let client = Client::of(&parts.extensions);
-        let there = client.is_some_and(|client| client.there);
+        let (ip, there) = (client.map(|client| client.ip), client.is_some_and(|client| client.there));
         let told = client.and_then(|client| client.region.as_deref());
         let region = params.region()?.or(told).unwrap_or(&self.state.config.region).to_owned();
         let body = body::read(&parts.headers, body, body::SDP_MAX, body::TIME).await?;
@@ -155,7 +142,7 @@ impl Gateway {
         let path =
             parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string);
         let whole = Whole { method: parts.method, path, headers: parts.headers, body };
-        let joiner = Joiner { access: &access, ip: client_ip, there, region: &region };
+        let joiner = Joiner { access: &access, ip, there, region: &region };
         self.place(kind, &name.room, &joiner, &whole).await
     }
 

@@ -1,4 +1,5 @@
-//! STUN (RFC 8489) as far as the node itself asks: one check, and what answers it. All that clients ask is str0m's.
+//! STUN (RFC 8489) as far as the node itself reads and asks: whom a check is for, a check of ours, and what answers it. All
+//! else of what clients ask is str0m's.
 
 /// Names a transaction.
 pub type Id = [u8; 12];
@@ -19,6 +20,31 @@ const FINGERPRINT_LEN: usize = 8;
 /// The priority of a peer-reflexive candidate of the only component (RFC 8445 section 5.1.2), which the client would
 /// learn of us if it did not know us.
 const OUR_PRIORITY: u32 = (110 << 24) | (65_535 << 8) | 255;
+
+/// The first two bits of a STUN message are zero and the magic cookie stands at 4 (section 5).
+pub fn is_stun(contents: &[u8]) -> bool {
+    contents.first().is_some_and(|b| *b < 4) && contents.get(4..8) == Some(&MAGIC)
+}
+
+/// The part before the colon of the USERNAME attribute: our own user name (RFC 8445 section 7.2.2).
+pub fn local_ufrag(contents: &[u8]) -> Option<&str> {
+    let (_, value) = find(contents, USERNAME)?;
+    std::str::from_utf8(value).ok()?.split(':').next()
+}
+
+/// Where the first attribute of a kind begins, and its value.
+fn find(contents: &[u8], kind: u16) -> Option<(usize, &[u8])> {
+    let mut at = HEADER;
+    loop {
+        let [t0, t1, l0, l1] = *contents.get(at..at.checked_add(4)?)?.first_chunk()?;
+        let len = usize::from(u16::from_be_bytes([l0, l1]));
+        let value = contents.get(at.checked_add(4)?..)?.get(..len)?;
+        if u16::from_be_bytes([t0, t1]) == kind {
+            return Some((at, value));
+        }
+        at = at.checked_add(4)?.checked_add(len.next_multiple_of(4))?;
+    }
+}
 
 /// A request to the client of this user name under its password, of `most` bytes at most. What a client expects of a check
 /// is in it (RFC 8445 section 7.1) where that is not longer than its own; else only what it can know us by. None where even
@@ -65,18 +91,10 @@ pub fn is_authentic(contents: &[u8], pwd: &str, hmac: Hmac<'_>) -> bool {
 
 /// MESSAGE-INTEGRITY of a message, and what it would be under this password (RFC 8489 section 14.5).
 fn signed<'a>(contents: &'a [u8], pwd: &str, hmac: Hmac<'_>) -> Option<(&'a [u8], [u8; 20])> {
-    let mut at = HEADER;
-    loop {
-        let [t0, t1, l0, l1] = *contents.get(at..at.checked_add(4)?)?.first_chunk()?;
-        let len = usize::from(u16::from_be_bytes([l0, l1]));
-        let value = contents.get(at.checked_add(4)?..)?.get(..len)?;
-        if u16::from_be_bytes([t0, t1]) == INTEGRITY {
-            let counted = u16::try_from(at.checked_add(INTEGRITY_LEN)?.checked_sub(HEADER)?).ok()?;
-            let (kind, rest) = (contents.get(..2)?, contents.get(4..at)?);
-            return Some((value, hmac(pwd.as_bytes(), &[kind, &counted.to_be_bytes(), rest])));
-        }
-        at = at.checked_add(4)?.checked_add(len.next_multiple_of(4))?;
-    }
+    let (at, value) = find(contents, INTEGRITY)?;
+    let counted = u16::try_from(at.checked_add(INTEGRITY_LEN)?.checked_sub(HEADER)?).ok()?;
+    let (kind, rest) = (contents.get(..2)?, contents.get(4..at)?);
+    Some((value, hmac(pwd.as_bytes(), &[kind, &counted.to_be_bytes(), rest])))
 }
 
 fn attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) -> Option<()> {

@@ -34,6 +34,8 @@ pub const SLOTS_MAX: usize = 8;
 /// Time between the sender reports of a viewer, on average: each interval is drawn from half to one and a half of it
 /// (RFC 3550 section 6.3.1), or all who began in one flush would be reported to in one turn for ever.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Nothing was sent for so long: a viewer is told that the node is there.
+const QUIET: Duration = Duration::from_millis(200);
 /// Reports to those who are sent nothing go together at ticks of the clock, so many microseconds long: nothing else wakes
 /// the shard then, and one system call takes many.
 const REPORT_TICK: u64 = 10_000;
@@ -356,11 +358,17 @@ impl Viewer {
         true
     }
 
+    /// Nothing was sent to it of late. By when something was sent, not by when it came: what waited long at a full door is no
+    /// silence.
+    pub fn is_quiet(&self, now: Instant) -> bool {
+        let silent = |at: Instant| now.saturating_duration_since(at) >= QUIET;
+        self.slots.iter().filter_map(|slot| slot.outlet.newest_at()).all(silent)
+    }
+
     /// What it watches has fallen silent: its report is due at a tick that comes soon, `later` ticks behind the next, if it is
     /// not due sooner. When that is.
     pub fn hushed(&mut self, now: Instant, wall: &Wall, later: u64) -> Instant {
-        let tick = (wall.micros(now).0 / REPORT_TICK).saturating_add(1).saturating_add(later);
-        let at = wall.instant(CaptureMicros(tick.saturating_mul(REPORT_TICK)));
+        let at = wall.instant(tick_in(wall.micros(now), later.saturating_add(1)));
         let due = self.report_due.map_or(at, |due| due.min(at));
         self.report_due = Some(due);
         due
@@ -380,7 +388,12 @@ impl Viewer {
 /// The tick at which a viewer who is sent nothing is reported to again.
 fn idle_tick(now: CaptureMicros, random: f64) -> CaptureMicros {
     let after = if random < 0.25 { REPORT_IDLE - 1 } else { REPORT_IDLE };
-    CaptureMicros((now.0 / REPORT_TICK).saturating_add(after).saturating_mul(REPORT_TICK))
+    tick_in(now, after)
+}
+
+/// So many ticks on from the one that has begun.
+fn tick_in(now: CaptureMicros, ticks: u64) -> CaptureMicros {
+    CaptureMicros((now.0 / REPORT_TICK).saturating_add(ticks).saturating_mul(REPORT_TICK))
 }
 
 #[cfg(test)]

@@ -15,8 +15,6 @@ use super::session::Role;
 const HUSH: Duration = Duration::from_millis(240);
 /// So many ticks of reports share those of a large audience.
 const HUSH_TICKS: u64 = 4;
-/// Nothing of any lane was sent to a viewer for so long.
-const SILENT: Duration = Duration::from_millis(200);
 
 impl Sfu {
     /// A packet came into a lane.
@@ -56,14 +54,12 @@ impl Sfu {
 
     /// A viewer to whom nothing else goes either is reported to at one of the next ticks.
     fn hushed(&mut self, now: Instant, session: usize) {
-        let random = self.rng.random_range(0..HUSH_TICKS);
         let Some(Role::Viewer(viewer)) = self.sessions.get_mut(session).map(|session| &mut session.role)
         else {
             return;
         };
-        let silent = |at: Instant| now.saturating_duration_since(at) >= SILENT;
-        if viewer.slots.iter().filter_map(|slot| slot.outlet.newest_at()).all(silent) {
-            let due = viewer.hushed(now, &self.config.wall, random);
+        if viewer.is_quiet(now) {
+            let due = viewer.hushed(now, &self.config.wall, self.rng.random_range(0..HUSH_TICKS));
             self.schedule(session, due);
         }
     }

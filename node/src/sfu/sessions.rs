@@ -208,11 +208,11 @@ impl Sfu {
         let way: Way = way.into();
         let from = way.peer;
         let known = self.whose(from);
-        let check = is_stun(contents);
+        let check = stun::is_stun(contents);
         if let (true, Some(id)) = (check, stun::answered(contents)) {
             return self.came_back(now, from, id, contents);
         }
-        let named = if check { local_ufrag(contents).and_then(|u| self.by_ufrag.get(u)) } else { None };
+        let named = if check { stun::local_ufrag(contents).and_then(|u| self.by_ufrag.get(u)) } else { None };
         // A named session wins over an address: an address is used again by another client's socket.
         let Some(at) = named.or(known) else {
             self.counters.unknown_datagrams = self.counters.unknown_datagrams.saturating_add(1);
@@ -367,7 +367,7 @@ impl Sfu {
             match output {
                 Some(Ok(Output::Transmit(transmit))) => {
                     let (from, to, stun) =
-                        (transmit.source, transmit.destination, is_stun(&transmit.contents));
+                        (transmit.source, transmit.destination, stun::is_stun(&transmit.contents));
                     let way = session.way(&self.config.common.book, from, to, stun);
                     if let Role::Viewer(viewer) = &mut session.role
                         && viewer.note_transmit(way, &transmit.contents)
@@ -528,23 +528,4 @@ fn is_rtp(contents: &[u8]) -> bool {
 /// Shaped like RTCP (RFC 5761 section 4).
 fn is_rtcp(contents: &[u8]) -> bool {
     matches!(contents, [128..=191, 192..=223, ..])
-}
-
-/// The first two bits of a STUN message are zero and the magic cookie stands at 4 (RFC 8489 section 5).
-fn is_stun(contents: &[u8]) -> bool {
-    contents.first().is_some_and(|b| *b < 4) && contents.get(4..8) == Some(&[0x21, 0x12, 0xA4, 0x42])
-}
-
-/// The part before the colon of the USERNAME attribute: our own user name (RFC 8445 section 7.2.2).
-fn local_ufrag(contents: &[u8]) -> Option<&str> {
-    let mut rest = contents.get(20..)?;
-    while let [t0, t1, l0, l1, tail @ ..] = rest {
-        let len = usize::from(u16::from_be_bytes([*l0, *l1]));
-        let value = tail.get(..len)?;
-        if u16::from_be_bytes([*t0, *t1]) == 0x0006 {
-            return std::str::from_utf8(value).ok()?.split(':').next();
-        }
-        rest = tail.get(len.next_multiple_of(4)..)?;
-    }
-    None
 }

@@ -17,9 +17,6 @@ use crate::forward::train::Way;
 use crate::media::clock::{NtpTime, Skew};
 use crate::peer::viewer::Slot;
 
-/// Nothing comes for so long: a viewer is told that the node is there.
-const QUIET: Duration = Duration::from_millis(200);
-
 /// Packets that wait to be sent again; more are not, and are asked for again.
 const REPEATS: usize = 65_536;
 
@@ -198,12 +195,10 @@ impl Sfu {
             return;
         }
         viewer.report_due = None;
+        let quiet = viewer.is_quiet(now);
         let (Some(to), Some(sealer)) = (viewer.to, viewer.sealer.as_mut()) else { return };
         let watching = viewer.watching.as_ref();
         let stream = watching.and_then(|w| self.rooms.get(&session.room).and_then(|r| r.streams.get(w)));
-        // By when something was sent, not by when it came: what waited long at a full door is no silence.
-        let silent = |at: Instant| now.saturating_duration_since(at) >= QUIET;
-        let quiet = viewer.slots.iter().filter_map(|slot| slot.outlet.newest_at()).all(silent);
         let (mut news, mut reported, mut compound) = (false, false, Compound::default());
         // Sound first: a quiet stream has one report, and older browsers show those of sound alone.
         for slot in viewer.slots.iter_mut().rev() {
