@@ -7,6 +7,7 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{
@@ -161,4 +162,19 @@ async fn tokens_of_another_issuer_are_taken() {
     let (status, why) = asked(&url, &signed_with(json!({"alg": "EdDSA", "kid": "unknown"}))).await;
     assert!(status == 401 && why.contains("unknown"), "{why}");
     assert_eq!(asked(&url, &token("theirs:0123456789abcdef")).await.0, 401, "no secret of that name");
+    // Who takes a public key, which everybody has, for a secret (RFC 8725 section 2.1).
+    let public: [(&str, &[u8]); 4] = [
+        ("theirs", pair.public_key().as_ref()),
+        ("curve", point),
+        ("rsa", modulus),
+        ("rsa", rsa.public_key().as_ref()),
+    ];
+    for (kid, public) in public {
+        let by_public =
+            |signed: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, public), signed).as_ref().to_vec();
+        let confused = signed_by(json!({"alg": "HS256", "kid": kid}), &by_public);
+        assert_eq!(asked(&url, &confused).await.0, 401, "{kid} as a secret");
+    }
+    let unsigned = signed_by(json!({"alg": "none", "kid": "theirs"}), &|_| Vec::new());
+    assert_eq!(asked(&url, &unsigned).await.0, 401);
 }
