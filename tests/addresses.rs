@@ -9,7 +9,7 @@ use std::time::Duration;
 use freshet_loadtest::client::{Publisher, Viewer};
 use support::client::{believe, trust};
 use support::nets::{self, Net, alone, wire};
-use support::{Process, eventually, get_json, publish, view};
+use support::{Process, hears, publish, view};
 
 const MANUAL: &str = include_str!("../docs/operate.md");
 /// A router that gives one machine behind it a public address, ports as they are.
@@ -46,11 +46,7 @@ impl Served {
 fn ready(net: &Net, base: &str) {
     let base = base.to_owned();
     net.run(async move {
-        eventually(WITHIN, "the node is alive", || async {
-            let nodes = get_json(&format!("{base}/v1/nodes"), None).await?;
-            (nodes["nodes"][0]["state"] == "alive").then_some(())
-        })
-        .await;
+        hears(&base, 1, None).await;
     });
 }
 

@@ -6,7 +6,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Process, eventually, get_json, metric, request};
+use support::{Process, hears, metric, request};
 
 const SDP: (&str, &str) = ("content-type", "application/sdp");
 
@@ -20,11 +20,7 @@ async fn a_storm_through_a_proxys_one_forwarded_address_leaves_the_others_in() {
     let args: Vec<String> = flags.into_iter().map(str::to_owned).collect();
     let mut process = Process::start(dir.path(), "door", "dev", &args, &[]);
     let coordinator = format!("http://{listen}");
-    eventually(Duration::from_secs(20), "dev has a node", || async {
-        let nodes = get_json(&format!("{coordinator}/v1/nodes"), None).await?;
-        nodes["nodes"].as_array()?.iter().any(|node| node["state"] == "alive").then_some(())
-    })
-    .await;
+    hears(&coordinator, 1, None).await;
     let log = std::fs::read_to_string(&process.log).unwrap();
     let node =
         log.split("http_addr=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");

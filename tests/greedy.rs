@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use freshet_cluster::unit::Bitrate;
 use freshet_loadtest::client::{Viewer, ViewerConfig};
-use support::{KEY, Process, eventually, get_json, metric, publish, request, token};
+use support::{KEY, Process, eventually, hears, metric, publish, request, token};
 
 const SDP: (&str, &str) = ("content-type", "application/sdp");
 const ROOM: &str = "stage";
@@ -45,11 +45,7 @@ async fn a_guest_who_leaves_sessions_half_open_keeps_nobody_out() {
     let mut process = Process::start(dir.path(), "greedy", "dev", &args, &[("FRESHET_API_KEY", KEY)]);
     let url = format!("http://{listen}");
     let admin = token(ROOM, "boss", "admin");
-    eventually(Duration::from_secs(20), "dev has a node", || async {
-        let nodes = get_json(&format!("{url}/v1/nodes"), Some(&token("*", "operator", "admin"))).await?;
-        nodes["nodes"].as_array()?.iter().any(|node| node["state"] == "alive").then_some(())
-    })
-    .await;
+    hears(&url, 1, Some(&token("*", "operator", "admin"))).await;
     let log = std::fs::read_to_string(&process.log).unwrap();
     let node = log.split("http_addr=").nth(1).and_then(|rest| rest.split_whitespace().next());
     let node = format!("http://{}", node.expect("an address"));

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use freshet_loadtest::client::{Publisher, PublisherConfig, Viewer, ViewerConfig};
 use freshet_loadtest::media::Kind;
-use support::{Process, eventually, get_json, request};
+use support::{Process, hears, request};
 
 const SEED: u64 = 0x5eed_0f5d_90ff_e125;
 /// Offers to each of WHIP and WHEP.
@@ -150,11 +150,7 @@ async fn dev() -> (Process, String, tempfile::TempDir) {
         ["dev", "--max-sessions", "5000", "--max-busy", "100%", "--listen", &listen].map(str::to_owned);
     let process = Process::start(dir.path(), "hostile", "dev", &args, &[]);
     let url = format!("http://{listen}");
-    eventually(Duration::from_secs(20), "dev has a node", || async {
-        let nodes = get_json(&format!("{url}/v1/nodes"), None).await?;
-        nodes["nodes"].as_array()?.iter().any(|node| node["state"] == "alive").then_some(())
-    })
-    .await;
+    hears(&url, 1, None).await;
     (process, url, dir)
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use freshet_cluster::unit::Bitrate;
 use freshet_loadtest::client::{Publisher, Viewer};
 use support::nets::{self, Net, alone, wire};
-use support::{Process, eventually, get_json, metric, publish, view};
+use support::{Process, hears, metric, publish, view};
 
 const MANUAL: &str = include_str!("../docs/operate.md");
 const WITHIN: Duration = Duration::from_secs(30);
@@ -43,11 +43,7 @@ fn serve(test: &str, server: &Net, client: &Net) -> Served {
     let env = [("FRESHET_MAX_BUSY", "100%")];
     let process = server.start(dir.path(), test, env!("CARGO_BIN_EXE_freshet"), &args, &env);
     client.run(async {
-        eventually(WITHIN, "the node is alive", || async {
-            let nodes = get_json(&format!("{BASE}/v1/nodes"), None).await?;
-            (nodes["nodes"][0]["state"] == "alive").then_some(())
-        })
-        .await;
+        hears(BASE, 1, None).await;
     });
     Served { process, _dir: dir }
 }

@@ -15,7 +15,7 @@ use http_body_util::Empty;
 use support::client::{Pair, client, old_client};
 use support::dev::Dev;
 use support::nets::{Net, all_documented, alone, wire};
-use support::{KEY, Listener, eventually, get_json, metric, publish, remember_secret, request, token, view};
+use support::{KEY, Listener, eventually, hears, metric, publish, remember_secret, request, token, view};
 
 const SOON: Duration = Duration::from_secs(20);
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -271,11 +271,8 @@ fn the_manuals_page_about_proxies_is_true_between_networks() {
         let admin = token("*", "operator", "admin");
         client.run(async move {
             let base = "https://203.0.113.1/cast";
-            eventually(SOON, "the node is alive, says who stands behind the proxy", || async {
-                let nodes = get_json(&format!("{base}/v1/nodes"), Some(&admin)).await?;
-                (nodes["nodes"][0]["state"] == "alive").then_some(())
-            })
-            .await;
+            // Says who stands behind the proxy.
+            hears(base, 1, Some(&admin)).await;
             let room = Listener::open(base, "page", &token("page", "ann", "subscribe")).await;
             let (host, ann) = (token("page", "host", "publish"), token("page", "ann", "subscribe"));
             let sends = publish(base, "page", &host, |config| {

@@ -23,7 +23,7 @@ use freshet_loadtest::client::{Publisher, PublisherConfig, Viewer, ViewerConfig}
 use freshet_loadtest::media::Kind;
 use freshet_node::Node;
 use support::node::config;
-use support::{Process, eventually, metric, request};
+use support::{Process, eventually, hears, metric};
 
 const SHARDS: u16 = 4;
 
@@ -171,12 +171,7 @@ async fn viewers_on_the_shards_of_another_node_are_complete() {
     let args: Vec<String> =
         args.into_iter().map(str::to_owned).chain([format!("127.0.0.1:{port}")]).collect();
     let mut dev = Process::start(dir.path(), "shards", "dev", &args, &[]);
-    eventually(Duration::from_secs(20), "dev is ready", || async {
-        let answer = request("GET", &format!("{base}/v1/nodes"), None, &[], "").await?;
-        let alive = answer.json()["nodes"].as_array()?.iter().filter(|n| n["state"] == "alive").count();
-        (alive == 2).then_some(())
-    })
-    .await;
+    hears(&base, 2, None).await;
     let publisher = publish(&base, "show").await;
     let viewers = join(&base, "show", 20).await;
     let nodes: BTreeSet<&str> = viewers.iter().map(|v| support::served_by(v.resource().url())).collect();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Process, eventually, request};
+use super::{Process, hears};
 
 /// `freshet dev` with as many nodes, each with room for as many sessions.
 pub struct Dev {
@@ -48,12 +48,7 @@ impl Dev {
         ];
         let process = Process::start(dir.path(), test, "dev", &args, env);
         let url = format!("http://127.0.0.1:{port}");
-        eventually(Duration::from_secs(20), "dev is ready", || async {
-            let answer = request("GET", &format!("{url}/v1/nodes"), None, &[], "").await?;
-            let alive = answer.json()["nodes"].as_array()?.iter().filter(|n| n["state"] == "alive").count();
-            (alive == nodes).then_some(())
-        })
-        .await;
+        hears(&url, nodes, None).await;
         Self { process, url, dir }
     }
 

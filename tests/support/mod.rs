@@ -216,14 +216,7 @@ impl Cluster {
     pub async fn settled(&self) {
         let operator = token("*", "operator", "admin");
         for n in 0..self.coordinators.len() {
-            let wanted = self.nodes.iter().flatten().count();
-            eventually(Duration::from_secs(30), &format!("coordinator {n} sees {wanted} nodes"), || async {
-                let nodes = get_json(&format!("{}/v1/nodes", self.url(n)), Some(&operator)).await?;
-                // One that was never heard is placed on last.
-                let alive = |n: &&serde_json::Value| n["state"] == "alive" && n["heard"] == true;
-                (nodes["nodes"].as_array()?.iter().filter(alive).count() >= wanted).then_some(())
-            })
-            .await;
+            hears(&self.url(n), self.nodes.iter().flatten().count(), Some(&operator)).await;
         }
     }
 
@@ -340,6 +333,17 @@ pub async fn request(
 pub async fn get_json(url: &str, token: Option<&str>) -> Option<serde_json::Value> {
     let answer = request("GET", url, token, &[], "").await?;
     (answer.status == 200).then(|| answer.json())
+}
+
+/// Waits until a coordinator has heard so many nodes. One that it never heard is alive to it and placed on last, and while
+/// it waits for that a cluster that is full says `starting`.
+pub async fn hears(url: &str, nodes: usize, token: Option<&str>) {
+    eventually(Duration::from_secs(30), &format!("{url} hears {nodes} nodes"), || async {
+        let list = get_json(&format!("{url}/v1/nodes"), token).await?;
+        let heard = |node: &&serde_json::Value| node["state"] == "alive" && node["heard"] == true;
+        (list["nodes"].as_array()?.iter().filter(heard).count() >= nodes).then_some(())
+    })
+    .await;
 }
 
 /// A publisher with stamped media, sending.
