@@ -122,7 +122,7 @@ const MICROS: [Of<Counters>; 5] = [
     }),
 ];
 
-const DROPPED: [Of<Counted>; 5] = [
+const DROPPED: [Of<Counted>; 6] = [
     ("relay_refused_packets_total", "Packets of relay links lost because a shard did not keep up", |c| {
         c.arrivals_dropped
     }),
@@ -130,6 +130,11 @@ const DROPPED: [Of<Counted>; 5] = [
         c.crossings_dropped
     }),
     ("socket_refused_packets_total", "Packets that the system refused to send", |c| c.socket_refused),
+    (
+        "socket_overflow_packets_total",
+        "Packets that the system dropped before a shard read them, mostly as its buffer was full",
+        |c| c.socket_overflow,
+    ),
     ("handshakes_dropped_total", "Datagrams of handshakes dropped because too many waited", |c| {
         c.handshakes_dropped
     }),

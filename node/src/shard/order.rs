@@ -156,6 +156,8 @@ pub struct Counted {
     pub socket_dropped: u64,
     /// Packets that the system refused to send.
     pub socket_refused: u64,
+    /// Packets that the system dropped before this shard read them.
+    pub socket_overflow: u64,
     /// Datagrams of handshakes dropped because too many waited.
     pub handshakes_dropped: u64,
     /// Packets of other shards lost because this one did not keep up.

@@ -56,6 +56,11 @@ impl Sockets {
         self.bound.get(socket).map(SocketAddr::ip).filter(|ip| !ip.is_unspecified())
     }
 
+    /// Packets that the kernel dropped before they were read.
+    pub fn overflow(&self) -> u64 {
+        self.sockets.iter().map(Socket::overflow).sum()
+    }
+
     /// Memory for what each of them receives.
     pub fn batches(&self) -> Vec<RecvBatch> {
         self.sockets.iter().map(RecvBatch::new).collect()

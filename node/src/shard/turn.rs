@@ -123,6 +123,7 @@ impl Turn {
             listeners,
             socket_dropped: self.lost.dropped,
             socket_refused: self.lost.refused,
+            socket_overflow: self.sockets.overflow(),
             handshakes_dropped: self.later.dropped,
             crossings_dropped,
             arrivals_dropped,

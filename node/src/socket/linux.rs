@@ -7,6 +7,6 @@ mod probe;
 mod recv;
 mod send;
 
-pub(super) use probe::{force_buffers, fragment, probe};
+pub(super) use probe::{force_buffers, fragment, overflow, probe};
 pub(super) use recv::{RecvScratch, recv};
 pub(super) use send::{SendScratch, To, send};

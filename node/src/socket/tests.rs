@@ -237,6 +237,30 @@ fn a_train_that_the_kernel_will_not_cut_goes_packet_by_packet() {
     });
 }
 
+/// A shard that does not come to read: what its socket had no room for is known.
+#[test]
+fn what_the_kernel_drops_before_it_is_read_is_counted() {
+    for (way, options) in ways() {
+        block_on(async {
+            let node = Socket::bind(LOCAL, &SocketOptions { recv_buffer: 16 << 10, ..options }).unwrap();
+            assert_eq!(node.overflow(), 0);
+            let stranger = std::net::UdpSocket::bind(LOCAL).unwrap();
+            for nth in 0..500u16 {
+                stranger.send_to(&nth.to_be_bytes(), node.local_addr()).unwrap();
+            }
+            let lost = usize::try_from(node.overflow()).unwrap();
+            assert!((1..500).contains(&lost), "{way}: {lost}");
+            let came = receive(&node, 500 - lost).await;
+            assert_eq!(
+                came.last().unwrap().2,
+                u16::try_from(499 - lost).unwrap().to_be_bytes(),
+                "those that came last are lost"
+            );
+            assert_eq!(node.overflow(), lost as u64);
+        });
+    }
+}
+
 #[test]
 fn a_train_left_half_way_is_taken_up_where_it_stopped() {
     let train =

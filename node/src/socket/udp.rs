@@ -80,6 +80,15 @@ impl Socket {
         self.local
     }
 
+    /// Packets that came and that the kernel dropped before they were read, mostly because its buffer was full. Those that
+    /// it had joined count once. 0 where it does not tell.
+    pub fn overflow(&self) -> u64 {
+        #[cfg(target_os = "linux")]
+        return linux::overflow(&self.io).map_or(0, u64::from);
+        #[cfg(not(target_os = "linux"))]
+        0
+    }
+
     /// Waits until [`Self::try_recv`] may find something.
     ///
     /// # Errors

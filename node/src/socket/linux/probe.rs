@@ -57,3 +57,25 @@ pub(in crate::socket) fn force_buffers(socket: &socket2::Socket, options: &Socke
         set(fd, libc::SOL_SOCKET, option, libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX));
     }
 }
+
+/// Length of what `SO_MEMINFO` tells, and the place of the packets that were dropped in it (`linux/sock_diag.h`).
+const MEMINFO: usize = 9;
+const DROPS: usize = 8;
+
+/// Packets that the kernel has dropped at a socket before they were read. None: it does not tell (before Linux 4.12).
+pub(in crate::socket) fn overflow(socket: &impl AsRawFd) -> Option<u32> {
+    let mut told = [0u32; MEMINFO];
+    let mut len = libc::socklen_t::try_from(size_of_val(&told)).ok()?;
+    // SAFETY: `told` and `len` live through the call, and `len` is the size of `told`.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            told.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    let came = usize::try_from(len).ok()? / size_of::<u32>();
+    told.get(DROPS).copied().filter(|_| done == 0 && came > DROPS)
+}
