@@ -60,7 +60,7 @@ const COUNTERS: [Of<Counters>; 40] = [
     ("keyframe_wishes_total", "Keyframes that viewers asked for", |c| c.keyframe_wishes),
     ("limited_nacks_total", "Packets that viewers asked for beyond their allowance", |c| c.limited_nacks),
     ("limited_wishes_total", "Keyframes that viewers asked for beyond their allowance", |c| c.limited_wishes),
-    ("limited_rtcp_datagrams_total", "RTCP of viewers that sent too much of it, dropped unopened", |c| {
+    ("limited_rtcp_datagrams_total", "RTCP of clients that sent too much of it, dropped unopened", |c| {
         c.limited_rtcp
     }),
     ("rejected_rtcp_datagrams_total", "RTCP that was forged, replayed, too long or too early", |c| {

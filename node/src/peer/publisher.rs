@@ -13,6 +13,7 @@ use str0m::rtp::{ExtensionValues, RtpPacket};
 
 use super::{extensions, negotiate, sdp};
 use crate::agent::{Lane, StreamKey};
+use crate::forward::allowance::Reports;
 use crate::media::clock::{NtpTime, PublisherClock, TrackClock};
 use crate::media::codec::{self, CodecName};
 use crate::media::h264::{H264, Taken};
@@ -23,6 +24,9 @@ use crate::media::wrap::low_32;
 
 /// SSRCs whose place is remembered; a publisher that uses more is looked up more often.
 const SSRCS_MAX: usize = 16;
+
+/// So long after another SSRC has taken over, what comes of the one before is late; then it takes over itself.
+const LATE_MICROS: i64 = 1_000_000;
 
 /// Payloads are kept together in pieces of memory of so many bytes: about thirty packets of video.
 const SLAB: usize = 32 << 10;
@@ -46,6 +50,8 @@ struct Track {
 /// One encoding of a track.
 struct Layer {
     ssrc: Option<u32>,
+    /// The one before, and when another took over.
+    left: Option<(u32, CaptureMicros)>,
     /// The lane that took its last packet, by its index in the shard. Whoever uses it checks that it still is.
     lane: Option<usize>,
     clock: TrackClock,
@@ -67,17 +73,23 @@ impl Layer {
     fn new(rate: u32, kind: MediaKind) -> Self {
         let (clock, h264) = (TrackClock::new(rate), H264::default());
         let monitor = Monitor::new(rate, kind == MediaKind::Video);
-        Self { ssrc: None, lane: None, clock, rate, shift: 0, newest: None, h264, codec: None, monitor }
+        Self { ssrc: None, left: None, lane: None, clock, rate, shift: 0, newest: None, h264, codec: None, monitor }
     }
 
     /// Another SSRC takes over: its timestamps begin anywhere, and the reports so far spoke of others.
     fn take_over(&mut self, timestamp: u32, wall: CaptureMicros) {
+        self.left = self.ssrc.map(|ssrc| (ssrc, wall));
         self.h264.restart();
         self.monitor.restart(self.rate);
         self.clock = TrackClock::new(self.rate);
         let Some((newest, at)) = self.newest else { return };
         let passed = u64::try_from(wall.micros_since(at)).unwrap_or(0).saturating_mul(self.rate.into());
         self.shift = newest.wrapping_add(low_32(passed / 1_000_000).max(1)).wrapping_sub(timestamp);
+    }
+
+    /// What comes late of the SSRC before has no place among what came since: its numbers and times are others.
+    fn has_left(&self, ssrc: u32, wall: CaptureMicros) -> bool {
+        self.left.is_some_and(|(left, at)| left == ssrc && wall.micros_since(at) < LATE_MICROS)
     }
 
     /// What a timestamp is called from here on.
@@ -96,6 +108,8 @@ pub struct Publisher {
     pub key: Option<StreamKey>,
     /// ICE and DTLS are done.
     pub connected: bool,
+    /// What it may still report.
+    pub reports: Reports,
     tracks: Vec<Track>,
     /// Where the SSRCs belong that were seen last. One that its publisher gives to another m-line later stays where
     /// it was.
@@ -157,6 +171,7 @@ impl Publisher {
         Self {
             key: None,
             connected: false,
+            reports: Reports::default(),
             tracks,
             ssrcs: Vec::new(),
             clock: PublisherClock::new(),
@@ -248,7 +263,7 @@ impl Publisher {
     }
 
     /// Turns what str0m received for a place into a packet. `wall` is this node's clock when it came. `None` for a payload
-    /// type that was not negotiated, and for what comes much too late.
+    /// type that was not negotiated, for what comes much too late, and for the rest of an SSRC that another took over from.
     pub fn take(&mut self, place: Place, wall: CaptureMicros, rtp: &RtpPacket) -> Option<Incoming> {
         let clock = &mut self.clock;
         let track = self.tracks.get_mut(place.track)?;
@@ -263,15 +278,19 @@ impl Publisher {
         let layer = track.layers.get_mut(place.layer)?;
         let nth = u8::try_from(place.layer).ok()?;
         let ssrc = *rtp.header.ssrc;
+        if layer.has_left(ssrc, wall) {
+            return None;
+        }
         if layer.ssrc.is_some_and(|known| known != ssrc) {
             layer.take_over(rtp.header.timestamp, wall);
         }
         if info.clock_rate != layer.rate {
             let h264 = std::mem::take(&mut layer.h264);
             let fresh = Layer::new(info.clock_rate, track.info.kind);
-            let mut monitor = std::mem::replace(&mut layer.monitor, Monitor::new(info.clock_rate, false));
+            let (mut monitor, left) =
+                (std::mem::replace(&mut layer.monitor, Monitor::new(info.clock_rate, false)), layer.left);
             monitor.restart(info.clock_rate);
-            *layer = Layer { h264, monitor, ..fresh };
+            *layer = Layer { h264, monitor, left, ..fresh };
         }
         layer.ssrc = Some(ssrc);
         if let Some(pulse) = &mut track.pulse {

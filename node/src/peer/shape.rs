@@ -8,6 +8,8 @@
 
 use str0m::Candidate;
 
+use super::contain::contained;
+
 /// Longest offer that has a shape, in bytes.
 const OFFER_MAX: usize = 16 * 1024;
 /// Most m-lines of such an offer.
@@ -118,7 +120,8 @@ impl<'a> Reader<'a> {
                 if self.candidates > CANDIDATES_MAX {
                     return None;
                 }
-                self.own.candidates.extend(Candidate::from_sdp_string(attribute).ok());
+                let candidate = contained(|| Candidate::from_sdp_string(attribute));
+                self.own.candidates.extend(candidate.and_then(Result::ok));
                 return Some(());
             }
             "mid" => {

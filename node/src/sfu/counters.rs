@@ -66,7 +66,7 @@ pub struct Counters {
     pub limited_nacks: u64,
     /// Keyframes that viewers asked for beyond their allowance: not passed on.
     pub limited_wishes: u64,
-    /// RTCP datagrams of viewers that had sent too many messages: dropped unopened.
+    /// RTCP datagrams of clients that had sent too many messages: dropped unopened.
     pub limited_rtcp: u64,
     /// RTCP that was dropped unread: forged, replayed, before the keys, or longer than any path's packets.
     pub rejected_rtcp: u64,

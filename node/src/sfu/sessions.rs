@@ -218,7 +218,11 @@ impl Sfu {
             self.counters.unknown_datagrams = self.counters.unknown_datagrams.saturating_add(1);
             return;
         };
-        let Some(local) = self.config.common.book.candidate(way.local) else { return };
+        let Some(local) = self.config.common.book.candidate(way.local) else {
+            // It came to an address that is none of ours.
+            self.counters.unknown_datagrams = self.counters.unknown_datagrams.saturating_add(1);
+            return;
+        };
         let Some(session) = self.sessions.get_mut(at) else { return };
         if check && session.checked.len() >= CHECKED_MAX && !session.checked.contains(&from) {
             self.counters.refused_checks = self.counters.refused_checks.saturating_add(1);
@@ -236,6 +240,12 @@ impl Sfu {
             if viewer.allowed.messages.is_open(now) {
                 return self.viewer_rtcp(now, at, way, contents);
             }
+            self.counters.limited_rtcp = self.counters.limited_rtcp.saturating_add(1);
+            return;
+        }
+        if let (true, Role::Publisher(publisher)) = (rtcp, &mut session.role)
+            && !publisher.reports.is_open(now)
+        {
             self.counters.limited_rtcp = self.counters.limited_rtcp.saturating_add(1);
             return;
         }
@@ -258,8 +268,14 @@ impl Sfu {
                 false
             }
         };
-        session.heard = now;
+        // Anybody may send from a client's address: what it has signed is heard. A check is signed where str0m answers it.
         let authentic = (self.config.common.opened)() != opened;
+        if authentic {
+            session.heard = now;
+            if let (true, Role::Publisher(publisher)) = (rtcp, &mut session.role) {
+                publisher.reports.charge(now, contents.len());
+            }
+        }
         if fine && rtcp && !authentic {
             self.counters.rejected_rtcp = self.counters.rejected_rtcp.saturating_add(1);
         }
@@ -275,13 +291,25 @@ impl Sfu {
             let strange = u64::from(publisher.unknown_extensions(contents));
             self.counters.unknown_extensions = self.counters.unknown_extensions.saturating_add(strange);
         }
-        self.learn(at, way, check);
+        let signed = check && self.is_signed(at, way, contents);
+        self.learn(at, way, signed);
         if fine {
             self.poll_for(now, at, wanted && !rtcp);
         } else {
             self.counters.bad_datagrams = self.counters.bad_datagrams.saturating_add(1);
             self.finish_if_dead(now, at);
         }
+    }
+
+    /// Whether a check that came by a way which is not known was made by the session's client. By one that is known it
+    /// changes nothing, and str0m looks.
+    fn is_signed(&mut self, at: usize, way: Way, check: &[u8]) -> bool {
+        let hmac = self.config.common.provider.sha1_hmac_provider;
+        let sign = |key: &[u8], parts: &[&[u8]]| hmac.sha1_hmac(key, parts);
+        self.sessions.get_mut(at).is_some_and(|session| {
+            session.addresses.contains(&way)
+                || stun::is_authentic(check, &session.rtc.direct_api().local_ice_credentials().pass, &sign)
+        })
     }
 
     /// Whether a session has this address.
@@ -353,6 +381,7 @@ impl Sfu {
             });
             if let Some(keys) = (self.config.common.take_keys)() {
                 session.opened(&mut self.half_open);
+                session.heard = now;
                 if let Role::Viewer(viewer) = &mut session.role {
                     viewer.keyed(keys);
                 }
@@ -368,6 +397,9 @@ impl Sfu {
                 Some(Ok(Output::Transmit(transmit))) => {
                     let (from, to, stun) =
                         (transmit.source, transmit.destination, stun::is_stun(&transmit.contents));
+                    if stun && stun::answered(&transmit.contents).is_some() {
+                        session.heard = now;
+                    }
                     let way = session.way(&self.config.common.book, from, to, stun);
                     if let Role::Viewer(viewer) = &mut session.role
                         && viewer.note_transmit(way, &transmit.contents)

@@ -308,7 +308,8 @@ impl Turn {
             self.load = self.busy.note(now, self.waits.total());
             *self.latest.write().unwrap_or_else(PoisonError::into_inner) = self.counted();
         }
-        // Events wait in the machine while the node's task is busy; they are as many as sessions at most.
+        // Events wait in the machine while the node's task is busy: one for each session that ends, and what a stream has to
+        // say, which is a few a second for each.
         while let Some(event) = self.machine.poll_event() {
             match &event {
                 sfu::Event::Viewing(session) => {

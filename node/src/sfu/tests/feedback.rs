@@ -339,3 +339,38 @@ fn what_comes_of_what_each_viewer_is_sent_is_known_of_the_last_second() {
     let session = attacked.world.clients[HONEST].session;
     assert_eq!(attacked.world.sfu.path(attacked.world.now, session).unwrap().second, None, "it is over");
 }
+
+/// A publisher is a client as any other. What its reports ask for costs it its reports, and no more.
+#[test]
+fn a_publishers_storm_of_reports_is_read_at_a_bounded_rate() {
+    const SECONDS: u64 = 5;
+    let mut world = World::new();
+    world.join(Publish, &[Video]);
+    world.claim(PUBLISHER, 1);
+    world.pass(FRAME * 5);
+    let viewer = world.join(View, &[Video]);
+    world.pass(FRAME * 5);
+    let (mut srtp, from) = (world.clients[PUBLISHER].srtp(), world.clients[PUBLISHER].addr);
+    let storm: Vec<u8> = (0..100).flat_map(|_| pli(9)).collect();
+    let before = world.sfu.counters().clone();
+    let mut sent = 0;
+    for frame in 0..SECONDS * FRAMES {
+        for _ in 0..20 {
+            let mut sealed = vec![0; storm.len() + RTCP_OVERHEAD];
+            let len = srtp.seal_rtcp(&storm, &mut sealed).unwrap();
+            world.sfu.handle_datagram(world.now, from, &sealed[..len]);
+            sent += 1;
+        }
+        world.frame(PUBLISHER, Video, 1_000 + frame * PACKETS, PACKETS, frame as u32 * 3_000, frame == 0);
+        world.pass(FRAME);
+    }
+    assert_eq!(world.clients[viewer].got.len() as u64, SECONDS * FRAMES * PACKETS, "its media goes on");
+    let after = world.sfu.counters().clone();
+    assert_eq!((after.rejected_rtcp, after.bad_datagrams), (before.rejected_rtcp, before.bad_datagrams));
+    let read = sent - (after.limited_rtcp - before.limited_rtcp).min(sent);
+    let most = (8_000 + 4_000 * SECONDS) / (storm.len() as u64 / 8) + 1;
+    assert!((most / 2..=most).contains(&read), "{read} of {sent} are read, {most} at most");
+    // It may report again.
+    world.pass(Duration::from_secs(4));
+    assert_eq!(world.sfu.counters().limited_rtcp - after.limited_rtcp, 0);
+}

@@ -134,6 +134,32 @@ fn what_is_kept_is_bounded_in_time_and_in_bytes_as_configured() {
 }
 
 #[test]
+fn a_stream_that_stops_keeps_no_old_media_and_goes_on_where_it_stood() {
+    for watched in [false, true] {
+        let mut world = World::with(|config| config.ring = RingConfig::new(MS * 2_000, 4 << 20));
+        world.join(Publish, &[Audio, Video]);
+        world.claim(0, 1);
+        world.pass(MS * 200);
+        let viewer = watched.then(|| world.join(View, &[Video]));
+        world.pass(MS * 200);
+        play(&mut world);
+        let lane = world.sfu.lane_of(&World::key(1), (1, 0)).unwrap();
+        let held = |world: &World| world.sfu.lanes.get(lane).unwrap().ring.bytes();
+        world.pass(MS * 1_500);
+        assert!(held(&world) > 0, "what is not old is kept");
+        world.pass(MS * 600);
+        assert_eq!(held(&world), 0, "watched: {watched}");
+        world.frame(0, Video, FIRST + u64::from(FRAMES) * PACKETS, PACKETS, FRAMES * 3_000, true);
+        world.pass(MS * 200);
+        if let Some(viewer) = viewer {
+            let numbers: Vec<u64> = world.clients[viewer].got.iter().map(|packet| *packet.seq_no).collect();
+            assert_eq!(numbers.len(), (FRAMES as usize + 1) * PACKETS as usize);
+            assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
+        }
+    }
+}
+
+#[test]
 fn what_somebody_asked_for_who_is_gone_is_not_sent_to_who_stands_in_that_place() {
     let mut world = World::new();
     world.join(Publish, &[Audio, Video]);

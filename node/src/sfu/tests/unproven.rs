@@ -503,3 +503,36 @@ fn so_many_addresses_of_a_session_are_asked_at_once() {
     assert!(is_answer(&got(&mut world, address(101), &known.check(1)).0[0]));
     assert!(is_check(&got(&mut world, address(100), &known.check(1)).0[0]));
 }
+
+/// RFC 7675: consent is what the client has signed. Anybody can send from its address.
+#[test]
+fn what_others_send_from_a_clients_address_does_not_keep_its_session() {
+    let mut world = World::new();
+    world.join(Publish, &[Video]);
+    world.claim(0, 1);
+    world.pass(SECOND);
+    let viewer = world.join(View, &[Video]);
+    world.pass(SECOND);
+    let (from, id) = (world.clients[viewer].addr, world.clients[viewer].session);
+    // Its client is gone; what comes is RTP, RTCP and DTLS of somebody else, checks under a wrong password, and an answer.
+    world.clients.truncate(viewer);
+    let at = world.sfu.by_id[&id];
+    let ufrag = world.sfu.sessions.get(at).unwrap().ufrag.clone();
+    let offer = world.sfu.sessions.get(at).unwrap().offer.clone();
+    let user = format!("{ufrag}:{}", line(&offer, "a=ice-ufrag:"));
+    let mut rtp = vec![0x80, 96, 0, 1, 0, 0, 0, 1, 0, 0, 0, 9];
+    rtp.resize(200, 7);
+    let mut rtcp = vec![0x81, 201, 0, 7];
+    rtcp.resize(60, 7);
+    let mut alert = vec![21, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 1, 0, 30];
+    alert.resize(43, 7);
+    let reason = (0..40).find_map(|nth| {
+        let check = request(&user, Some("a wrong password that is long"), nth, &[(USE_CANDIDATE, &[])]);
+        for forged in [&rtp, &rtcp, &alert, &check] {
+            assert_eq!(sent(&mut world, from, forged).0, 0, "it is answered by nothing");
+        }
+        world.pass(SECOND / 2);
+        reason(&mut world, id)
+    });
+    assert_eq!(reason, Some(EndReason::IceTimeout), "the session is over 15 s after its client was heard last");
+}
