@@ -93,10 +93,16 @@ impl Dev {
 
     /// Where its first node serves, as it says itself.
     pub fn node_url(&self) -> String {
+        self.url_of(1)
+    }
+
+    /// Where one of its nodes serves, counted from 1.
+    pub fn url_of(&self, node: usize) -> String {
+        let begins = format!("  node-{node} ");
         // It says so a moment after it is ready.
         for _ in 0..200 {
             let said = std::fs::read_to_string(&self.process.log).unwrap();
-            let line = said.lines().rev().find_map(|line| line.strip_prefix("  node-1 "));
+            let line = said.lines().rev().find_map(|line| line.strip_prefix(&begins));
             if let Some((url, _)) = line.and_then(|line| line.trim().split_once("/metrics")) {
                 return url.to_owned();
             }
