@@ -73,7 +73,18 @@ impl Layer {
     fn new(rate: u32, kind: MediaKind) -> Self {
         let (clock, h264) = (TrackClock::new(rate), H264::default());
         let monitor = Monitor::new(rate, kind == MediaKind::Video);
-        Self { ssrc: None, left: None, lane: None, clock, rate, shift: 0, newest: None, h264, codec: None, monitor }
+        Self {
+            ssrc: None,
+            left: None,
+            lane: None,
+            clock,
+            rate,
+            shift: 0,
+            newest: None,
+            h264,
+            codec: None,
+            monitor,
+        }
     }
 
     /// Another SSRC takes over: its timestamps begin anywhere, and the reports so far spoke of others.

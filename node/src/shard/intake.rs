@@ -1,7 +1,9 @@
 //! Packets of links, each to the shard that is its stream's home.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 
 use super::queue::Queue;
 use crate::agent::Link;
@@ -17,7 +19,7 @@ pub type Routes = HashMap<(Link, u32), u16>;
 #[derive(Clone)]
 pub struct Intake {
     doors: Arc<[Arrivals]>,
-    routes: Arc<RwLock<Routes>>,
+    routes: Arc<ArcSwap<Routes>>,
 }
 
 impl Intake {
@@ -33,7 +35,7 @@ impl Intake {
 
     /// From now on packets go by these routes.
     pub fn route(&self, routes: Routes) {
-        *self.routes.write().unwrap_or_else(PoisonError::into_inner) = routes;
+        self.routes.store(Arc::new(routes));
     }
 }
 
@@ -43,8 +45,8 @@ impl MediaSink for Intake {
         let shard = if self.doors.len() == 1 {
             0
         } else {
-            let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
-            routes.get(&(Link(packet.link.0), packet.header.alias)).copied().unwrap_or(0)
+            // Read for each packet, replaced when a stream comes or goes.
+            self.routes.load().get(&(Link(packet.link.0), packet.header.alias)).copied().unwrap_or(0)
         };
         if let Some(door) = self.doors.get(usize::from(shard)) {
             door.put(packet.arrived, packet);

@@ -212,18 +212,26 @@ fn what_may_be_stamped_without_rtx_is_never_repeated() {
 
 #[test]
 fn what_is_asked_for_twice_within_a_round_trip_is_sent_once() {
-    for millis in [20, 100, 400] {
+    // Of those who have been sent little an answer is one packet, of others two.
+    for (millis, before, wanted) in [(20, 3, 1), (100, 3, 1), (400, 3, 1), (20, 600, 2), (400, 600, 2)] {
         let mut desk = Desk::new(Profile::AeadAes128Gcm);
         let mut outlet = outlet(MEDIA, Some(RTX), 1 << 16);
-        (0..3).for_each(|index| assert!(desk.send(&mut outlet, WITH_RTX, index).is_ok()));
-        let (first, trip) = (parse(&desk.wire[0]).unwrap().fields.seq, MS * millis);
+        for index in 0..before {
+            desk.micros = index * 1_000;
+            assert!(desk.send(&mut outlet, WITH_RTX, index).is_ok());
+        }
+        let asked = usize::try_from(before).unwrap() - 3;
+        let (first, trip) = (parse(&desk.wire[asked]).unwrap().fields.seq, MS * millis);
         let mut sent = Vec::new();
         for tenths in [0, 5, 7, 9, 11, 16, 20, 22] {
-            desk.micros = u64::from(millis) * tenths * 100;
+            desk.micros = before * 1_000 + u64::from(millis) * tenths * 100;
+            let wire = desk.wire.len();
             let again = desk.again_after(&mut outlet, WITH_RTX, first, trip).unwrap();
-            sent.push(matches!(again, Again::Sent { copies: 1, .. }));
+            let answered = matches!(again, Again::Sent { copies, .. } if copies == wanted);
+            assert_eq!((desk.wire.len() - wire) as u64, if answered { wanted } else { 0 });
+            sent.push(answered);
         }
-        assert_eq!(sent, [true, false, false, false, true, false, false, true], "{millis} ms");
+        assert_eq!(sent, [true, false, false, false, true, false, false, true], "{millis} ms, {before}");
         let other = desk.again_after(&mut outlet, WITH_RTX, first + 1, trip).unwrap();
         assert!(matches!(other, Again::Sent { .. }), "another packet does not wait for it");
     }

@@ -534,5 +534,9 @@ fn what_others_send_from_a_clients_address_does_not_keep_its_session() {
         world.pass(SECOND / 2);
         reason(&mut world, id)
     });
-    assert_eq!(reason, Some(EndReason::IceTimeout), "the session is over 15 s after its client was heard last");
+    assert_eq!(
+        reason,
+        Some(EndReason::IceTimeout),
+        "the session is over 15 s after its client was heard last"
+    );
 }
