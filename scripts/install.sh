@@ -24,7 +24,7 @@ run) needs="$rust node npm" ;;
 bench) needs="$rust" ;;
 fuzz) needs="$rust cxx cargo-fuzz" ;;
 chart) needs="$common python3 venv helm kubernetes-validate" ;;
-test) needs="$rust cxx node npm etcd nats chromium firefox unshare ffmpeg iproute2 nft turnserver nginx openssl curl shellcheck python3 venv cargo-fuzz helm kubernetes-validate" ;;
+test) needs="$rust cxx node npm etcd nats chromium firefox unshare ffmpeg iproute2 nft turnserver nginx faketime openssl curl shellcheck python3 venv cargo-fuzz helm kubernetes-validate" ;;
 *) die "install.sh: --for wants one of run, test, bench, fuzz, chart" ;;
 esac
 
@@ -79,7 +79,7 @@ package() {
     ffmpeg) echo ffmpeg ;;
     nft) echo nftables ;;
     turnserver) echo coturn ;;
-    iproute2 | nginx | openssl | curl | shellcheck) echo "$1" ;;
+    iproute2 | nginx | faketime | openssl | curl | shellcheck) echo "$1" ;;
     python3) echo python3 ;;
     venv) echo python3-venv ;;
     esac

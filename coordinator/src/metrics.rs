@@ -6,7 +6,7 @@ use freshet_edge::metrics::{HttpMetrics, Metrics as Registered};
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 /// Refusal reasons that get a label of their own; a node of another version may send others.
-const REASONS: [&str; 10] = [
+const REASONS: [&str; 11] = [
     "over-capacity",
     "draining",
     "wrong-incarnation",
@@ -16,6 +16,7 @@ const REASONS: [&str; 10] = [
     "store-away",
     "late",
     "unreachable",
+    "call-refused",
     "unusable",
 ];
 

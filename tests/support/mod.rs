@@ -99,6 +99,9 @@ pub struct Plan {
 /// More arguments of a process, by its name (`node-1`, `coordinator-2`).
 pub type Flags = Box<dyn Fn(&str) -> Vec<String> + Send + Sync>;
 
+/// More environment of a process, by its name.
+pub type Environment = fn(&str) -> Vec<(&'static str, String)>;
+
 pub struct Cluster {
     pub test: String,
     pub plan: Plan,
@@ -110,6 +113,7 @@ pub struct Cluster {
     pub node_ports: Vec<u16>,
     /// More arguments of a process, by its name.
     more: Flags,
+    env: Environment,
     dir: tempfile::TempDir,
 }
 
@@ -128,6 +132,11 @@ impl Cluster {
 
     /// The same with more arguments for each process.
     pub async fn start_as(test: &str, plan: Plan, more: Flags) -> Self {
+        Self::start_in(test, plan, more, |_| Vec::new()).await
+    }
+
+    /// The same with more environment for each process.
+    pub async fn start_in(test: &str, plan: Plan, more: Flags, env: Environment) -> Self {
         let etcd = EtcdServer::start();
         let nats = NatsServer::start();
         let ports = free_ports::<16>().to_vec();
@@ -147,6 +156,7 @@ impl Cluster {
             ports: ports[..plan.coordinators].to_vec(),
             plan: plan.clone(),
             more,
+            env,
             dir,
         };
         for n in 0..plan.coordinators {
@@ -192,8 +202,7 @@ impl Cluster {
         ];
         args.extend(own.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
         let name = format!("node-{}", n + 1);
-        args.extend((self.more)(&name));
-        Process::start(self.dir.path(), &self.test, &name, &args, &[])
+        self.process(&name, args)
     }
 
     pub fn coordinator(&self, n: usize) -> Process {
@@ -202,8 +211,14 @@ impl Cluster {
         let name = format!("coordinator-{}", n + 1);
         args.extend(["--id".to_owned(), name.clone()]);
         args.extend(["--listen".to_owned(), format!("127.0.0.1:{}", self.ports[n])]);
-        args.extend((self.more)(&name));
-        Process::start(self.dir.path(), &self.test, &name, &args, &[])
+        self.process(&name, args)
+    }
+
+    fn process(&self, name: &str, mut args: Vec<String>) -> Process {
+        args.extend((self.more)(name));
+        let env = (self.env)(name);
+        let env: Vec<(&str, &str)> = env.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        Process::start(self.dir.path(), &self.test, name, &args, &env)
     }
 
     pub fn url(&self, coordinator: usize) -> String {

@@ -25,6 +25,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const POOL_IDLE: Duration = Duration::from_secs(5);
 /// Largest answer of a node that is passed on, in bytes: an SDP answer or a problem detail.
 const ANSWER_MAX: usize = 256 * 1024;
+/// How a node that refuses a call asks for another.
+const CHALLENGE: &str = "Freshet-Call";
+/// Most characters of a node's reason that are handed on.
+const DETAIL_MAX: usize = 256;
 /// What of the client's headers a node gets. Never `Authorization`: the call itself says who was found to ask.
 const TO_NODE: [HeaderName; 5] =
     [header::CONTENT_TYPE, header::ACCEPT, header::IF_MATCH, header::IF_NONE_MATCH, header::USER_AGENT];
@@ -61,6 +65,9 @@ pub enum CallError {
     /// The answer did not come in time; whether the node acted is not known.
     #[error("node did not answer within {} ms", .0.as_millis())]
     Late(Duration),
+    /// It takes no calls of this coordinator's: their clocks or secrets are not the same.
+    #[error("node refuses what this coordinator signs: {0}")]
+    Refused(String),
     /// Its address or answer cannot be used.
     #[error("node cannot be called: {0}")]
     Unusable(String),
@@ -165,7 +172,21 @@ async fn whole_of(response: Response<Incoming>) -> Result<Response<Bytes>, CallE
     let (parts, body) = response.into_parts();
     let body = Limited::new(body, ANSWER_MAX).collect().await;
     let body = body.map_err(|e| CallError::Unreachable(format!("its answer broke off: {e}")))?;
-    Ok(Response::from_parts(parts, body.to_bytes()))
+    let answer = Response::from_parts(parts, body.to_bytes());
+    if refuses_calls(&answer) {
+        let problem: Option<serde_json::Value> = serde_json::from_slice(answer.body()).ok();
+        let detail =
+            problem.as_ref().and_then(|problem| problem.get("detail")?.as_str()).unwrap_or("no reason");
+        return Err(CallError::Refused(detail.chars().take(DETAIL_MAX).collect()));
+    }
+    Ok(answer)
+}
+
+/// Whether the call itself is refused, and not what its client asks for.
+fn refuses_calls(answer: &Response<Bytes>) -> bool {
+    let challenge = answer.headers().get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
+    answer.status() == http::StatusCode::UNAUTHORIZED
+        && challenge.is_some_and(|challenge| challenge.starts_with(CHALLENGE))
 }
 
 fn with_cause(error: &dyn std::error::Error) -> String {

@@ -52,7 +52,9 @@ impl Gateway {
             tracing::warn!(node = node.0.as_str(), room = room.as_str(), %error, "stream health out of reach");
             let status = match error {
                 CallError::Late(_) => StatusCode::GATEWAY_TIMEOUT,
-                CallError::Unreachable(_) | CallError::Unusable(_) => StatusCode::BAD_GATEWAY,
+                CallError::Unreachable(_) | CallError::Refused(_) | CallError::Unusable(_) => {
+                StatusCode::BAD_GATEWAY
+            },
             };
             let detail = "the node that has the publisher does not answer: its media may still flow; ask again";
             Problem::new(status, detail).reason("node-unreachable").retry_after(Duration::from_secs(1))

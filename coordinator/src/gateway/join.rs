@@ -289,6 +289,7 @@ impl Gateway {
                 let word = match &error {
                     CallError::Late(_) => "late",
                     CallError::Unreachable(_) => "unreachable",
+                    CallError::Refused(_) => "call-refused",
                     CallError::Unusable(_) => "unusable",
                 };
                 self.state.metrics.refused(word);

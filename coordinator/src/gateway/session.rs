@@ -69,7 +69,9 @@ impl Gateway {
         tracing::warn!(node = name.node.as_str(), session = name.session.short(), %error, "session out of reach");
         let status = match error {
             CallError::Late(_) => StatusCode::GATEWAY_TIMEOUT,
-            CallError::Unreachable(_) | CallError::Unusable(_) => StatusCode::BAD_GATEWAY,
+            CallError::Unreachable(_) | CallError::Refused(_) | CallError::Unusable(_) => {
+                StatusCode::BAD_GATEWAY
+            }
         };
         let detail = "the node that holds this session does not answer: its media may still flow; ask again, and make a \
                       new session if it stays so";
