@@ -43,9 +43,10 @@ pub fn mint(
     let most = config::life_max(&layers, files)?.as_secs();
     anyhow::ensure!(
         (1..=most).contains(&ttl),
-        "--ttl: a token lives 1s to {}, not {}: give --token-life-max, where the cluster takes longer ones",
+        "--ttl: a token lives 1s to {}, not {}{}",
         words(most),
-        args.ttl
+        args.ttl,
+        if ttl > most { ": give --token-life-max, where the cluster takes longer ones" } else { "" }
     );
     anyhow::ensure!(
         !args.identity.starts_with('~'),

@@ -126,6 +126,11 @@ impl Gateway {
             let detail = "this coordinator has not read the store yet: ask again";
             return Err(Problem::unavailable("starting", detail, spread()));
         }
+        // Before anybody looks for a publisher, and a room is planned for it. The node reads the rest.
+        if !body.starts_with(b"v=0") {
+            let detail = "the body is not SDP: it does not begin with v=0";
+            return Err(Problem::bad_request(detail).reason("bad-sdp"));
+        }
         if kind == Kind::View
             && !params.waits()?
             && !is_published(&self.state, &self.nobody, &name.room, name.stream.as_ref()).await
@@ -133,11 +138,6 @@ impl Gateway {
             let detail = "nobody publishes here yet: ask again later, or with ?wait=1 to get a session whose media follows";
             return Err(Problem::conflict("no-publisher", detail)
                 .retry_after(self.nobody.come_back(&self.state, &name.room)));
-        }
-        // Before a room is planned for it. The node reads the rest.
-        if !body.starts_with(b"v=0") {
-            let detail = "the body is not SDP: it does not begin with v=0";
-            return Err(Problem::bad_request(detail).reason("bad-sdp"));
         }
         let path =
             parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string);
@@ -292,6 +292,9 @@ impl Gateway {
                     CallError::Refused(_) => "call-refused",
                     CallError::Unusable(_) => "unusable",
                 };
+                if let CallError::Refused(why) = &error {
+                    tracing::warn!(node = to.node.as_str(), why, "node takes no calls of this coordinator's");
+                }
                 self.state.metrics.refused(word);
                 self.state.core().handle_unreachable(&to.node, to.incarnation, Instant::now());
                 if !matches!(error, CallError::Late(_)) {

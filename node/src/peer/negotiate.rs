@@ -120,6 +120,10 @@ fn extension(uri: &str, direction: Direction) -> Option<Extension> {
     }
 }
 
+/// Lengths of ICE credentials (RFC 8839 section 5.4).
+const UFRAG_LEN: std::ops::RangeInclusive<usize> = 4..=256;
+const PWD_LEN: std::ops::RangeInclusive<usize> = 22..=256;
+
 fn useful(media: &sdp::Media, direction: Direction) -> bool {
     let flows = match direction {
         Direction::Publish => matches!(media.flow, sdp::Flow::SendOnly | sdp::Flow::SendRecv),
@@ -129,11 +133,19 @@ fn useful(media: &sdp::Media, direction: Direction) -> bool {
 }
 
 fn check(offer: &sdp::Session, direction: Direction) -> Result<(), CreateError> {
-    if offer.ufrag.is_none() || offer.pwd.is_none() {
+    let (Some(ufrag), Some(pwd)) = (&offer.ufrag, &offer.pwd) else {
         return Err(CreateError::BadOffer("it has no a=ice-ufrag and a=ice-pwd".into()));
+    };
+    if !UFRAG_LEN.contains(&ufrag.len()) || !PWD_LEN.contains(&pwd.len()) {
+        let text = "its a=ice-ufrag must have 4 to 256 characters and its a=ice-pwd 22 to 256 (RFC 8839 section 5.4)";
+        return Err(CreateError::BadOffer(text.into()));
     }
     if !offer.fingerprint {
         return Err(CreateError::BadOffer("it has no a=fingerprint: DTLS is needed".into()));
+    }
+    if offer.broken_fingerprint {
+        let text = "its a=fingerprint by sha-256 must be 32 bytes in hexadecimal, with colons between them";
+        return Err(CreateError::BadOffer(text.into()));
     }
     if !offer.media.iter().any(|m| useful(m, direction)) {
         let wanted = match direction {
@@ -256,6 +268,11 @@ pub fn accept(
     let answer = sdp::with_one_stream(&answer.to_sdp_string(), label, label);
     let answer = sdp::with_opus_rate(&answer, &read);
     let session = sdp::read(&answer).map_err(|_| CreateError::Internal)?;
+    // str0m leaves out what it does not know, and an answer has as many m-lines as its offer (RFC 3264 section 6).
+    if session.media.len() != read.media.len() {
+        let text = "an m-line of it is neither audio, nor video, nor application: leave it out";
+        return Err(CreateError::Unprocessable(text.into()));
+    }
     if !session.media.iter().any(|m| !m.codecs.is_empty() && m.flow != sdp::Flow::Inactive) {
         return Err(CreateError::Unprocessable("no m-line of it could be accepted".into()));
     }

@@ -102,6 +102,8 @@ pub struct Session {
     pub pwd: Option<String>,
     /// There is an `a=fingerprint`.
     pub fingerprint: bool,
+    /// One by SHA-256 is not one of 32 bytes (RFC 8122 section 5).
+    pub broken_fingerprint: bool,
 }
 
 /// Why a text is not read as SDP.
@@ -196,6 +198,13 @@ fn media_line(value: &str, line: usize) -> Result<(Media, Vec<u8>), SdpError> {
         layers_received: Vec::new(),
     };
     Ok((media, formats))
+}
+
+/// By another hash than SHA-256 it is not looked at.
+fn is_fingerprint(value: &str) -> bool {
+    let Some((hash, bytes)) = value.trim().split_once(' ') else { return false };
+    let is_byte = |pair: &str| pair.len() == 2 && pair.bytes().all(|digit| digit.is_ascii_hexdigit());
+    !hash.eq_ignore_ascii_case("sha-256") || (bytes.split(':').count() == 32 && bytes.split(':').all(is_byte))
 }
 
 fn rtpmap(value: &str) -> Option<(u8, String, u32, u8)> {
@@ -293,8 +302,9 @@ pub fn read(text: &str) -> Result<Session, SdpError> {
                     session.ufrag.get_or_insert_with(|| ufrag.to_owned());
                 } else if let Some(pwd) = value.strip_prefix("ice-pwd:") {
                     session.pwd.get_or_insert_with(|| pwd.to_owned());
-                } else if value.starts_with("fingerprint:") {
+                } else if let Some(fingerprint) = value.strip_prefix("fingerprint:") {
                     session.fingerprint = true;
+                    session.broken_fingerprint |= !is_fingerprint(fingerprint);
                 } else if let Some(media) = session.media.last_mut() {
                     attribute(media, &mut formats, value);
                 }

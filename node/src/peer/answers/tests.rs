@@ -191,3 +191,27 @@ fn the_shape_that_was_not_used_for_longest_is_forgotten() {
     let key = Shape::of(&sdp::without_simulcast(OFFER)).unwrap().key;
     assert!(desk.answers.known.contains_key(&key), "in use all the time");
 }
+
+#[test]
+fn what_no_client_can_have_meant_is_refused_with_the_reason() {
+    let bad = |from: &str, to: &str| OFFER.replace(from, to);
+    let of = |name: &str| OFFER.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+    let (pwd, fingerprint) = (of("a=ice-pwd:"), of("a=fingerprint:"));
+    for (offer, said) in [
+        (bad(&pwd, "x"), "22 to 256"),
+        (bad(&of("a=ice-ufrag:"), "abc"), "4 to 256"),
+        (bad(&fingerprint, "sha-256 00:11"), "32 bytes"),
+        (bad(&fingerprint, &fingerprint.replacen(':', "", 1)), "32 bytes"),
+        (bad("m=video", "m=vidoe"), "neither audio"),
+        (
+            format!("{OFFER}m=text 9 UDP/TLS/RTP/SAVPF 120\na=mid:t\na=recvonly\na=rtpmap:120 t140/1000\n"),
+            "neither audio",
+        ),
+    ] {
+        for _ in 0..2 {
+            let error = Desk::new().ask(Direction::View, &offer).map(|made| made.answer).unwrap_err();
+            assert!(error.to_string().contains(said), "{error}");
+        }
+    }
+    assert!(Desk::new().ask(Direction::View, OFFER).is_ok());
+}

@@ -346,7 +346,7 @@ fn what_is_sent_to_an_address_before_dtls_is_never_more_than_what_came_from_it()
             world.client = client;
             let offer = offer(&world);
             // The shortest user name that there can be, since the part of ours is long.
-            let offer = offer.replace(&line(&offer, "a=ice-ufrag:"), "A");
+            let offer = offer.replace(&line(&offer, "a=ice-ufrag:"), "AAAA");
             let known = known_of(&mut world, offer);
             for (n, (ask, lengths)) in checks(&known).iter().zip(lengths).enumerate() {
                 let from = SocketAddr::new(home, 1_024 + n as u16);
