@@ -141,9 +141,13 @@ fn a_silent_or_unreachable_node_is_the_last_choice() {
     world.view.handle_unreachable(&"a".parse().unwrap(), Incarnation::from_bits(1), world.now);
     assert_eq!(world.order(""), ["b", "a"]);
     world.load("a", 2, 0, &["r"]);
-    assert_eq!(world.order(""), ["a", "b"], "it was heard again");
-    world.now += SILENCE;
+    assert_eq!(world.order(""), ["b", "a"], "a heartbeat goes another way than a call");
+    world.now += Duration::from_secs(5);
+    world.load("a", 3, 0, &["r"]);
     world.load("b", 2, 5, &[]);
+    assert_eq!(world.order(""), ["a", "b"], "it is tried again");
+    world.now += SILENCE;
+    world.load("b", 3, 5, &[]);
     assert_eq!(world.order(""), ["b", "a"]);
     world.now += Duration::from_secs(3600);
     assert_eq!(world.order("").len(), 2, "registered nodes are asked as long as nothing better is known");

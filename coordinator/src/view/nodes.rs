@@ -8,8 +8,8 @@ use freshet_cluster::record::NodeRecord;
 
 use super::ledger::Ledger;
 
-/// A node that a call could not reach is avoided for so long.
-const AVOID_FOR: Duration = Duration::from_secs(2);
+/// A node that a call could not reach is avoided for so long. Heartbeats change nothing in that: they go another way than calls.
+const AVOID_FOR: Duration = Duration::from_secs(5);
 
 /// One node, in its newest known incarnation.
 #[derive(Debug, Clone)]
@@ -61,7 +61,6 @@ impl NodeView {
         self.ledger.handle_heartbeat(load.joins_total, now);
         self.load = Some(load.clone());
         self.heard_at = now;
-        self.unreachable_at = None;
         true
     }
 
@@ -70,7 +69,7 @@ impl NodeView {
         self.unreachable_at = Some(now);
     }
 
-    /// A call to it failed a moment ago and nothing was heard of it since.
+    /// A call to it failed a moment ago.
     pub fn is_unreachable(&self, now: Instant) -> bool {
         self.unreachable_at.is_some_and(|at| now.saturating_duration_since(at) < AVOID_FOR)
     }
