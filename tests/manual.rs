@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/problems.rs"]
+mod problems;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -52,25 +55,8 @@ fn code() -> (BTreeSet<String>, String) {
     (given, all)
 }
 
-/// The table of problems: what stands between backticks in its second column.
 fn documented() -> BTreeSet<String> {
-    let table = API.split("| status | `reason` |").nth(1).expect("the table of problems");
-    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
-    let column = |row: &str| row.split('|').nth(2).unwrap_or_default().to_owned();
-    rows.map(column)
-        .flat_map(|cell| {
-            // What stands in brackets are members.
-            let mut depth = 0_i32;
-            let outside = cell.chars().filter(|c| {
-                depth += i32::from(*c == '(') - i32::from(*c == ')');
-                depth == 0
-            });
-            let outside: String = outside.collect();
-            let words: Vec<String> = outside.split('`').map(str::to_owned).collect();
-            words.into_iter().skip(1).step_by(2).collect::<Vec<_>>()
-        })
-        .filter(|word| !word.contains(':'))
-        .collect()
+    problems::rows().into_iter().flat_map(|row| row.reasons).collect()
 }
 
 #[test]

@@ -6,14 +6,11 @@ use std::time::Duration;
 use freshet_cluster::NodeId;
 use freshet_cluster::secret::Secret;
 use freshet_edge::ice::IceServers;
+use freshet_edge::places;
 use freshet_edge::rate::Rate;
 use freshet_edge::serve::Limits;
 use freshet_edge::tls::Tls;
 use freshet_edge::{DoorConfig, Guard};
-
-/// Listeners of room events that one coordinator serves at a time, unless configured. Each costs a queue of at most
-/// 256 references and a connection.
-pub const LISTENERS: usize = 8_000;
 
 /// Everything that a coordinator is told at start. The defaults of [`CoordinatorConfig::new`] are safe.
 #[derive(Debug, Clone)]
@@ -42,8 +39,6 @@ pub struct CoordinatorConfig {
     pub chat: Rate,
     /// Most listeners of room events and of event streams of sessions, together.
     pub listeners: usize,
-    /// Most of them of one token's identity; 0: as many as there are.
-    pub listeners_of_one: u32,
     /// How long a node without sessions of a room stays in its tree.
     pub linger: Duration,
     /// How long it waits at its start for chat and for the nodes before it says that it is ready.
@@ -71,8 +66,7 @@ impl CoordinatorConfig {
             redirect: false,
             ice: IceServers::default(),
             chat: Rate { per_second: 5.0, burst: 10 },
-            listeners: LISTENERS,
-            listeners_of_one: 20,
+            listeners: places::ALL,
             linger: Duration::from_secs(10),
             patience: Duration::from_secs(5),
             join_timeout: Duration::from_secs(3),

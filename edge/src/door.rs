@@ -22,6 +22,7 @@ use crate::bearer::Access;
 use crate::call::Verifier;
 use crate::hops::{Household, Trusted};
 use crate::metrics::Metrics;
+use crate::places;
 use crate::problem::Problem;
 use crate::rate::{Buckets, Rate};
 use crate::ticket;
@@ -46,6 +47,8 @@ pub struct DoorConfig {
     pub address: Option<Rate>,
     /// Failed authentications from one address.
     pub failures: Option<Rate>,
+    /// Event streams that one identity reads at a time; 0: as many as there are.
+    pub listeners: u32,
 }
 
 impl Default for DoorConfig {
@@ -56,6 +59,7 @@ impl Default for DoorConfig {
             identity: Some(Rate { per_second: 100.0, burst: 1_000 }),
             address: Some(Rate { per_second: 200.0, burst: 2_000 }),
             failures: Some(Rate { per_second: 20.0, burst: 100 }),
+            listeners: places::EACH,
         }
     }
 }

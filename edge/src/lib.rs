@@ -19,6 +19,7 @@ pub mod media_type;
 pub mod metrics;
 pub mod names;
 mod nonces;
+pub mod places;
 pub mod problem;
 pub mod rate;
 pub mod roster;

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::media_type::EVENT_STREAM;
+use crate::places::Place;
 use crate::problem::Problem;
 
 /// A comment is sent when nothing else was for so long, so that proxies keep the connection and the dead are found.
@@ -104,9 +105,19 @@ impl EventSender {
 
 /// The response's side: events, and comments in between.
 pub struct EventStream {
+    /// Given back when the client has gone.
+    _place: Option<Place>,
     events: mpsc::Receiver<Bytes>,
     keep_alive: Duration,
     timer: Pin<Box<Sleep>>,
+}
+
+impl EventStream {
+    /// Holds a place as long as it is read.
+    #[must_use]
+    pub fn within(self, place: Place) -> Self {
+        Self { _place: Some(place), ..self }
+    }
 }
 
 impl Stream for EventStream {
@@ -170,7 +181,7 @@ fn accepts(headers: &HeaderMap) -> bool {
 pub fn channel(capacity: usize, keep_alive: Duration) -> (EventSender, EventStream) {
     let (sender, events) = mpsc::channel(capacity.max(1));
     let timer = Box::pin(sleep_until(Instant::now() + keep_alive));
-    (EventSender(sender), EventStream { events, keep_alive, timer })
+    (EventSender(sender), EventStream { _place: None, events, keep_alive, timer })
 }
 
 #[cfg(test)]

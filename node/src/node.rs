@@ -17,6 +17,7 @@ use freshet_edge::call::Verifier;
 use freshet_edge::health::Readiness;
 use freshet_edge::ice::IceServers;
 use freshet_edge::metrics::{HttpMetrics, Metrics};
+use freshet_edge::places::{self, Places};
 use freshet_edge::serve::{Door, Limits, serve};
 use freshet_edge::ticket::Tickets;
 use freshet_edge::tls::Tls;
@@ -348,6 +349,7 @@ fn surface(
     Ok(HttpState {
         service,
         guard: config.guard.clone(),
+        listeners: Places::new(places::ALL, config.door.listeners),
         door,
         calls: config.cluster_secret.as_ref().map(|secret| Arc::new(Verifier::new(secret))),
         tickets: config

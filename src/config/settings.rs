@@ -247,9 +247,9 @@ pub const SETTINGS: &[Setting] = &[
     one(
         "identity-listeners",
         "N",
-        PLACING,
+        ALL,
         HTTP,
-        "Event streams that one token's identity reads at a time at one coordinator; 0: no limit",
+        "Event streams that one token's identity reads at a time at one process; 0: no limit",
     )
     .default_all("20"),
     one("open", "true|false", ALL, ACCESS, "Take everyone, without tokens. The default of dev without API keys")

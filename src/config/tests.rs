@@ -104,7 +104,7 @@ fn joins_are_handed_over_unless_it_is_told_otherwise() {
 #[test]
 fn an_identity_listens_so_often_unless_it_is_told_otherwise() {
     let most = |flags: &[_]| match settings(Role::Coordinator, &[&[KEY, SECRET], flags].concat()) {
-        Ok(Settings::Coordinator(coordinator)) => coordinator.identity_listeners,
+        Ok(settings) => settings.common().door.listeners,
         other => panic!("{other:?}"),
     };
     assert_eq!(

@@ -162,8 +162,6 @@ pub struct CoordinatorSettings {
     pub region: String,
     /// Joins are sent on to nodes by a redirect.
     pub redirect: bool,
-    /// Event streams of one identity; 0: no limit.
-    pub identity_listeners: u32,
 }
 
 /// `freshet dev`.
@@ -177,8 +175,6 @@ pub struct DevSettings {
     pub nodes: u16,
     /// Joins are sent on to nodes by a redirect.
     pub redirect: bool,
-    /// Event streams of one identity; 0: no limit.
-    pub identity_listeners: u32,
     /// TLS with a certificate of its own making.
     pub tls: bool,
 }
@@ -215,8 +211,7 @@ impl Settings {
                 enough_told(&reader, &media, nodes)?;
                 let tls = doors::own_tls(&reader, common.tls.is_some())?;
                 let redirect = doors::dev_sends_on(&reader, tls || common.tls.is_some())?;
-                let identity_listeners = doors::listeners(&reader)?;
-                Self::Dev(DevSettings { nodes, redirect, identity_listeners, tls, media, common })
+                Self::Dev(DevSettings { nodes, redirect, tls, media, common })
             }
             Role::Node => {
                 let media = media(&reader, common.listen)?;
@@ -226,14 +221,7 @@ impl Settings {
                 let member = member(&reader, common.listen, host)?;
                 let region = reader.parse_with("region", label)?.unwrap_or_default();
                 let redirect = doors::sends_on(&reader)?;
-                let identity_listeners = doors::listeners(&reader)?;
-                Self::Coordinator(CoordinatorSettings {
-                    common,
-                    member,
-                    region,
-                    redirect,
-                    identity_listeners,
-                })
+                Self::Coordinator(CoordinatorSettings { common, member, region, redirect })
             }
         })
     }
@@ -300,6 +288,7 @@ fn door(reader: &Reader<'_>) -> Result<DoorConfig, ConfigError> {
         identity: limit("identity-limit")?,
         address: limit("address-limit")?,
         failures: limit("failure-limit")?,
+        listeners: doors::listeners(reader)?,
     })
 }
 

@@ -21,14 +21,13 @@ pub struct Running {
 
 /// What the coordinator is told.
 pub fn config(settings: CoordinatorSettings) -> anyhow::Result<CoordinatorConfig> {
-    let CoordinatorSettings { common: shared, member, region, redirect, identity_listeners } = settings;
+    let CoordinatorSettings { common: shared, member, region, redirect } = settings;
     let guard = common::guard(&shared.access);
     let ice = common::ice(&shared);
     let tls = common::tls(&shared)?;
     let mut config = CoordinatorConfig::new(shared.listen, member.id, guard, member.cluster_secret);
     config.region = region;
     config.redirect = redirect;
-    config.listeners_of_one = identity_listeners;
     config.door = shared.door;
     config.public_url = shared.public_url;
     config.ice = ice;

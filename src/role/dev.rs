@@ -39,7 +39,7 @@ pub struct Running {
 
 /// Starts everything and prints where the page is, when it can be used.
 pub async fn start(settings: DevSettings) -> anyhow::Result<Running> {
-    let DevSettings { common, media, nodes: count, redirect, identity_listeners, tls } = settings;
+    let DevSettings { common, media, nodes: count, redirect, tls } = settings;
     let local = match tls {
         true => {
             let found = media.ips.iter().copied().chain(host::addresses());
@@ -62,7 +62,6 @@ pub async fn start(settings: DevSettings) -> anyhow::Result<Running> {
         CoordinatorConfig::new(common.listen, name("dev")?, guard.clone(), cluster_secret.clone());
     config.region = media.region.clone();
     config.redirect = redirect;
-    config.listeners_of_one = identity_listeners;
     config.door = common.door.clone();
     config.public_url = common.public_url.clone();
     config.ice = ice.clone();

@@ -62,6 +62,7 @@ pub const HOUSE: &[Package] = &[
             "media_type",
             "metrics",
             "names",
+            "places",
             "problem",
             "roster",
             "rules",

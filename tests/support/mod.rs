@@ -7,6 +7,7 @@ pub mod dev;
 pub mod names;
 pub mod nets;
 pub mod node;
+pub mod problems;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -319,6 +320,17 @@ impl Answer {
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
+
+    /// A problem is one of docs/api.md, with the headers that it promises.
+    fn check(&self) {
+        let header =
+            |name: &str| self.headers.get(name).and_then(|value| Some(value.to_str().ok()?.to_owned()));
+        let is_problem =
+            header("content-type").is_some_and(|kind| kind.starts_with("application/problem+json"));
+        if is_problem && !self.body.is_empty() {
+            problems::check(self.status, &self.json(), header);
+        }
+    }
 }
 
 /// One HTTP request; `None` when nobody answers.
@@ -342,7 +354,9 @@ pub async fn request(
     let response = tokio::time::timeout(Duration::from_secs(10), client.request(request)).await.ok()?.ok()?;
     let (parts, body) = response.into_parts();
     let body = body.collect().await.ok()?.to_bytes();
-    Some(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+    let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, body };
+    answer.check();
+    Some(answer)
 }
 
 pub async fn get_json(url: &str, token: Option<&str>) -> Option<serde_json::Value> {

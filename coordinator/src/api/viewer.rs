@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 use super::media::client;
 use crate::app::App;
 use crate::gateway::events::Place;
+use crate::gateway::join::spread;
 
 /// What an event stream takes.
 const STREAM_ALLOW: &str = "OPTIONS, GET, HEAD, DELETE";
@@ -70,7 +71,7 @@ pub async fn event_stream(
         }
         Method::GET => {
             let place = |who: Option<&Identity>| {
-                let (place, stopping) = app.hubs().place(who)?;
+                let (place, stopping) = app.hubs().place(who).map_err(|full| full.problem(spread()))?;
                 Ok(Place { permit: Box::new(place), stopping })
             };
             app.gateway().session_events(name.session, client, request, place).await

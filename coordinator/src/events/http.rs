@@ -21,8 +21,8 @@ use freshet_edge::{Access, Problem, body};
 use http::{HeaderMap, HeaderName, Request, StatusCode};
 
 use super::chat::{self, ChatPost, ChatReceipt, PostError, STORE_TIMEOUT};
-use super::places::TooMany;
 use crate::app::App;
+use crate::gateway::join::spread;
 
 /// Where a listener wants to go on (HTML standard, section 9.2).
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -163,21 +163,5 @@ pub async fn room_events(
     require_accepted(&headers)?;
     let last_id = headers.get(&LAST_EVENT_ID).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let listening = app.hubs().listen(&name.room, last_id, access.proven());
-    listening.map(IntoResponse::into_response).map_err(Problem::from)
-}
-
-impl From<TooMany> for Problem {
-    fn from(error: TooMany) -> Self {
-        let later = crate::gateway::join::spread();
-        match error {
-            TooMany::Here => {
-                let detail = format!("{error}: come back later, another one may answer");
-                Self::unavailable("too-many-listeners", detail, later)
-            }
-            TooMany::OfOne(_) => {
-                let detail = format!("{error}: end one of these streams first");
-                Self::too_many_requests(detail, later).reason("too-many-listeners")
-            }
-        }
-    }
+    listening.map(IntoResponse::into_response).map_err(|full| full.problem(spread()))
 }

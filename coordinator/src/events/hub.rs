@@ -13,6 +13,7 @@ use freshet_cluster::keys::{Topic, room_subject};
 use freshet_cluster::room::{ChatMessage, Listening};
 use freshet_cluster::version::{MIN_VERSION, Unknown, VERSION, decode, encode};
 use freshet_cluster::{Identity, Incarnation, RoomId};
+use freshet_edge::places::{Place, Places, TooMany};
 use freshet_edge::sse::{self, Event, EventSender, EventStream, SendError};
 use futures::FutureExt as _;
 use serde::Serialize;
@@ -21,7 +22,6 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::audience::Audience;
 use super::history::{History, Resume, Welcome};
-use super::places::{Place, Places, TooMany};
 use super::wire::{ChatEvent, PresenceChange, Snapshot, Told, spread_ms};
 use crate::metrics::Metrics;
 use crate::shell::state::State;
@@ -60,7 +60,7 @@ struct Listener {
 impl Hubs {
     /// No rooms yet.
     pub fn new(state: Arc<State>) -> Arc<Self> {
-        let places = Places::new(state.config.listeners, state.config.listeners_of_one);
+        let places = Places::new(state.config.listeners, state.config.door.listeners);
         let id = Incarnation::from_bits(rand::random());
         Arc::new(Self { state, id, rooms: Mutex::default(), places, stopping: watch::Sender::new(false) })
     }

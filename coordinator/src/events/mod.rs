@@ -5,5 +5,4 @@ pub mod chat;
 pub mod history;
 pub mod http;
 pub mod hub;
-pub mod places;
 pub mod wire;

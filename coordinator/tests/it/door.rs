@@ -126,7 +126,7 @@ async fn one_identity_is_bounded_wherever_it_comes_from() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_identity_listens_so_often_and_no_more() {
-    let world = World::with(1, keys(), |config| config.listeners_of_one = 2).await;
+    let world = World::with(1, keys(), |config| config.door.listeners = 2).await;
     let events = world.url(0, "/v1/rooms/r1/events");
     let (ann, bob) = (token("r1", "ann", &["subscribe"]), token("r1", "bob", &["subscribe"]));
     let listen = async |who: &str| Listener::open_with(&events, None, Some(who)).await;

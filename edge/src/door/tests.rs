@@ -10,8 +10,14 @@ use tower::ServiceExt as _;
 
 use super::*;
 
-const NONE: DoorConfig =
-    DoorConfig { trusted: Trusted::NONE, region_header: None, identity: None, address: None, failures: None };
+const NONE: DoorConfig = DoorConfig {
+    trusted: Trusted::NONE,
+    region_header: None,
+    identity: None,
+    address: None,
+    failures: None,
+    listeners: 0,
+};
 
 fn few(burst: u32) -> Option<Rate> {
     Some(Rate { per_second: 0.001, burst })

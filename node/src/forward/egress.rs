@@ -25,6 +25,8 @@ use crate::media::wrap::low_32;
 /// Packets of an SSRC that carry the MID extension: enough for a client that does not read `a=ssrc` lines to map it
 /// (RFC 9143 section 15).
 const MID_PACKETS: u64 = 64;
+/// It and the payload are no longer together, in bytes, where it stands: so what came in 1,200 goes in 1,250, all else included.
+const MID_ROOM: usize = 1_190;
 /// A packet is not sent again when it was sent again within a round trip: the request crossed the answer. A receiver
 /// that misses the answer waits for a round trip itself, and should its path be a hair faster just then, the request
 /// that it makes again must not be taken for one that crossed. So the shortest round trip of late counts, which no path
@@ -382,6 +384,10 @@ impl Outlet {
         Ok(u64::try_from(len).unwrap_or_default())
     }
 
+    fn named(&self, packet: &Packet) -> Option<&str> {
+        Some(&*self.mid).filter(|mid| mid.len().saturating_add(packet.payload.len()) <= MID_ROOM)
+    }
+
     fn seal(
         &self,
         sealer: &Sealer,
@@ -397,7 +403,7 @@ impl Outlet {
             timestamp: out.timestamp,
             ssrc: self.ssrc,
             // By the sequence number, so that a plain repeat has the very same header under the same nonce.
-            mid: (out.seq < self.mid_until).then_some(&*self.mid),
+            mid: self.named(packet).filter(|_| out.seq < self.mid_until),
             exts: packet.exts,
             stamps,
         };
@@ -538,7 +544,7 @@ impl Outlet {
             seq: rtx.seq16(),
             timestamp: rtx.timestamp,
             ssrc,
-            mid: (self.rtx_bytes < AGAIN_BURST).then_some(&*self.mid),
+            mid: self.named(packet).filter(|_| self.rtx_bytes < AGAIN_BURST),
             exts: packet.exts,
             stamps,
         };

@@ -1,5 +1,7 @@
 //! `/sessions/…/sse` and `/sessions/…/layer`: what WHEP's extensions add to a viewer's session.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -20,6 +22,8 @@ use super::session::mine;
 use super::state::HttpState;
 use crate::service::Kind;
 
+/// Who finds no place comes back after this time.
+const COME_BACK: Duration = Duration::from_secs(5);
 /// Names of events in one request at most.
 const NAMES_MAX: usize = 32;
 /// What an event stream takes.
@@ -96,8 +100,11 @@ pub(super) async fn read(
     let (parts, body) = request.into_parts();
     let (caller, _) = whose(&state, &path.session, &parts, body).await?;
     require_accepted(&parts.headers)?;
+    // Whom a coordinator sends has a place of its identity's there.
+    let who = caller.access.proven().filter(|_| !caller.placed());
+    let place = state.listeners.take(who).map_err(|full| full.problem(COME_BACK))?;
     let events = state.service.read(path.session.session, caller.access.owner(), path.stream).await;
-    Ok(events.map_err(not_done)?.into_response())
+    Ok(events.map_err(not_done)?.within(place).into_response())
 }
 
 /// `HEAD …/sse/{stream}`: what GET would be answered with. Whoever reads the event stream goes on.

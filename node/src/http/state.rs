@@ -8,6 +8,7 @@ use freshet_edge::health::Readiness;
 use freshet_edge::ice::IceServers;
 use freshet_edge::metrics::{HttpMetrics, Metrics};
 use freshet_edge::names::SessionPath;
+use freshet_edge::places::Places;
 use freshet_edge::ticket::Tickets;
 use freshet_edge::{Door, Guard};
 
@@ -22,6 +23,8 @@ pub struct HttpState {
     pub guard: Guard,
     /// Where requests come from, and how often they may.
     pub door: Door,
+    /// Places of those who read event streams.
+    pub listeners: Places,
     /// Checks calls of coordinators; without it none are taken.
     pub calls: Option<Arc<Verifier>>,
     /// Checks tickets of coordinators; without it none are taken.

@@ -9,7 +9,7 @@ use freshet_cluster::room::EndReason;
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{Generation, Identity, RoomId, SessionId, StreamId};
 use freshet_edge::roster::Filter;
-use freshet_edge::sse::{self, EventStream};
+use freshet_edge::sse::{self, EventSender, EventStream};
 use freshet_edge::stream_health::StreamHealth;
 use freshet_node::service::{
     Choice, CreateError, CreateSession, Created, Direction, Fragment, IfMatch, Kind, Listed, Patched,
@@ -32,6 +32,8 @@ pub struct Fake {
     pub asked: Mutex<Vec<CreateSession>>,
     pub patched: Mutex<Vec<(IfMatch, Fragment)>>,
     pub listening: Mutex<Vec<Vec<Kind>>>,
+    /// Event streams go on while this holds their other ends; else each ends after its first event.
+    pub going_on: Mutex<Option<Vec<EventSender>>>,
     pub dismissed: Mutex<Vec<(SessionId, EndReason)>>,
     pub chosen: Mutex<Vec<(Option<String>, Choice)>>,
 }
@@ -166,6 +168,9 @@ impl SessionService for Fake {
         }
         let (sender, events) = sse::channel(4, sse::KEEP_ALIVE);
         sender.try_send(sse::Event::text("active", None, "{}")).unwrap();
+        if let Some(kept) = self.going_on.lock().unwrap().as_mut() {
+            kept.push(sender);
+        }
         Ok(events)
     }
 

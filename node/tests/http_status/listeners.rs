@@ -2,6 +2,7 @@
 
 use freshet_node::service::{Choice, Kind};
 
+use super::calls::by_alice;
 use super::wire::{Node, SDP, Setup, check_problem, start, token};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -80,6 +81,35 @@ async fn an_event_stream_is_made_read_and_ended() {
     assert_eq!(looked(&format!("{sse}/1"), &[]).await.status, 401);
     assert_eq!(node.ask("DELETE", &format!("{sse}/2"), &[mine], "").await.status, 200);
     check_problem(&node.ask("GET", &format!("{sse}/2"), &[mine], "").await, 404, Some("no-event-stream"));
+}
+
+#[tokio::test]
+async fn an_identity_reads_so_many_event_streams_at_a_time() {
+    let (node, at, auth) = made(Setup::default(), "whep").await;
+    *node.fake.going_on.lock().unwrap() = Some(Vec::new());
+    let (mine, stream) = (("Authorization", auth.as_str()), format!("{at}/sse/1"));
+    assert_eq!(node.ask("POST", &format!("{at}/sse"), &[mine], "").await.status, 201);
+    let first = node.open(&stream, &[mine]).await;
+    let second = node.open(&stream, &[mine]).await;
+    assert_eq!((first.0, second.0), (200, 200));
+    let reply = node.ask("GET", &stream, &[mine], "").await;
+    check_problem(&reply, 429, Some("too-many-listeners"));
+    assert!(reply.header("retry-after").is_some());
+    // Whom a coordinator sends has a place there.
+    let called = by_alice("GET", &stream, "");
+    let sent = node.open(&stream, &[("Freshet-Call", called.as_str())]).await;
+    assert_eq!(sent.0, 200);
+    drop(first);
+    // The place is given back when it is seen that the client has gone.
+    let began = std::time::Instant::now();
+    loop {
+        let (status, _kept) = node.open(&stream, &[mine]).await;
+        if status == 200 {
+            return;
+        }
+        assert!(began.elapsed().as_secs() < 20);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,8 @@ mod endpoints;
 mod fake;
 mod listeners;
 mod methods;
+#[path = "../../../tests/support/problems.rs"]
+mod problems;
 mod roster;
 mod sessions;
 mod tickets;

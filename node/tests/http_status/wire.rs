@@ -12,6 +12,7 @@ use freshet_edge::call::Verifier;
 use freshet_edge::health::Readiness;
 use freshet_edge::ice::{IceServers, TurnRest};
 use freshet_edge::metrics::{HttpMetrics, Metrics};
+use freshet_edge::places::Places;
 use freshet_edge::serve::{Limits, serve};
 use freshet_edge::ticket::Tickets;
 use freshet_edge::{Door, DoorConfig, Guard};
@@ -21,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::fake::Fake;
+use super::problems;
 
 pub const KEY: &str = "k1:0123456789abcdef0123456789abcdef";
 pub const CLUSTER: &str = "cluster secret of the tests";
@@ -69,6 +71,7 @@ pub async fn start(setup: Setup) -> Node {
     let ready = setup.ready;
     let state = HttpState {
         service: Arc::clone(&fake) as _,
+        listeners: Places::new(100, 2),
         door: Door::new(DoorConfig::default(), &metrics, "node", true).unwrap(),
         guard: if setup.open { Guard::open() } else { Guard::tokens(keys) },
         calls: setup.calls.then(|| Arc::new(Verifier::new(&Secret::new(CLUSTER)))),
@@ -146,6 +149,18 @@ impl Node {
         self.raw(text.as_bytes()).await
     }
 
+    /// Sends a request whose answer goes on, and returns its status beside the connection.
+    pub async fn open(&self, path: &str, headers: &[(&str, &str)]) -> (u16, TcpStream) {
+        let mut text = format!("GET {path} HTTP/1.1\r\nHost: node\r\n");
+        headers.iter().for_each(|(name, value)| text.push_str(&format!("{name}: {value}\r\n")));
+        let mut stream = TcpStream::connect(self.addr).await.unwrap();
+        stream.write_all(format!("{text}\r\n").as_bytes()).await.unwrap();
+        let mut head = [0; 12];
+        let read = timeout(Duration::from_secs(20), stream.read_exact(&mut head)).await;
+        read.expect("an answer in time").unwrap();
+        (std::str::from_utf8(&head[9..]).unwrap().parse().unwrap(), stream)
+    }
+
     pub async fn raw(&self, bytes: &[u8]) -> Reply {
         let mut stream = TcpStream::connect(self.addr).await.unwrap();
         stream.write_all(bytes).await.unwrap();
@@ -173,6 +188,7 @@ pub fn check_problem(reply: &Reply, status: u16, reason: Option<&str>) {
     assert_eq!(reply.header("content-type"), Some("application/problem+json"));
     assert_eq!(reply.header("access-control-allow-origin"), Some("*"));
     let json = reply.json();
+    problems::check(status, &json, |name| reply.header(&name.to_ascii_lowercase()).map(str::to_owned));
     assert_eq!(json["status"], status);
     assert_eq!(json["reason"].as_str(), reason, "{json}");
     assert!(json["detail"].as_str().is_some_and(|d| d.len() > 15), "{json}");

@@ -6,6 +6,8 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
+use super::problems;
+
 /// An answer, read whole.
 #[derive(Debug)]
 pub struct Answer {
@@ -54,7 +56,13 @@ pub async fn ask(method: Method, url: &str, headers: &[(&str, &str)], body: &str
     let response = client.request(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+    let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, body };
+    if answer.header("content-type") == "application/problem+json" && !answer.body.is_empty() {
+        let header =
+            |name: &str| answer.headers.get(name).and_then(|value| Some(value.to_str().ok()?.to_owned()));
+        problems::check(answer.status, &answer.json(), header);
+    }
+    answer
 }
 
 pub async fn get(url: &str) -> Answer {

@@ -2,6 +2,8 @@
 
 pub mod client;
 pub mod node;
+#[path = "../../../../tests/support/problems.rs"]
+pub mod problems;
 pub mod sse;
 
 use std::sync::Arc;

@@ -423,7 +423,9 @@ async fn answer(
         Behaviour::Refuse(reason) => {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not now").refused(reason).into_response()
         }
-        Behaviour::NoPublisher => Problem::conflict("no-publisher", "nobody").into_response(),
+        Behaviour::NoPublisher => {
+            Problem::conflict("no-publisher", "nobody").retry_after(Duration::from_secs(2)).into_response()
+        }
         Behaviour::Accept => {
             let mut inside = inside.lock().unwrap();
             inside.joins += 1;

@@ -211,6 +211,47 @@ fn what_may_be_stamped_without_rtx_is_never_repeated() {
 }
 
 #[test]
+fn what_came_in_1200_bytes_goes_in_1250_whatever_the_m_line_is_called_and_the_ids_are() {
+    const URIS: [&str; 6] = [
+        "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
+        "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
+        "urn:ietf:params:rtp-hdrext:sdes:mid",
+        "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
+        "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay",
+        "urn:3gpp:video-orientation",
+    ];
+    for (first, mid) in [(1, "0"), (1, "sixteen-letters-"), (100, "0"), (100, "sixteen-letters-")] {
+        for profile in [Profile::AeadAes256Gcm, Profile::AeadAes128Gcm, Profile::Aes128CmSha1_80] {
+            let mut desk = Desk::new(profile);
+            let extensions: Vec<_> = (first..).zip(URIS.map(str::to_owned)).collect();
+            let mut outlet = Outlet::new(MEDIA, Some(RTX), mid, &extensions, (7, 1));
+            // Without an extension of its own a packet of 1,200 bytes has most payload.
+            let long = |index: u64| Packet { payload: vec![7; 1_200 - 12].into(), ..packet(index) };
+            for index in 0..3 {
+                let sent =
+                    desk.flush(|sealer, now, road| outlet.send(sealer, WITH_RTX, &long(index), now, road));
+                assert!(sent.is_ok());
+            }
+            let seq = parse(&desk.wire[1]).unwrap().fields.seq;
+            desk.micros += 50_000;
+            let (source, index) = outlet.find(seq).unwrap();
+            let again = desk.flush(|sealer, now, road| {
+                let request = Request { seq, source, now, round_trip: Some(MS), copies: 2 };
+                outlet.again(sealer, WITH_RTX, &long(index), request, road)
+            });
+            assert!(matches!(again, Again::Sent { .. }));
+            assert_eq!(desk.wire.len(), 4);
+            let longest = desk.wire.iter().map(Vec::len).max().unwrap();
+            assert!((1_215..=1_250).contains(&longest), "{first} {mid} {profile:?}: {longest}");
+            // One that has room for it says what its m-line is called.
+            desk.send(&mut outlet, WITH_RTX, 3).unwrap();
+            let short = parse(desk.wire.last().unwrap()).unwrap();
+            assert_eq!(short.extension(first + 2), Some(mid.as_bytes()));
+        }
+    }
+}
+
+#[test]
 fn what_is_asked_for_twice_within_a_round_trip_is_sent_once() {
     // Of those who have been sent little an answer is one packet, of others two.
     for (millis, before, wanted) in [(20, 3, 1), (100, 3, 1), (400, 3, 1), (20, 600, 2), (400, 600, 2)] {

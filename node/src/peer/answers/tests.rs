@@ -197,16 +197,14 @@ fn what_no_client_can_have_meant_is_refused_with_the_reason() {
     let bad = |from: &str, to: &str| OFFER.replace(from, to);
     let of = |name: &str| OFFER.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
     let (pwd, fingerprint) = (of("a=ice-pwd:"), of("a=fingerprint:"));
+    let text = "m=text 9 UDP/TLS/RTP/SAVPF 120\na=mid:t\na=recvonly\na=rtpmap:120 t140/1000\n";
     for (offer, said) in [
         (bad(&pwd, "x"), "22 to 256"),
         (bad(&of("a=ice-ufrag:"), "abc"), "4 to 256"),
         (bad(&fingerprint, "sha-256 00:11"), "32 bytes"),
         (bad(&fingerprint, &fingerprint.replacen(':', "", 1)), "32 bytes"),
         (bad("m=video", "m=vidoe"), "neither audio"),
-        (
-            format!("{OFFER}m=text 9 UDP/TLS/RTP/SAVPF 120\na=mid:t\na=recvonly\na=rtpmap:120 t140/1000\n"),
-            "neither audio",
-        ),
+        (format!("{}{text}", bad("BUNDLE 0 1", "BUNDLE 0 1 t")), "neither audio"),
     ] {
         for _ in 0..2 {
             let error = Desk::new().ask(Direction::View, &offer).map(|made| made.answer).unwrap_err();

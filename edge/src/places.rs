@@ -1,23 +1,48 @@
-//! Places of listeners: so many on one coordinator, and so many of one identity.
+//! Places of those who read event streams: so many of one process, and so many of one identity.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use freshet_cluster::Identity;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::problem::Problem;
+
+/// Event streams that one process serves at a time, unless configured. Each costs a queue of at most
+/// some hundred kilobytes when its reader is slow.
+pub const ALL: usize = 8_000;
+/// Event streams of one identity, unless configured.
+pub const EACH: u32 = 20;
+
 /// There are too many listeners already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TooMany {
-    /// On this coordinator.
-    #[error("too many listeners on this coordinator")]
+    /// Of this process.
+    #[error("too many listeners here")]
     Here,
     /// Of one identity.
     #[error("this token's identity listens {0} times already")]
     OfOne(u32),
 }
 
-/// All places of a coordinator.
+impl TooMany {
+    /// What a client hears, who may come back after this time.
+    pub fn problem(self, later: Duration) -> Problem {
+        match self {
+            Self::Here => {
+                let detail = format!("{self}: come back later, another one may answer");
+                Problem::unavailable("too-many-listeners", detail, later)
+            }
+            Self::OfOne(_) => {
+                let detail = format!("{self}: end one of these streams first");
+                Problem::too_many_requests(detail, later).reason("too-many-listeners")
+            }
+        }
+    }
+}
+
+/// All places of a process.
 #[derive(Debug, Clone)]
 pub struct Places {
     all: Arc<Semaphore>,
