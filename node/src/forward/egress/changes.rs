@@ -182,6 +182,8 @@ impl Watch {
         let mut captured = now.capture as i64 - before.capture as i64;
         let sent = (now.sent - before.sent) as i64;
         let unsure = self.unsure;
+        // What was shown twice is known no better than any other time, and is taken back as far as it is.
+        let carried = if changes { self.twice.min(KNOWN) } else { 0 };
         if changes {
             let known = before.known.is_some() && now.known.is_some();
             self.unsure = if known { (unsure - captured).clamp(0, TWICE) } else { TWICE };
@@ -200,7 +202,7 @@ impl Watch {
             // An offset that was too late goes down by a twentieth of the time between reports.
             let slow = (now.sent - since) as i64 / 20;
             assert!(
-                (-KNOWN - slow - unsure..=KNOWN).contains(&error),
+                (-KNOWN - slow - unsure..=KNOWN + carried).contains(&error),
                 "at {at}: {moved} µs, {captured} between the captures, {sent} between the sendings"
             );
         } else {
