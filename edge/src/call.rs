@@ -218,8 +218,8 @@ pub enum CallError {
     /// It was used before.
     #[error("the call was used before: sign each request anew")]
     Replayed,
-    /// More calls in two minutes than can be remembered.
-    #[error("more than {NONCES_MAX} calls in two minutes: send fewer")]
+    /// More calls in a minute than can be remembered.
+    #[error("more than {NONCES_MAX} calls in a minute: send fewer")]
     Full,
 }
 
@@ -227,7 +227,9 @@ impl From<CallError> for Problem {
     fn from(error: CallError) -> Self {
         let detail = error.to_string();
         if error == CallError::Full {
-            return Problem::unavailable("over-capacity", detail, std::time::Duration::from_secs(5));
+            // Another node remembers others.
+            return Problem::unavailable("over-capacity", detail, std::time::Duration::from_secs(5))
+                .refused("over-capacity");
         }
         let challenge = HeaderValue::from_static("Freshet-Call");
         Problem::new(StatusCode::UNAUTHORIZED, detail)
@@ -259,6 +261,11 @@ impl Verifier {
         headers.contains_key(&CALL)
     }
 
+    /// Whether who made the call has the secret, whatever it is for: asked before a body is read for it.
+    pub fn signed(&self, headers: &HeaderMap) -> Result<(), CallError> {
+        self.authenticate(headers).map(drop)
+    }
+
     /// Checks a request's call: signature first, then version, time, request and nonce. `path` is path and query.
     pub fn verify(
         &self,
@@ -281,7 +288,11 @@ impl Verifier {
             return Err(CallError::Time { off_ms });
         }
         call.fits(method, path, body).map_err(CallError::Mismatch)?;
-        self.use_nonce(&call, now)?;
+        // What changes nothing may come twice, and there is no end of it: those who look must not fill the memory that those
+        // who join need.
+        if !method.is_safe() {
+            self.use_nonce(&call, now)?;
+        }
         Ok(call)
     }
 

@@ -27,6 +27,9 @@ use crate::problem::Problem;
 use crate::rate::{Buckets, Rate};
 use crate::ticket;
 
+/// Requests on sessions that are no POSTs may come so many times as often: each is a call to a node, and looks for a session
+/// there. A whole office that leaves at once is far below.
+const OTHERS: u32 = 5;
 /// Buckets of each kind that are remembered: at about 100 bytes and a name, some 15 MB in a storm from everywhere.
 const REMEMBERED: usize = 100_000;
 /// Longest region that a client or a proxy may name, in characters.
@@ -94,11 +97,26 @@ pub struct Door(Arc<Inner>);
 struct Inner {
     trusted: Trusted,
     region_header: Option<HeaderName>,
-    identity: Option<Mutex<Buckets<Identity>>>,
-    address: Option<Mutex<Buckets<Household>>>,
+    posts: Limits,
+    others: Limits,
     failures: Option<Mutex<Buckets<Household>>>,
     limited: IntCounterVec,
     takes_calls: bool,
+}
+
+/// How often one may come.
+struct Limits {
+    identity: Option<Mutex<Buckets<Identity>>>,
+    address: Option<Mutex<Buckets<Household>>>,
+}
+
+impl Limits {
+    fn new(identity: Option<Rate>, address: Option<Rate>) -> Self {
+        Self {
+            identity: identity.map(|rate| Mutex::new(Buckets::new(rate, REMEMBERED))),
+            address: address.map(|rate| Mutex::new(Buckets::new(rate, REMEMBERED))),
+        }
+    }
 }
 
 impl std::fmt::Debug for Door {
@@ -126,8 +144,11 @@ impl Door {
         Ok(Self(Arc::new(Inner {
             trusted: config.trusted,
             region_header: config.region_header,
-            identity: config.identity.map(|rate| Mutex::new(Buckets::new(rate, REMEMBERED))),
-            address: config.address.map(|rate| Mutex::new(Buckets::new(rate, REMEMBERED))),
+            posts: Limits::new(config.identity, config.address),
+            others: Limits::new(
+                config.identity.map(|rate| rate.times(OTHERS)),
+                config.address.map(|rate| rate.times(OTHERS)),
+            ),
             failures: config.failures.map(|rate| Mutex::new(Buckets::new(rate, REMEMBERED))),
             limited,
             takes_calls,
@@ -143,18 +164,20 @@ impl Door {
         Client { ip, there: !self.0.trusted.contains(ip), region }
     }
 
-    /// Lets a POST of a caller through who has said who it is, or refuses with 429.
-    pub fn admit(&self, access: &Access, extensions: &Extensions) -> Result<(), Problem> {
-        if let (Some(buckets), Some(identity)) = (&self.0.identity, access.proven()) {
+    /// Lets a request of a caller through who has said who it is, or refuses with 429: POSTs by the limits as they are
+    /// configured, all else by its own, which are [`OTHERS`] times as much.
+    pub fn admit(&self, access: &Access, method: &Method, extensions: &Extensions) -> Result<(), Problem> {
+        let limits = if method == Method::POST { &self.0.posts } else { &self.0.others };
+        if let (Some(buckets), Some(identity)) = (&limits.identity, access.proven()) {
             let taken = with(buckets, |buckets| buckets.take(identity.clone(), Instant::now()));
             taken.map_err(|wait| {
                 self.count("identity");
                 let detail =
-                    "this token's identity sends more POSTs than it may: ask again after Retry-After";
+                    "this token's identity sends more requests than it may: ask again after Retry-After";
                 Problem::too_many_requests(detail, wait)
             })?;
         }
-        if let (Some(buckets), Some(ip)) = (&self.0.address, Client::ip_of(extensions)) {
+        if let (Some(buckets), Some(ip)) = (&limits.address, Client::ip_of(extensions)) {
             let taken = with(buckets, |buckets| buckets.take(Household::from(ip), Instant::now()));
             taken.map_err(|wait| self.crowded(wait))?;
         }
@@ -163,13 +186,13 @@ impl Door {
 
     fn crowded(&self, wait: Duration) -> Problem {
         self.count("address");
-        let detail = "more POSTs come from your address than may: ask again after Retry-After";
+        let detail = "more requests come from your address than may: ask again after Retry-After";
         Problem::too_many_requests(detail, spread(wait))
     }
 
     /// Refuses a POST from an address that has none left, before anybody looks who it is.
     fn has_room(&self, client: &Client) -> Result<(), Problem> {
-        let Some(buckets) = &self.0.address else { return Ok(()) };
+        let Some(buckets) = &self.0.posts.address else { return Ok(()) };
         let looked = with(buckets, |buckets| buckets.look(&Household::from(client.ip), Instant::now()));
         looked.map_err(|wait| self.crowded(wait))
     }
@@ -235,7 +258,7 @@ pub async fn layer(State(door): State<Door>, mut request: Request, next: Next) -
     }
     if post && matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         // It was refused before it was counted.
-        charge(door.0.address.as_ref(), &client);
+        charge(door.0.posts.address.as_ref(), &client);
     }
     response
 }

@@ -1,12 +1,15 @@
 //! Places of those who read event streams: so many of one process, and so many of one identity.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use freshet_cluster::Identity;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::bearer::Access;
+use crate::hops::Household;
 use crate::problem::Problem;
 
 /// Event streams that one process serves at a time, unless configured. Each costs a queue of at most
@@ -21,9 +24,25 @@ pub enum TooMany {
     /// Of this process.
     #[error("too many listeners here")]
     Here,
-    /// Of one identity.
-    #[error("this token's identity listens {0} times already")]
+    /// Of one identity, or of all guests behind one address.
+    #[error("this token's identity, or your address without one, listens {0} times already")]
     OfOne(u32),
+}
+
+/// Who listens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Listener {
+    /// A token says who.
+    Named(Identity),
+    /// A guest: all behind one address (of IPv6 its /64) together.
+    Behind(Household),
+}
+
+impl Listener {
+    /// Whoever a token proves, else who comes from this address; nobody who could be counted without either.
+    pub fn of(access: &Access, ip: Option<IpAddr>) -> Option<Self> {
+        access.proven().cloned().map(Self::Named).or_else(|| ip.map(|ip| Self::Behind(ip.into())))
+    }
 }
 
 impl TooMany {
@@ -47,7 +66,9 @@ impl TooMany {
 pub struct Places {
     all: Arc<Semaphore>,
     each: u32,
-    held: Arc<Mutex<HashMap<Identity, u32>>>,
+    /// Of guests behind one address: three quarters of all, so that they never keep the others out.
+    behind_one: u32,
+    held: Arc<Mutex<HashMap<Listener, u32>>>,
 }
 
 /// One listener's place; given back when it is dropped.
@@ -59,28 +80,33 @@ pub struct Place {
 
 #[derive(Debug)]
 struct OfOne {
-    who: Identity,
-    held: Arc<Mutex<HashMap<Identity, u32>>>,
+    who: Listener,
+    held: Arc<Mutex<HashMap<Listener, u32>>>,
 }
 
 impl Places {
     /// `all` together, `each` of one identity (0: as many as there are).
     pub fn new(all: usize, each: u32) -> Self {
-        Self { all: Arc::new(Semaphore::new(all)), each, held: Arc::default() }
+        let behind_one = u32::try_from(all.saturating_sub(all / 4)).unwrap_or(u32::MAX);
+        Self { all: Arc::new(Semaphore::new(all)), each, behind_one, held: Arc::default() }
     }
 
-    /// Takes a place; guests without a name are not counted by it.
-    pub fn take(&self, who: Option<&Identity>) -> Result<Place, TooMany> {
+    /// Takes a place; who cannot be told apart is counted with all alone.
+    pub fn take(&self, who: Option<&Listener>) -> Result<Place, TooMany> {
         let here = Arc::clone(&self.all).try_acquire_owned().map_err(|_| TooMany::Here)?;
-        let of_one = who.filter(|_| self.each > 0).map(|who| self.of_one(who)).transpose()?;
+        let most = |who: &Listener| match who {
+            Listener::Named(_) => self.each,
+            Listener::Behind(_) => self.behind_one,
+        };
+        let of_one = who.filter(|who| most(who) > 0).map(|who| self.of_one(who, most(who))).transpose()?;
         Ok(Place { _here: here, _of_one: of_one })
     }
 
-    fn of_one(&self, who: &Identity) -> Result<OfOne, TooMany> {
+    fn of_one(&self, who: &Listener, most: u32) -> Result<OfOne, TooMany> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let count = held.entry(who.clone()).or_default();
-        if *count >= self.each {
-            return Err(TooMany::OfOne(self.each));
+        if *count >= most {
+            return Err(TooMany::OfOne(most));
         }
         *count = count.saturating_add(1);
         Ok(OfOne { who: who.clone(), held: Arc::clone(&self.held) })
@@ -112,6 +138,7 @@ mod tests {
     fn places_are_bounded_together_and_for_each_and_come_back() {
         let places = Places::new(5, 2);
         let [ann, bob]: [Identity; 2] = ["ann", "bob"].map(|who| who.parse().unwrap());
+        let [ann, bob] = [ann, bob].map(Listener::Named);
         let first = places.take(Some(&ann)).unwrap();
         let second = places.take(Some(&ann)).unwrap();
         assert_eq!(places.take(Some(&ann)).unwrap_err(), TooMany::OfOne(2));
@@ -127,6 +154,11 @@ mod tests {
         assert_eq!(places.held.lock().unwrap().len(), 2);
         drop((second, again, guests));
         assert_eq!(places.held.lock().unwrap().len(), 1, "who has gone is not remembered");
+        let shared = Places::new(8, 2);
+        let house = Listener::Behind(IpAddr::from([192, 0, 2, 7]).into());
+        let _guests: Vec<_> = (0..6).map(|_| shared.take(Some(&house)).unwrap()).collect();
+        assert_eq!(shared.take(Some(&house)).unwrap_err(), TooMany::OfOne(6));
+        assert!(shared.take(Some(&ann)).is_ok(), "others find a place");
         let free = Places::new(50, 0);
         let _all: Vec<_> = (0..50).map(|_| free.take(Some(&ann)).unwrap()).collect();
     }

@@ -19,6 +19,11 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// So many times as much.
+    pub fn times(self, factor: u32) -> Self {
+        Self { per_second: self.per_second * f64::from(factor), burst: self.burst.saturating_mul(factor) }
+    }
+
     /// The time in which an empty bucket fills, an hour at most.
     fn fills(self) -> Duration {
         Duration::from_secs_f64((f64::from(self.burst) / self.per_second.max(0.001)).clamp(0.001, 3600.0))

@@ -234,6 +234,9 @@ pub enum SessionError {
     /// The fragment does not fit the session. → 422
     #[error("the fragment cannot be applied: {0}")]
     Unprocessable(String),
+    /// ICE was restarted too often lately. → 429
+    #[error("ICE of this session is restarted more often than once a second")]
+    TooManyRestarts,
     /// The session publishes: it has no events and no layers. → 404
     #[error("the session publishes: only one that watches has events and layers")]
     NotAViewer,

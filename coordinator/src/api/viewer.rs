@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use freshet_cluster::Identity;
 use freshet_edge::Problem;
 use freshet_edge::body::JSON_MAX;
 use freshet_edge::media_type::{ACCEPT_POST, JSON};
 use freshet_edge::names::{EventStreamPath, SessionPath};
+use freshet_edge::places::Listener;
 use freshet_edge::problem::ProblemDetail;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use serde::Serialize;
@@ -70,7 +70,7 @@ pub async fn event_stream(
             Ok((StatusCode::OK, [allow]).into_response())
         }
         Method::GET => {
-            let place = |who: Option<&Identity>| {
+            let place = |who: Option<&Listener>| {
                 let (place, stopping) = app.hubs().place(who).map_err(|full| full.problem(spread()))?;
                 Ok(Place { permit: Box::new(place), stopping })
             };

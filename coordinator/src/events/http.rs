@@ -15,10 +15,11 @@ use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::version::{MIN_VERSION, Unknown, VERSION, encode};
 use freshet_cluster::{Identity, RoomId};
 use freshet_edge::names::InRoom;
+use freshet_edge::places::Listener;
 use freshet_edge::scope::Params;
 use freshet_edge::sse::require_accepted;
-use freshet_edge::{Access, Problem, body};
-use http::{HeaderMap, HeaderName, Request, StatusCode};
+use freshet_edge::{Access, Client, Problem, body};
+use http::{Extensions, HeaderMap, HeaderName, Request, StatusCode};
 
 use super::chat::{self, ChatPost, ChatReceipt, PostError, STORE_TIMEOUT};
 use crate::app::App;
@@ -66,7 +67,7 @@ pub async fn post_chat(
     let access =
         app.state().config.guard.check(&parts.headers, &name.room, Grant::Chat, UnixMillis::now())?;
     let access = access.named(&Params::read(&parts.uri)?)?;
-    app.door().admit(&access, &parts.extensions)?;
+    app.door().admit(&access, &parts.method, &parts.extensions)?;
     let post: ChatPost = body::read_json(&parts.headers, body, chat::FORM).await?;
     let id = post.id.clone();
     let result = store(&app, &name.room, access, post).await;
@@ -152,6 +153,7 @@ fn refuse(error: &PostError, now: UnixMillis) -> Problem {
 pub async fn room_events(
     State(app): State<Arc<App>>,
     name: InRoom,
+    extensions: Extensions,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let access = app.state().config.guard.enter(&headers, &name.room, Grant::Subscribe, UnixMillis::now())?;
@@ -162,6 +164,7 @@ pub async fn room_events(
         .or_else(|refused| access.require(&name.room, Grant::Chat).map_err(|_| refused))?;
     require_accepted(&headers)?;
     let last_id = headers.get(&LAST_EVENT_ID).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    let listening = app.hubs().listen(&name.room, last_id, access.proven());
+    let who = Listener::of(&access, Client::ip_of(&extensions));
+    let listening = app.hubs().listen(&name.room, last_id, who.as_ref());
     listening.map(IntoResponse::into_response).map_err(|full| full.problem(spread()))
 }

@@ -108,7 +108,7 @@ impl Gateway {
         let access = self.state.config.guard.check(&parts.headers, &name.room, kind.grant(), now)?;
         let params = Params::read(&parts.uri)?;
         let access = access.named(&params)?;
-        self.door.admit(&access, &parts.extensions)?;
+        self.door.admit(&access, &parts.method, &parts.extensions)?;
         media_type::require_sdp(&parts.headers)?;
         if kind == Kind::Publish {
             access.publishes(name.stream.clone(), &params)?;

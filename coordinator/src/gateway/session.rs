@@ -8,7 +8,7 @@ use axum::response::Response;
 use freshet_cluster::unit::UnixMillis;
 use freshet_edge::names::{SessionPath, no_session};
 use freshet_edge::{Access, Problem, body};
-use http::{Method, Request, StatusCode};
+use http::{Request, StatusCode};
 
 use super::call::{self, CallError, Whole};
 use super::join::{Gateway, spread};
@@ -52,11 +52,9 @@ impl Gateway {
     ) -> Result<(String, Whole, Access), Problem> {
         let (parts, body) = request.into_parts();
         let access = self.state.config.guard.holder(&parts.headers, UnixMillis::now())?;
-        if parts.method == Method::POST {
-            self.door.admit(&access, &parts.extensions)?;
-        }
-        let body = body::read(&parts.headers, body, limit, body::TIME).await?;
+        self.door.admit(&access, &parts.method, &parts.extensions)?;
         let base = self.base_of(name)?;
+        let body = body::read(&parts.headers, body, limit, body::TIME).await?;
         let path =
             parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string);
         let whole = Whole { method: parts.method, path, headers: parts.headers, body };

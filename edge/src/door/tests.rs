@@ -50,7 +50,7 @@ fn router_of(config: DoorConfig, takes_calls: bool) -> (Router, Metrics) {
             bound: Default::default(),
             open: name == "open",
         };
-        match door.admit(&access, request.extensions()) {
+        match door.admit(&access, request.method(), request.extensions()) {
             Ok(()) => {
                 let client = Client::of(request.extensions()).unwrap();
                 format!("{} {}", client.ip, client.region.as_deref().unwrap_or("-")).into_response()
@@ -58,7 +58,9 @@ fn router_of(config: DoorConfig, takes_calls: bool) -> (Router, Metrics) {
             Err(problem) => problem.into_response(),
         }
     };
-    let router = Router::new().route("/", post(handler).get(|| async { "page" })).with_state(door.clone());
+    let router = Router::new()
+        .route("/", post(handler).patch(handler).get(|| async { "page" }))
+        .with_state(door.clone());
     (router.layer(from_fn_with_state(door, layer)), metrics)
 }
 
@@ -99,6 +101,24 @@ async fn an_identity_is_bounded_before_its_address() {
     assert_eq!(post_as(&router, "192.0.2.1", "joe").await, 429, "the address has had its five");
     assert_eq!(post_as(&router, "192.0.2.2", "joe").await, 200, "another has not");
     assert_eq!((limited(&metrics, "identity"), limited(&metrics, "address")), (9, 1));
+}
+
+#[tokio::test]
+async fn what_is_no_post_is_bounded_for_itself_and_more_generously() {
+    let (router, metrics) = router(DoorConfig { identity: few(1), address: few(2), ..NONE });
+    let patch = async |name: &str| {
+        let bearer = format!("Bearer {name}");
+        ask(&router, Method::PATCH, "192.0.2.1", &[("authorization", &bearer)]).await.0
+    };
+    for _ in 0..5 {
+        assert_eq!(patch("ann").await, 200);
+    }
+    assert_eq!(patch("ann").await, 429);
+    for _ in 0..5 {
+        assert_eq!(patch("bob").await, 200);
+    }
+    assert_eq!((patch("eve").await, limited(&metrics, "address")), (429, 1), "the address has had its ten");
+    assert_eq!(post_as(&router, "192.0.2.1", "ann").await, 200, "she may still POST");
 }
 
 #[tokio::test]

@@ -26,6 +26,12 @@ impl Allowance {
         Self { per_second: i64::from(per_second), depth, left: depth, at: None }
     }
 
+    /// Of restarts of ICE: each negotiates the whole offer, on the thread that forwards.
+    pub fn of_restarts() -> Self {
+        let (per_second, depth) = RESTARTS;
+        Self::new(per_second, depth)
+    }
+
     fn refill(&mut self, now: Instant) {
         let passed = self.at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         self.at = Some(self.at.map_or(now, |at| at.max(now)));
@@ -62,6 +68,8 @@ impl Allowance {
     }
 }
 
+/// Restarts of ICE a second, and at once. Networks that come and go cost one every few seconds.
+const RESTARTS: (u32, u32) = (1, 8);
 /// Messages of RTCP a second, and at once; a datagram counts as one more. Chromium sends a datagram of up to four for each
 /// new gap, which at 16 Mbit/s and 10 % of loss are 150 a second.
 const MESSAGES: (u32, u32) = (1_000, 2_000);

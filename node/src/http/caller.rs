@@ -119,15 +119,14 @@ async fn ask(
             Some((room, grant)) => state.guard.check(&parts.headers, room, grant, now)?,
             None => state.guard.holder(&parts.headers, now)?,
         };
-        if parts.method == Method::POST {
-            state.door.admit(&access, &parts.extensions)?;
-        }
+        state.door.admit(&access, &parts.method, &parts.extensions)?;
         let peer = Client::of(&parts.extensions).cloned();
         return Ok((Caller { access, call: None, peer }, Content::Unread(body)));
     }
     let Some(calls) = &state.calls else {
         return Err(no_calls());
     };
+    calls.signed(&parts.headers)?;
     let bytes = body::read(&parts.headers, body, limit, body::TIME).await?;
     let call = calls.verify(&parts.headers, &parts.method, path_of(parts), &bytes, now)?;
     vouched(state, call, bytes, deed, now)

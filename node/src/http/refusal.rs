@@ -12,6 +12,8 @@ use crate::service::{CreateError, SessionError};
 
 /// When a client refused for want of room asks again.
 const BUSY: Duration = Duration::from_secs(5);
+/// When ICE of a session may be restarted again.
+const RESTART_AGAIN: Duration = Duration::from_secs(1);
 /// When a client asks again after the store was away.
 const STORE: Duration = Duration::from_secs(2);
 
@@ -81,6 +83,7 @@ pub(super) fn not_done(error: SessionError) -> Problem {
         }
         SessionError::TagMismatch { .. } => tag_mismatch(),
         SessionError::Unprocessable(_) => Problem::unprocessable(said).reason("unprocessable-fragment"),
+        SessionError::TooManyRestarts => Problem::too_many_requests(said, RESTART_AGAIN),
         SessionError::NotAViewer => Problem::not_found(said).reason("not-a-viewer"),
         SessionError::NoSuchStream => {
             Problem::not_found(format!("{said}: make one with POST")).reason("no-event-stream")

@@ -11,6 +11,7 @@ use str0m::Rtc;
 
 use super::way_back::WayBack;
 use crate::book::Book;
+use crate::forward::allowance::Allowance;
 use crate::forward::train::Way;
 use crate::peer::publisher::Publisher;
 use crate::peer::viewer::Viewer;
@@ -41,6 +42,8 @@ pub(super) struct Session {
     pub candidates: Vec<SocketAddr>,
     /// Addresses from which this ICE session was checked.
     pub checked: Vec<SocketAddr>,
+    /// ICE restarts that it may still ask for.
+    pub restarts: Allowance,
     /// When its DTLS must be done; none once it is.
     pub open_by: Option<Instant>,
     /// When str0m wants to be told the time, by its last word.

@@ -17,6 +17,7 @@ use super::places::Half;
 use super::session::{Role, Session, Timer};
 use super::types::{Ask, Datagram, Event};
 use super::way_back::WayBack;
+use crate::forward::allowance::Allowance;
 use crate::forward::train::Way;
 use crate::peer::contain::contained;
 use crate::peer::negotiate::Negotiated;
@@ -84,6 +85,7 @@ impl Sfu {
             undrained: false,
             candidates: Vec::new(),
             checked: Vec::new(),
+            restarts: Allowance::of_restarts(),
             open_by: Some(now.checked_add(self.config.opening).unwrap_or(now)),
             due: None,
             engine_due: now,

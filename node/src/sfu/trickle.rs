@@ -58,6 +58,10 @@ impl Sfu {
         };
         let fresh = self.usable(fragment, of, named)?;
         let at = self.find_at(id)?;
+        let session = self.sessions.get_mut(at).ok_or(SessionError::Internal)?;
+        if restart.is_some() && !session.restarts.take(now) {
+            return Err(SessionError::TooManyRestarts);
+        }
         let patched = match restart {
             Some((ufrag, pwd)) => self.restart(now, at, ufrag, pwd)?,
             None => Patched::Trickled,

@@ -157,3 +157,35 @@ async fn an_open_coordinator_makes_open_sessions() {
     let header = signed(&call(Method::DELETE, &at, "", &another));
     assert_eq!(node.ask("DELETE", &at, &[("Freshet-Call", &header)], "").await.status, 200);
 }
+
+#[tokio::test]
+async fn no_body_is_read_for_a_call_that_is_not_signed() {
+    let node = start(Setup::default()).await;
+    let forged = sign(&Secret::new("wrong"), &call(Method::POST, "/whip/r1", OFFER, &alice()));
+    for header in [forged.to_str().unwrap(), "nonsense"] {
+        let head = format!(
+            "POST /whip/r1 HTTP/1.1\r\nHost: node\r\nContent-Type: application/sdp\r\nContent-Length: 60000\r\n\
+             Connection: close\r\nFreshet-Call: {header}\r\n\r\n"
+        );
+        let began = std::time::Instant::now();
+        check_problem(&node.raw(head.as_bytes()).await, 401, Some("call-refused"));
+        assert!(began.elapsed().as_secs() < 5, "it is not waited for");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_changes_nothing_may_come_twice() {
+    let node = start(Setup::default()).await;
+    let made = by_alice("POST", "/whip/r1", OFFER);
+    let path = node.ask("POST", "/whip/r1", &[SDP, ("Freshet-Call", &made)], OFFER).await.location();
+    let header = by_alice("GET", &path, "");
+    for _ in 0..3 {
+        assert_eq!(node.ask("GET", &path, &[("Freshet-Call", &header)], "").await.status, 204);
+    }
+    let header = by_alice("DELETE", &path, "");
+    assert_eq!(node.ask("DELETE", &path, &[("Freshet-Call", &header)], "").await.status, 200);
+    let again = node.ask("DELETE", &path, &[("Freshet-Call", &header)], "").await;
+    assert!([401, 404].contains(&again.status), "{}", again.body);
+    let again = node.ask("POST", "/whip/r1", &[SDP, ("Freshet-Call", &made)], OFFER).await;
+    check_problem(&again, 401, Some("call-refused"));
+}

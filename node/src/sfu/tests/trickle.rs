@@ -128,3 +128,18 @@ fn a_restart_wants_credentials_of_the_right_length() {
     }
     assert_eq!(etag(&world), before);
 }
+
+#[test]
+fn ice_is_restarted_once_a_second_and_eight_times_at_once() {
+    let mut world = published();
+    for n in 0..8 {
+        assert!(restart(&mut world, n, Vec::new()).is_ok(), "{n}");
+    }
+    let before = etag(&world);
+    assert_eq!(restart(&mut world, 9, Vec::new()), Err(SessionError::TooManyRestarts));
+    assert_eq!(etag(&world), before, "nothing was changed");
+    assert!(add(&mut world, candidates(0..1)).is_ok(), "candidates may come");
+    world.now += Duration::from_secs(1);
+    assert!(restart(&mut world, 10, Vec::new()).is_ok());
+    assert_eq!(restart(&mut world, 11, Vec::new()), Err(SessionError::TooManyRestarts));
+}
