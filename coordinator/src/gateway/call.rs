@@ -12,7 +12,7 @@ use freshet_edge::call::{CALL, Call, sign};
 use freshet_edge::media_type::{EVENT_STREAM, is_type};
 use freshet_edge::problem::REFUSED;
 use http::header::{self, HeaderName};
-use http::{HeaderMap, Method, Request, Uri};
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
@@ -71,6 +71,16 @@ pub enum CallError {
     /// Its address or answer cannot be used.
     #[error("node cannot be called: {0}")]
     Unusable(String),
+}
+
+impl CallError {
+    /// What a client hears that asked for what is at that node alone.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Late(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unreachable(_) | Self::Refused(_) | Self::Unusable(_) => StatusCode::BAD_GATEWAY,
+        }
+    }
 }
 
 /// Calls nodes.
@@ -185,7 +195,7 @@ async fn whole_of(response: Response<Incoming>) -> Result<Response<Bytes>, CallE
 /// Whether the call itself is refused, and not what its client asks for.
 fn refuses_calls(answer: &Response<Bytes>) -> bool {
     let challenge = answer.headers().get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
-    answer.status() == http::StatusCode::UNAUTHORIZED
+    answer.status() == StatusCode::UNAUTHORIZED
         && challenge.is_some_and(|challenge| challenge.starts_with(CHALLENGE))
 }
 
@@ -198,7 +208,7 @@ fn with_cause(error: &dyn std::error::Error) -> String {
 
 /// The reason in `Freshet-Refused`: another node may serve the same request.
 pub fn refusal(answer: &Response<Bytes>) -> Option<String> {
-    let refused = answer.status() == http::StatusCode::SERVICE_UNAVAILABLE;
+    let refused = answer.status() == StatusCode::SERVICE_UNAVAILABLE;
     let reason = answer.headers().get(&REFUSED)?.to_str().ok()?;
     refused.then(|| reason.chars().take(64).collect())
 }

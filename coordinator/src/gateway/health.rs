@@ -9,9 +9,9 @@ use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::{RoomId, StreamId};
 use freshet_edge::Problem;
 use freshet_edge::bearer::insufficient;
-use http::{Request, StatusCode};
+use http::Request;
 
-use super::call::{self, CallError, Whole};
+use super::call::{self, Whole};
 use super::join::Gateway;
 use super::session::{TIME, known};
 use crate::view::streams::{Phase, StreamView};
@@ -50,14 +50,8 @@ impl Gateway {
         answer.map(call::pass_on).map_err(|error| {
             self.state.core().handle_unreachable(&node.0, node.1, Instant::now());
             tracing::warn!(node = node.0.as_str(), room = room.as_str(), %error, "stream health out of reach");
-            let status = match error {
-                CallError::Late(_) => StatusCode::GATEWAY_TIMEOUT,
-                CallError::Unreachable(_) | CallError::Refused(_) | CallError::Unusable(_) => {
-                StatusCode::BAD_GATEWAY
-            },
-            };
             let detail = "the node that has the publisher does not answer: its media may still flow; ask again";
-            Problem::new(status, detail).reason("node-unreachable").retry_after(Duration::from_secs(1))
+            Problem::new(error.status(), detail).reason("node-unreachable").retry_after(Duration::from_secs(1))
         })
     }
 }

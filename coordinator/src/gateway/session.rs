@@ -8,7 +8,7 @@ use axum::response::Response;
 use freshet_cluster::unit::UnixMillis;
 use freshet_edge::names::{SessionPath, no_session};
 use freshet_edge::{Access, Problem, body};
-use http::{Request, StatusCode};
+use http::Request;
 
 use super::call::{self, CallError, Whole};
 use super::join::{Gateway, spread};
@@ -65,15 +65,9 @@ impl Gateway {
     pub(super) fn out_of_reach(&self, name: &SessionPath, error: &CallError) -> Problem {
         self.state.core().handle_unreachable(&name.node, name.incarnation, Instant::now());
         tracing::warn!(node = name.node.as_str(), session = name.session.short(), %error, "session out of reach");
-        let status = match error {
-            CallError::Late(_) => StatusCode::GATEWAY_TIMEOUT,
-            CallError::Unreachable(_) | CallError::Refused(_) | CallError::Unusable(_) => {
-                StatusCode::BAD_GATEWAY
-            }
-        };
         let detail = "the node that holds this session does not answer: its media may still flow; ask again, and make a \
                       new session if it stays so";
-        Problem::new(status, detail).reason("node-unreachable").retry_after(Duration::from_secs(1))
+        Problem::new(error.status(), detail).reason("node-unreachable").retry_after(Duration::from_secs(1))
     }
 
     /// Where the node is, if it still is the incarnation that the URL names.

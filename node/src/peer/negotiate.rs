@@ -124,6 +124,11 @@ fn extension(uri: &str, direction: Direction) -> Option<Extension> {
 const UFRAG_LEN: std::ops::RangeInclusive<usize> = 4..=256;
 const PWD_LEN: std::ops::RangeInclusive<usize> = 22..=256;
 
+/// Whether a client's ICE credentials have the lengths that they must have.
+pub fn credentials_fit(ufrag: &str, pwd: &str) -> bool {
+    UFRAG_LEN.contains(&ufrag.len()) && PWD_LEN.contains(&pwd.len())
+}
+
 fn useful(media: &sdp::Media, direction: Direction) -> bool {
     let flows = match direction {
         Direction::Publish => matches!(media.flow, sdp::Flow::SendOnly | sdp::Flow::SendRecv),
@@ -136,7 +141,7 @@ fn check(offer: &sdp::Session, direction: Direction) -> Result<(), CreateError> 
     let (Some(ufrag), Some(pwd)) = (&offer.ufrag, &offer.pwd) else {
         return Err(CreateError::BadOffer("it has no a=ice-ufrag and a=ice-pwd".into()));
     };
-    if !UFRAG_LEN.contains(&ufrag.len()) || !PWD_LEN.contains(&pwd.len()) {
+    if !credentials_fit(ufrag, pwd) {
         let text = "its a=ice-ufrag must have 4 to 256 characters and its a=ice-pwd 22 to 256 (RFC 8839 section 5.4)";
         return Err(CreateError::BadOffer(text.into()));
     }

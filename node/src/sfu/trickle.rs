@@ -115,7 +115,7 @@ impl Sfu {
     /// str0m restarts ICE only by an offer, so the client's first offer is offered again with its new credentials.
     fn restart(&mut self, now: Instant, at: usize, ufrag: &str, pwd: &str) -> Result<Patched, SessionError> {
         let bad = |why: String| SessionError::Unprocessable(why);
-        if ufrag.len() < 4 || pwd.len() < 22 || ufrag.len() > 256 || pwd.len() > 256 {
+        if !negotiate::credentials_fit(ufrag, pwd) {
             return Err(bad("a=ice-ufrag needs 4 to 256 and a=ice-pwd 22 to 256 characters".into()));
         }
         let session = self.sessions.get_mut(at).ok_or(SessionError::NotFound { reason: None })?;
