@@ -141,6 +141,17 @@ async fn sessions_are_listed_and_ended_and_identities_sent_away() {
         }
     }
 
+    // One that a node was asked for directly, in a room that no heartbeat has told of yet.
+    let newcomer = token("side-stage", "cid", "subscribe");
+    let fresh = made(&join(&nodes[1], "whep/side-stage", Some(&newcomer)).await);
+    let path = format!("{one}/v1/rooms/side-stage/sessions/{}", id(&fresh));
+    let owner = token("side-stage", "boss", "admin");
+    let answer = request("DELETE", &path, Some(&owner), &[], "").await.unwrap();
+    assert_eq!((answer.status, &answer.json()["session"]["identity"]), (200, &json!("cid")));
+    ends(&two, &fresh, &newcomer, "revoked").await;
+    let again = request("DELETE", &path, Some(&owner), &[], "").await.unwrap();
+    assert_eq!(again.status, 404, "no node has it any more");
+
     // One session of bob's, from the other coordinator, without sending him away.
     let answer =
         request("DELETE", &format!("{}?ban=0", url(&two, bobs[0])), Some(&admin), &[], "").await.unwrap();

@@ -1,4 +1,5 @@
-//! Behind nginx, with TLS and a path prefix, by the configuration that the manual gives: publish, watch, hear.
+//! Behind nginx, with TLS and a path prefix, by the configuration that the manual gives, and by HTTP/1.1 alone:
+//! publish, watch, hear.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -93,25 +94,36 @@ async fn behind_nginx_as_the_manual_sets_it_up_people_publish_watch_and_hear() {
     let base = format!("https://127.0.0.1:{port}/cast");
     let dev = Dev::start_with("proxy", 2, 10, &[("FRESHET_PUBLIC_URL", &base)]).await;
     let inside = dev.url().strip_prefix("http://").unwrap().to_owned();
-    let nginx = Nginx::start(
-        dir.path(),
-        &[
-            ("443", format!("127.0.0.1:{port}")),
-            ("10.0.0.11:8080", inside.clone()),
-            ("10.0.0.12:8080", inside),
-            ("/etc/ssl/live.example.org.crt", pair.cert.display().to_string()),
-            ("/etc/ssl/live.example.org.key", pair.key.display().to_string()),
-        ],
-    );
+    let mut names = [
+        ("443", format!("127.0.0.1:{port}")),
+        ("10.0.0.11:8080", inside.clone()),
+        ("10.0.0.12:8080", inside),
+        ("/etc/ssl/live.example.org.crt", pair.cert.display().to_string()),
+        ("/etc/ssl/live.example.org.key", pair.key.display().to_string()),
+    ];
+    let nginx = Nginx::start(dir.path(), &names);
+    passes_on(&nginx, &base).await;
+    both_versions(&base).await;
+    sessions(&base, &pair, "stage").await;
+    pages(&dev, &base);
+    drop(nginx);
+
+    // The same by HTTP/1.1 alone.
+    names[0] = ("443 ssl http2", format!("127.0.0.1:{port} ssl"));
+    let nginx = Nginx::start(dir.path(), &names);
+    passes_on(&nginx, &base).await;
+    let ask = http::Request::get(format!("{base}/v1/config")).body(Empty::<Bytes>::new()).unwrap();
+    assert_eq!(client().request(ask).await.unwrap().version(), http::Version::HTTP_11);
+    sessions(&base, &pair, "old-stage").await;
+    drop(nginx);
+    dev.stop();
+}
+
+async fn passes_on(nginx: &Nginx, base: &str) {
     eventually(SOON, &format!("nginx passes requests on:\n{}", nginx.log()), || async {
         request("GET", &format!("{base}/readyz"), None, &[], "").await.filter(|answer| answer.status == 200)
     })
     .await;
-    both_versions(&base).await;
-    sessions(&base, &pair).await;
-    pages(&dev, &base);
-    drop(nginx);
-    dev.stop();
 }
 
 /// HTTP/1.1 and HTTP/2 in front of nginx come to the same. Addresses that are handed out are those of the front.
@@ -148,15 +160,15 @@ async fn both_versions(base: &str) {
 }
 
 /// WHIP and WHEP with media, a room's events and those of a session, all of it as it happens.
-async fn sessions(base: &str, pair: &Pair) {
-    let room = Listener::open(base, "stage", "").await;
+async fn sessions(base: &str, pair: &Pair, name: &str) {
+    let room = Listener::open(base, name, "").await;
     let config =
-        PublisherConfig { trust: pair.trust(), ..PublisherConfig::new(format!("{base}/whip/stage")) };
+        PublisherConfig { trust: pair.trust(), ..PublisherConfig::new(format!("{base}/whip/{name}")) };
     let publisher = Publisher::connect(config).await.expect("a publisher joins");
     let config = ViewerConfig {
         trust: pair.trust(),
         retry_for: SOON,
-        ..ViewerConfig::new(format!("{base}/whep/stage"))
+        ..ViewerConfig::new(format!("{base}/whep/{name}"))
     };
     let viewer = Viewer::connect(config).await.expect("a viewer joins");
     assert!(viewer.wait_for_media(SOON).await, "media comes");
@@ -181,7 +193,7 @@ async fn sessions(base: &str, pair: &Pair) {
     })
     .await;
     let said = r#"{"id": "m-1", "text": "through the front"}"#;
-    let answer = request("POST", &format!("{base}/v1/rooms/stage/chat"), None, &[JSON], said).await.unwrap();
+    let answer = request("POST", &format!("{base}/v1/rooms/{name}/chat"), None, &[JSON], said).await.unwrap();
     assert_eq!(answer.status, 201, "{}", answer.json());
     eventually(SOON, "the room hears what is said, and that somebody publishes", || async {
         let text = room.text();

@@ -41,11 +41,12 @@ struct Page {
 }
 
 impl Page {
-    /// Opens the events and waits until the room is known.
-    async fn open(address: &str) -> Self {
+    /// Opens the events and waits until the room is known. `from` is where a proxy says that it is.
+    async fn open(address: &str, from: &str) -> Self {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         let ask = format!(
-            "GET /v1/rooms/{ROOM}/events HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n\r\n"
+            "GET /v1/rooms/{ROOM}/events HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n\
+             X-Forwarded-For: {from}\r\n\r\n"
         );
         stream.write_all(ask.as_bytes()).await.unwrap();
         let mut page = Self { stream, heard: String::new() };
@@ -76,16 +77,21 @@ impl Page {
     }
 }
 
+/// Where one of an audience is: behind one of fifty addresses.
+fn office(n: usize) -> String {
+    format!("198.51.100.{}", n % 50)
+}
+
 /// As many pages, opened a few at a time.
 async fn pages(address: &str, count: usize) -> Vec<Page> {
     let mut opening = JoinSet::new();
     let mut open = Vec::new();
-    for _ in 0..count {
+    for n in 0..count {
         if opening.len() >= 100 {
             open.push(opening.join_next().await.unwrap().unwrap());
         }
         let address = address.to_owned();
-        opening.spawn(async move { Page::open(&address).await });
+        opening.spawn(async move { Page::open(&address, &office(n)).await });
     }
     while let Some(page) = opening.join_next().await {
         open.push(page.unwrap());
@@ -208,8 +214,9 @@ async fn five_hundred_who_wait_all_play_when_the_host_starts() {
 }
 
 /// Joins, waits for a picture, and leaves: to go on decrypting for all of them is beyond one machine.
-async fn sees_a_picture(url: &str) -> Result<(), String> {
+async fn sees_a_picture(url: &str, from: &str) -> Result<(), String> {
     let mut config = ViewerConfig::new(url.to_owned());
+    config.headers.push(("x-forwarded-for".to_owned(), from.to_owned()));
     (config.connect_timeout, config.http_timeout, config.retry_for) = (LONG, LONG, LONG);
     let viewer = Viewer::connect(config).await.map_err(|error| error.to_string())?;
     if !viewer.wait_for_media(LONG).await {
@@ -232,8 +239,8 @@ async fn five_thousand_pages_hear_that_the_host_starts_and_all_get_in() {
     setrlimit(Resource::Nofile, files).unwrap();
     assert!(files.current.is_none_or(|files| files > 16_000), "this test needs 16,000 files: {files:?}");
 
-    // They come from one address here.
-    let env = [("FRESHET_ADDRESS_LIMIT", "off")];
+    // Every limit is as it is by default. The audience comes through a proxy, from many addresses.
+    let env = [("FRESHET_TRUSTED_PROXY", "127.0.0.1/32")];
     let dev = Dev::start_with("waiting-pages", 1, WAITING * 2, &env).await;
     let base = dev.url().to_owned();
     let before = dev.resident_bytes();
@@ -245,15 +252,15 @@ async fn five_thousand_pages_hear_that_the_host_starts_and_all_get_in() {
     assert!(each < EACH, "{each} bytes for each listener");
 
     let mut hearing = JoinSet::new();
-    for mut page in waiting {
-        let url = format!("{base}/whep/{ROOM}");
+    for (n, mut page) in waiting.into_iter().enumerate() {
+        let (url, from) = (format!("{base}/whep/{ROOM}"), office(n));
         hearing.spawn(async move {
             let spread = page.host_starts().await;
             let heard = Instant::now();
             // None of them waits as it is told to: all ask within a second.
             tokio::time::sleep(IMPATIENT.mul_f64(rand::random())).await;
             let mut again = 0;
-            while let Err(error) = sees_a_picture(&url).await {
+            while let Err(error) = sees_a_picture(&url, &from).await {
                 // Where all of them compute on one machine, a handshake may take too long: a page comes again, too.
                 again += 1;
                 assert!(again < TRIES, "there is a place for everybody: {error}");

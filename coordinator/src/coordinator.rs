@@ -62,7 +62,7 @@ impl Coordinator {
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
         let (limits, grace, id) = (config.limits, config.grace, config.id.clone());
-        let door = Door::new(listener, config.tls.clone());
+        let door = Door::new(listener, config.tls.clone()).behind(config.door.trusted.clone());
         let metrics = Metrics::new()?;
         let http = metrics.http.clone();
         let entrance =

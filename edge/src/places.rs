@@ -1,4 +1,6 @@
-//! Places of those who read event streams: so many of one process, and so many of one identity.
+//! Places of which a process has so many: those of connections, and those of who reads event streams. Of one identity so
+//! many; behind one address three times as many as are free. Somebody alone may then hold three quarters of all, a whole
+//! office does; the more addresses hold many, the fewer each gets, and a newcomer always finds one.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -18,27 +20,27 @@ pub const ALL: usize = 8_000;
 /// Event streams of one identity, unless configured.
 pub const EACH: u32 = 20;
 
-/// There are too many listeners already.
+/// There is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TooMany {
-    /// Of this process.
+    /// In this process.
     #[error("too many listeners here")]
     Here,
-    /// Of one identity, or of all guests behind one address.
+    /// For one identity, or for all behind one address.
     #[error("this token's identity, or your address without one, listens {0} times already")]
     OfOne(u32),
 }
 
-/// Who listens.
+/// Who holds a place.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Listener {
+pub enum Holder {
     /// A token says who.
     Named(Identity),
-    /// A guest: all behind one address (of IPv6 its /64) together.
+    /// All behind one address (of IPv6 its /64) together.
     Behind(Household),
 }
 
-impl Listener {
+impl Holder {
     /// Whoever a token proves, else who comes from this address; nobody who could be counted without either.
     pub fn of(access: &Access, ip: Option<IpAddr>) -> Option<Self> {
         access.proven().cloned().map(Self::Named).or_else(|| ip.map(|ip| Self::Behind(ip.into())))
@@ -46,7 +48,7 @@ impl Listener {
 }
 
 impl TooMany {
-    /// What a client hears, who may come back after this time.
+    /// What a listener hears, who may come back after this time.
     pub fn problem(self, later: Duration) -> Problem {
         match self {
             Self::Here => {
@@ -66,12 +68,10 @@ impl TooMany {
 pub struct Places {
     all: Arc<Semaphore>,
     each: u32,
-    /// Of guests behind one address: three quarters of all, so that they never keep the others out.
-    behind_one: u32,
-    held: Arc<Mutex<HashMap<Listener, u32>>>,
+    held: Arc<Mutex<HashMap<Holder, u32>>>,
 }
 
-/// One listener's place; given back when it is dropped.
+/// One place; given back when it is dropped.
 #[derive(Debug)]
 pub struct Place {
     _here: OwnedSemaphorePermit,
@@ -80,35 +80,40 @@ pub struct Place {
 
 #[derive(Debug)]
 struct OfOne {
-    who: Listener,
-    held: Arc<Mutex<HashMap<Listener, u32>>>,
+    who: Holder,
+    held: Arc<Mutex<HashMap<Holder, u32>>>,
 }
+
+/// All behind one address may hold so many times as many places as are free (alpha of the dynamic threshold of
+/// Choudhury and Hahne, by which switches share their buffers).
+const SHARE: usize = 3;
 
 impl Places {
     /// `all` together, `each` of one identity (0: as many as there are).
     pub fn new(all: usize, each: u32) -> Self {
-        let behind_one = u32::try_from(all.saturating_sub(all / 4)).unwrap_or(u32::MAX);
-        Self { all: Arc::new(Semaphore::new(all)), each, behind_one, held: Arc::default() }
+        Self { all: Arc::new(Semaphore::new(all)), each, held: Arc::default() }
     }
 
     /// Takes a place; who cannot be told apart is counted with all alone.
-    pub fn take(&self, who: Option<&Listener>) -> Result<Place, TooMany> {
+    pub fn take(&self, who: Option<&Holder>) -> Result<Place, TooMany> {
         let here = Arc::clone(&self.all).try_acquire_owned().map_err(|_| TooMany::Here)?;
-        let most = |who: &Listener| match who {
-            Listener::Named(_) => self.each,
-            Listener::Behind(_) => self.behind_one,
+        // Among the free ones counts the one that is being taken: a process with one place gives it away.
+        let free = self.all.available_permits().saturating_add(1);
+        let most = |who: &Holder| match who {
+            Holder::Named(_) => self.each,
+            Holder::Behind(_) => u32::try_from(free.saturating_mul(SHARE)).unwrap_or(u32::MAX),
         };
         let of_one = who.filter(|who| most(who) > 0).map(|who| self.of_one(who, most(who))).transpose()?;
         Ok(Place { _here: here, _of_one: of_one })
     }
 
-    fn of_one(&self, who: &Listener, most: u32) -> Result<OfOne, TooMany> {
+    fn of_one(&self, who: &Holder, most: u32) -> Result<OfOne, TooMany> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = held.entry(who.clone()).or_default();
-        if *count >= most {
-            return Err(TooMany::OfOne(most));
+        let before = held.get(who).copied().unwrap_or(0);
+        if before >= most {
+            return Err(TooMany::OfOne(before));
         }
-        *count = count.saturating_add(1);
+        held.insert(who.clone(), before.saturating_add(1));
         Ok(OfOne { who: who.clone(), held: Arc::clone(&self.held) })
     }
 
@@ -138,7 +143,7 @@ mod tests {
     fn places_are_bounded_together_and_for_each_and_come_back() {
         let places = Places::new(5, 2);
         let [ann, bob]: [Identity; 2] = ["ann", "bob"].map(|who| who.parse().unwrap());
-        let [ann, bob] = [ann, bob].map(Listener::Named);
+        let [ann, bob] = [ann, bob].map(Holder::Named);
         let first = places.take(Some(&ann)).unwrap();
         let second = places.take(Some(&ann)).unwrap();
         assert_eq!(places.take(Some(&ann)).unwrap_err(), TooMany::OfOne(2));
@@ -155,11 +160,41 @@ mod tests {
         drop((second, again, guests));
         assert_eq!(places.held.lock().unwrap().len(), 1, "who has gone is not remembered");
         let shared = Places::new(8, 2);
-        let house = Listener::Behind(IpAddr::from([192, 0, 2, 7]).into());
-        let _guests: Vec<_> = (0..6).map(|_| shared.take(Some(&house)).unwrap()).collect();
-        assert_eq!(shared.take(Some(&house)).unwrap_err(), TooMany::OfOne(6));
+        let house = |n| Holder::Behind(IpAddr::from([192, 0, 2, n]).into());
+        let _guests: Vec<_> = (0..6).map(|_| shared.take(Some(&house(7))).unwrap()).collect();
+        assert_eq!(shared.take(Some(&house(7))).unwrap_err(), TooMany::OfOne(6));
         assert!(shared.take(Some(&ann)).is_ok(), "others find a place");
+        assert_eq!(shared.held.lock().unwrap().len(), 1, "who got none is not remembered");
         let free = Places::new(50, 0);
         let _all: Vec<_> = (0..50).map(|_| free.take(Some(&ann)).unwrap()).collect();
+    }
+
+    #[test]
+    fn those_behind_a_few_addresses_never_hold_all() {
+        const ALL: usize = 10_000;
+        for addresses in 1..=20_u8 {
+            let places = Places::new(ALL, 0);
+            let mut held = Vec::new();
+            // Each takes what it gets, in turn, until nobody gets any more.
+            loop {
+                let before = held.len();
+                for n in 0..addresses {
+                    held.extend(places.take(Some(&Holder::Behind(IpAddr::from([192, 0, 2, n]).into()))));
+                }
+                if held.len() == before {
+                    break;
+                }
+            }
+            let fair = ALL * SHARE * usize::from(addresses) / (1 + SHARE * usize::from(addresses));
+            assert!(
+                held.len().abs_diff(fair) <= usize::from(addresses) * SHARE,
+                "{addresses}: {}",
+                held.len()
+            );
+            let newcomer = Holder::Behind(IpAddr::from([198, 51, 100, 7]).into());
+            assert!(places.take(Some(&newcomer)).is_ok(), "{addresses} addresses keep out others");
+        }
+        let one = Places::new(1, 0);
+        assert!(one.take(Some(&Holder::Behind(IpAddr::from([192, 0, 2, 7]).into()))).is_ok());
     }
 }

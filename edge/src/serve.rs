@@ -1,8 +1,8 @@
 //! The server loop: HTTP/1.1 and HTTP/2, in clear or by TLS, every wait bounded.
 //!
 //! A connection must bring a request head within a time, may stay idle for a time, and is cut when the kernel could not
-//! hand over our bytes for a time. The number of connections is bounded: one too many gets a short 503 and is closed,
-//! so that a client looks elsewhere instead of waiting in a queue that nobody sees. With TLS a connection has its place
+//! hand over our bytes for a time. The number of connections is bounded, in all and from one address: one too many gets a
+//! short 503 and is closed, so that a client looks elsewhere instead of waiting in a queue that nobody sees. With TLS a connection has its place
 //! before its handshake, which has a time of its own; one too many is closed at once, since to tell it why would cost a
 //! handshake. Responses may live as long as they like: event streams do.
 
@@ -29,6 +29,7 @@ use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
 use crate::metrics::HttpMetrics;
+use crate::places::{Place, Places, TooMany};
 use crate::problem::Problem;
 use crate::tls::Tls;
 
@@ -55,7 +56,8 @@ pub struct Limits {
     pub idle: Duration,
     /// A connection whose client takes none of our bytes is closed after this.
     pub stalled: Duration,
-    /// Most connections at a time.
+    /// Most connections at a time; of one address (of IPv6 its /64), unless a trusted proxy's, three times as many as are
+    /// free.
     pub connections: usize,
     /// Most requests at a time on one HTTP/2 connection.
     pub streams: u32,
@@ -88,9 +90,9 @@ pub async fn serve(
     grace: Duration,
 ) -> usize {
     let (stop, stopping) = watch::channel(false);
-    let Door { listener, tls } = door.into();
+    let Door { listener, tls, proxies } = door.into();
     let server = Arc::new(Server { router, limits, metrics, stopping, tls });
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let places = Places::new(limits.connections, 0);
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let mut tasks = JoinSet::new();
     let renewal = door::renewal(server.tls.as_ref(), server.metrics.as_ref());
@@ -102,16 +104,16 @@ pub async fn serve(
             Some(_ended) = tasks.join_next() => {}
             () = &mut renewal => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, from)) => match Arc::clone(&places).try_acquire_owned() {
+                Ok((stream, from)) => match places.take(door::holder(from.ip(), &proxies).as_ref()) {
                     Ok(place) => drop(tasks.spawn(Arc::clone(&server).connection(stream, from, place))),
-                    Err(_full) => {
+                    Err(full) => {
                         if let Some(metrics) = &server.metrics {
                             metrics.refused.inc();
                         }
                         if server.tls.is_none()
                             && let Ok(place) = Arc::clone(&refusals).try_acquire_owned()
                         {
-                            tasks.spawn(refuse(stream, place));
+                            tasks.spawn(refuse(stream, full, place));
                         }
                     }
                 },
@@ -136,7 +138,7 @@ struct Server {
 }
 
 impl Server {
-    async fn connection(self: Arc<Self>, stream: TcpStream, from: SocketAddr, place: OwnedSemaphorePermit) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, from: SocketAddr, place: Place) {
         // Both are given back on drop, also when a handler panics.
         let _counted = self.metrics.as_ref().map(|m| Counted::new(&m.connections));
         let _place = place;
@@ -262,13 +264,17 @@ fn give_up_after(_: &socket2::Socket, _: Duration) -> io::Result<()> {
 const REFUSALS_MAX: usize = 64;
 
 /// Tells one client too many. Reading what it asks comes first: closing on unread bytes would take the answer back.
-async fn refuse(stream: TcpStream, _place: OwnedSemaphorePermit) {
-    const PROBLEM: &str = concat!(
-        r#"{"type":"/problems/too-many-connections","title":"Service Unavailable","status":503,"#,
-        r#""reason":"too-many-connections","#,
-        r#""detail":"this server holds as many connections as it may: ask again after Retry-After"}"#,
+async fn refuse(stream: TcpStream, full: TooMany, _place: OwnedSemaphorePermit) {
+    let detail = match full {
+        TooMany::Here => "this server holds as many connections as it may: ask again after Retry-After",
+        TooMany::OfOne(_) => {
+            "this server holds as many connections from your address as it may: close some; a proxy is let through by --trusted-proxy"
+        }
+    };
+    let problem = format!(
+        r#"{{"type":"/problems/too-many-connections","title":"Service Unavailable","status":503,"reason":"too-many-connections","detail":"{detail}"}}"#,
     );
-    tell(stream, "503 Service Unavailable\r\nRetry-After: 5", PROBLEM).await;
+    tell(stream, "503 Service Unavailable\r\nRetry-After: 5", &problem).await;
 }
 
 /// One more in a gauge, for as long as it lives.

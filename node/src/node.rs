@@ -240,7 +240,9 @@ impl Node {
         let state = surface(&config, &shared, &shards, &relay, service.clone())?;
         let doors =
             [Some(Door::new(listener, config.tls.clone())), plain.map(|(listener, _)| listener.into())];
-        let http = doors.into_iter().flatten().map(|door| serve_http(door, state.clone())).collect();
+        let proxied = |door: Door| door.behind(config.door.trusted.clone());
+        let http =
+            doors.into_iter().flatten().map(proxied).map(|door| serve_http(door, state.clone())).collect();
         tracing::info!(node = config.id.as_str(), %incarnation, %http_addr, "node started");
         let tasks = vec![agent, beat, watch, sweep];
         Ok(Self { shared, shards, relay, registrar, commands, service, http_addr, http, tasks })

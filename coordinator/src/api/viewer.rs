@@ -9,7 +9,7 @@ use freshet_edge::Problem;
 use freshet_edge::body::JSON_MAX;
 use freshet_edge::media_type::{ACCEPT_POST, JSON};
 use freshet_edge::names::{EventStreamPath, SessionPath};
-use freshet_edge::places::Listener;
+use freshet_edge::places::Holder;
 use freshet_edge::problem::ProblemDetail;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use serde::Serialize;
@@ -70,7 +70,7 @@ pub async fn event_stream(
             Ok((StatusCode::OK, [allow]).into_response())
         }
         Method::GET => {
-            let place = |who: Option<&Listener>| {
+            let place = |who: Option<&Holder>| {
                 let (place, stopping) = app.hubs().place(who).map_err(|full| full.problem(spread()))?;
                 Ok(Place { permit: Box::new(place), stopping })
             };

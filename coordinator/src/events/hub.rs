@@ -13,7 +13,7 @@ use freshet_cluster::keys::{Topic, room_subject};
 use freshet_cluster::room::{ChatMessage, Listening};
 use freshet_cluster::version::{MIN_VERSION, Unknown, VERSION, decode, encode};
 use freshet_cluster::{Incarnation, RoomId};
-use freshet_edge::places::{Listener as Reader, Place, Places, TooMany};
+use freshet_edge::places::{Holder, Place, Places, TooMany};
 use freshet_edge::sse::{self, Event, EventSender, EventStream, SendError};
 use futures::FutureExt as _;
 use serde::Serialize;
@@ -70,7 +70,7 @@ impl Hubs {
         self: &Arc<Self>,
         room: &RoomId,
         last_id: Option<u64>,
-        who: Option<&Reader>,
+        who: Option<&Holder>,
     ) -> Result<EventStream, TooMany> {
         let refused = || {
             self.state.metrics.listeners_refused.inc();
@@ -98,7 +98,7 @@ impl Hubs {
     }
 
     /// A place for a listener of something else, and when this coordinator stops.
-    pub fn place(&self, who: Option<&Reader>) -> Result<(Place, watch::Receiver<bool>), TooMany> {
+    pub fn place(&self, who: Option<&Holder>) -> Result<(Place, watch::Receiver<bool>), TooMany> {
         let place = self.places.take(who).inspect_err(|_| self.state.metrics.listeners_refused.inc())?;
         Ok((place, self.stopping.subscribe()))
     }

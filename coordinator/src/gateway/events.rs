@@ -13,7 +13,7 @@ use axum::response::Response;
 use freshet_edge::Problem;
 use freshet_edge::body::JSON_MAX;
 use freshet_edge::names::SessionPath;
-use freshet_edge::places::Listener;
+use freshet_edge::places::Holder;
 use freshet_edge::sse::KEEP_ALIVE;
 use futures::StreamExt as _;
 use futures::stream::{self, Stream};
@@ -43,10 +43,10 @@ impl Gateway {
         name: SessionPath,
         client_ip: Option<IpAddr>,
         request: Request<Body>,
-        place: impl FnOnce(Option<&Listener>) -> Result<Place, Problem>,
+        place: impl FnOnce(Option<&Holder>) -> Result<Place, Problem>,
     ) -> Result<Response, Problem> {
         let (base, whole, access) = self.of_session(&name, request, JSON_MAX).await?;
-        let place = place(Listener::of(&access, client_ip).as_ref())?;
+        let place = place(Holder::of(&access, client_ip).as_ref())?;
         let opened = self.client.open(&base, &whole, &access, TIME, |call| call.client_ip = client_ip).await;
         match opened.map_err(|error| self.out_of_reach(&name, &error))? {
             Opened::Answer(answer) => Ok(call::pass_on(answer)),

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use super::call::{CallError, NodeClient, Whole};
 use crate::liveness::Liveness;
 use crate::shell::state::State;
+use crate::view::View;
 
 /// A node that does not answer in this time is left out.
 const TIME: Duration = Duration::from_secs(3);
@@ -63,13 +64,15 @@ impl Roster {
         let mut ids: Vec<&NodeId> = members.chain(known.carriers.keys()).collect();
         ids.sort();
         ids.dedup();
-        let now = Instant::now();
-        let base = |id: &NodeId| {
-            let node = view.node(id)?;
-            let dead = view.liveness(id, node.incarnation(), now) == Liveness::Dead;
-            (!dead).then(|| (id.clone(), node.record.http.clone()))
-        };
-        ids.into_iter().filter_map(base).collect()
+        ids.into_iter().filter_map(|id| base(view, id)).collect()
+    }
+
+    /// All others. One that was asked for a session by its client has it before its heartbeat tells of the room.
+    fn others(&self, nodes: &[(NodeId, String)]) -> Vec<(NodeId, String)> {
+        let core = self.state.core();
+        let view = core.view();
+        let others = view.nodes().map(|(id, _)| id).filter(|id| nodes.iter().all(|(node, _)| node != *id));
+        others.filter_map(|id| base(view, id)).collect()
     }
 
     /// Asks in the coordinator's own name: who it asks for has been judged.
@@ -87,9 +90,9 @@ impl Roster {
         (node, answer)
     }
 
-    async fn ask_all(&self, room: &RoomId, path: &str) -> Vec<Answer> {
+    async fn ask_all(&self, room: &RoomId, nodes: &[(NodeId, String)], path: &str) -> Vec<Answer> {
         let mut answers = Vec::new();
-        for some in self.nodes(room).chunks(AT_ONCE) {
+        for some in nodes.chunks(AT_ONCE) {
             let asks = some
                 .iter()
                 .map(|(node, base)| self.ask(room, node.clone(), base, Method::GET, path.to_owned()));
@@ -102,7 +105,7 @@ impl Roster {
     pub async fn list(&self, room: &RoomId, query: &str, limit: usize) -> SessionsPage {
         let path = format!("/v1/rooms/{}/sessions?{query}", room.as_str());
         let (mut sessions, mut more, mut unreachable) = (Vec::new(), false, Vec::new());
-        for (node, answer) in self.ask_all(room, &path).await {
+        for (node, answer) in self.ask_all(room, &self.nodes(room), &path).await {
             match answer.ok().and_then(|answer| serde_json::from_slice::<SessionsPage>(answer.body()).ok()) {
                 Some(page) => {
                     more |= page.next.is_some();
@@ -120,20 +123,23 @@ impl Roster {
         page
     }
 
-    /// Where a session of the room is.
+    /// Where a session of the room is: the room's nodes are asked first, then the others.
     pub async fn find(&self, room: &RoomId, session: SessionId) -> Found {
         let path = format!("/v1/rooms/{}/sessions/{session}", room.as_str());
         let mut unreachable = Vec::new();
-        for (node, answer) in self.ask_all(room, &path).await {
-            match answer {
-                Ok(answer) if answer.status() == StatusCode::OK => {
-                    if let Ok(entry) = serde_json::from_slice(answer.body()) {
-                        return Found::Here(Box::new(entry));
+        let nodes = self.nodes(room);
+        for nodes in [&nodes, &self.others(&nodes)] {
+            for (node, answer) in self.ask_all(room, nodes, &path).await {
+                match answer {
+                    Ok(answer) if answer.status() == StatusCode::OK => {
+                        if let Ok(entry) = serde_json::from_slice(answer.body()) {
+                            return Found::Here(Box::new(entry));
+                        }
+                        unreachable.push(node);
                     }
-                    unreachable.push(node);
+                    Ok(answer) if answer.status() == StatusCode::NOT_FOUND => {}
+                    Ok(_) | Err(_) => unreachable.push(node),
                 }
-                Ok(answer) if answer.status() == StatusCode::NOT_FOUND => {}
-                Ok(_) | Err(_) => unreachable.push(node),
             }
         }
         Found::Nowhere(unreachable)
@@ -146,7 +152,7 @@ impl Roster {
         entry: &SessionEntry,
         reason: Option<&str>,
     ) -> Result<(), Problem> {
-        let base = self.nodes(room).into_iter().find(|(node, _)| *node == entry.node);
+        let base = base(self.state.core().view(), &entry.node);
         let query = reason.map(|reason| format!("?reason={reason}")).unwrap_or_default();
         let path = format!("/v1/rooms/{}/sessions/{}{query}", room.as_str(), entry.session);
         if let Some((node, base)) = base {
@@ -215,6 +221,13 @@ impl Roster {
     }
 }
 
+/// How to reach a node that is not known to be dead.
+fn base(view: &View, id: &NodeId) -> Option<(NodeId, String)> {
+    let node = view.node(id)?;
+    let dead = view.liveness(id, node.incarnation(), Instant::now()) == Liveness::Dead;
+    (!dead).then(|| (id.clone(), node.record.http.clone()))
+}
+
 /// One's sessions of a kind.
 fn query_of(identity: &Identity, direction: &str) -> String {
     format!("identity={}&direction={direction}&limit={PAGE_MAX}", percent(identity.as_str()))
@@ -246,7 +259,7 @@ fn beyond(all: &[SessionEntry], new: SessionId, most: usize) -> Vec<&SessionEntr
 /// 502: somebody did not answer.
 pub fn unreachable(nodes: &[NodeId]) -> Problem {
     let names: Vec<&str> = nodes.iter().map(NodeId::as_str).collect();
-    let detail = format!("nodes of the room do not answer ({}): ask again", names.join(", "));
+    let detail = format!("nodes do not answer ({}): ask again", names.join(", "));
     let problem = Problem::new(StatusCode::BAD_GATEWAY, detail).reason("node-unreachable");
     problem.retry_after(Duration::from_secs(1))
 }

@@ -1,6 +1,7 @@
 //! Where connections come in: in clear, or by TLS.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -8,19 +9,27 @@ use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
 use super::word::tell;
+use crate::hops::Trusted;
 use crate::metrics::HttpMetrics;
+use crate::places::Holder;
 use crate::tls::Tls;
 
-/// A listener, and the certificate that its clients are shown.
+/// A listener, the certificate that its clients are shown, and the proxies through which they come.
 pub struct Door {
     pub(super) listener: TcpListener,
     pub(super) tls: Option<Tls>,
+    pub(super) proxies: Trusted,
 }
 
 impl Door {
     /// In clear without `tls`.
     pub fn new(listener: TcpListener, tls: Option<Tls>) -> Self {
-        Self { listener, tls }
+        Self { listener, tls, proxies: Trusted::NONE }
+    }
+
+    /// Connections of these proxies carry many people's requests.
+    pub fn behind(self, proxies: Trusted) -> Self {
+        Self { proxies, ..self }
     }
 }
 
@@ -28,6 +37,11 @@ impl From<TcpListener> for Door {
     fn from(listener: TcpListener) -> Self {
         Self::new(listener, None)
     }
+}
+
+/// Whose places a connection takes; nobody's if it is a proxy's.
+pub(super) fn holder(from: IpAddr, proxies: &Trusted) -> Option<Holder> {
+    (!proxies.contains(from)).then(|| Holder::Behind(from.into()))
 }
 
 /// Looks after the certificate, without end.

@@ -12,11 +12,12 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::hops::Trusted;
 use crate::problem::PROBLEM_JSON;
 
 struct Running {
@@ -30,6 +31,10 @@ async fn start(limits: Limits, grace: Duration) -> Running {
 }
 
 async fn counted(limits: Limits, grace: Duration, counts: Option<HttpMetrics>) -> Running {
+    proxied(limits, grace, counts, Trusted::NONE).await
+}
+
+async fn proxied(limits: Limits, grace: Duration, counts: Option<HttpMetrics>, proxies: Trusted) -> Running {
     let router = Router::new()
         .route("/", get(|| async { "hello" }))
         .route("/panic", get(|| async { panic!("as asked") as &'static str }))
@@ -57,7 +62,8 @@ async fn counted(limits: Limits, grace: Duration, counts: Option<HttpMetrics>) -
     let addr = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let shutdown = async move { drop(stopped.await) };
-    let task = tokio::spawn(serve(listener, router, limits, counts, shutdown, grace));
+    let door = Door::from(listener).behind(proxies);
+    let task = tokio::spawn(serve(door, router, limits, counts, shutdown, grace));
     Running { addr, stop, task }
 }
 
@@ -245,6 +251,39 @@ async fn one_connection_too_many_is_told_and_closed() {
     held.pop();
     sleep(Duration::from_millis(50)).await;
     assert!(server.raw(format!("GET / HTTP/1.1\r\n{CLOSE}").as_bytes()).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn one_address_does_not_hold_all_connections_unless_it_is_a_proxys() {
+    let limits = Limits { connections: 8, ..Limits::default() };
+    for (proxies, most) in [(Trusted::NONE, 6), (Trusted::new(vec!["127.0.0.1".parse().unwrap()]), 8)] {
+        let server = proxied(limits, Duration::ZERO, None, proxies).await;
+        let mut held = Vec::new();
+        for _ in 0..most {
+            let mut stream = server.open(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+            let mut word = [0; 12];
+            stream.read_exact(&mut word).await.unwrap();
+            assert_eq!(&word, b"HTTP/1.1 200", "the {}th", held.len() + 1);
+            held.push(stream);
+        }
+        let more = server.clean(format!("GET / HTTP/1.1\r\n{CLOSE}").as_bytes()).await;
+        assert!(more.starts_with("HTTP/1.1 503"), "{more}");
+        assert_eq!(more.contains("from your address"), most < limits.connections, "{more}");
+        let (head, body) = more.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("Content-Length: {}", body.len())), "{more}");
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(body).unwrap()["reason"],
+            "too-many-connections"
+        );
+        let other = TcpSocket::new_v4().unwrap();
+        other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let mut other = other.connect(server.addr).await.unwrap();
+        other.write_all(format!("GET / HTTP/1.1\r\n{CLOSE}").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(Duration::from_secs(5), other.read_to_string(&mut answer)).await.unwrap().unwrap();
+        let expected = if most < limits.connections { "HTTP/1.1 200" } else { "HTTP/1.1 503" };
+        assert!(answer.starts_with(expected), "another address finds a place while there are any: {answer}");
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use freshet_edge::Problem;
 use freshet_edge::body::JSON_MAX;
 use freshet_edge::media_type::{ACCEPT_POST, JSON, require_json};
 use freshet_edge::names::{EventStreamPath, SessionPath};
-use freshet_edge::places::Listener;
+use freshet_edge::places::Holder;
 use freshet_edge::sse::{headers, require_accepted};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
@@ -102,7 +102,7 @@ pub(super) async fn read(
     let (caller, _) = whose(&state, &path.session, &parts, body).await?;
     require_accepted(&parts.headers)?;
     // Whom a coordinator sends has a place of its identity's there.
-    let who = Listener::of(&caller.access, caller.client()).filter(|_| !caller.placed());
+    let who = Holder::of(&caller.access, caller.client()).filter(|_| !caller.placed());
     let place = state.listeners.take(who.as_ref()).map_err(|full| full.problem(COME_BACK))?;
     let events = state.service.read(path.session.session, caller.access.owner(), path.stream).await;
     Ok(events.map_err(not_done)?.within(place).into_response())
