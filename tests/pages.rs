@@ -1,10 +1,13 @@
-//! The real pages in a real Chromium, over a cluster in one process: publishers and viewers on different nodes.
+//! The real pages in a real Chromium, over a cluster in one process: publishers and viewers on different nodes. Where a
+//! node is to die alone, over processes of their own.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod support;
 
-use support::dev::Dev;
+use serde_json::json;
+use support::dev::{Dev, browse};
+use support::{Cluster, Plan, token};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_publishes_on_one_node_and_another_watches_on_another_and_they_chat() {
@@ -51,4 +54,31 @@ async fn a_host_who_pauses_or_mutes_for_a_minute_costs_no_viewer_its_session() {
         assert_eq!(result[name]["reconnects"], 0, "{result}");
     }
     dev.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_viewer_tells_a_node_that_died_from_a_host_who_is_quiet() {
+    // Each coordinator takes its clients to its own region's node, so that the viewer's can die without the host's.
+    let region = |name: &str| {
+        let region = if name.ends_with("-1") { "east" } else { "west" };
+        vec!["--region".to_owned(), region.to_owned()]
+    };
+    let plan = Plan { nodes: 2, coordinators: 2, max_sessions: 10 };
+    let cluster = Cluster::start_as("pages-dead-node", plan, Box::new(region)).await;
+    let (east, west) = (cluster.url(0), cluster.url(1));
+    let (host, guest) = (token("quiet", "host", "publish"), token("quiet", "guest", "subscribe"));
+    let pid = cluster.nodes[1].as_ref().unwrap().pid().to_string();
+    let outcome = browse(
+        "deadnode.mjs",
+        &[
+            ("FRESHET_PUBLISH_URL", &east),
+            ("FRESHET_WATCH_URL", &west),
+            ("FRESHET_ROOM", "quiet"),
+            ("FRESHET_HOST_TOKEN", &host),
+            ("FRESHET_GUEST_TOKEN", &guest),
+            ("FRESHET_NODE_PID", &pid),
+        ],
+    );
+    assert!(outcome.ok, "{}\n{}", outcome.said, cluster.tails());
+    assert_eq!(outcome.result["viewer"], json!(["node-2", "node-1"]), "{}", outcome.said);
 }

@@ -10,6 +10,7 @@ use freshet_cluster::token::{ApiKey, Claims, sign};
 use freshet_cluster::unit::UnixMillis;
 use freshet_loadtest::client::{Publisher, PublisherConfig};
 use serde_json::json;
+use support::dev::browse;
 use support::{Cluster, KEY, Plan, eventually, publish, remember_secret, request, served_by, token, view};
 
 const SDP: (&str, &str) = ("content-type", "application/sdp");
@@ -163,4 +164,28 @@ async fn a_viewer_is_let_in_by_a_node_that_did_not_carry_the_room_until_now() {
     let session = made.headers["location"].to_str().unwrap();
     assert_ne!(served_by(session), served_by(publisher.resource().url()));
     publisher.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_with_tokens_follow_to_the_node_with_a_ticket_alone() {
+    let plan = Plan { nodes: 1, coordinators: 1, max_sessions: 10 };
+    let cluster = Cluster::start_as("redirect-pages", plan, Box::new(first_sends_on)).await;
+    let (base, node) = (cluster.url(0), format!("http://127.0.0.1:{}", cluster.node_ports[0]));
+    let (host, guest) = (token(ROOM, "host", "publish"), token(ROOM, "guest", "subscribe"));
+    let outcome = browse(
+        "redirected.mjs",
+        &[
+            ("FRESHET_PUBLISH_URL", &base),
+            ("FRESHET_WATCH_URL", &base),
+            ("FRESHET_NODES", &node),
+            ("FRESHET_ROOM", ROOM),
+            ("FRESHET_HOST_TOKEN", &host),
+            ("FRESHET_GUEST_TOKEN", &guest),
+        ],
+    );
+    assert!(outcome.ok, "{}\n{}", outcome.said, cluster.tails());
+    let hops = json!([[base, "POST", 307], [node, "POST", 201]]);
+    for kind in ["whip", "whep"] {
+        assert_eq!(outcome.result[kind], hops, "{kind}: {}", outcome.said);
+    }
 }

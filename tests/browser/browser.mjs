@@ -51,12 +51,15 @@ export async function launch({ autoplay = true, context = {}, flags = [] } = {})
   return { browser, close };
 }
 
+/** Addresses may hold a token or a ticket, and what is printed ends in logs. */
+const masked = (text) => text.replace(/\b(ticket|token)=[\w.-]+/g, '$1=…');
+
 /** Collects what a page complains about. */
 export function watchErrors(page, name, into) {
   page.on('console', (message) => {
-    if (message.type() === 'error') into.push(`${name}: ${message.text()} (${message.location().url})`);
+    if (message.type() === 'error') into.push(masked(`${name}: ${message.text()} (${message.location().url})`));
   });
-  page.on('pageerror', (error) => into.push(`${name}: ${error.message}`));
+  page.on('pageerror', (error) => into.push(masked(`${name}: ${error.message}`)));
 }
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -90,7 +93,7 @@ export async function run(name, test, limitMs = 120_000) {
     await Promise.race([test(result), limit]);
     result.ok = true;
   } catch (error) {
-    result.error = error instanceof Error ? error.message : String(error);
+    result.error = masked(error instanceof Error ? error.message : String(error));
   } finally {
     clearTimeout(timer);
     await Promise.all(closers.map((close) => Promise.race([close(), sleep(10_000)])));

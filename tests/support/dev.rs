@@ -1,4 +1,4 @@
-//! `freshet dev`, and the scripts of `tests/browser` against it.
+//! `freshet dev`, and the scripts of `tests/browser`.
 
 #![allow(clippy::print_stdout)]
 
@@ -22,6 +22,22 @@ pub struct Outcome {
     pub result: serde_json::Value,
     /// All that was said, for a failure's message.
     pub said: String,
+}
+
+/// Runs a script of `tests/browser` with this environment, whatever becomes of it.
+pub fn browse(name: &str, env: &[(&str, &str)]) -> Outcome {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
+    assert!(folder.join("node_modules").exists(), "run `npm ci` in tests/browser first (`make test` does)");
+    let mut command = Command::new("node");
+    let out = command.arg(name).current_dir(&folder).envs(env.iter().copied()).output().expect("node runs");
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    println!("{text}");
+    let errors = String::from_utf8_lossy(&out.stderr);
+    let result: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    // The reason first: whoever reads only a failure's first line should have it.
+    let reason = result["error"].as_str().unwrap_or("no reason given");
+    let said = format!("{name}: {reason}\n{text}{errors}");
+    Outcome { ok: out.status.success(), result, said }
 }
 
 impl Dev {
@@ -54,29 +70,11 @@ impl Dev {
 
     /// Runs a script of `tests/browser` against it with more environment, whatever becomes of it.
     pub fn run(&self, name: &str, env: &[(&str, &str)]) -> Outcome {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
-        assert!(
-            folder.join("node_modules").exists(),
-            "run `npm ci` in tests/browser first (`make test` does)"
-        );
-        let shots = self.dir.path().join("shots");
-        let out = Command::new("node")
-            .arg(name)
-            .current_dir(&folder)
-            .env("FRESHET_PUBLISH_URL", &self.url)
-            .env("FRESHET_WATCH_URL", &self.url)
-            .env("FRESHET_SHOTS", &shots)
-            .envs(env.iter().copied())
-            .output()
-            .expect("node runs");
-        let text = String::from_utf8_lossy(&out.stdout).into_owned();
-        println!("{text}");
-        let errors = String::from_utf8_lossy(&out.stderr);
-        let result: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        // The reason first: whoever reads only a failure's first line should have it.
-        let reason = result["error"].as_str().unwrap_or("no reason given");
-        let said = format!("{name}: {reason}\n{text}{errors}\n{}", self.process.tail());
-        Outcome { ok: out.status.success(), result, said }
+        let shots = self.dir.path().join("shots").display().to_string();
+        let own: [(&str, &str); 3] =
+            [("FRESHET_PUBLISH_URL", &self.url), ("FRESHET_WATCH_URL", &self.url), ("FRESHET_SHOTS", &shots)];
+        let outcome = browse(name, &[own.as_slice(), env].concat());
+        Outcome { said: format!("{}\n{}", outcome.said, self.process.tail()), ..outcome }
     }
 
     /// Runs a script that must succeed, and returns what it printed.
