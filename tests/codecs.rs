@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use freshet_loadtest::client::{Publisher, PublisherConfig, Viewer, ViewerConfig};
@@ -51,6 +52,72 @@ async fn red_ulpfec_and_comfort_noise_are_offered_and_not_accepted() {
         for wanted in ["opus/48000/2", "h264/90000", "vp8/90000", "rtx/90000"] {
             assert!(answered.iter().any(|(_, name)| name == wanted), "{kind}: {wanted} is not in {answer}");
         }
+    }
+    dev.stop();
+}
+
+/// The parameters of Opus in a description, in whatever order; none where it says nothing of them.
+fn opus(description: &str) -> BTreeSet<&str> {
+    let names = named(description);
+    let (pt, _) = names.iter().find(|(_, name)| name == "opus/48000/2").expect("Opus with two channels");
+    let begins = format!("a=fmtp:{pt} ");
+    let lines: Vec<&str> =
+        description.lines().filter_map(|line| line.strip_prefix(begins.as_str())).collect();
+    assert!(lines.len() <= 1, "they are said once: {lines:?}");
+    lines.into_iter().flat_map(|line| line.split(';')).map(str::trim).collect()
+}
+
+/// What a session of this kind is answered.
+async fn answered(base: &str, kind: &str, offer: &str) -> String {
+    let wait = if kind == "whep" { "?wait=1" } else { "" };
+    let url = format!("{base}/{kind}/stage{wait}");
+    let made = request("POST", &url, None, &[SDP], offer.replace('\n', "\r\n")).await.unwrap();
+    let answer = String::from_utf8_lossy(&made.body).into_owned();
+    assert_eq!(made.status, 201, "{kind}: {answer}");
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_offered_of_opus_is_in_the_answers_to_publishers_and_viewers() {
+    const PLAIN: &str = "minptime=10;useinbandfec=1";
+    let dev = Dev::start("codecs-opus", 1, 40).await;
+    let offers =
+        [("whip", include_str!("data/offer-publish.sdp")), ("whep", include_str!("data/offer-view.sdp"))];
+    for (kind, offer) in offers {
+        let line = format!("a=fmtp:111 {PLAIN}\n");
+        assert!(offer.contains(&line), "{offer}");
+        // The second of a shape may be answered from what the first got: rates that differ are each one's own.
+        for offered in [
+            "minptime=10;useinbandfec=1;stereo=1;sprop-stereo=1;usedtx=1;maxaveragebitrate=160000",
+            "minptime=10;useinbandfec=1;stereo=1;sprop-stereo=1;usedtx=1;maxaveragebitrate=64000",
+            "minptime=10;useinbandfec=1;stereo=1;sprop-stereo=1;usedtx=1;maxaveragebitrate=64000",
+            "minptime=10;useinbandfec=0;stereo=0;sprop-stereo=0;usedtx=0;maxaveragebitrate=510000",
+            "stereo=1",
+            "sprop-stereo=1",
+            "usedtx=1",
+            "maxaveragebitrate=24000",
+            PLAIN,
+        ] {
+            let offer = offer.replace(&line, &format!("a=fmtp:111 {offered}\n"));
+            let answer = answered(dev.url(), kind, &offer).await;
+            let wanted: BTreeSet<&str> = offered.split(';').collect();
+            assert_eq!(opus(&answer), wanted, "{kind}: {answer}");
+        }
+        let answer = answered(dev.url(), kind, &offer.replace(&line, "")).await;
+        assert!(opus(&answer).is_empty(), "{kind}: nothing is made up: {answer}");
+    }
+    // As programs write them: what else they say of themselves is theirs.
+    for (offer, wanted) in [
+        (
+            include_str!("data/offer-obs.sdp"),
+            "minptime=10;maxaveragebitrate=160000;stereo=1;sprop-stereo=1;useinbandfec=1",
+        ),
+        (include_str!("data/offer-gstreamer.sdp"), "sprop-stereo=1;stereo=1;usedtx=1"),
+        (include_str!("data/offer-firefox.sdp"), "stereo=1;useinbandfec=1"),
+    ] {
+        let answer = answered(dev.url(), "whip", offer).await;
+        let wanted: BTreeSet<&str> = wanted.split(';').collect();
+        assert_eq!(opus(&answer), wanted, "{answer}");
     }
     dev.stop();
 }
