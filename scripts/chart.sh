@@ -41,6 +41,12 @@ done
 for stray in FRESHET_TLS FRESHET_LISTEN_PLAIN https /etc/freshet/tls; do
     ! grep -qF "$stray" "$without" || die "a node without node.tls.existingSecret has $stray"
 done
+# Whoever names the proxies in front names them to both roles; whoever names none leaves them to freshet.toml.
+for role in node-statefulset coordinator-deployment; do
+    grep -qF 'FRESHET_TRUSTED_PROXY, value: "10.244.0.0/16,2001:db8::7"' "$work/values-ci.yaml/freshet/templates/$role.yaml" ||
+        die "trustedProxies do not reach $role"
+    ! grep -qF FRESHET_TRUSTED_PROXY "$work/values.yaml/freshet/templates/$role.yaml" || die "$role trusts proxies that nobody named"
+done
 mapped=$(render --set node.tls.existingSecret=node-tls --show-only templates/node-statefulset.yaml)
 [[ $mapped == *'name: https, containerPort: 8443, hostPort: 8443'* ]] || die "hostPort does not map a node's HTTPS"
 
@@ -76,6 +82,8 @@ refuse "nats/0" "nats: [nats:4222]"
 refuse "auth/apiKeys/0" "auth: {apiKeys: [short]}"
 refuse "node/tls" "node: {tls: {existingSecret: Not_A_Name}}"
 refuse "node/tls/port" "node: {tls: {port: 443}}"
+refuse "trustedProxies/0" "trustedProxies: [ingress.example.org]"
+refuse "trustedProxies" "trustedProxies: 10.244.0.0/16"
 refuse "relayTls" "relayTls: {existingSecret: Not_A_Name}"
 refuse "coordinator/tls" "coordinator: {tls: {existingSecret: Not_A_Name}}"
 refuse "log/format" "log: {format: xml}"

@@ -118,6 +118,7 @@ fn pod_environment(role: Role, folder: &std::path::Path) -> Vec<(&'static str, S
         ),
         ("FRESHET_ETCD", "http://etcd-0:2379,http://etcd-1:2379".to_owned()),
         ("FRESHET_NATS", "nats://nats:4222".to_owned()),
+        ("FRESHET_TRUSTED_PROXY", "10.244.0.0/16,2001:db8::7".to_owned()),
         ("FRESHET_ID", "live-freshet-node-0".to_owned()),
         ("FRESHET_DRAIN_TIMEOUT", "60s".to_owned()),
     ];

@@ -77,6 +77,9 @@ capabilities: {drop: [ALL]}
 {{- with .Values.publicUrl }}
 - {name: FRESHET_PUBLIC_URL, value: {{ . | quote }}}
 {{- end }}
+{{- with .Values.trustedProxies }}
+- {name: FRESHET_TRUSTED_PROXY, value: {{ join "," . | quote }}}
+{{- end }}
 - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
 - {name: POD_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
 - {name: HOST_IP, valueFrom: {fieldRef: {fieldPath: status.hostIP}}}
