@@ -27,6 +27,8 @@ use crate::problem::Problem;
 
 /// The header that carries it.
 pub const CALL: HeaderName = HeaderName::from_static("freshet-call");
+/// What a node that refuses a call names in `WWW-Authenticate`: the coordinator asks for no token then.
+pub const CHALLENGE: &str = "Freshet-Call";
 /// Version of what we write, and the newest that we read.
 pub const VERSION: u32 = 1;
 /// Clocks of coordinator and node may differ by so much, in milliseconds; older calls are refused.
@@ -189,6 +191,9 @@ pub fn sign(secret: &Secret, call: &Call) -> HeaderValue {
 /// Why a call is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
+    /// The node has no secret of a cluster.
+    #[error("this node takes no calls of coordinators: give it --cluster-secret")]
+    NotTaken,
     /// There is no such header.
     #[error("there is no Freshet-Call header")]
     Missing,
@@ -231,10 +236,9 @@ impl From<CallError> for Problem {
             return Problem::unavailable("over-capacity", detail, std::time::Duration::from_secs(5))
                 .refused("over-capacity");
         }
-        let challenge = HeaderValue::from_static("Freshet-Call");
         Problem::new(StatusCode::UNAUTHORIZED, detail)
             .reason("call-refused")
-            .header(header::WWW_AUTHENTICATE, challenge)
+            .header(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE))
     }
 }
 
@@ -261,39 +265,9 @@ impl Verifier {
         headers.contains_key(&CALL)
     }
 
-    /// Whether who made the call has the secret, whatever it is for: asked before a body is read for it.
-    pub fn signed(&self, headers: &HeaderMap) -> Result<(), CallError> {
-        self.authenticate(headers).map(drop)
-    }
-
-    /// Checks a request's call: signature first, then version, time, request and nonce. `path` is path and query.
-    pub fn verify(
-        &self,
-        headers: &HeaderMap,
-        method: &Method,
-        path: &str,
-        body: &[u8],
-        now: UnixMillis,
-    ) -> Result<Call, CallError> {
-        let payload = self.authenticate(headers)?;
-        let versions: Versions =
-            serde_json::from_slice(&payload).map_err(|_| CallError::Malformed("it has no version"))?;
-        if versions.min_v > VERSION {
-            return Err(CallError::Version { min_v: versions.min_v });
-        }
-        let call: Call =
-            serde_json::from_slice(&payload).map_err(|_| CallError::Malformed("its JSON is not a call"))?;
-        let off_ms = call.ts.0.abs_diff(now.0);
-        if off_ms > WINDOW_MS {
-            return Err(CallError::Time { off_ms });
-        }
-        call.fits(method, path, body).map_err(CallError::Mismatch)?;
-        // What changes nothing may come twice, and there is no end of it: those who look must not fill the memory that those
-        // who join need.
-        if !method.is_safe() {
-            self.use_nonce(&call, now)?;
-        }
-        Ok(call)
+    /// The call of a request, if who made it has the secret, whatever it is for: asked before a body is read for it.
+    pub fn signed(&self, headers: &HeaderMap) -> Result<Signed<'_>, CallError> {
+        self.authenticate(headers).map(|payload| Signed { verifier: self, payload })
     }
 
     fn authenticate(&self, headers: &HeaderMap) -> Result<Vec<u8>, CallError> {
@@ -324,6 +298,42 @@ impl Verifier {
             Unused::Again => CallError::Replayed,
             Unused::Full => CallError::Full,
         })
+    }
+}
+
+/// A call whose signature is good. What it says is not looked at yet.
+pub struct Signed<'a> {
+    verifier: &'a Verifier,
+    payload: Vec<u8>,
+}
+
+impl Signed<'_> {
+    /// Checks the call against its request: version, time, request and nonce. `path` is path and query.
+    pub fn verify(
+        self,
+        method: &Method,
+        path: &str,
+        body: &[u8],
+        now: UnixMillis,
+    ) -> Result<Call, CallError> {
+        let versions: Versions =
+            serde_json::from_slice(&self.payload).map_err(|_| CallError::Malformed("it has no version"))?;
+        if versions.min_v > VERSION {
+            return Err(CallError::Version { min_v: versions.min_v });
+        }
+        let call: Call = serde_json::from_slice(&self.payload)
+            .map_err(|_| CallError::Malformed("its JSON is not a call"))?;
+        let off_ms = call.ts.0.abs_diff(now.0);
+        if off_ms > WINDOW_MS {
+            return Err(CallError::Time { off_ms });
+        }
+        call.fits(method, path, body).map_err(CallError::Mismatch)?;
+        // What changes nothing may come twice, and there is no end of it: those who look must not fill the memory that those
+        // who join need.
+        if !method.is_safe() {
+            self.verifier.use_nonce(&call, now)?;
+        }
+        Ok(call)
     }
 }
 

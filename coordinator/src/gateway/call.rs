@@ -8,7 +8,7 @@ use bytes::Bytes;
 use freshet_cluster::secret::Secret;
 use freshet_cluster::unit::UnixMillis;
 use freshet_edge::Access;
-use freshet_edge::call::{CALL, Call, sign};
+use freshet_edge::call::{CALL, CHALLENGE, Call, sign};
 use freshet_edge::media_type::{EVENT_STREAM, is_type};
 use freshet_edge::problem::REFUSED;
 use http::header::{self, HeaderName};
@@ -25,8 +25,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const POOL_IDLE: Duration = Duration::from_secs(5);
 /// Largest answer of a node that is passed on, in bytes: an SDP answer or a problem detail.
 const ANSWER_MAX: usize = 256 * 1024;
-/// How a node that refuses a call asks for another.
-const CHALLENGE: &str = "Freshet-Call";
 /// Most characters of a node's reason that are handed on.
 const DETAIL_MAX: usize = 256;
 /// What of the client's headers a node gets. Never `Authorization`: the call itself says who was found to ask.

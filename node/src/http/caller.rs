@@ -123,12 +123,10 @@ async fn ask(
         let peer = Client::of(&parts.extensions).cloned();
         return Ok((Caller { access, call: None, peer }, Content::Unread(body)));
     }
-    let Some(calls) = &state.calls else {
-        return Err(no_calls());
-    };
-    calls.signed(&parts.headers)?;
+    let calls = state.calls.as_ref().ok_or(CallError::NotTaken)?;
+    let signed = calls.signed(&parts.headers)?;
     let bytes = body::read(&parts.headers, body, limit, body::TIME).await?;
-    let call = calls.verify(&parts.headers, &parts.method, path_of(parts), &bytes, now)?;
+    let call = signed.verify(&parts.method, path_of(parts), &bytes, now)?;
     vouched(state, call, bytes, deed, now)
 }
 
@@ -195,11 +193,4 @@ async fn sent_on(
     let now = UnixMillis::now();
     let call = tickets.verify(ticket, &parts.method, path, &bytes, now)?;
     vouched(state, call, bytes, Some(deed), now)
-}
-
-fn no_calls() -> Problem {
-    let problem = Problem::from(CallError::Signature);
-    Problem::new(problem.status(), "this node takes no calls of coordinators: give it --cluster-secret")
-        .reason("call-refused")
-        .header(http::header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Freshet-Call"))
 }

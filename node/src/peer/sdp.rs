@@ -200,11 +200,20 @@ fn media_line(value: &str, line: usize) -> Result<(Media, Vec<u8>), SdpError> {
     Ok((media, formats))
 }
 
+/// The 32 bytes of a SHA-256 as a fingerprint writes them (RFC 8122 section 5).
+pub fn sha256(hex: &str) -> Option<Vec<u8>> {
+    let byte = |pair: &str| {
+        let two = pair.len() == 2 && pair.bytes().all(|digit| digit.is_ascii_hexdigit());
+        u8::from_str_radix(pair, 16).ok().filter(|_| two)
+    };
+    let bytes: Option<Vec<u8>> = hex.split(':').take(33).map(byte).collect();
+    bytes.filter(|bytes| bytes.len() == 32)
+}
+
 /// By another hash than SHA-256 it is not looked at.
 fn is_fingerprint(value: &str) -> bool {
     let Some((hash, bytes)) = value.trim().split_once(' ') else { return false };
-    let is_byte = |pair: &str| pair.len() == 2 && pair.bytes().all(|digit| digit.is_ascii_hexdigit());
-    !hash.eq_ignore_ascii_case("sha-256") || (bytes.split(':').count() == 32 && bytes.split(':').all(is_byte))
+    !hash.eq_ignore_ascii_case("sha-256") || sha256(bytes).is_some()
 }
 
 fn rtpmap(value: &str) -> Option<(u8, String, u32, u8)> {

@@ -9,6 +9,7 @@
 use str0m::Candidate;
 
 use super::contain::contained;
+use super::sdp;
 
 /// Longest offer that has a shape, in bytes.
 const OFFER_MAX: usize = 16 * 1024;
@@ -178,15 +179,10 @@ impl<'a> Reader<'a> {
 
     fn fingerprint(&mut self, value: &'a str) -> Option<()> {
         if self.fingerprint.is_empty() {
-            let hex = value.strip_prefix("sha-256 ")?;
-            let byte = |pair: &str| {
-                let two = pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit());
-                u8::from_str_radix(pair, 16).ok().filter(|_| two)
-            };
-            self.own.fingerprint = hex.split(':').map(byte).collect::<Option<_>>()?;
+            self.own.fingerprint = sdp::sha256(value.strip_prefix("sha-256 ")?)?;
             self.fingerprint = value;
         }
-        (self.fingerprint == value && self.own.fingerprint.len() == 32).then_some(())
+        (self.fingerprint == value).then_some(())
     }
 
     /// An SSRC is known by when it first came, so that lines of one SSRC stay together.

@@ -365,7 +365,8 @@ async fn answer(
     let (parts, content) = request.into_parts();
     let path = parts.uri.path_and_query().unwrap().to_string();
     let content = body::read(&parts.headers, content, body::SDP_MAX, body::TIME).await.unwrap();
-    let call = match verifier.verify(&parts.headers, &parts.method, &path, &content, UnixMillis::now()) {
+    let signed = verifier.signed(&parts.headers);
+    let call = match signed.and_then(|call| call.verify(&parts.method, &path, &content, UnixMillis::now())) {
         Ok(call) => call,
         Err(error) => return Problem::from(error).into_response(),
     };
