@@ -149,6 +149,29 @@ fn a_port_in_use_is_told_once_with_what_to_do() {
 }
 
 #[test]
+fn an_address_of_another_machine_is_told_as_what_it_is() {
+    let shell = Shell::new();
+    // RFC 5737: nobody's own.
+    let elsewhere = "192.0.2.1:0";
+    let near = "127.0.0.1:0";
+    let node = |listen, relay, bind| {
+        let places = ["--listen", listen, "--relay", relay, "--udp-bind", bind, "--udp-port", "0"];
+        [&["node", "--open", "--cluster-secret", SECRET][..], &places].concat()
+    };
+    for (args, setting) in [
+        (vec!["dev", "--listen", elsewhere], "--listen"),
+        (node(elsewhere, near, "127.0.0.1"), "--listen"),
+        (node(near, elsewhere, "127.0.0.1"), "--relay"),
+        (node(near, near, "192.0.2.1"), "--udp-bind"),
+    ] {
+        let error = shell.fails(1, &args, &[]);
+        let line = error.lines().find(|line| line.starts_with("freshet: ")).expect("why it does not start");
+        let right = format!("not one of this machine: name one that it has in {setting}");
+        assert!(line.contains(&right) && !line.contains("stop who holds it"), "{args:?}: {error}");
+    }
+}
+
+#[test]
 fn relay_certificates_are_three_readable_files_or_none() {
     let shell = Shell::new();
     let file = shell.file("there.pem", "not PEM");

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use freshet_cluster::bus::SharedBus;
 use freshet_cluster::store::SharedStore;
+use freshet_edge::bind::remedy;
 use freshet_edge::serve::{Door, serve};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -24,7 +25,7 @@ use crate::shell::state::State;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {addr}: {source}: choose another --listen, or stop who holds it")]
+    #[error("cannot listen on {addr}: {source}: {}", remedy(.source, "--listen", "--listen"))]
     Listen {
         /// What was asked for.
         addr: SocketAddr,

@@ -5,6 +5,7 @@
 //! and without TLS, and the signed call by which a coordinator hands a request to a node. Nothing here knows of rooms' media, placement, store or bus.
 
 pub mod bearer;
+pub mod bind;
 pub mod body;
 pub mod call;
 pub mod conditional;

@@ -13,6 +13,7 @@ use freshet_cluster::store::SharedStore;
 use freshet_cluster::unit::{Bitrate, UnixMillis};
 use freshet_cluster::version::{MIN_VERSION, Unknown, VERSION};
 use freshet_cluster::{Incarnation, NodeId};
+use freshet_edge::bind::remedy;
 use freshet_edge::call::Verifier;
 use freshet_edge::health::Readiness;
 use freshet_edge::ice::IceServers;
@@ -119,9 +120,7 @@ pub enum StartError {
     #[error("no DTLS certificate could be made")]
     Certificate,
     /// A media socket.
-    #[error(
-        "media socket on {address}: {source}: choose another --udp-port or --udp-bind, or stop who holds it"
-    )]
+    #[error("media socket on {address}: {source}: {}", remedy(.source, "--udp-bind", "--udp-port"))]
     Media {
         /// What it should have bound to.
         address: SocketAddr,
@@ -129,8 +128,10 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// HTTP.
-    #[error("cannot listen on {address}: {source}: choose another --listen, or stop who holds it")]
+    #[error("cannot listen on {address}: {source}: {}", remedy(.source, setting, setting))]
     Http {
+        /// Which setting names it.
+        setting: &'static str,
         /// What it should have bound to.
         address: SocketAddr,
         /// What the system said.
@@ -166,9 +167,9 @@ impl Node {
     /// Starts a node. It serves as soon as this returns; it is registered as soon as the store answers.
     pub async fn start(config: NodeConfig, store: SharedStore, bus: SharedBus) -> Result<Self, StartError> {
         let incarnation = Incarnation::from_bits(rand::rng().random());
-        let (listener, http_addr) = listen(config.listen).await?;
+        let (listener, http_addr) = listen("--listen", config.listen).await?;
         let plain = match config.listen_plain {
-            Some(address) => Some(listen(address).await?),
+            Some(address) => Some(listen("--listen-plain", address).await?),
             None => None,
         };
         let called = plain.as_ref().map_or(http_addr, |(_, address)| *address);
@@ -368,8 +369,8 @@ fn surface(
     })
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Http { address, source };
+async fn listen(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Http { setting, address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))

@@ -51,6 +51,7 @@ pub const HOUSE: &[Package] = &[
         // The vocabulary of the shells that speak HTTP: it decides nothing about media or the cluster.
         shells: &[
             "bearer",
+            "bind",
             "body",
             "call",
             "conditional",

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use freshet_cluster::{Incarnation, NodeId};
+use freshet_edge::bind::remedy;
 use freshet_relay_proto::{MIN_VERSION, VERSION};
 
 /// Connections that may be in greeting, unless told otherwise.
@@ -77,7 +78,7 @@ impl RelayConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     /// The socket.
-    #[error("{0}: choose another --relay, or stop who holds it")]
+    #[error("{}: {}", .0, remedy(.0, "--relay", "--relay"))]
     Socket(#[from] std::io::Error),
     /// The certificate could not be made.
     #[error("certificate: {0}")]
