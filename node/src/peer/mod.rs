@@ -15,4 +15,5 @@ pub mod sdp;
 pub mod shape;
 pub mod stun;
 pub mod template;
+mod unread;
 pub mod viewer;

@@ -19,6 +19,7 @@ use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 use super::contain::contained;
 use super::keys::Keys;
 use super::sdp;
+use super::unread::{contradictory, stray, unread};
 use crate::book::Book;
 use crate::session::{CreateError, Direction};
 
@@ -259,13 +260,14 @@ pub fn accept(
     // All that str0m touches is made in here and dropped with a panic of it.
     let answered = contained(|| {
         let parsed =
-            SdpOffer::from_sdp_string(&offer).map_err(|e| CreateError::BadOffer(told(&e.to_string())))?;
+            SdpOffer::from_sdp_string(&offer).map_err(|e| CreateError::BadOffer(unread(&offer, &e)))?;
         let mut rtc = config(common, &read, direction, creds).build(now);
         for addr in common.book.candidates() {
             let candidate = Candidate::host(*addr, "udp").map_err(|_| CreateError::Internal)?;
             rtc.add_local_candidate(candidate);
         }
-        let answer = rtc.sdp_api().accept_offer(parsed).map_err(|e| CreateError::BadOffer(e.to_string()))?;
+        let answer = rtc.sdp_api().accept_offer(parsed);
+        let answer = answer.map_err(|_| CreateError::BadOffer(contradictory(&offer)))?;
         Ok((rtc, answer))
     });
     let contradicts = "its payload types contradict each other: each format needs one of its own";
@@ -276,19 +278,12 @@ pub fn accept(
     // str0m leaves out what it does not know, and an answer has as many m-lines as its offer (RFC 3264 section 6).
     if session.media.len() != read.media.len() {
         let text = "an m-line of it is neither audio, nor video, nor application: leave it out";
-        return Err(CreateError::Unprocessable(text.into()));
+        return Err(CreateError::Unprocessable(stray(&offer).unwrap_or(text.into())));
     }
     if !session.media.iter().any(|m| !m.codecs.is_empty() && m.flow != sdp::Flow::Inactive) {
         return Err(CreateError::Unprocessable("no m-line of it could be accepted".into()));
     }
     Ok(Negotiated { rtc, answer, session, offer })
-}
-
-/// What a parser says, without its place: that is an address in our memory.
-pub fn told(error: &str) -> String {
-    let lines = error.lines().filter(|line| !line.contains("PointerOffset"));
-    let text = lines.map(str::trim).collect::<Vec<_>>().join(", ");
-    if text.is_empty() { "it cannot be read as RFC 8866 asks".to_owned() } else { text }
 }
 
 /// The codec as it is announced to other nodes.

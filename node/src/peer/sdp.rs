@@ -351,12 +351,13 @@ pub fn simulcast_fits(offer: &Session) -> bool {
     offer.media.iter().all(|media| fits(&media.layers_sent))
 }
 
-/// Leaves out simulcast and restriction ids (RFC 8853, RFC 8851), so that a client sends one encoding.
+/// Leaves out simulcast and restriction ids (RFC 8853, RFC 8851), so that a client sends one encoding. Something that means
+/// nothing stands in their place: who is told of a line counts those of the offer as it was sent.
 pub fn without_simulcast(offer: &str) -> String {
-    let keep = |line: &&str| !(line.starts_with("a=simulcast:") || line.starts_with("a=rid:"));
+    let left_out = |line: &str| line.starts_with("a=simulcast:") || line.starts_with("a=rid:");
     let mut text = String::with_capacity(offer.len());
-    for line in offer.lines().filter(keep) {
-        text.push_str(line.trim_end_matches('\r'));
+    for line in offer.lines() {
+        text.push_str(if left_out(line) { "a=left-out" } else { line.trim_end_matches('\r') });
         text.push_str("\r\n");
     }
     text

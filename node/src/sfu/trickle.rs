@@ -121,7 +121,9 @@ impl Sfu {
         let session = self.sessions.get_mut(at).ok_or(SessionError::NotFound { reason: None })?;
         let offer = sdp::with_credentials(&session.offer, ufrag, pwd);
         let parsed = contained(|| SdpOffer::from_sdp_string(&offer)).ok_or(SessionError::Internal)?;
-        let parsed = parsed.map_err(|e| bad(negotiate::told(&e.to_string())))?;
+        // The offer was read before, so these lines are what is new.
+        let credentials = "its a=ice-ufrag and a=ice-pwd cannot be read: letters, digits, + and / are what they are made of";
+        let parsed = parsed.map_err(|_| bad(credentials.into()))?;
         let answered = contained(|| {
             let answer = session.rtc.sdp_api().accept_offer(parsed)?.to_sdp_string();
             Ok::<_, RtcError>(answer)
