@@ -1,11 +1,13 @@
-//! What docs/api.md says of refusals is what the code says: every reason, and no other.
+//! What docs/api.md says is what the code says: every reason of a refusal, every route and every answer of it, and no other.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/answers.rs"]
+mod answers;
 #[path = "support/problems.rs"]
 mod problems;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 const API: &str = include_str!("../docs/api.md");
@@ -75,4 +77,86 @@ fn every_reason_of_a_problem_stands_in_the_table_and_no_other() {
     for reason in &documented {
         assert!(all.contains(&format!("\"{reason}\"")), "docs/api.md says {reason:?}, and no code does");
     }
+}
+
+/// Where routes are made.
+const ROUTERS: [&str; 3] = [
+    include_str!("../coordinator/src/api/routes.rs"),
+    include_str!("../coordinator/src/web.rs"),
+    include_str!("../node/src/http/mod.rs"),
+];
+/// What a description of an interface does not say of each header: the type of a body stands beside it, and how answers are kept and
+/// passed on is for the wire.
+const UNSAID: [&str; 3] = ["content-type", "cache-control", "x-accel-buffering"];
+
+#[test]
+fn every_route_stands_in_the_table_of_answers_and_no_other() {
+    let of = |text: &'static str| text.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let routes: BTreeSet<String> =
+        ROUTERS.into_iter().flat_map(of).map(|path| path.replace("{*", "{")).collect();
+    assert!(routes.len() > 25, "{routes:?}");
+    let documented = answers::rows().into_iter().flat_map(|row| row.paths).filter(|path| path != "*");
+    assert_eq!(documented.collect::<BTreeSet<_>>(), routes);
+}
+
+/// Statuses of success with their headers, by method and path.
+type Answers = BTreeMap<(String, String), BTreeMap<u16, BTreeSet<String>>>;
+
+fn promised() -> Answers {
+    let mut all = Answers::new();
+    for row in answers::rows() {
+        let headers = row.headers.iter().chain(&row.at_times).map(|(name, _)| name.clone());
+        let headers: BTreeSet<_> = headers.filter(|name| !UNSAID.contains(&name.as_str())).collect();
+        for (method, path) in row.methods.iter().flat_map(|method| row.paths.iter().map(move |p| (method, p)))
+        {
+            let statuses = row.statuses.iter().map(|status| (*status, headers.clone()));
+            all.entry((method.clone(), path.clone())).or_default().extend(statuses);
+        }
+    }
+    all
+}
+
+#[test]
+fn the_openapi_description_says_what_the_manual_says() {
+    let document = serde_json::to_value(freshet_coordinator::api::openapi::document(None)).unwrap();
+    let mut promised = promised();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let what = format!("{method} {path}");
+            let responses = operation["responses"].as_object().unwrap();
+            let headers = |response: &serde_json::Value| {
+                let headers = response["headers"].as_object().map(|all| all.keys().map(|n| n.to_lowercase()));
+                headers.into_iter().flatten().collect::<BTreeSet<_>>()
+            };
+            let fine = responses.iter().filter_map(|(status, response)| {
+                let status = status.parse::<u16>().ok().filter(|status| (200..400).contains(status))?;
+                Some((status, headers(response)))
+            });
+            let said: BTreeMap<u16, BTreeSet<String>> = fine.collect();
+            let known = promised.remove(&(method.to_uppercase(), path.clone()));
+            assert_eq!(Some(said), known, "{what}");
+            let mut refusals = vec!["default"];
+            if operation.get("security").is_some() {
+                refusals.push("429");
+                // Whoever has no token gets what there is for nobody.
+                refusals.extend((path != "/v1/config").then_some("401"));
+            }
+            if path.starts_with("/sessions/") {
+                refusals.extend(["403", "404", "502", "503", "504"]);
+            }
+            for status in refusals {
+                assert!(responses.contains_key(status), "{what} does not say {status}");
+            }
+        }
+    }
+    // What protocols ask for, a stream that is named, which its endpoint's description tells of, and the pages.
+    let elsewhere = |path: &str| {
+        path.starts_with("/whip/")
+            || path.starts_with("/whep/")
+            || path.starts_with("/assets/")
+            || ["/", "/studio", "/watch/{room}", "/{file}"].contains(&path)
+    };
+    promised.retain(|(method, path), _| !["HEAD", "OPTIONS"].contains(&method.as_str()) && !elsewhere(path));
+    let left: Vec<_> = promised.keys().map(|(method, path)| format!("{method} {path}")).collect();
+    assert_eq!(left, ["GET /v1/rooms/{room}/sessions/{session}"], "that one is at nodes alone");
 }

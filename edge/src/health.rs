@@ -27,7 +27,7 @@ impl Readiness {
     /// `GET /readyz`: 200, or 503 with what is missing.
     pub fn response(&self) -> Response {
         match (self.0)() {
-            Ok(()) => text("ready\n"),
+            Ok(()) => ready(),
             Err(why) => Problem::unavailable("not-ready", why, Duration::from_secs(2)).into_response(),
         }
     }
@@ -42,6 +42,11 @@ impl fmt::Debug for Readiness {
 /// `GET /healthz`.
 pub async fn healthz() -> Response {
     text("ok\n")
+}
+
+/// What `GET /readyz` is answered while the process should be sent work.
+pub fn ready() -> Response {
+    text("ready\n")
 }
 
 fn text(body: &'static str) -> Response {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+pub mod answers;
 pub mod client;
 pub mod dev;
 pub mod names;
@@ -321,8 +322,9 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// A problem is one of docs/api.md, with the headers that it promises.
-    fn check(&self) {
+    /// An answer is one of docs/api.md, with the headers that it promises.
+    fn check(&self, method: &str, url: &str) {
+        keeps_to_the_manual(method, url, self.status, &self.headers);
         let header =
             |name: &str| self.headers.get(name).and_then(|value| Some(value.to_str().ok()?.to_owned()));
         let is_problem =
@@ -331,6 +333,15 @@ impl Answer {
             problems::check(self.status, &self.json(), header);
         }
     }
+}
+
+/// Who answers is always one of ours, or a proxy in front of one.
+fn keeps_to_the_manual(method: &str, url: &str, status: u16, headers: &http::HeaderMap) {
+    let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    let found: Vec<_> = headers.iter().map(header).collect();
+    answers::check(method, url.parse::<http::Uri>().unwrap().path(), status, &found);
 }
 
 /// One HTTP request; `None` when nobody answers.
@@ -355,7 +366,7 @@ pub async fn request(
     let (parts, body) = response.into_parts();
     let body = body.collect().await.ok()?.to_bytes();
     let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, body };
-    answer.check();
+    answer.check(method, url);
     Some(answer)
 }
 
@@ -459,6 +470,7 @@ impl Listener {
         let request = request.body(Empty::new()).unwrap();
         let mut response = client.request(request).await.expect("the events' stream opens");
         assert_eq!(response.status(), 200, "the events' stream opens");
+        keeps_to_the_manual("GET", url, 200, response.headers());
         let text = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
         let seen = text.clone();
         let task = tokio::spawn(async move {

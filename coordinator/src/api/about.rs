@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use freshet_cluster::unit::UnixMillis;
 use freshet_edge::Problem;
+use freshet_edge::health;
 use freshet_edge::ice::IceServers;
 use freshet_edge::problem::ProblemDetail;
 use http::HeaderMap;
@@ -19,7 +20,10 @@ use crate::liveness::Liveness;
 /// What a page needs to know before it does anything.
 #[utoipa::path(
     get, path = "/v1/config", tag = "about", operation_id = "config",
-    responses((status = 200, description = "Client configuration", body = ClientConfig)),
+    responses(
+        (status = 200, description = "Client configuration", body = ClientConfig),
+        (status = 429, description = "Too many requests without a valid token came from this address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
+    ),
     security((), ("bearer" = []))
 )]
 pub async fn config(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<ClientConfig>, Problem> {
@@ -61,7 +65,7 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
         return not_ready("this coordinator is being stopped");
     }
     match app.state().ready(Instant::now()) {
-        Ok(()) => "ready\n".into_response(),
+        Ok(()) => health::ready(),
         Err(missing) => not_ready(&missing.to_string()),
     }
 }

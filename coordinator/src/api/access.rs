@@ -147,11 +147,15 @@ fn no_spec() -> Problem {
     get, path = "/v1/rooms/{room}/spec", tag = "access", operation_id = "roomSpec",
     params(("room" = String, Path, description = "Room id")),
     responses(
-        (status = 200, description = "The spec, with its ETag", body = Spec),
+        (status = 200, description = "The spec, with its ETag", body = Spec,
+            headers(
+                ("ETag" = String, description = "Names the spec as it is"),
+            )),
         (status = 400, description = "Not a room id", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "No admin of this room", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 404, description = "There is none", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests without a valid token came from this address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 503, description = "The store is away", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security(("bearer" = []))
@@ -174,7 +178,10 @@ pub async fn spec(
     params(("room" = String, Path, description = "Room id")),
     request_body = Spec,
     responses(
-        (status = 200, description = "Written, with its new ETag", body = Spec),
+        (status = 200, description = "Written, with its new ETag", body = Spec,
+            headers(
+                ("ETag" = String, description = "Names the spec as it is"),
+            )),
         (status = 400, description = "Not of the form", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "No admin of this room", body = ProblemDetail, content_type = "application/problem+json"),
@@ -182,6 +189,7 @@ pub async fn spec(
         (status = 408, description = "The body did not come in time", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 413, description = "Body too large", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 415, description = "Not application/json", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests without a valid token came from this address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 503, description = "The store is away", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security(("bearer" = []))
@@ -243,6 +251,7 @@ pub async fn put_spec(
         (status = 400, description = "Not a room id", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "No admin of this room", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests without a valid token came from this address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 503, description = "The store is away", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security(("bearer" = []))
@@ -275,6 +284,7 @@ pub async fn delete_spec(
         (status = 400, description = "Not a query of this kind", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "No admin of this room", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests without a valid token came from this address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 503, description = "The store has not been read yet", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security(("bearer" = []))
@@ -308,6 +318,7 @@ pub async fn sessions(
         (status = 403, description = "No admin of this room", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 404, description = "No such session in this room", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 409, description = "The room has too many bans, or it is your own identity", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests without a valid token came from this address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 502, description = "A node does not answer", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 503, description = "The session has ended; the store is away, so its identity may come back", body = ProblemDetail, content_type = "application/problem+json"),
     ),
@@ -401,6 +412,7 @@ async fn ban(app: &App, room: &RoomId, identity: &Identity, seconds: u64) -> Res
         (status = 400, description = "Not a room id", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "No admin of this room", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests without a valid token came from this address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 503, description = "The store has not been read yet", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security(("bearer" = []))
@@ -435,6 +447,7 @@ fn info(ban: &Ban) -> BanInfo {
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "No admin of this room", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 409, description = "The room has too many bans, or it is your own identity", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests without a valid token came from this address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 503, description = "The store is away", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security(("bearer" = []))
@@ -472,6 +485,7 @@ pub async fn put_ban(
         (status = 400, description = "Not a room id, or not an identity", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "No admin of this room", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests without a valid token came from this address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 503, description = "The store is away", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security(("bearer" = []))

@@ -58,8 +58,17 @@ async fn endpoint_get(_name: InRoom) -> Response {
     ),
     request_body(content = String, content_type = "application/sdp", description = "The offer"),
     responses(
-        (status = 201, description = "The answer; Location is the session", body = String, content_type = "application/sdp"),
-        (status = 307, description = "With `--join redirect`: send the same to the node in Location, which carries a ticket"),
+        (status = 201, description = "The answer; Location is the session", body = String, content_type = "application/sdp",
+            headers(
+                ("Location" = String, description = "The session's URL"),
+                ("ETag" = String, description = "Names the ICE session"),
+                ("Link" = String, description = "STUN and TURN servers (`ice-server`), and where the stream's health is shown"),
+                ("Accept-Patch" = String, description = "`application/trickle-ice-sdpfrag`"),
+            )),
+        (status = 307, description = "With `--join redirect`: send the same to the node in Location, which carries a ticket",
+            headers(
+                ("Location" = String, description = "The same path at the node, with a ticket"),
+            )),
         (status = 400, description = "Not an offer, or not an id", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "The token does not cover it", body = ProblemDetail, content_type = "application/problem+json"),
@@ -94,8 +103,17 @@ pub async fn publish(
     ),
     request_body(content = String, content_type = "application/sdp", description = "The offer"),
     responses(
-        (status = 201, description = "The answer; Location is the session", body = String, content_type = "application/sdp"),
-        (status = 307, description = "With `--join redirect`: send the same to the node in Location, which carries a ticket"),
+        (status = 201, description = "The answer; Location is the session", body = String, content_type = "application/sdp",
+            headers(
+                ("Location" = String, description = "The session's URL"),
+                ("ETag" = String, description = "Names the ICE session"),
+                ("Link" = String, description = "STUN and TURN servers (`ice-server`), and the extensions of WHEP: event streams, and layers"),
+                ("Accept-Patch" = String, description = "`application/trickle-ice-sdpfrag`"),
+            )),
+        (status = 307, description = "With `--join redirect`: send the same to the node in Location, which carries a ticket",
+            headers(
+                ("Location" = String, description = "The same path at the node, with a ticket"),
+            )),
         (status = 400, description = "Not an offer, or not an id", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "The token does not cover it", body = ProblemDetail, content_type = "application/problem+json"),
@@ -146,7 +164,10 @@ pub async fn session(
     ),
     request_body(content = String, content_type = "application/trickle-ice-sdpfrag", description = "The fragment"),
     responses(
-        (status = 200, description = "ICE was restarted; the new fragment and ETag", body = String, content_type = "application/trickle-ice-sdpfrag"),
+        (status = 200, description = "ICE was restarted; the new fragment and ETag", body = String, content_type = "application/trickle-ice-sdpfrag",
+            headers(
+                ("ETag" = String, description = "Names the new ICE session"),
+            )),
         (status = 204, description = "Candidates taken"),
         (status = 400, description = "Not a fragment", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
@@ -158,6 +179,7 @@ pub async fn session(
         (status = 415, description = "Not application/trickle-ice-sdpfrag", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 422, description = "It cannot be done", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 428, description = "If-Match is missing", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests of this identity or from this address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 502, description = "The node cannot be reached", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 503, description = "The store has not been read yet", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 504, description = "The node did not answer in time", body = ProblemDetail, content_type = "application/problem+json"),
@@ -179,6 +201,7 @@ pub fn patch_docs() {}
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "Another identity's session", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 404, description = "No such session, or it has ended", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests of this identity or from this address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 502, description = "The node cannot be reached", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 503, description = "The store has not been read yet", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 504, description = "The node did not answer in time", body = ProblemDetail, content_type = "application/problem+json"),
@@ -186,3 +209,57 @@ pub fn patch_docs() {}
     security((), ("bearer" = []))
 )]
 pub fn delete_docs() {}
+
+/// Ask whether a session is there. There is nothing to be read of it.
+#[utoipa::path(
+    get, path = "/sessions/{node}/{incarnation}/{session}", tag = "media", operation_id = "lookAtSession",
+    params(
+        ("node" = String, Path, description = "Node id"),
+        ("incarnation" = String, Path, description = "Which start of the node"),
+        ("session" = String, Path, description = "Session id"),
+    ),
+    responses(
+        (status = 204, description = "There, and yours",
+            headers(
+                ("ETag" = String, description = "Names the ICE session"),
+                ("Accept-Patch" = String, description = "`application/trickle-ice-sdpfrag`"),
+                ("Freshet-Unplayable" = String, description = "While what comes is of a codec that the session did not negotiate: `1;codec=VP9`, by the m-line's place"),
+            )),
+        (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 403, description = "Another identity's session", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 404, description = "No such session, or it has ended; `reason` says why", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests of this identity or from this address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 502, description = "The node cannot be reached", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 503, description = "The store has not been read yet", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 504, description = "The node did not answer in time", body = ProblemDetail, content_type = "application/problem+json"),
+    ),
+    security((), ("bearer" = []))
+)]
+pub fn look_docs() {}
+
+/// The same by HEAD.
+#[utoipa::path(
+    head, path = "/sessions/{node}/{incarnation}/{session}", tag = "media", operation_id = "peekAtSession",
+    params(
+        ("node" = String, Path, description = "Node id"),
+        ("incarnation" = String, Path, description = "Which start of the node"),
+        ("session" = String, Path, description = "Session id"),
+    ),
+    responses(
+        (status = 204, description = "There, and yours",
+            headers(
+                ("ETag" = String, description = "Names the ICE session"),
+                ("Accept-Patch" = String, description = "`application/trickle-ice-sdpfrag`"),
+                ("Freshet-Unplayable" = String, description = "While what comes is of a codec that the session did not negotiate: `1;codec=VP9`, by the m-line's place"),
+            )),
+        (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 403, description = "Another identity's session", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 404, description = "No such session, or it has ended; `reason` says why", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests of this identity or from this address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 502, description = "The node cannot be reached", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 503, description = "The store has not been read yet", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 504, description = "The node did not answer in time", body = ProblemDetail, content_type = "application/problem+json"),
+    ),
+    security((), ("bearer" = []))
+)]
+pub fn peek_docs() {}

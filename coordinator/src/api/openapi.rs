@@ -6,12 +6,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use freshet_edge::ice::IceServer;
-use freshet_edge::problem::ProblemDetail;
+use freshet_edge::problem::{PROBLEM_JSON, ProblemDetail};
 use freshet_edge::roster::{SessionEntry, SessionsPage};
 use freshet_edge::stream_health::{HealthWarning, LayerHealth, StreamHealth, TrackHealth};
 use utoipa::OpenApi;
-use utoipa::openapi::Server;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, HeaderBuilder, Ref, RefOr, ResponseBuilder, Server};
 
 use super::access::{BanInfo, BansPage, Dismissed, Spec};
 use super::model::{
@@ -36,8 +36,11 @@ use crate::events::http;
         media::view,
         media::patch_docs,
         media::delete_docs,
+        media::look_docs,
+        media::peek_docs,
         viewer::subscribe_docs,
         viewer::read_docs,
+        viewer::peek_docs,
         viewer::unsubscribe_docs,
         viewer::choose_docs,
         read::rooms,
@@ -99,7 +102,38 @@ pub fn document(public_url: Option<&str>) -> utoipa::openapi::OpenApi {
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    complete(&mut document);
     document
+}
+
+/// Says of every operation what holds of all: the headers of a refusal's status, and that there are others.
+fn complete(document: &mut utoipa::openapi::OpenApi) {
+    let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("ProblemDetail"))).build();
+    let other = ResponseBuilder::new()
+        .description("Any other problem, as docs/api.md lists them: match `status` and `reason`")
+        .content(PROBLEM_JSON, problem)
+        .build();
+    for item in document.paths.paths.values_mut() {
+        let operations =
+            [&mut item.get, &mut item.head, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            let responses = &mut operation.responses.responses;
+            for (status, response) in responses.iter_mut() {
+                let (name, says) = match status.as_str() {
+                    "401" => ("WWW-Authenticate", "`Bearer`, and what was wrong"),
+                    "429" | "502" | "503" | "504" => {
+                        ("Retry-After", "After so many seconds it is worth asking again")
+                    }
+                    _ => continue,
+                };
+                if let RefOr::T(response) = response {
+                    let header = HeaderBuilder::new().description(Some(says)).build();
+                    response.headers.insert(name.to_owned(), header);
+                }
+            }
+            responses.insert("default".to_owned(), RefOr::T(other.clone()));
+        }
+    }
 }
 
 /// This description.

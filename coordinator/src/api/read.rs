@@ -52,6 +52,7 @@ fn operator(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
     responses(
         (status = 200, description = "Rooms that the caller may take part in, most viewers first", body = RoomsPage),
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests without a valid token came from this address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 503, description = "The store has not been read yet", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security((), ("bearer" = []))
@@ -84,6 +85,7 @@ pub async fn rooms(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Js
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "The token is for another room", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 404, description = "Nobody is in it", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests without a valid token came from this address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 503, description = "The store has not been read yet", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security((), ("bearer" = []))
@@ -129,6 +131,7 @@ fn room_info(view: &View, room: &RoomId) -> RoomInfo {
         (status = 200, description = "All nodes, the recently dead included", body = NodesPage),
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "No admin of every room", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests without a valid token came from this address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security((), ("bearer" = []))
 )]
@@ -145,6 +148,7 @@ pub async fn nodes(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Js
         (status = 200, description = "The cluster as this coordinator sees it", body = ClusterInfo),
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "No admin of every room", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests without a valid token came from this address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security((), ("bearer" = []))
 )]

@@ -90,9 +90,12 @@ pub async fn event_stream(
         ("incarnation" = String, Path, description = "Which start of the node"),
         ("session" = String, Path, description = "Session id"),
     ),
-    request_body(content = Vec<String>, content_type = "application/json", description = "Of `active`, `inactive`, `layers`; without a body all"),
+    request_body(content = Vec<String>, content_type = "application/json", description = "Of `active`, `inactive`, `layers`, `unplayable`; without a body all"),
     responses(
-        (status = 201, description = "Made; Location is the event stream"),
+        (status = 201, description = "Made; Location is the event stream",
+            headers(
+                ("Location" = String, description = "The event stream's URL"),
+            )),
         (status = 400, description = "Not a JSON array of names", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "Another identity's session", body = ProblemDetail, content_type = "application/problem+json"),
@@ -102,7 +105,10 @@ pub async fn event_stream(
         (status = 413, description = "Body too large", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 415, description = "Not application/json", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 422, description = "None of the events named is sent here", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests of this identity or from this address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 502, description = "The node cannot be reached", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 503, description = "The store has not been read yet", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 504, description = "The node did not answer in time", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security((), ("bearer" = []))
 )]
@@ -111,7 +117,8 @@ pub fn subscribe_docs() {}
 /// Read an event stream of a viewer's session (server-sent events).
 ///
 /// `active` and `inactive` (`{}`) when what it watches begins and ends, `layers` when what can be chosen changes: by the
-/// m-line's number in the SDP, `[{"rid", "bitrate", "current"}]`, best first. It ends with the session.
+/// m-line's number in the SDP, `[{"rid", "bitrate", "current"}]`, best first; `unplayable` (by the m-line's number the codec) when
+/// what comes is of a codec that the session did not negotiate, and `{}` when all can be sent again. It ends with the session.
 #[utoipa::path(
     get, path = "/sessions/{node}/{incarnation}/{session}/sse/{stream}", tag = "media", operation_id = "sessionEvents",
     params(
@@ -127,12 +134,37 @@ pub fn subscribe_docs() {}
         (status = 404, description = "No such session or event stream", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 406, description = "Accept leaves text/event-stream out", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 502, description = "The node cannot be reached", body = ProblemDetail, content_type = "application/problem+json"),
-        (status = 429, description = "Too many listeners of this identity; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
-        (status = 503, description = "Too many listeners; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests, or listeners of this identity; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 503, description = "Too many listeners, or the store has not been read yet; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 504, description = "The node did not answer in time", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security((), ("bearer" = []))
 )]
 pub fn read_docs() {}
+
+/// Ask whether an event stream is there, and leave it to who reads it.
+#[utoipa::path(
+    head, path = "/sessions/{node}/{incarnation}/{session}/sse/{stream}", tag = "media", operation_id = "peekSessionEvents",
+    params(
+        ("node" = String, Path, description = "Node id"),
+        ("incarnation" = String, Path, description = "Which start of the node"),
+        ("session" = String, Path, description = "Session id"),
+        ("stream" = u32, Path, description = "The event stream's number"),
+    ),
+    responses(
+        (status = 200, description = "There; what GET would be answered with"),
+        (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 403, description = "Another identity's session", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 404, description = "No such session or event stream", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 406, description = "Accept leaves text/event-stream out", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests of this identity or from this address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 502, description = "The node cannot be reached", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 503, description = "The store has not been read yet", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 504, description = "The node did not answer in time", body = ProblemDetail, content_type = "application/problem+json"),
+    ),
+    security((), ("bearer" = []))
+)]
+pub fn peek_docs() {}
 
 /// End an event stream.
 #[utoipa::path(
@@ -148,7 +180,10 @@ pub fn read_docs() {}
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "Another identity's session", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 404, description = "No such session or event stream", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests of this identity or from this address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 502, description = "The node cannot be reached", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 503, description = "The store has not been read yet", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 504, description = "The node did not answer in time", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security((), ("bearer" = []))
 )]
@@ -175,7 +210,10 @@ pub fn unsubscribe_docs() {}
         (status = 413, description = "Body too large", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 415, description = "Not application/json", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 422, description = "There is no such layer, or layers are not picked that way", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests of this identity or from this address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 502, description = "The node cannot be reached", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 503, description = "The store has not been read yet", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 504, description = "The node did not answer in time", body = ProblemDetail, content_type = "application/problem+json"),
     ),
     security((), ("bearer" = []))
 )]

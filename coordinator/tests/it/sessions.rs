@@ -19,8 +19,9 @@ async fn a_session_is_reached_through_any_coordinator_with_any_method() {
     {
         let headers = [("content-type", "application/trickle-ice-sdpfrag"), ("if-match", "\"0\"")];
         let answer = ask(method.clone(), &world.url(coordinator, &location), &headers, "a=x\r\n").await;
-        assert_eq!(answer.status, 200, "{method} {answer:?}");
-        assert_eq!(answer.text(), format!("{method} of a"));
+        let there = method == Method::GET;
+        let wanted = if there { (204, String::new()) } else { (200, format!("{method} of a")) };
+        assert_eq!((answer.status, answer.text()), wanted, "{answer:?}");
         let seen = a.last();
         assert_eq!((seen.path.as_str(), seen.body.as_str()), (location.as_str(), "a=x\r\n"));
         assert_eq!(seen.headers["if-match"], "\"0\"");

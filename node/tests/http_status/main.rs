@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "../../../tests/support/answers.rs"]
+mod answers;
 mod calls;
 mod endpoints;
 mod fake;

@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::fake::Fake;
-use super::problems;
+use super::{answers, problems};
 
 pub const KEY: &str = "k1:0123456789abcdef0123456789abcdef";
 pub const CLUSTER: &str = "cluster secret of the tests";
@@ -146,7 +146,9 @@ impl Node {
         }
         text.push_str("\r\n");
         text.push_str(body);
-        self.raw(text.as_bytes()).await
+        let reply = self.raw(text.as_bytes()).await;
+        answers::check(method, path, reply.status, &reply.headers);
+        reply
     }
 
     /// Sends a request whose answer goes on, and returns its status beside the connection.

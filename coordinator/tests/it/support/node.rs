@@ -412,6 +412,11 @@ async fn answer(
                 inside.lock().unwrap().readers.push(reader);
                 events.into_response()
             }
+            _ if matches!(parts.method, http::Method::GET | http::Method::HEAD)
+                && !path.contains("/sse/") =>
+            {
+                (StatusCode::NO_CONTENT, [("etag", "\"1\"")]).into_response()
+            }
             _ if path.ends_with("/sse") => {
                 (StatusCode::CREATED, [("location", format!("{path}/1"))]).into_response()
             }
