@@ -134,6 +134,28 @@ async fn a_token_that_runs_out_ends_no_session() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_hangs_keeps_nobody_in_a_room() {
+    let cluster = cluster("expelled-hanging").await;
+    let admin = token("stage", "boss", "admin");
+    for (node, who) in cluster.node_ports.iter().zip(["ann", "bob"]) {
+        let made =
+            join(&format!("http://127.0.0.1:{node}"), "whep/stage", &token("stage", who, "subscribe")).await;
+        assert_eq!(made.status, 201, "{}", made.json());
+    }
+    let all = sessions(&cluster.url(0), "stage", &admin, 2).await;
+    let there = all.iter().find(|one| one["node"] == "node-1").expect("one is at the first node");
+    let hangs = cluster.nodes[1].as_ref().unwrap();
+    hangs.signal("-STOP");
+    let began = std::time::Instant::now();
+    let url = format!("{}/v1/rooms/stage/sessions/{}", cluster.url(0), there["session"].as_str().unwrap());
+    let answer = request("DELETE", &url, Some(&admin), &[], "").await;
+    let took = began.elapsed();
+    hangs.signal("-CONT");
+    assert_eq!(answer.expect("an answer").status, 200);
+    assert!(took < AT_ONCE, "it took {took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publisher_that_is_sent_away_is_heard_to_go_and_stays_away() {
     let mut cluster = cluster("expelled-publisher").await;
     let (one, two) = (cluster.url(0), cluster.url(1));

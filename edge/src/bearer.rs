@@ -152,7 +152,8 @@ impl Guard {
             Mode::Open => Ok(Access::open(guest(rand::random())?)),
             Mode::Keys(keys) => {
                 let token = bearer(headers)?;
-                let claims = verify(&keys.current(), token, now).map_err(|e| invalid(e.to_string()))?;
+                let claims = verify(&keys.current(), token, now);
+                let claims = claims.map_err(|e| invalid(e.to_string()).genuine(e.is_signed()))?;
                 Ok(Access::from_claims(claims))
             }
         }

@@ -2,7 +2,9 @@
 //!
 //! Of who asks by POST the identity is asked first: one whose token is used too often is refused before it costs those
 //! behind the same address anything. Then the address (of IPv6 the /64), which is generous, because a whole office may be
-//! behind one; POSTs that are refused for who asks count there too. An address from which too many requests fail to say who they are gets no more looked at for a moment.
+//! behind one; POSTs that are refused for who asks count there too. An address from which too many requests come with
+//! credentials that nobody signed gets no more looked at for a moment: those whose time is over are no guesses, and an event's
+//! pages keep theirs for long.
 //! Calls of coordinators are bounded by none of it: the coordinator has asked.
 
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +25,7 @@ use crate::call::Verifier;
 use crate::hops::{Household, Trusted};
 use crate::metrics::Metrics;
 use crate::places;
-use crate::problem::Problem;
+use crate::problem::{Genuine, Problem};
 use crate::rate::{Buckets, Rate};
 use crate::ticket;
 
@@ -253,7 +255,9 @@ pub async fn layer(State(door): State<Door>, mut request: Request, next: Next) -
     }
     request.extensions_mut().insert(client.clone());
     let response = next.run(request).await;
-    if presents && response.status() == StatusCode::UNAUTHORIZED {
+    let guessed =
+        response.status() == StatusCode::UNAUTHORIZED && response.extensions().get::<Genuine>().is_none();
+    if presents && guessed {
         charge(door.0.failures.as_ref(), &client);
     }
     if post && matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {

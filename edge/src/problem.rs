@@ -56,7 +56,12 @@ struct Inner {
     reason: Option<Cow<'static, str>>,
     members: Map<String, Value>,
     headers: HeaderMap,
+    genuine: bool,
 }
+
+/// Among the extensions of a response: what was refused bears a signature that holds, so that nobody is guessing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Genuine;
 
 impl Problem {
     /// A problem of this status; `detail` says what was wrong and what to do.
@@ -68,6 +73,7 @@ impl Problem {
             reason: None,
             members: Map::new(),
             headers: HeaderMap::new(),
+            genuine: false,
         }))
     }
 
@@ -100,6 +106,13 @@ impl Problem {
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers.append(name, value);
+        self
+    }
+
+    /// The credentials are refused for what they say, and whoever signed them may.
+    #[must_use]
+    pub(crate) fn genuine(mut self, genuine: bool) -> Self {
+        self.0.genuine = genuine;
         self
     }
 
@@ -272,6 +285,9 @@ impl IntoResponse for Problem {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         for (name, value) in &self.0.headers {
             headers.append(name, value.clone());
+        }
+        if self.0.genuine {
+            response.extensions_mut().insert(Genuine);
         }
         response
     }

@@ -46,13 +46,15 @@ use word::tell;
 pub struct Limits {
     /// A TLS handshake must be complete so long after the connection was made.
     pub handshake_time: Duration,
-    /// A request head must be complete so long after the connection was made, or after the last answer.
+    /// The first request's head must be complete so long after the connection was made. Later ones have as long as the
+    /// connection may be idle.
     pub head_time: Duration,
     /// Largest request head, in bytes.
     pub head_bytes: usize,
     /// Most header lines in a head.
     pub headers: usize,
-    /// A connection on which nothing is asked is closed after this.
+    /// A connection on which nothing is asked is closed after this: later than proxies leave theirs, of which 60 s are usual,
+    /// so that none sends a request into a connection that is being closed.
     pub idle: Duration,
     /// A connection whose client takes none of our bytes is closed after this.
     pub stalled: Duration,
@@ -70,7 +72,7 @@ impl Default for Limits {
             head_time: Duration::from_secs(10),
             head_bytes: 16 * 1024,
             headers: 64,
-            idle: Duration::from_secs(60),
+            idle: Duration::from_secs(75),
             stalled: Duration::from_secs(30),
             connections: 10_000,
             streams: 128,
@@ -218,7 +220,8 @@ impl Server {
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(limits.head_time)
+            // From when the connection waits for a request: the first one's head has a time of its own.
+            .header_read_timeout(limits.idle)
             .max_headers(limits.headers)
             .max_buf_size(limits.head_bytes.max(8192));
         builder

@@ -113,6 +113,7 @@ impl From<TicketError> for Problem {
         Problem::new(StatusCode::UNAUTHORIZED, detail)
             .reason("ticket-refused")
             .header(header::WWW_AUTHENTICATE, challenge)
+            .genuine(!matches!(error, TicketError::Malformed | TicketError::Signature))
     }
 }
 

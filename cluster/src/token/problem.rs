@@ -78,3 +78,15 @@ pub enum TokenError {
         most: u64,
     },
 }
+
+impl TokenError {
+    /// Whether one of our keys signed the token, so that it is refused for what it says, and not as a guess.
+    pub fn is_signed(&self) -> bool {
+        match self {
+            Self::Expired { .. } | Self::NotYet { .. } | Self::TooLongLived { .. } => true,
+            Self::Claims(_) | Self::Reserved { .. } | Self::Audience(_) => true,
+            Self::TooLong { .. } | Self::Form(_) | Self::Algorithm { .. } => false,
+            Self::UnknownKey { .. } | Self::Signature | Self::Unnamed { .. } => false,
+        }
+    }
+}

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use freshet_cluster::access::{Ban, RoomSpec};
 use freshet_cluster::store::{Entry, Expect, LeaseId, Revision, StoreError};
-use freshet_cluster::token::Grant;
+use freshet_cluster::token::{Grant, LEEWAY_S, LIFE_MAX_S, LIFE_MOST_S};
 use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::version::{VERSION, ValueError, decode, encode};
 use freshet_cluster::{Identity, RoomId, keys};
@@ -30,10 +30,8 @@ use crate::gateway::join::spread;
 use crate::gateway::roster::{Found, unreachable};
 use crate::gateway::session::known;
 
-/// How long an identity stays away unless said otherwise, in seconds: longer than any token of today lives by default.
-const BAN_S: u64 = 24 * 3600;
-/// The longest ban, in seconds.
-const BAN_MAX_S: u64 = 30 * 24 * 3600;
+/// The longest ban, in seconds: longer than any token can be taken.
+const BAN_MAX_S: u64 = LIFE_MOST_S + 24 * 3600;
 
 /// Times that a spec is written anew because it has been written by somebody else meanwhile.
 const TRIES: u32 = 5;
@@ -309,7 +307,7 @@ pub async fn sessions(
     params(
         ("room" = String, Path, description = "Room id"),
         ("session" = String, Path, description = "Session id"),
-        ("ban" = Option<u64>, Query, description = "Seconds for which the identity may not come back: 0 to 2,592,000; 86,400 without it"),
+        ("ban" = Option<u64>, Query, description = "Seconds for which the identity may not come back: 0 to 2,678,400; without it as long as any token of today is taken"),
     ),
     responses(
         (status = 200, description = "Ended", body = Dismissed),
@@ -331,7 +329,7 @@ pub async fn dismiss(
     headers: HeaderMap,
 ) -> Result<Json<Dismissed>, Problem> {
     let access = operator(&app, &headers, &name.room)?;
-    let ban_s = seconds(&uri, "ban", 0)?;
+    let ban_s = seconds(&app, &uri, "ban", 0)?;
     let session = match app.roster().find(&name.room, name.session).await {
         Found::Here(entry) => *entry,
         Found::Nowhere(silent) if silent.is_empty() => return Err(no_session()),
@@ -352,11 +350,18 @@ pub async fn dismiss(
     Ok(Json(Dismissed { session, banned_until_ms: banned?.map(|ban| ban.until.0) }))
 }
 
-/// Seconds that a query names; the default without.
-/// The only thing that may be said in the query; a misspelt name would send somebody away for a day.
-fn seconds(uri: &Uri, name: &str, least: u64) -> Result<u64, Problem> {
+/// How long an identity stays away unless said otherwise, in seconds: as long as any token of today can be taken. One that
+/// does not say when it was made may have been made a leeway ahead, and each is taken for a leeway after its end.
+fn lifetime(app: &App) -> u64 {
+    let life = app.state().config.guard.keys().map_or(LIFE_MAX_S, |keys| keys.current().life_max_s);
+    life.saturating_add(2 * LEEWAY_S).min(BAN_MAX_S)
+}
+
+/// Seconds that a query names; without one, as long as tokens last. Nothing else may be said in the query: a misspelt name
+/// would send somebody away for a day.
+fn seconds(app: &App, uri: &Uri, name: &str, least: u64) -> Result<u64, Problem> {
     let bad = |detail| Problem::bad_request(detail).reason("bad-query");
-    let mut found = BAN_S;
+    let mut found = lifetime(app);
     for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         let Some(value) = pair.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')) else {
             return Err(bad(format!("the query may have {name}=… and nothing else")));
@@ -439,7 +444,7 @@ fn info(ban: &Ban) -> BanInfo {
     params(
         ("room" = String, Path, description = "Room id"),
         ("identity" = String, Path, description = "Who"),
-        ("seconds" = Option<u64>, Query, description = "For how long: 1 to 2,592,000; 86,400 without it"),
+        ("seconds" = Option<u64>, Query, description = "For how long: 1 to 2,678,400; without it as long as any token of today is taken"),
     ),
     responses(
         (status = 200, description = "Banned", body = BanInfo),
@@ -467,7 +472,7 @@ pub async fn put_ban(
         let detail = "names that begin with ~ are Freshet's own, for guests: end their sessions one by one";
         return Err(Problem::bad_request(detail).reason("bad-id"));
     }
-    let seconds = seconds(&uri, "seconds", 1)?;
+    let seconds = seconds(&app, &uri, "seconds", 1)?;
     let ban = ban(&app, &room, &identity, seconds).await?;
     tracing::info!(room = room.as_str(), seconds, "identity banned");
     Ok(Json(info(&ban)))

@@ -27,7 +27,7 @@ use crate::app::App;
         (status = 401, description = "No valid token", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "The token is for another room", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 404, description = "Nobody publishes it", body = ProblemDetail, content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests without a valid token came from this address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests of this identity or address; see Retry-After", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 502, description = "The publisher's node cannot be reached", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 503, description = "The store has not been read yet", body = ProblemDetail, content_type = "application/problem+json"),
         (status = 504, description = "The publisher's node did not answer in time", body = ProblemDetail, content_type = "application/problem+json"),

@@ -15,11 +15,11 @@ use freshet_cluster::unit::UnixMillis;
 use freshet_cluster::version::{MIN_VERSION, Unknown, VERSION, encode};
 use freshet_cluster::{Identity, RoomId};
 use freshet_edge::names::InRoom;
-use freshet_edge::places::Listener;
+use freshet_edge::places::Holder;
 use freshet_edge::scope::Params;
 use freshet_edge::sse::require_accepted;
 use freshet_edge::{Access, Client, Problem, body};
-use http::{Extensions, HeaderMap, HeaderName, Request, StatusCode};
+use http::{Extensions, HeaderMap, HeaderName, Method, Request, StatusCode};
 
 use super::chat::{self, ChatPost, ChatReceipt, PostError, STORE_TIMEOUT};
 use crate::app::App;
@@ -145,7 +145,7 @@ fn refuse(error: &PostError, now: UnixMillis) -> Problem {
         (status = 401, description = "No valid token", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
         (status = 403, description = "The token does not cover it", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
         (status = 406, description = "Accept leaves text/event-stream out", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
-        (status = 429, description = "Too many listeners of this identity; see Retry-After", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
+        (status = 429, description = "Too many listeners of this identity, or too many requests; see Retry-After", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
         (status = 503, description = "Too many listeners, or the store has not been read yet; see Retry-After", body = freshet_edge::problem::ProblemDetail, content_type = "application/problem+json"),
     ),
     security((), ("bearer" = []))
@@ -163,8 +163,9 @@ pub async fn room_events(
         .or_else(|refused| access.require(&name.room, Grant::Publish).map_err(|_| refused))
         .or_else(|refused| access.require(&name.room, Grant::Chat).map_err(|_| refused))?;
     require_accepted(&headers)?;
+    app.door().admit(&access, &Method::GET, &extensions)?;
     let last_id = headers.get(&LAST_EVENT_ID).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    let who = Listener::of(&access, Client::ip_of(&extensions));
+    let who = Holder::of(&access, Client::ip_of(&extensions));
     let listening = app.hubs().listen(&name.room, last_id, who.as_ref());
     listening.map(IntoResponse::into_response).map_err(|full| full.problem(spread()))
 }

@@ -30,6 +30,8 @@ impl Gateway {
         if !access.rooms.covers(&room) {
             return Err(insufficient(format!("the token is for another room than {:?}", room.as_str())));
         }
+        // Each is a call to a node, and a question to a media thread there.
+        self.door.admit(&access, &parts.method, &parts.extensions)?;
         known(&self.state)?;
         let (base, node) = {
             let core = self.state.core();

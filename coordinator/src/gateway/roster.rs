@@ -10,6 +10,7 @@ use freshet_cluster::{Identity, NodeId, RoomId, SessionId};
 use freshet_edge::roster::{PAGE_MAX, SessionEntry, SessionsPage};
 use freshet_edge::{Access, Problem, ticket};
 use futures::future::join_all;
+use futures::{StreamExt as _, stream};
 use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::Semaphore;
 
@@ -127,21 +128,28 @@ impl Roster {
     pub async fn find(&self, room: &RoomId, session: SessionId) -> Found {
         let path = format!("/v1/rooms/{}/sessions/{session}", room.as_str());
         let mut unreachable = Vec::new();
-        let nodes = self.nodes(room);
-        for nodes in [&nodes, &self.others(&nodes)] {
-            for (node, answer) in self.ask_all(room, nodes, &path).await {
-                match answer {
-                    Ok(answer) if answer.status() == StatusCode::OK => {
-                        if let Ok(entry) = serde_json::from_slice(answer.body()) {
-                            return Found::Here(Box::new(entry));
-                        }
-                        unreachable.push(node);
+        let mut nodes = self.nodes(room);
+        let others = self.others(&nodes);
+        nodes.extend(others);
+        let asks = nodes.into_iter().map(|(node, base)| {
+            let path = path.clone();
+            async move { self.ask(room, node, &base, Method::GET, path).await }
+        });
+        // Who has it is not kept waiting for by one that hangs.
+        let mut answers = stream::iter(asks).buffer_unordered(AT_ONCE);
+        while let Some((node, answer)) = answers.next().await {
+            match answer {
+                Ok(answer) if answer.status() == StatusCode::OK => {
+                    if let Ok(entry) = serde_json::from_slice(answer.body()) {
+                        return Found::Here(Box::new(entry));
                     }
-                    Ok(answer) if answer.status() == StatusCode::NOT_FOUND => {}
-                    Ok(_) | Err(_) => unreachable.push(node),
+                    unreachable.push(node);
                 }
+                Ok(answer) if answer.status() == StatusCode::NOT_FOUND => {}
+                Ok(_) | Err(_) => unreachable.push(node),
             }
         }
+        unreachable.sort();
         Found::Nowhere(unreachable)
     }
 

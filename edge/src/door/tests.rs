@@ -87,6 +87,21 @@ fn limited(metrics: &Metrics, by: &str) -> u64 {
 }
 
 #[tokio::test]
+async fn credentials_whose_time_is_over_are_no_guesses() {
+    for (genuine, refused) in [(false, 429), (true, 401)] {
+        let metrics = Metrics::new();
+        let door = Door::new(DoorConfig { failures: few(3), ..NONE }, &metrics, "node", true).unwrap();
+        let handler = move || async move { Problem::new(StatusCode::UNAUTHORIZED, "no").genuine(genuine) };
+        let router = Router::new().route("/", post(handler)).layer(from_fn_with_state(door, layer));
+        for _ in 0..3 {
+            assert_eq!(post_as(&router, "192.0.2.1", "ann").await, 401);
+        }
+        assert_eq!(post_as(&router, "192.0.2.1", "ann").await, refused, "{genuine}");
+        assert_eq!(limited(&metrics, "failures"), u64::from(!genuine));
+    }
+}
+
+#[tokio::test]
 async fn an_identity_is_bounded_before_its_address() {
     let (router, metrics) = router(DoorConfig { identity: few(3), address: few(5), ..NONE });
     for _ in 0..3 {

@@ -155,6 +155,34 @@ async fn who_does_not_ask_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn a_connection_is_kept_between_requests_as_long_as_it_may_be_idle() {
+    let limits = Limits {
+        head_time: Duration::from_millis(200),
+        idle: Duration::from_millis(1_500),
+        ..Limits::default()
+    };
+    let server = start(limits, Duration::ZERO).await;
+    let mut stream = server.open(b"").await;
+    for pause in [0, 700] {
+        sleep(Duration::from_millis(pause)).await;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        while !answer.ends_with("hello") {
+            let mut part = [0; 512];
+            let len = timeout(Duration::from_secs(5), stream.read(&mut part)).await.unwrap().unwrap();
+            assert_ne!(len, 0, "closed before it was idle for long: {answer}");
+            answer.push_str(&String::from_utf8_lossy(&part[..len]));
+        }
+    }
+    // A later head that does not come whole is not waited for longer than that.
+    stream.write_all(b"GET / HTTP/1.1\r\nX-Slow:").await.unwrap();
+    let began = Instant::now();
+    let mut rest = Vec::new();
+    timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await.expect("closed in time").ok();
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn heads_and_bodies_are_bounded() {
     let server = start(Limits::default(), Duration::ZERO).await;
     let head = format!("GET / HTTP/1.1\r\nX: {}\r\n{CLOSE}", "x".repeat(17 * 1024));

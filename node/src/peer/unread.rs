@@ -178,7 +178,7 @@ mod tests {
         ] {
             for ends in ["\n", "\r\n"] {
                 let bad = changed(from, to, ends);
-                let error = SdpOffer::from_sdp_string(&bad).err().expect(to);
+                let error = SdpOffer::from_sdp_string(&bad).expect_err(to);
                 let told = unread(&bad, &error);
                 let line = format!("line {} cannot be read", line_of(&bad, line));
                 assert!(told.contains(&line) && told.contains(said), "{to}: {told}, and not {line}");
