@@ -188,6 +188,84 @@ async fn what_obs_safari_gstreamer_ffmpeg_and_firefox_send_reaches_who_watches()
     dev.stop();
 }
 
+/// OBS without a viewer, at 30 pictures a second whatever the machine does: a tenth of its packets is lost.
+struct Early {
+    host: Host,
+    began: Instant,
+    shown: u32,
+    /// Of payloads.
+    bytes: usize,
+}
+
+impl Early {
+    async fn connects(base: &str, room: &str) -> Self {
+        let mut host = Host::publishes(base, room, OBS, Codec::H264).await;
+        assert!(talk(&mut [&mut host.peer], SOON, |peers| peers[0].connected).await, "ICE and DTLS");
+        Self { host, began: Instant::now(), shown: 0, bytes: 0 }
+    }
+
+    async fn shows(&mut self, keyframe: bool) {
+        let packets = Encoder::H264([0x64, 0x00, 0x28]).picture(u32::from(!keyframe));
+        self.bytes += packets.iter().map(Vec::len).sum::<usize>();
+        self.host.shows(900_000 + self.shown * TICKS, packets);
+        // Nothing has this number, and no keyframe comes next.
+        self.host.next += u64::from(self.shown % 9 == 4);
+        self.shown += 1;
+        let due = self.began + Duration::from_secs(1) * self.shown / 30;
+        let time = due.saturating_duration_since(Instant::now());
+        talk(&mut [&mut self.host.peer], time, |_| false).await;
+    }
+
+    /// Whether pictures, bits and losses are told as they are.
+    fn is_told(&self, health: &Value) -> bool {
+        let tracks = health["tracks"].as_array().unwrap_or_else(|| panic!("{health}"));
+        let video = &tracks.iter().find(|track| track["kind"] == "video").unwrap()["layers"][0];
+        let sent = self.bytes as f64 * 8.0 / self.began.elapsed().as_secs_f64();
+        let of = |name: &str| video[name].as_f64().unwrap_or_else(|| panic!("{name}: {health}"));
+        (27.0..=33.0).contains(&of("fps"))
+            && (0.75 * sent..=1.25 * sent).contains(&of("bitrate_bps"))
+            && (80.0..=120.0).contains(&of("loss_permille"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_hears_before_anybody_watches_that_its_keyframes_are_far_apart() {
+    // 4.5 s of pictures: busy moments make no interval shorter than 4 s.
+    const APART: u32 = 135;
+    let dev = Dev::start("publishers-early", 1, 10).await;
+    let mut early = Early::connects(dev.url(), "early").await;
+    let (mut keyframes, mut warned, mut told) = (0, None, false);
+    while warned.is_none() || !told {
+        let keyframe = early.shown.is_multiple_of(APART);
+        keyframes += u32::from(keyframe);
+        early.shows(keyframe).await;
+        if !early.shown.is_multiple_of(15) {
+            continue;
+        }
+        let said = health(dev.url(), "early").await;
+        told |= early.is_told(&said);
+        let warnings = said["warnings"].as_array().unwrap_or_else(|| panic!("{said}"));
+        warned = warnings.iter().find(|warning| warning["reason"] == "keyframe-interval").cloned();
+        assert!(keyframes > 2 || warned.is_none(), "after {keyframes} keyframes: {said}");
+        assert!(early.began.elapsed() < SOON, "warned: {warned:?}, figures: {told}: {said}");
+    }
+    let text = warned.unwrap()["text"].as_str().unwrap().to_owned();
+    assert!(text.contains("set the encoder's keyframe interval to 2 s"), "{text}");
+    // Shorter intervals are well.
+    early.shows(true).await;
+    early.shows(true).await;
+    let end = Instant::now() + SOON;
+    loop {
+        early.shows(false).await;
+        let said = health(dev.url(), "early").await;
+        if !warnings(&said).contains("keyframe-interval") {
+            break;
+        }
+        assert!(Instant::now() < end, "{said}");
+    }
+    dev.stop();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_wrong_with_a_publisher_is_said_by_its_node_and_by_coordinators() {
     let dev = Dev::start("publishers-health", 1, 20).await;

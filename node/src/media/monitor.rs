@@ -11,6 +11,11 @@ const WINDOW: Duration = Duration::from_secs(2);
 pub const PACKET_MAX: usize = 1_200;
 /// A keyframe that was asked for should come within this time.
 const KEYFRAME_WAIT: Duration = Duration::from_secs(2);
+/// An encoder that sends keyframes by itself should not send them further apart: some send none that are asked for.
+const OWN_MIN: Duration = Duration::from_millis(4_100);
+/// Nobody sets an interval that is longer. Browsers answer requests, and by themselves send no keyframe for minutes: they
+/// are not to be warned of, whatever comes of a change of size or scene.
+const OWN_MAX: Duration = Duration::from_secs(30);
 /// For so long is told what happened once.
 const RECENT: Duration = Duration::from_secs(60);
 /// Media and wall time of consecutive sender reports may differ by so much, in microseconds.
@@ -93,6 +98,10 @@ pub struct Monitor {
     interval: Option<Duration>,
     asked: Option<Instant>,
     waited: Option<(Instant, Duration)>,
+    /// The next keyframe may be an answer, and not of the encoder's own accord.
+    prompted: bool,
+    /// The last two intervals between keyframes, the newer first; none for one that ended with a keyframe that was prompted.
+    own: [Option<Duration>; 2],
     reordered: Option<Instant>,
     told: Option<Told>,
     jumped: Option<CaptureMicros>,
@@ -118,6 +127,8 @@ impl Monitor {
             interval: None,
             asked: None,
             waited: None,
+            prompted: false,
+            own: [None; 2],
             reordered: None,
             told: None,
             jumped: None,
@@ -129,6 +140,8 @@ impl Monitor {
     pub fn restart(&mut self, rate: u32) {
         self.rate = rate;
         (self.newest, self.transit, self.told) = (None, None, None);
+        // What begins anew begins with a keyframe.
+        (self.prompted, self.own) = (true, [None; 2]);
     }
 
     /// A packet came.
@@ -187,8 +200,12 @@ impl Monitor {
     }
 
     fn note_keyframe(&mut self, now: Instant, timestamp: u32) {
+        let prompted = std::mem::take(&mut self.prompted);
         if let Some((before, _)) = self.keyframe.replace((now, timestamp)) {
-            self.interval = Some(now.saturating_duration_since(before));
+            let interval = now.saturating_duration_since(before);
+            self.interval = Some(interval);
+            let [newer, _] = self.own;
+            self.own = [(!prompted).then_some(interval), newer];
         }
         if let Some(asked) = self.asked.take() {
             self.waited = Some((now, now.saturating_duration_since(asked)));
@@ -198,6 +215,12 @@ impl Monitor {
     /// A keyframe is asked for.
     pub fn ask_keyframe(&mut self, now: Instant) {
         self.asked.get_or_insert(now);
+        self.prompted = true;
+    }
+
+    /// A keyframe of another layer of the track is asked for: browsers answer with one of each.
+    pub fn ask_other(&mut self) {
+        self.prompted = true;
     }
 
     /// A sender report came: the publisher's wall time and its media time are of one moment.
@@ -280,6 +303,16 @@ impl Monitor {
         let waited =
             self.waited.filter(|(at, _)| now.saturating_duration_since(*at) < RECENT).map(|(_, time)| time);
         waits.max(waited).filter(|time| *time >= KEYFRAME_WAIT)
+    }
+
+    /// The interval that the encoder keeps by itself, where it is too long: of two in a row, about the same, in which nobody
+    /// asked for a keyframe, the newer. So who has no viewer yet hears of it, too.
+    pub fn own_interval(&self, now: Instant) -> Option<Duration> {
+        let [Some(newer), Some(older)] = self.own else { return None };
+        let (shorter, longer) = (newer.min(older), newer.max(older));
+        let alike = longer.saturating_sub(shorter) <= longer / 5;
+        let goes_on = self.keyframe_age(now).is_some_and(|age| age <= OWN_MAX);
+        (shorter > OWN_MIN && longer <= OWN_MAX && alike && goes_on).then_some(newer)
     }
 
     /// Pictures came in another order than they are shown in.

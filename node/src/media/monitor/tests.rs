@@ -35,6 +35,15 @@ impl Sender {
         }
     }
 
+    /// Keyframes, each so many pictures after the one before; returns what is said of the encoder's own interval then.
+    fn keyframes(&mut self, apart: &[u32]) -> Option<Duration> {
+        for frames in apart {
+            self.run(frames - 1, 1_000);
+            self.send(1_000, true);
+        }
+        self.monitor.own_interval(self.now)
+    }
+
     fn wall(&self) -> CaptureMicros {
         CaptureMicros(1_000_000_000).later(self.now - self.start)
     }
@@ -129,6 +138,67 @@ fn a_keyframe_that_is_asked_for_should_come_soon() {
     sender.run(10, 1_000);
     sender.send(1_000, true);
     assert_eq!(sender.monitor.keyframe_late(sender.now), None, "this one came in time");
+}
+
+#[test]
+fn a_long_interval_that_an_encoder_keeps_is_told_until_one_is_shorter() {
+    let mut sender = Sender::new();
+    sender.send(1_000, true);
+    assert_eq!(sender.keyframes(&[300]), None, "one alone may be chance");
+    let own = sender.keyframes(&[300]).unwrap();
+    assert!((9_990..=10_010).contains(&own.as_millis()), "{own:?}");
+    assert_eq!(sender.monitor.keyframe_late(sender.now), None, "nobody asked");
+    assert_eq!(sender.keyframes(&[60]), None, "it is shorter");
+    assert_eq!(sender.keyframes(&[300]), None, "one again");
+    assert!(sender.keyframes(&[300]).is_some());
+    assert!(sender.monitor.own_interval(sender.now + OWN_MAX / 2).is_some());
+    assert_eq!(sender.monitor.own_interval(sender.now + OWN_MAX * 2), None, "it keeps none any more");
+}
+
+#[test]
+fn an_interval_is_an_encoders_where_it_is_4_to_30_s_and_of_one_length() {
+    // In thirtieths of a second.
+    for (apart, told) in [
+        ([60, 60], false),
+        ([119, 119], false),
+        // Four seconds, and what the network adds.
+        ([122, 122], false),
+        ([125, 119], false),
+        ([119, 125], false),
+        ([125, 125], true),
+        ([895, 895], true),
+        ([895, 905], false),
+        ([905, 895], false),
+        ([1_800, 1_800], false),
+        ([245, 300], true),
+        ([300, 245], true),
+        ([235, 300], false),
+        ([300, 235], false),
+    ] {
+        let mut sender = Sender::new();
+        sender.send(1_000, true);
+        assert_eq!(sender.keyframes(&apart).is_some(), told, "{apart:?}");
+    }
+}
+
+#[test]
+fn keyframes_that_are_asked_for_or_begin_a_stream_are_no_interval_of_an_encoder() {
+    let ask: fn(&mut Sender) = |sender| sender.monitor.ask_keyframe(sender.now);
+    let ask_other: fn(&mut Sender) = |sender| sender.monitor.ask_other();
+    let restart: fn(&mut Sender) = |sender| sender.monitor.restart(90_000);
+    for (how, prompt) in [("asked", ask), ("another layer asked", ask_other), ("another SSRC", restart)] {
+        let mut sender = Sender::new();
+        sender.send(1_000, true);
+        for _ in 0..4 {
+            sender.run(290, 1_000);
+            prompt(&mut sender);
+            assert_eq!(sender.keyframes(&[10]), None, "{how}: as browsers do");
+        }
+        assert_eq!(sender.keyframes(&[300]), None, "{how}: one by itself");
+        assert!(sender.keyframes(&[300]).is_some(), "{how}: two");
+        prompt(&mut sender);
+        assert_eq!(sender.keyframes(&[300, 300]), None, "{how}: one of two");
+    }
 }
 
 #[test]

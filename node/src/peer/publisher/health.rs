@@ -19,9 +19,13 @@ const LOSS_PERMILLE: u64 = 20;
 impl Publisher {
     /// A keyframe of a layer is asked for.
     pub fn keyframe_asked(&mut self, (track, layer): Lane, now: Instant) {
-        let track = self.tracks.iter_mut().find(|t| t.info.id == track);
-        if let Some(layer) = track.and_then(|track| track.layers.get_mut(usize::from(layer))) {
-            layer.monitor.ask_keyframe(now);
+        let Some(track) = self.tracks.iter_mut().find(|t| t.info.id == track) else { return };
+        for (nth, each) in track.layers.iter_mut().enumerate() {
+            if nth == usize::from(layer) {
+                each.monitor.ask_keyframe(now);
+            } else {
+                each.monitor.ask_other();
+            }
         }
     }
 
@@ -114,6 +118,15 @@ impl Layer {
                 format!(
                     "a keyframe that was asked for has been {millis} ms on its way, and who joins waits for it: set the \
                      encoder's keyframe interval to 2 s or less"
+                ),
+            );
+        } else if let Some(own) = monitor.own_interval(now) {
+            let millis = millis(own);
+            warn(
+                "keyframe-interval",
+                format!(
+                    "its keyframes come {millis} ms apart, and unless the encoder sends one when asked, who joins waits \
+                     for the next: set the encoder's keyframe interval to 2 s"
                 ),
             );
         }

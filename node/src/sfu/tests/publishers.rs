@@ -1,5 +1,7 @@
 //! Publishers as they are: what other programs offer and send arrives, keeps its shape, and is told of.
 
+use std::time::Duration;
+
 use str0m::format::Codec;
 use str0m::media::MediaKind::{Audio, Video};
 
@@ -60,7 +62,7 @@ fn what_obs_safari_gstreamer_and_ffmpeg_offer_works_and_their_bframes_are_forwar
         let viewer = host.world.join(View, &[Audio, Video]);
         let place = |n: u32| if bframes { reordered(n) } else { n };
         host.write(100, 900_000, payload(Video, 100, true));
-        host.world.pass(std::time::Duration::from_millis(300));
+        host.world.pass(Duration::from_millis(300));
         for n in 1..151_u32 {
             host.write(
                 100 + u64::from(n),
@@ -131,7 +133,7 @@ fn what_came_in_1200_bytes_goes_out_in_1250_and_longer_packets_are_counted() {
     let mut host = Host::new(OBS, Codec::H264);
     let viewer = host.world.join(View, &[Video]);
     host.write(99, 0, payload(Video, 99, true));
-    host.world.pass(std::time::Duration::from_millis(300));
+    host.world.pass(Duration::from_millis(300));
     host.world.clients[viewer].lose_every = Some(4);
     host.world.clients[viewer].wire.clear();
     let header = parse(&host.world.clients[0].last_sent).unwrap().header_len;
@@ -140,7 +142,7 @@ fn what_came_in_1200_bytes_goes_out_in_1250_and_longer_packets_are_counted() {
         host.write(n.into(), n * 3_000, long(1_200));
     }
     host.world.clients[viewer].lose_every = None;
-    host.world.pass(std::time::Duration::from_millis(300));
+    host.world.pass(Duration::from_millis(300));
     assert!(host.world.sfu.counters().rtx_packets > 5, "some went again, with a number more in them");
     let longest = host.world.clients[viewer].wire.iter().map(|(_, len)| *len).max().unwrap();
     assert!((1_200..=DATAGRAM_MAX).contains(&longest), "{longest}");
@@ -151,4 +153,39 @@ fn what_came_in_1200_bytes_goes_out_in_1250_and_longer_packets_are_counted() {
     let after = health(&mut host.world);
     assert_eq!(track(&after, "video").layers[0].oversized_packets, 1);
     assert!(reasons(&after).contains(&"oversized-packets"), "{:?}", after.warnings);
+}
+
+#[test]
+fn a_long_keyframe_interval_is_told_of_each_layer_and_not_of_answers_to_another_ones_request() {
+    const LAYERS: [&str; 2] = ["q", "f"];
+    let mut world = World::with_layers(&LAYERS);
+    let mut nth = 0_u32;
+    // As libwebrtc does: all layers have a keyframe when one is asked for.
+    let mut keyframes = |world: &mut World, asked: bool| {
+        world.pass(Duration::from_millis(3_500));
+        if asked {
+            world.sfu.handle_keyframe_request(world.now, &World::key(1), (0, 0));
+        }
+        world.pass(Duration::from_secs(1));
+        for name in LAYERS {
+            let (numbers, ts) = ((1_000 + u64::from(nth), 1), nth * 405_000);
+            world.layer_frame_of(0, (Codec::H264, name), numbers, ts, |_, _| vec![0x65; 300]);
+        }
+        nth += 1;
+        let warnings = health(world).warnings.into_iter();
+        let of_keyframes = warnings.filter(|warning| warning.reason == "keyframe-interval");
+        of_keyframes.map(|warning| warning.text).collect::<Vec<_>>()
+    };
+    assert!(keyframes(&mut world, false).is_empty());
+    assert!(keyframes(&mut world, false).is_empty());
+    let told = keyframes(&mut world, false);
+    assert_eq!(told.len(), 2, "{told:?}");
+    for (name, text) in LAYERS.iter().zip(&told) {
+        assert!(text.starts_with(&format!("video layer {name}: its keyframes come 4")), "{text}");
+        assert!(text.ends_with("set the encoder's keyframe interval to 2 s"), "{text}");
+    }
+    for _ in 0..3 {
+        let told = keyframes(&mut world, true);
+        assert!(told.is_empty(), "{told:?}");
+    }
 }
