@@ -1,7 +1,9 @@
-// Stereo stays stereo: a page sends one tone on the left and another on the right, and whoever watches hears each on its own
-// side, and the other one not.
+// Stereo stays stereo through the pages: the studio shares a screen with one tone on the left and another on the right, and
+// the watch page plays each on its own side, and the other one not.
 //
 //   FRESHET_PUBLISH_URL=http://… FRESHET_WATCH_URL=http://… node stereo.mjs
+//
+// To see it fail: let `stereo()` of web/src/whep.ts, or of web/src/whip.ts, return false and build the pages.
 import { launch, must, run, serverUrl, until } from './browser.mjs';
 
 const LEFT_HZ = 500;
@@ -11,14 +13,14 @@ const APART_DB = 20;
 
 await run('stereo', async (result) => {
   const room = `stereo-${Date.now().toString(36)}`;
-  const { browser } = await launch({ context: { bypassCSP: true } });
+  const { browser } = await launch();
   const [host, guest] = [await browser.newPage(), await browser.newPage()];
-  await host.goto(new URL('v1/config', serverUrl('FRESHET_PUBLISH_URL')).href);
-  await guest.goto(new URL('v1/config', serverUrl('FRESHET_WATCH_URL')).href);
-  const hosts = await host.evaluate(publish, { url: new URL(`whip/${room}`, serverUrl('FRESHET_PUBLISH_URL')).href, tones: [LEFT_HZ, RIGHT_HZ] });
-  must(/a=fmtp:111 .*stereo=1/.test(hosts), `the host's answer has no stereo: ${hosts}`);
-  const guests = await guest.evaluate(watch, { url: new URL(`whep/${room}?wait=1`, serverUrl('FRESHET_WATCH_URL')).href, tones: [LEFT_HZ, RIGHT_HZ] });
-  must(/a=fmtp:111 .*stereo=1/.test(guests), `the viewer's answer has no stereo: ${guests}`);
+  await host.addInitScript(shareTones, [LEFT_HZ, RIGHT_HZ]);
+  await host.goto(new URL(`studio?room=${room}&source=screen&autostart=1`, serverUrl('FRESHET_PUBLISH_URL')).href);
+  await live(host, 'studio');
+  await guest.goto(new URL(`watch/${room}`, serverUrl('FRESHET_WATCH_URL')).href);
+  await live(guest, 'watch page');
+  await guest.evaluate(listen, [LEFT_HZ, RIGHT_HZ]);
   result.heard = await until(`each side is ${APART_DB} dB above the other's tone`, async () => {
     result.last = await guest.evaluate(() => window.levels());
     const { left, right } = result.last;
@@ -26,49 +28,61 @@ await run('stereo', async (result) => {
   }, { timeoutMs: 20_000 });
 });
 
-/** Runs in the host's page. */
-async function publish({ url, tones }) {
-  const context = new AudioContext();
-  const merger = context.createChannelMerger(2);
-  tones.forEach((hz, side) => {
-    const tone = new OscillatorNode(context, { frequency: hz });
-    tone.connect(new GainNode(context, { gain: 0.4 })).connect(merger, 0, side);
-    tone.start();
-  });
-  const out = new MediaStreamAudioDestinationNode(context, { channelCount: 2 });
-  merger.connect(out);
-  const pc = new RTCPeerConnection();
-  pc.addTransceiver(out.stream.getAudioTracks()[0], { direction: 'sendonly' });
-  const offer = await pc.createOffer();
-  const sdp = offer.sdp.replace(/a=fmtp:111 [^\r]*/, '$&;stereo=1;sprop-stereo=1;maxaveragebitrate=256000');
-  await pc.setLocalDescription({ type: 'offer', sdp });
-  const made = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/sdp' }, body: pc.localDescription.sdp });
-  const answer = await made.text();
-  await pc.setRemoteDescription({ type: 'answer', sdp: answer });
-  window.kept = { pc, context };
-  return answer;
+/** Waits until a page is live, and looks whether it was answered with stereo. */
+async function live(page, name) {
+  await until(`the ${name} is live`, () => page.evaluate(() => window.__freshet?.state === 'Live'));
+  const answer = await page.evaluate(() => window.__freshet.pc.remoteDescription.sdp);
+  must(/a=fmtp:\d+ (\S*;)?stereo=1/.test(answer), `the answer to the ${name} has no stereo: ${answer}`);
 }
 
-/** Runs in the viewer's page. */
-async function watch({ url, tones }) {
-  const pc = new RTCPeerConnection();
-  pc.addTransceiver('audio', { direction: 'recvonly' });
-  const came = new Promise((resolve) => pc.addEventListener('track', ({ track }) => resolve(new MediaStream([track]))));
-  const offer = await pc.createOffer();
-  const sdp = offer.sdp.replace(/a=fmtp:111 [^\r]*/, '$&;stereo=1');
-  await pc.setLocalDescription({ type: 'offer', sdp });
-  const made = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/sdp' }, body: pc.localDescription.sdp });
-  const answer = await made.text();
-  await pc.setRemoteDescription({ type: 'answer', sdp: answer });
-  const stream = await came;
-  // Chromium decodes what is not played by an element as nothing.
-  const player = new Audio();
-  player.srcObject = stream;
-  player.muted = true;
-  await player.play();
+/**
+ * Runs in the host's page before its own scripts: a screen whose sound is one tone on each side, and a microphone that is
+ * silent. As Chromium's, the sound has one channel where echoes are to be cancelled.
+ */
+function shareTones(tones) {
+  // Pages that are not secure, as the blank one, have none.
+  if (!navigator.mediaDevices) return;
+  const sound = (channelCount) => {
+    const context = new AudioContext();
+    return { context, out: new MediaStreamAudioDestinationNode(context, { channelCount }) };
+  };
+  navigator.mediaDevices.getDisplayMedia = async ({ audio }) => {
+    const { context, out } = sound(audio.echoCancellation === false ? 2 : 1);
+    const merger = context.createChannelMerger(2);
+    tones.forEach((hz, side) => {
+      const tone = new OscillatorNode(context, { frequency: hz });
+      tone.connect(new GainNode(context, { gain: 0.4 })).connect(merger, 0, side);
+      tone.start();
+    });
+    merger.connect(out);
+    const canvas = document.createElement('canvas');
+    const pen = canvas.getContext('2d');
+    let at = 0;
+    setInterval(() => {
+      at += 1;
+      pen.fillStyle = at % 2 ? '#125566' : '#1a7c8f';
+      pen.fillRect(0, 0, canvas.width, canvas.height);
+    }, 100);
+    const screen = canvas.captureStream();
+    screen.addTrack(out.stream.getAudioTracks()[0]);
+    window.kept = [context, merger];
+    return screen;
+  };
+  navigator.mediaDevices.getUserMedia = async () => {
+    const { context, out } = sound(1);
+    const silence = new ConstantSourceNode(context, { offset: 0 });
+    silence.connect(out);
+    silence.start();
+    return out.stream;
+  };
+}
+
+/** Runs in the viewer's page: `levels()` tells how loud each tone is on each side of what the page plays. */
+function listen(tones) {
   const context = new AudioContext();
   const splitter = context.createChannelSplitter(2);
-  context.createMediaStreamSource(stream).connect(splitter);
+  const source = context.createMediaStreamSource(document.querySelector('video').srcObject);
+  source.connect(splitter);
   const sides = [0, 1].map((side) => {
     const analyser = new AnalyserNode(context, { fftSize: 8192, smoothingTimeConstant: 0 });
     splitter.connect(analyser, side);
@@ -86,6 +100,5 @@ async function watch({ url, tones }) {
     });
     return { left, right };
   };
-  window.kept = { pc, context, player };
-  return answer;
+  window.kept = { context, source };
 }

@@ -58,6 +58,11 @@ export class WhepClient extends MediaClient<WhepOptions> {
     await super.stop();
   }
 
+  /** Always: what is sent in one channel sounds the same. */
+  protected override stereo(): boolean {
+    return true;
+  }
+
   protected override judge(problem: HttpProblem): 'retry' | 'wait' | 'final' {
     if (problem.status === 409) return 'wait';
     return problem.passing ? 'retry' : 'final';

@@ -4,6 +4,7 @@
  */
 import { MediaClient, type ClientOptions } from './client/client';
 import type { HttpProblem } from './client/http';
+import { hasTwoChannels } from './client/opus';
 import type { MediaSession } from './client/session';
 import { HealthReader, type StreamHealth } from './health';
 
@@ -28,6 +29,8 @@ export interface WhipOptions extends ClientOptions {
 
 export class WhipClient extends MediaClient<WhipOptions> {
   #media: MediaStream;
+  /** Whether the session in use was offered in stereo. */
+  #stereo = false;
   #reading: AbortController | null = null;
 
   constructor(media: MediaStream, options: WhipOptions) {
@@ -37,13 +40,14 @@ export class WhipClient extends MediaClient<WhipOptions> {
 
   /**
    * Publishes other media. Tracks of kinds that the session carries are swapped in place; a kind
-   * that it does not carry needs a new session, and viewers keep theirs meanwhile.
+   * that it does not carry needs a new session, as does stereo where it was offered without, and viewers
+   * keep theirs meanwhile.
    */
   async replace(media: MediaStream): Promise<void> {
     this.#media = media;
     const transceivers = this.pc?.getTransceivers() ?? [];
     const kinds = new Set(transceivers.map(({ receiver }) => receiver.track.kind));
-    if (media.getTracks().some(({ kind }) => !kinds.has(kind))) return this.reopen();
+    if (media.getTracks().some(({ kind }) => !kinds.has(kind)) || (hasTwoChannels(media) && !this.#stereo)) return this.reopen();
     await Promise.all(
       transceivers.map(({ sender, receiver }) => {
         const track = media.getTracks().find(({ kind }) => kind === receiver.track.kind) ?? null;
@@ -69,6 +73,7 @@ export class WhipClient extends MediaClient<WhipOptions> {
   }
 
   protected override prepare(pc: RTCPeerConnection): void {
+    this.#stereo = hasTwoChannels(this.#media);
     for (const track of this.#media.getTracks()) {
       const video = track.kind === 'video';
       const maxBitrate = video ? this.options.maxVideoBitrate : this.options.maxAudioBitrate;
@@ -78,6 +83,11 @@ export class WhipClient extends MediaClient<WhipOptions> {
         sendEncodings: video && this.options.simulcast === true ? layers(maxBitrate) : [bounded({}, maxBitrate)],
       });
     }
+  }
+
+  /** Where there are two channels to send: one alone is not to be sent twice. */
+  protected override stereo(): boolean {
+    return this.#stereo;
   }
 
   protected override judge(problem: HttpProblem): 'retry' | 'final' {

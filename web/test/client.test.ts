@@ -20,7 +20,7 @@ class FakePeer extends EventTarget {
   }
   addTransceiver(): void {}
   getTransceivers() {
-    return [{ sender: { transport: this.dtls }, receiver: { transport: this.dtls, track: { kind: 'audio' } } }];
+    return [{ sender: { transport: this.dtls, replaceTrack: async () => {} }, receiver: { transport: this.dtls, track: { kind: 'audio' } } }];
   }
   getReceivers() {
     return [{ track: {} }];
@@ -54,7 +54,7 @@ class FakePeer extends EventTarget {
   }
 }
 
-const OFFER = 'v=0\r\na=group:BUNDLE 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=ice-ufrag:UFRAG\r\na=ice-pwd:pwdpwdpwdpwdpwdpwdpwdpwd\r\n';
+const OFFER = 'v=0\r\na=group:BUNDLE 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10\r\na=ice-ufrag:UFRAG\r\na=ice-pwd:pwdpwdpwdpwdpwdpwdpwdpwd\r\n';
 const ANSWER = 'v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=ice-ufrag:srv\r\na=ice-pwd:srvsrvsrvsrvsrvsrvsrvsrv\r\n';
 let autoConnect = true;
 
@@ -133,6 +133,14 @@ describe('a session', () => {
     expect(net.of('DELETE')[0]).toMatchObject({ url: 'https://h.example/pre/sessions/n/i/s' });
     expect(net.seen.every(({ headers, url }) => headers.get('authorization') === 'Bearer tok' && !url.includes('tok'))).toBe(true);
     expect(client.status).toMatchObject({ state: 'ended', reason: 'stopped' });
+  });
+
+  it('of a viewer is offered in stereo, and described here as it was offered', async () => {
+    const net = viewer({ POST: [created()] });
+    client.start();
+    await tick();
+    expect(net.of('POST')[0]?.body).toContain('a=fmtp:111 minptime=10;stereo=1\r\n');
+    expect(FakePeer.all[0]?.localDescription?.sdp).toBe(net.of('POST')[0]?.body);
   });
 
   it('trickles a burst of candidates in one PATCH with its ETag, and none of an older generation', async () => {
@@ -258,6 +266,8 @@ describe('a lost connection', () => {
     expect(net.of('PATCH')[0]?.body).toContain('a=ice-ufrag:u1');
     expect(FakePeer.all[0]?.currentRemoteDescription?.sdp).toContain('a=ice-ufrag:new');
     expect(net.states).toEqual(['connecting', 'live', 'reconnecting', 'live']);
+    // A browser decodes by the description in force, which is the restart's.
+    expect(FakePeer.all[0]?.localDescription?.sdp).toMatch(/a=fmtp:111 minptime=10;stereo=1\r\na=ice-ufrag:u1/);
     FakePeer.all[0]?.candidate('candidate:1 1 udp 1 192.0.2.1 9 typ host', 'u1');
     await tick(100);
     expect(net.of('PATCH')[1]?.headers.get('if-match')).toBe('"e2"');
@@ -349,6 +359,29 @@ describe('a publisher', () => {
     expect(net.of('POST')).toHaveLength(1);
     expect(net.of('POST')[0]?.headers.get('if-none-match')).toBe('*');
     expect(whip.status).toMatchObject({ state: 'ended', reason: 'refused' });
+  });
+
+  it('offers stereo where its sound has two channels, and opens another session where that comes later', async () => {
+    const sound = (channelCount: number): MediaStream => ({ getTracks: () => [{ kind: 'audio', getSettings: () => ({ channelCount }) }] }) as unknown as MediaStream;
+    const net = server({ POST: [created()], DELETE: [empty(200)] });
+    const whip = new WhipClient(sound(1), { endpoint: 'https://h.example/whip/r', fetch: net.fake });
+    const offered = (): boolean[] => net.of('POST').map(({ body }) => body.includes('stereo=1'));
+    whip.start();
+    await tick();
+    expect(offered()).toEqual([false]);
+    await whip.replace(sound(1));
+    await tick();
+    expect(offered()).toEqual([false]);
+    await whip.replace(sound(2));
+    await tick();
+    expect(offered()).toEqual([false, true]);
+    // One channel goes through a session for two.
+    await whip.replace(sound(1));
+    await whip.replace(sound(2));
+    await tick();
+    expect(offered()).toEqual([false, true]);
+    expect(whip.status.state).toBe('live');
+    await whip.stop();
   });
 
   it('is told how its media arrives while it is live, and not after', async () => {

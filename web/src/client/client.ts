@@ -90,6 +90,8 @@ export abstract class MediaClient<Options extends ClientOptions = ClientOptions>
   protected headers(): Record<string, string> {
     return {};
   }
+  /** Whether sound is offered in stereo. Asked after `prepare`. */
+  protected abstract stereo(): boolean;
 
   start(): void {
     if (this.#run !== null) return;
@@ -150,6 +152,7 @@ export abstract class MediaClient<Options extends ClientOptions = ClientOptions>
           signal,
           iceServers: this.options.iceServers ?? [],
           headers: this.headers(),
+          stereo: this.stereo(),
         });
         this.#session = session;
         const ending = await this.#attend(session, signal, () => (before = true));

@@ -4,6 +4,7 @@
  * what a refusal means to a person is decided a floor above, in `client.ts`.
  */
 import { HttpProblem, iceServersOf, parseLinkHeader, readProblem, request, resolveLocation, type HttpContext } from './http';
+import { withStereo } from './opus';
 import { applyRestart, buildFragment, credentialsOf, type LocalCandidate } from './sdpfrag';
 
 const SDP = 'application/sdp';
@@ -23,6 +24,8 @@ export interface OpenOptions extends HttpContext {
   /** ICE servers known before the answer names its own. */
   iceServers: RTCIceServer[];
   headers?: Record<string, string>;
+  /** Whether sound is offered in stereo. */
+  stereo: boolean;
 }
 
 export class MediaSession {
@@ -31,6 +34,7 @@ export class MediaSession {
   /** The `Link` header of the answer: extensions, ICE servers. */
   readonly link: string | null;
   readonly #context: HttpContext;
+  readonly #stereo: boolean;
   #etag: string | null;
   #waiting: LocalCandidate[] = [];
   #complete = false;
@@ -39,10 +43,11 @@ export class MediaSession {
   #trickles = true;
   #closed = false;
 
-  private constructor(pc: RTCPeerConnection, context: HttpContext, url: string, headers: Headers) {
+  private constructor(pc: RTCPeerConnection, options: OpenOptions, url: string, headers: Headers) {
     this.pc = pc;
     this.link = headers.get('link');
-    this.#context = context;
+    this.#context = options;
+    this.#stereo = options.stereo;
     this.url = url;
     this.#etag = headers.get('etag');
     pc.addEventListener('icecandidate', ({ candidate }) => this.#offerCandidate(candidate));
@@ -53,11 +58,11 @@ export class MediaSession {
    * in time, and no join waits for a slow STUN server.
    */
   static async open(pc: RTCPeerConnection, options: OpenOptions): Promise<MediaSession> {
-    const offer = await pc.createOffer();
+    const offer = await makeOffer(pc, options.stereo);
     const response = await request(options, options.endpoint, {
       method: 'POST',
       headers: { 'content-type': SDP, accept: SDP, ...options.headers },
-      body: offer.sdp ?? '',
+      body: offer.sdp,
       signal: options.signal,
     });
     if (response.status !== 201) throw await refusal(response);
@@ -118,11 +123,12 @@ export class MediaSession {
     await this.#patches;
     const remote = this.pc.currentRemoteDescription?.sdp;
     if (this.#closed || !remote) throw new Error('there is nothing to restart');
-    const offer = await this.pc.createOffer({ iceRestart: true });
+    // A browser writes each offer anew, without what was added to the one before.
+    const offer = await makeOffer(this.pc, this.#stereo, { iceRestart: true });
     const response = await request(this.#context, this.url, {
       method: 'PATCH',
       headers: { 'content-type': FRAGMENT, 'if-match': '"*"' },
-      body: buildFragment(offer.sdp ?? '', [], false),
+      body: buildFragment(offer.sdp, [], false),
       signal,
     });
     if (response.status !== 200) throw await refusal(response);
@@ -166,6 +172,11 @@ export class MediaSession {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.pc.close();
   }
+}
+
+async function makeOffer(pc: RTCPeerConnection, stereo: boolean, options?: RTCOfferOptions): Promise<{ type: 'offer'; sdp: string }> {
+  const { sdp = '' } = await pc.createOffer(options);
+  return { type: 'offer', sdp: stereo ? withStereo(sdp) : sdp };
 }
 
 async function refusal(response: Response): Promise<HttpProblem> {

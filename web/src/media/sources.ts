@@ -68,8 +68,19 @@ async function openCamera(choice: Choice): Promise<Source> {
   }
 }
 
+/**
+ * Music and games as they are: what is made for a voice folds them into one channel. A microphone stays one that
+ * cancels echoes.
+ */
+const SCREEN_SOUND: MediaTrackConstraints = {
+  channelCount: { ideal: 2 },
+  echoCancellation: false,
+  noiseSuppression: false,
+  autoGainControl: false,
+};
+
 async function openScreen(choice: Choice): Promise<Source> {
-  const screen = await devices().getDisplayMedia({ video: { frameRate: { ideal: 30 } }, audio: true });
+  const screen = await devices().getDisplayMedia({ video: { frameRate: { ideal: 30 } }, audio: SCREEN_SOUND });
   for (const track of screen.getVideoTracks()) track.contentHint = 'detail';
   let voice: MediaStream;
   try {
