@@ -362,7 +362,9 @@ pub async fn request(
         request = request.header(*name, *value);
     }
     let request = request.body(Full::new(body.into())).ok()?;
-    let response = tokio::time::timeout(Duration::from_secs(10), client.request(request)).await.ok()?.ok()?;
+    let response = tokio::time::timeout(Duration::from_secs(10), client.request(request)).await.ok()?;
+    // Shown where the test fails.
+    let response = response.inspect_err(|error| eprintln!("{method} {url}: {error:?}")).ok()?;
     let (parts, body) = response.into_parts();
     let body = body.collect().await.ok()?.to_bytes();
     let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, body };
