@@ -1,21 +1,24 @@
 //! The command line.
 
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use freshet_cluster::unit::Bitrate;
-use freshet_loadtest::client::{Loss, PublisherConfig, Trust, ViewerConfig};
-use freshet_loadtest::media::{Oversized, VideoCodec, VideoConfig};
-use freshet_loadtest::run::{self, Bound, RunPlan};
-
-/// Threads for viewers where none were asked for: at most so many.
-const MOST_THREADS: usize = 8;
-/// What joining and leaving may take beyond ramp and duration.
-const SLACK: Duration = Duration::from_secs(60);
+use freshet_loadtest::client::Trust;
+use freshet_loadtest::media::Oversized;
+use freshet_loadtest::report::Bound;
+use freshet_loadtest::run::Access;
+use freshet_loadtest::scenario::{Arrival, Codec, Rooms, Scenario, Stay};
+use freshet_loadtest::units;
 
 const EXAMPLES: &str = "\
 Examples (H stands for http://127.0.0.1:8080):
+  A scenario from a file, and a page to look at afterwards:
+    freshet-loadtest run event.toml --report out
+
   One publisher, 200 viewers joining over 4 seconds, measured for 30:
     freshet-loadtest run --whip H/whip/demo --whep H/whep/demo \\
         --viewers 200 --ramp 50/s --duration 30s
@@ -28,8 +31,11 @@ Examples (H stands for http://127.0.0.1:8080):
     freshet-loadtest run --whip 'H/whip/room-{i}' --whep 'H/whep/room-{i}' \\
         --publishers 10 --viewers 100 --loss 1% --seed 7
 
-  Watch what somebody else publishes:
-    freshet-loadtest run --whep H/whep/demo --viewers 20
+  Watch what somebody else publishes; each viewer stays a minute on average:
+    freshet-loadtest run --whep H/whep/demo --viewers 20 --stay 'exponential 60s'
+
+  Was it better than yesterday?
+    freshet-loadtest compare yesterday/report.json out/report.json
 
 Exit status:
   0  the run is over and every bound was kept
@@ -50,99 +56,144 @@ pub struct Cli {
 pub enum Command {
     /// Publish stamped media, watch it, and report what arrived.
     Run(Box<RunArguments>),
+    /// Put two runs side by side, with ratios.
+    Compare(CompareArguments),
 }
 
-/// Video codecs by their names.
+/// What a comparison is told.
+#[derive(Debug, Args)]
+pub struct CompareArguments {
+    /// report.json of the first run.
+    pub a: PathBuf,
+    /// report.json of the second run.
+    pub b: PathBuf,
+    /// Print Markdown.
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Codecs by their names.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum Codec {
+pub enum CodecName {
     /// H.264.
     H264,
     /// VP8.
     Vp8,
+    /// No pictures.
+    Opus,
 }
 
-/// What a run is told.
+impl CodecName {
+    fn codec(self) -> Codec {
+        match self {
+            Self::H264 => Codec::H264,
+            Self::Vp8 => Codec::Vp8,
+            Self::Opus => Codec::Opus,
+        }
+    }
+}
+
+/// What a run is told. What is said here goes before what the file says.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RunArguments {
+    /// Scenario, in TOML: docs/loadtest.md. Flags change what it says.
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
     /// WHIP endpoint to publish to; {i} stands for the publisher's number. Without it nothing is published.
     #[arg(long, value_name = "URL")]
     whip: Option<String>,
     /// WHEP endpoint to watch; {i} stands for a publisher's number, over which viewers are spread.
     #[arg(long, value_name = "URL")]
-    whep: String,
-    /// Bearer token of publishers.
-    #[arg(long, value_name = "TOKEN", env = "FRESHET_LOADTEST_WHIP_TOKEN", hide_env_values = true)]
+    whep: Option<String>,
+    /// Bearer token of publishers. [env: FRESHET_LOADTEST_WHIP_TOKEN, unless the file names another]
+    #[arg(long, value_name = "TOKEN")]
     token_whip: Option<String>,
-    /// Bearer token of viewers.
-    #[arg(long, value_name = "TOKEN", env = "FRESHET_LOADTEST_WHEP_TOKEN", hide_env_values = true)]
+    /// Bearer token of viewers. [env: FRESHET_LOADTEST_WHEP_TOKEN, unless the file names another]
+    #[arg(long, value_name = "TOKEN")]
     token_whep: Option<String>,
-    /// Publishers.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    publishers: u32,
-    /// Viewers.
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    viewers: u32,
-    /// How viewers arrive: 50/s, 600/m, or storm for all at once.
-    #[arg(long, value_name = "RATE", default_value = "50/s", value_parser = Ramp::parse)]
-    ramp: Ramp,
-    /// How long to measure after the last viewer was started.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = run::duration)]
-    duration: Duration,
-    /// Video bit rate.
-    #[arg(long, value_name = "RATE", default_value = "2M", value_parser = run::bit_rate)]
-    bitrate: Bitrate,
-    /// Frames a second.
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=240))]
-    fps: u32,
-    /// Frames from one keyframe to the next; 0: only when asked for.
-    #[arg(long, value_name = "FRAMES", default_value_t = 60)]
-    gop: u32,
-    /// Video codec.
-    #[arg(long, value_enum, default_value_t = Codec::H264)]
-    codec: Codec,
+    /// Publishers. [default: 1]
+    #[arg(long, value_name = "N")]
+    publishers: Option<u32>,
+    /// Viewers. [default: 10]
+    #[arg(long, value_name = "N")]
+    viewers: Option<u32>,
+    /// How viewers arrive: 50/s, 600/m, storm (all at once), 'storm 5s', 'poisson 20/s', or steps: 100@0s,400@30s.
+    /// [default: 50/s]
+    #[arg(long, value_name = "ARRIVAL")]
+    ramp: Option<Arrival>,
+    /// How long each viewer stays before a newcomer takes its place: 60s, 'exponential 60s', whole. [default: whole]
+    #[arg(long, value_name = "STAY")]
+    stay: Option<Stay>,
+    /// How viewers are spread over publishers: even, zipf, 'zipf 1.2'. [default: even]
+    #[arg(long, value_name = "SPREAD")]
+    rooms: Option<Rooms>,
+    /// How long to measure after the last viewer is due. [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    duration: Option<Duration>,
+    /// Video bit rate. [default: 2M]
+    #[arg(long, value_name = "RATE", value_parser = units::bit_rate)]
+    bitrate: Option<Bitrate>,
+    /// Frames a second. [default: 30]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=240))]
+    fps: Option<u32>,
+    /// Frames from one keyframe to the next; 0: only when asked for. [default: 60]
+    #[arg(long, value_name = "FRAMES")]
+    gop: Option<u32>,
+    /// What publishers send; opus: sound alone. [default: h264]
+    #[arg(long, value_enum)]
+    codec: Option<CodecName>,
     /// Make every N-th frame one packet of BYTES, to see relays split it.
-    #[arg(long, value_name = "N:BYTES", value_parser = run::oversized)]
+    #[arg(long, value_name = "N:BYTES", value_parser = units::oversized)]
     oversized: Option<Oversized>,
     /// No sound.
     #[arg(long)]
     no_audio: bool,
     /// No pictures.
-    #[arg(long, conflicts_with = "no_audio")]
+    #[arg(long, conflicts_with_all = ["no_audio", "codec"])]
     no_video: bool,
     /// Viewers lose this share of the media that reaches them: 0.01 or 1%.
-    #[arg(long, value_name = "SHARE", value_parser = run::loss)]
+    #[arg(long, value_name = "SHARE", value_parser = units::share)]
     loss: Option<f64>,
-    /// Seed of that loss; viewer n uses the seed plus n.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
+    /// All that is left to chance follows from this: losses, Poisson arrivals, stays, Zipf's rooms. [default: 1]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// Viewers offer no retransmission.
     #[arg(long)]
     no_nack: bool,
     /// Viewers offer NACK and RTX for audio too, which browsers do not.
     #[arg(long, conflicts_with = "no_nack")]
     audio_nack: bool,
-    /// Obey Retry-After of 409, 429 and 503 for so long.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = run::duration)]
-    retry_for: Duration,
-    /// Time for each HTTP request.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = run::duration)]
-    http_timeout: Duration,
-    /// Time for ICE and DTLS.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = run::duration)]
-    connect_timeout: Duration,
-    /// Local address for media; without it the one from which the target is reached.
+    /// Obey Retry-After of 409, 429 and 503 for so long. [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    retry_for: Option<Duration>,
+    /// Time for each HTTP request. [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    http_timeout: Option<Duration>,
+    /// Time for ICE and DTLS. [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    connect_timeout: Option<Duration>,
+    /// Local address of all viewers; without it the one from which the target is reached, and on loopback each its own.
     #[arg(long, value_name = "IP")]
     bind: Option<IpAddr>,
     /// Threads that drive viewers; without it as many as the host has cores, at most 8.
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// The run is over by then, whatever hangs; without it a minute more than joining and measuring take.
-    #[arg(long, value_name = "TIME", value_parser = run::duration)]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
     time_limit: Option<Duration>,
+    /// A process of the server on this machine, whose CPU and memory are measured; may be given again.
+    #[arg(long, value_name = "PID")]
+    server_pid: Vec<u32>,
     /// Exit with 1 if this holds in the end, such as 'loss>0.1%', 'p99>100ms', 'first-keyframe-p99>2s', 'failed>0'.
     #[arg(long, value_name = "BOUND")]
-    pub fail_if: Vec<Bound>,
+    fail_if: Vec<Bound>,
+    /// Write report.html, report.json and summary.md into this folder, which is made if need be.
+    #[arg(long, value_name = "FOLDER")]
+    pub report: Option<PathBuf>,
     /// Print one JSON object instead of the table.
     #[arg(long)]
     pub json: bool,
@@ -162,70 +213,68 @@ fn authorities(path: &str) -> Result<Trust, String> {
     Trust::authorities(&pem).map_err(|error| error.to_string())
 }
 
-/// Viewers a second; none: all at once.
-#[derive(Debug, Clone, Copy)]
-struct Ramp(Option<f64>);
-
-impl Ramp {
-    fn parse(text: &str) -> Result<Self, String> {
-        run::ramp(text).map(Self)
+/// Puts a flag's value in, where the flag was given.
+fn put<T: Clone>(place: &mut T, given: Option<&T>) {
+    if let Some(given) = given {
+        place.clone_from(given);
     }
 }
 
 impl RunArguments {
-    /// The plan that these arguments mean.
-    pub fn plan(&self) -> RunPlan {
-        let codec = match self.codec {
-            Codec::H264 => VideoCodec::H264,
-            Codec::Vp8 => VideoCodec::Vp8,
+    /// What is to be run: what the file says, and on top of it what these arguments say.
+    pub fn scenario(&self) -> anyhow::Result<Scenario> {
+        let mut scenario = match &self.file {
+            Some(path) => read(path)?,
+            None => Scenario::default(),
         };
-        let video = VideoConfig {
-            codec,
-            bitrate: self.bitrate,
-            fps: self.fps,
-            gop: self.gop,
-            oversized: self.oversized,
-            ..VideoConfig::default()
-        };
-        let publisher = PublisherConfig {
-            token: self.token_whip.clone(),
-            video: (!self.no_video).then_some(video),
-            audio: !self.no_audio,
-            bind: self.bind,
-            connect_timeout: self.connect_timeout,
-            http_timeout: self.http_timeout,
-            retry_for: self.retry_for,
-            allow_public: self.i_own_the_target,
-            trust: self.ca.clone().unwrap_or_default(),
-            ..PublisherConfig::new(self.whip.clone().unwrap_or_default())
-        };
-        let viewer = ViewerConfig {
-            token: self.token_whep.clone(),
-            video: !self.no_video,
-            audio: !self.no_audio,
-            nack: !self.no_nack,
-            audio_nack: self.audio_nack,
-            loss: self.loss.map(|fraction| Loss { fraction, seed: self.seed }),
-            bind: self.bind,
-            connect_timeout: self.connect_timeout,
-            http_timeout: self.http_timeout,
-            retry_for: self.retry_for,
-            allow_public: self.i_own_the_target,
-            trust: self.ca.clone().unwrap_or_default(),
-            ..ViewerConfig::new(self.whep.clone())
-        };
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let mut plan = RunPlan {
-            publisher,
-            publishers: if self.whip.is_some() { self.publishers } else { 0 },
-            viewer,
-            viewers: self.viewers,
-            ramp: self.ramp.0,
-            duration: self.duration,
-            threads: self.threads.unwrap_or(cores.min(MOST_THREADS)).clamp(1, 256),
-            time_limit: Duration::MAX,
-        };
-        plan.time_limit = self.time_limit.unwrap_or(plan.arrival() + plan.duration + SLACK);
-        plan
+        put(&mut scenario.duration, self.duration.as_ref());
+        put(&mut scenario.seed, self.seed.as_ref());
+        scenario.time_limit = self.time_limit.or(scenario.time_limit);
+        scenario.expect.extend(self.fail_if.iter().cloned());
+        scenario.server.pids.extend(&self.server_pid);
+        let publishers = &mut scenario.publishers;
+        publishers.url = self.whip.clone().or(publishers.url.take());
+        publishers.oversized = self.oversized.or(publishers.oversized);
+        put(&mut publishers.count, self.publishers.as_ref());
+        put(&mut publishers.bitrate, self.bitrate.as_ref());
+        put(&mut publishers.fps, self.fps.as_ref());
+        put(&mut publishers.gop, self.gop.as_ref());
+        put(&mut publishers.codec, self.codec.map(CodecName::codec).as_ref());
+        publishers.audio &= !self.no_audio;
+        if self.no_video {
+            publishers.codec = Codec::Opus;
+        }
+        let viewers = &mut scenario.viewers;
+        put(&mut viewers.url, self.whep.as_ref());
+        put(&mut viewers.count, self.viewers.as_ref());
+        put(&mut viewers.arrival, self.ramp.as_ref());
+        put(&mut viewers.stay, self.stay.as_ref());
+        put(&mut viewers.rooms, self.rooms.as_ref());
+        put(&mut viewers.loss, self.loss.as_ref());
+        put(&mut viewers.retry_for, self.retry_for.as_ref());
+        put(&mut viewers.http_timeout, self.http_timeout.as_ref());
+        put(&mut viewers.connect_timeout, self.connect_timeout.as_ref());
+        viewers.nack &= !self.no_nack;
+        viewers.audio_nack |= self.audio_nack;
+        viewers.bind = self.bind.or(viewers.bind);
+        viewers.threads = self.threads.or(viewers.threads);
+        Ok(scenario)
     }
+
+    /// What a file does not say. Tokens come from the environment unless they are given here.
+    pub fn access(&self, scenario: &Scenario) -> Access {
+        let token = |given: &Option<String>, name: &str| given.clone().or_else(|| std::env::var(name).ok());
+        Access {
+            publish: token(&self.token_whip, &scenario.publishers.token_env),
+            watch: token(&self.token_whep, &scenario.viewers.token_env),
+            allow_public: self.i_own_the_target,
+            trust: self.ca.clone().unwrap_or_default(),
+        }
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Scenario> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+    Scenario::read(&text, |variable| std::env::var(variable).ok()).with_context(|| name.to_string())
 }

@@ -7,7 +7,11 @@
 //! - [`client`]: a WHIP [`client::Publisher`] and a WHEP [`client::Viewer`], also used by whole-cluster tests.
 //! - [`media`]: the stamped media.
 //! - [`measure`]: what a viewer saw, and histograms of fixed memory that merge.
-//! - [`run`]: many of them at once, bounds that make the exit status, and the report.
+//! - [`scenario`]: what is to be run, as people write it.
+//! - [`path`]: a bad network between a client and its server.
+//! - [`run`]: many of them at once.
+//! - [`report`]: what a run found, for machines and for people, and the bounds that judge it.
+//! - [`units`]: what people write: `2M`, `30s`, `1%`.
 //!
 //! Nothing here knows Freshet: whatever serves RFC 9725 and the WHEP draft can be the other side.
 
@@ -16,4 +20,8 @@ pub mod clock;
 pub mod measure;
 pub mod media;
 mod num;
+pub mod path;
+pub mod report;
 pub mod run;
+pub mod scenario;
+pub mod units;

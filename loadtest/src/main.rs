@@ -1,12 +1,16 @@
 //! `freshet-loadtest`: how many viewers a WHIP/WHEP server holds, and what they see.
 
 mod cli;
+mod dashboard;
+mod files;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use freshet_loadtest::run;
+use dashboard::Dashboard;
+use freshet_loadtest::report::{compare, table};
+use freshet_loadtest::run::{self, RunPlan};
 
 /// The run is over and a bound is broken.
 const BROKEN: u8 = 1;
@@ -14,11 +18,15 @@ const BROKEN: u8 = 1;
 const UNUSABLE: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli::Cli { command: cli::Command::Run(arguments) } = cli::Cli::parse();
+    let cli::Cli { command } = cli::Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("FRESHET_LOADTEST_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    match execute(&arguments) {
+    let done = match &command {
+        cli::Command::Run(arguments) => execute(arguments),
+        cli::Command::Compare(arguments) => side_by_side(arguments),
+    };
+    match done {
         Ok(code) => code,
         Err(error) => {
             let _nowhere_to_say_it = writeln!(std::io::stderr(), "freshet-loadtest: {error:#}");
@@ -28,31 +36,36 @@ fn main() -> ExitCode {
 }
 
 fn execute(arguments: &cli::RunArguments) -> anyhow::Result<ExitCode> {
-    let plan = arguments.plan();
+    let scenario = arguments.scenario()?;
+    let plan = RunPlan::of(&scenario, arguments.access(&scenario))?;
+    // A run must not be lost because there is nowhere to write.
+    let folder = arguments.report.as_deref().map(files::prepare).transpose()?;
     let mut terminal = std::io::stderr();
-    let redraw = terminal.is_terminal();
-    let report = run::run(&plan, &arguments.fail_if, |progress| {
-        if arguments.quiet {
-            return;
-        }
-        let line = run::progress_line(progress);
-        let _progress_is_optional = match redraw {
-            true => write!(terminal, "\r\x1b[K{line}").and_then(|()| terminal.flush()),
-            false => writeln!(terminal, "{line}"),
+    let drawn = terminal.is_terminal() && !arguments.quiet;
+    let mut dashboard = drawn.then(|| Dashboard::open(&plan.name, &plan.viewer.url)).transpose()?;
+    let report = run::run(&plan, &scenario.expect, |progress| {
+        let _progress_is_optional = match &mut dashboard {
+            Some(dashboard) => dashboard.show(progress),
+            None if arguments.quiet => Ok(()),
+            None => writeln!(terminal, "{}", run::progress_line(progress)),
         };
     });
-    if redraw && !arguments.quiet {
-        write!(terminal, "\r\x1b[K")?;
-    }
+    drop(dashboard);
     let report = report?;
     let mut out = std::io::stdout().lock();
     if arguments.json {
         serde_json::to_writer(&mut out, &report)?;
         writeln!(out)?;
     } else {
-        write!(out, "{}", run::table(&report))?;
+        write!(out, "{}", table(&report))?;
     }
     out.flush()?;
+    if let Some(folder) = folder {
+        let page = files::write(folder, &report)?;
+        if !arguments.quiet {
+            writeln!(terminal, "freshet-loadtest: the report is {}", page.display())?;
+        }
+    }
     if !report.failed() {
         return Ok(ExitCode::SUCCESS);
     }
@@ -63,4 +76,20 @@ fn execute(arguments: &cli::RunArguments) -> anyhow::Result<ExitCode> {
         writeln!(terminal, "freshet-loadtest: the run is invalid: {doubt}")?;
     }
     Ok(ExitCode::from(BROKEN))
+}
+
+fn side_by_side(arguments: &cli::CompareArguments) -> anyhow::Result<ExitCode> {
+    let (a, b) = (files::read(&arguments.a)?, files::read(&arguments.b)?);
+    let comparison = compare(&a, &b)?;
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        serde_json::to_writer(&mut out, &comparison)?;
+        writeln!(out)?;
+    } else if arguments.markdown {
+        write!(out, "{}", comparison.markdown())?;
+    } else {
+        write!(out, "{}", comparison.table())?;
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
 }

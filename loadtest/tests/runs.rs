@@ -42,7 +42,7 @@ async fn a_clean_run_reports_every_packet_and_exits_with_0() {
     let output = run(&server, &arguments).await;
     let report = json(&output);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert_eq!(report["schema"], 1);
+    assert_eq!(report["schema"], 2);
     assert_eq!(report["viewers"]["connected"], 6);
     assert_eq!((&report["packets"]["lost"], &report["packets"]["loss_percent"]), (&0.into(), &0.0.into()));
     assert_eq!(report["packets"]["mismatched"], 0);

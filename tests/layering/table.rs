@@ -104,9 +104,8 @@ pub const HOUSE: &[Package] = &[
         dir: "loadtest",
         name: LOADTEST,
         may_import: &[CLUSTER],
-        machines: &["measure", "media", "num"],
-        // Stamps are of a clock that the process reads once for itself.
-        shells: &["cli", "client", "clock", "measure::track", "media::source", "run"],
+        machines: &["measure", "media", "num", "path", "report", "scenario", "units"],
+        shells: &["cli", "client", "clock", "dashboard", "files", "run"],
     },
     Package {
         dir: "sim",

@@ -345,6 +345,7 @@ fn keeps_to_the_manual(method: &str, url: &str, status: u16, headers: &http::Hea
 }
 
 /// One HTTP request; `None` when nobody answers.
+#[allow(clippy::print_stderr, reason = "why there is no answer is shown where a test fails")]
 pub async fn request(
     method: &str,
     url: &str,
@@ -363,7 +364,6 @@ pub async fn request(
     }
     let request = request.body(Full::new(body.into())).ok()?;
     let response = tokio::time::timeout(Duration::from_secs(10), client.request(request)).await.ok()?;
-    // Shown where the test fails.
     let response = response.inspect_err(|error| eprintln!("{method} {url}: {error:?}")).ok()?;
     let (parts, body) = response.into_parts();
     let body = body.collect().await.ok()?.to_bytes();

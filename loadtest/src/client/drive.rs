@@ -14,6 +14,9 @@ use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 
+use crate::path::{Fate, Path};
+use crate::scenario::{Chance, Impairment};
+
 /// Commands waiting for a session; callers wait for room, they are few.
 pub(super) const COMMANDS: usize = 8;
 /// Largest datagram read: more than any publisher can send.
@@ -72,6 +75,8 @@ pub(super) enum Command {
     With(Box<dyn FnOnce(&mut Rtc) + Send>),
     /// Look at the endpoint's due times again.
     Wake,
+    /// Make the network between this session and its server bad, or good again.
+    Impair(Option<Impairment>),
     /// Say goodbye and end.
     Close,
 }
@@ -100,6 +105,31 @@ pub(super) struct Driver<E> {
     pub commands: mpsc::Receiver<Command>,
     pub state: watch::Sender<SessionState>,
     pub marks: Arc<Mutex<Marks>>,
+    /// The network towards this session, and from it.
+    pub paths: Paths,
+}
+
+/// A network, both ways.
+pub(super) struct Paths {
+    pub inward: Path,
+    pub outward: Path,
+}
+
+impl Paths {
+    /// A good network; `seed` decides once it is bad.
+    pub fn new(seed: u64) -> Self {
+        let way = |number| Path::new(Chance::of(seed, number));
+        Self { inward: way(0), outward: way(1) }
+    }
+
+    pub fn set(&mut self, bad: Option<Impairment>) {
+        self.inward.set(bad);
+        self.outward.set(bad);
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.inward.next_due().into_iter().chain(self.outward.next_due()).min()
+    }
 }
 
 /// Locks, whatever a panicking test thread did to the lock.
@@ -139,6 +169,7 @@ impl<E: Endpoint> Driver<E> {
                 command = self.commands.recv() => match command {
                     Some(Command::With(action)) => action(&mut self.rtc),
                     Some(Command::Wake) => {}
+                    Some(Command::Impair(bad)) => self.paths.set(bad),
                     Some(Command::Close) => {
                         self.rtc.close()?;
                         closing = Some(Instant::now() + CLOSE_TIME);
@@ -158,10 +189,11 @@ impl<E: Endpoint> Driver<E> {
     /// Does all that is due and tells when something will be due again.
     fn settle(&mut self) -> Result<Instant, RtcError> {
         for _ in 0..SETTLE_BURST {
+            self.pass_on()?;
             let deadline = self.drain()?;
-            let due = self.endpoint.next_due();
+            let due = self.endpoint.next_due().into_iter().chain(self.paths.next_due()).min();
             let now = Instant::now();
-            if due.is_some_and(|due| due <= now) {
+            if self.endpoint.next_due().is_some_and(|due| due <= now) {
                 self.endpoint.on_due(&mut self.rtc, now);
             } else if deadline <= now && self.rtc.is_alive() {
                 self.rtc.handle_input(Input::Timeout(now))?;
@@ -177,10 +209,9 @@ impl<E: Endpoint> Driver<E> {
             match self.rtc.poll_output()? {
                 Output::Timeout(deadline) => return Ok(deadline),
                 Output::Transmit(packet) => {
-                    // A full send buffer loses the datagram, as a network would.
-                    let sent = self.socket.try_send_to(&packet.contents, packet.destination);
-                    if let Err(error) = sent {
-                        tracing::trace!(%error, "datagram not sent");
+                    let to = packet.destination;
+                    if self.paths.outward.offer(Instant::now(), to, &packet.contents) == Fate::Passes {
+                        self.send(&packet.contents, to);
                     }
                 }
                 Output::Event(event) => {
@@ -225,17 +256,42 @@ impl<E: Endpoint> Driver<E> {
             };
             let now = Instant::now();
             let datagram = buffer.get(..length).unwrap_or_default();
-            if !self.endpoint.before_datagram(datagram, now) {
-                continue;
+            if self.paths.inward.offer(now, source, datagram) == Fate::Passes {
+                self.take(datagram, source, now)?;
             }
-            let Ok(contents) = datagram.try_into() else {
-                self.endpoint.after_datagram();
-                continue;
-            };
+        }
+        Ok(())
+    }
+
+    /// A datagram has come.
+    fn take(&mut self, datagram: &[u8], source: SocketAddr, now: Instant) -> Result<(), RtcError> {
+        if !self.endpoint.before_datagram(datagram, now) {
+            return Ok(());
+        }
+        if let Ok(contents) = datagram.try_into() {
             let receive = Receive { proto: Protocol::Udp, source, destination: self.local, contents };
             self.rtc.handle_input(Input::Receive(now, receive))?;
             self.drain()?;
-            self.endpoint.after_datagram();
+        }
+        self.endpoint.after_datagram();
+        Ok(())
+    }
+
+    fn send(&self, datagram: &[u8], to: SocketAddr) {
+        // A full send buffer loses the datagram, as a network would.
+        if let Err(error) = self.socket.try_send_to(datagram, to) {
+            tracing::trace!(%error, "datagram not sent");
+        }
+    }
+
+    /// What a bad network held back and lets go by now.
+    fn pass_on(&mut self) -> Result<(), RtcError> {
+        let now = Instant::now();
+        while let Some(held) = self.paths.outward.take_due(now) {
+            self.send(&held.datagram, held.peer);
+        }
+        while let Some(held) = self.paths.inward.take_due(now) {
+            self.take(&held.datagram, held.peer, now)?;
         }
         Ok(())
     }

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use str0m::Rtc;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::drive::{COMMANDS, Command, Driver, Endpoint, Marks, SessionState, lock};
+use super::drive::{COMMANDS, Command, Driver, Endpoint, Marks, Paths, SessionState, lock};
 use super::negotiate::{Negotiated, Opened};
 use super::resource::{PatchOutcome, SessionResource};
 use super::{ClientError, EndReason};
+use crate::scenario::Impairment;
 
 #[derive(Debug)]
 pub(super) struct SessionHandle {
@@ -25,12 +27,13 @@ pub(super) struct SessionHandle {
 
 impl SessionHandle {
     /// Starts to drive a session on the current runtime.
-    pub fn spawn<E: Endpoint>(opened: Opened, endpoint: E) -> Self {
+    pub fn spawn<E: Endpoint>(opened: Opened, endpoint: E, paths: Paths) -> Self {
         let (sender, commands) = mpsc::channel(COMMANDS);
         let (state, watched) = watch::channel(SessionState::Connecting);
         let marks = Arc::new(Mutex::new(Marks::default()));
         let Opened { rtc, socket, local, negotiated, resource, .. } = opened;
-        let driver = Driver { rtc, socket, local, endpoint, commands, state, marks: Arc::clone(&marks) };
+        let driver =
+            Driver { rtc, socket, local, endpoint, commands, state, marks: Arc::clone(&marks), paths };
         tokio::spawn(driver.run());
         Self {
             local,
@@ -95,6 +98,16 @@ impl SessionHandle {
     /// Makes the task look at its endpoint again. Where commands are waiting it will anyway.
     pub fn wake(&self) {
         let _full_or_over = self.commands.try_send(Command::Wake);
+    }
+
+    /// Makes the network between this session and its server bad, or good again. Must be called inside a runtime.
+    pub fn impair(&self, bad: Option<Impairment>) {
+        if let Err(TrySendError::Full(later)) = self.commands.try_send(Command::Impair(bad)) {
+            let commands = self.commands.clone();
+            tokio::spawn(async move {
+                let _over = commands.send(later).await;
+            });
+        }
     }
 
     pub async fn close(&self) {

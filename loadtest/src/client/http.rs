@@ -1,5 +1,6 @@
 //! HTTP requests, one connection each: viewers of the real world do not share connections either.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ::http::header::{AUTHORIZATION, HeaderName, HeaderValue, LOCATION};
@@ -13,7 +14,7 @@ use hyper_util::rt::TokioExecutor;
 
 use super::headers::retry_after;
 use super::target::{check_url, resolve_reference};
-use super::{ClientError, Problem, Trust};
+use super::{ClientError, Problem, Trust, ViewerConfig};
 
 /// Largest response body that is read: an SDP answer has a few kilobytes.
 const MAX_BODY: usize = 256 * 1024;
@@ -81,9 +82,11 @@ impl HttpCaller {
         allow_public: bool,
         timeout: Duration,
         trust: &Trust,
+        local: Option<IpAddr>,
     ) -> Result<Self, ClientError> {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
+        connector.set_local_address(local);
         connector.set_connect_timeout(Some(timeout));
         connector.enforce_http(false);
         let connector = HttpsConnectorBuilder::new()
@@ -169,6 +172,22 @@ impl HttpCaller {
             url: url.to_owned(),
         })
     }
+}
+
+/// One request to the server under test, such as one that drains a node, as careful of its target as `like`.
+pub async fn call(
+    method: &str,
+    url: &str,
+    token: Option<String>,
+    body: Option<&str>,
+    like: &ViewerConfig,
+) -> Result<HttpResponse, ClientError> {
+    let bad = |_| ClientError::BadConfig(format!("{method:?} is no HTTP method"));
+    let method = Method::from_bytes(method.as_bytes()).map_err(bad)?;
+    let caller = HttpCaller::new(token, like.allow_public, like.http_timeout, &like.trust, None)?;
+    let json = [("content-type".to_owned(), "application/json".to_owned())];
+    let headers = if body.is_some() { &json[..] } else { &[] };
+    caller.send(&method, url, headers, Bytes::from(body.unwrap_or_default().to_owned())).await
 }
 
 /// Scheme, host and port of a URL.

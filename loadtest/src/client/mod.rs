@@ -20,7 +20,7 @@ mod whip;
 pub use drive::{EndReason, SessionState};
 pub use error::{ClientError, Problem};
 pub use headers::{IceServer, ice_servers};
-pub use http::HttpResponse;
+pub use http::{HttpResponse, call};
 pub use negotiate::Negotiated;
 pub use resource::{PatchOutcome, SessionResource};
 pub use send::{PublisherStats, TrackSent};

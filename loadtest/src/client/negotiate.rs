@@ -31,6 +31,7 @@ pub(super) struct Opening<'a> {
     pub token: Option<&'a str>,
     pub headers: &'a [(String, String)],
     pub bind: Option<IpAddr>,
+    pub http_bind: Option<IpAddr>,
     pub allow_public: bool,
     pub trust: &'a Trust,
     pub http_timeout: Duration,
@@ -91,7 +92,8 @@ pub(super) async fn open(opening: &Opening<'_>) -> Result<Opened, ClientError> {
     let offer = offer.to_sdp_string();
 
     let token = opening.token.map(str::to_owned);
-    let caller = HttpCaller::new(token, opening.allow_public, opening.http_timeout, opening.trust)?;
+    let (timeout, from) = (opening.http_timeout, opening.http_bind);
+    let caller = HttpCaller::new(token, opening.allow_public, timeout, opening.trust, from)?;
     let began = Instant::now();
     let (response, attempts) = post(opening, &caller, &offer).await?;
     let http_time = began.elapsed();

@@ -56,6 +56,11 @@ impl Seen {
         self.tracks.iter().map(|(_, meter)| meter.report()).collect()
     }
 
+    pub fn take_recent_gap(&mut self, now: Instant) -> Duration {
+        let gaps = self.tracks.iter_mut().map(|(_, meter)| meter.take_recent_gap(now));
+        gaps.max().unwrap_or_default()
+    }
+
     fn track(&mut self, mid: Mid) -> Option<&mut TrackMeter> {
         self.tracks.iter_mut().find(|(known, _)| *known == mid).map(|(_, meter)| meter)
     }

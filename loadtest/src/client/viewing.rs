@@ -7,8 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::media::stamp::{Stamp, StampError};
 use crate::media::{Kind, VideoCodec};
+use crate::scenario::Impairment;
 
 use super::Trust;
+use super::drive::Paths;
 
 /// Loss that a viewer makes for itself: datagrams of media and retransmissions are dropped before the session sees them.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -92,12 +94,18 @@ pub struct ViewerConfig {
     pub request_keyframes: bool,
     /// Loss made on purpose.
     pub loss: Option<Loss>,
+    /// The network between it and its server is bad from the first datagram on.
+    pub impairment: Option<Impairment>,
+    /// What is left to chance on that network follows from this.
+    pub seed: u64,
     /// Observes each packet.
     pub on_packet: Option<PacketHook>,
     /// Further request headers of the POST.
     pub headers: Vec<(String, String)>,
     /// Local address for media; `None`: the one from which the endpoint is reached.
     pub bind: Option<IpAddr>,
+    /// Local address for HTTP; `None`: the one from which the endpoint is reached.
+    pub http_bind: Option<IpAddr>,
     /// Time for ICE and DTLS after the answer.
     pub connect_timeout: Duration,
     /// Time for each HTTP request.
@@ -125,9 +133,12 @@ impl ViewerConfig {
             audio_nack: false,
             request_keyframes: true,
             loss: None,
+            impairment: None,
+            seed: 1,
             on_packet: None,
             headers: Vec::new(),
             bind: None,
+            http_bind: None,
             connect_timeout: Duration::from_secs(10),
             http_timeout: Duration::from_secs(10),
             retry_for: Duration::ZERO,
@@ -135,5 +146,12 @@ impl ViewerConfig {
             trust: Trust::default(),
             scheduled: None,
         }
+    }
+
+    /// The network to begin with.
+    pub(super) fn paths(&self) -> Paths {
+        let mut paths = Paths::new(self.seed);
+        paths.set(self.impairment);
+        paths
     }
 }

@@ -16,6 +16,7 @@ use super::viewing::ViewerConfig;
 use super::{ClientError, EndReason};
 use crate::measure::TrackReport;
 use crate::media::Kind;
+use crate::scenario::Impairment;
 
 /// What a viewer saw.
 #[derive(Debug, Clone)]
@@ -78,6 +79,7 @@ impl Viewer {
             token: config.token.as_deref(),
             headers: &config.headers,
             bind: config.bind,
+            http_bind: config.http_bind,
             allow_public: config.allow_public,
             trust: &config.trust,
             http_timeout: config.http_timeout,
@@ -94,7 +96,7 @@ impl Viewer {
         let answered = joined.elapsed();
         let seen = Arc::new(Mutex::new(Seen::new(&opened, joined)));
         let receiver = Receiver::new(&opened, &config, Arc::clone(&seen));
-        let handle = SessionHandle::spawn(opened, receiver);
+        let handle = SessionHandle::spawn(opened, receiver, config.paths());
         handle.connected(config.connect_timeout).await?;
         Ok(Self { handle, seen, joined, answered })
     }
@@ -114,6 +116,11 @@ impl Viewer {
             unmapped: seen.unmapped,
             keyframe_requests: seen.keyframe_requests,
         }
+    }
+
+    /// The longest that one of its tracks stood still since this was asked; one that goes on counts as far as `until`.
+    pub fn take_recent_gap(&self, until: Instant) -> Duration {
+        lock(&self.seen).take_recent_gap(until)
     }
 
     /// Waits until the report satisfies `condition`; false if it does not by then or the session ended before.
@@ -142,6 +149,12 @@ impl Viewer {
     pub fn request_keyframe(&self) {
         lock(&self.seen).keyframe_asked = Some(Instant::now());
         self.handle.wake();
+    }
+
+    /// Makes the network between this viewer and its server bad from now on, or good again. Must be called inside a
+    /// runtime.
+    pub fn impair(&self, bad: Option<Impairment>) {
+        self.handle.impair(bad);
     }
 
     /// Where the session stands.

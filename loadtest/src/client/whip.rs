@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::Rng;
 use str0m::media::Direction;
 
-use super::drive::SessionState;
+use super::drive::{Paths, SessionState};
 use super::handle::SessionHandle;
 use super::negotiate::{Negotiated, Opening, open};
 use super::resource::{PatchOutcome, SessionResource};
@@ -105,6 +105,7 @@ impl Publisher {
             token: config.token.as_deref(),
             headers: &config.headers,
             bind: config.bind,
+            http_bind: None,
             allow_public: config.allow_public,
             trust: &config.trust,
             http_timeout: config.http_timeout,
@@ -118,7 +119,7 @@ impl Publisher {
             config.publisher.unwrap_or_else(|| rand::rng().random_range(1..=MAX_NUMBER)) & MAX_NUMBER;
         let sending = Arc::new(Sending::new(publisher, config.autostart));
         let endpoint = Sender::new(&opened, config.video, publisher, Arc::clone(&sending))?;
-        let handle = SessionHandle::spawn(opened, endpoint);
+        let handle = SessionHandle::spawn(opened, endpoint, Paths::new(publisher));
         handle.connected(config.connect_timeout).await?;
         Ok(Self { handle, sending })
     }

@@ -60,6 +60,29 @@ impl Histogram {
         self.sum = self.sum.saturating_add(other.sum);
     }
 
+    /// What was counted since an earlier state of this histogram. Its longest is as exact as a percentile.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let counts: Vec<u64> = self
+            .counts
+            .iter()
+            .enumerate()
+            .map(|(place, count)| count.saturating_sub(earlier.counts.get(place).copied().unwrap_or(0)))
+            .collect();
+        let highest = counts.iter().rposition(|count| *count > 0);
+        Self {
+            total: counts.iter().sum(),
+            max: highest.map_or(0, |place| upper_end(place).min(self.max)),
+            sum: self.sum.saturating_sub(earlier.sum),
+            counts,
+        }
+    }
+
+    /// Where each step ends that anything was counted in, and how much, in order.
+    pub fn steps(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
+        let all = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        all.map(|(place, count)| (Duration::from_micros(upper_end(place).min(self.max)), *count))
+    }
+
     /// How many durations were counted.
     pub fn len(&self) -> u64 {
         self.total
@@ -162,6 +185,21 @@ mod tests {
         let (mut left, right) = (of(0..500), of((0..9_000).map(|value| value * 37)));
         left.merge(&right);
         assert_eq!(left, of((0..500).chain((0..9_000).map(|value| value * 37))));
+    }
+
+    #[test]
+    fn what_came_since_is_counted_apart() {
+        let earlier = of(0..500);
+        let mut all = earlier.clone();
+        all.merge(&of(2_000..2_100));
+        let since = all.since(&earlier);
+        assert_eq!(since.len(), 100);
+        let longest = since.max().unwrap().as_micros();
+        assert!((2_099..2_133).contains(&longest), "{longest}");
+        assert!(since.quantile(0.01).unwrap() >= Duration::from_micros(2_000));
+        assert_eq!(since.steps().map(|(_, count)| count).sum::<u64>(), 100);
+        assert!(since.steps().is_sorted());
+        assert!(all.since(&all).is_empty() && all.since(&all).max().is_none());
     }
 
     #[test]

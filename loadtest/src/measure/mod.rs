@@ -1,11 +1,13 @@
 //! What a viewer saw: loss, order, damage, latency, gaps. Machines of fixed memory.
 
+mod gaps;
 mod histogram;
 mod order;
 mod track;
 mod window;
 mod wire;
 
+pub use gaps::{FREEZE, Gaps};
 pub use histogram::Histogram;
 pub use track::{Observed, Segment, TrackMeter, TrackReport};
 pub use window::{Arrival, IndexWindow};

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::order::OrderCheck;
-use super::{Arrival, Histogram, IndexWindow};
+use super::{Arrival, Gaps, Histogram, IndexWindow};
 use crate::media::Kind;
 use crate::media::stamp::{Stamp, StampError};
 use crate::num;
@@ -93,6 +93,10 @@ pub struct TrackReport {
     pub first_keyframe: Option<Duration>,
     /// Longest time between two packets.
     pub longest_gap: Duration,
+    /// How often more than 200 ms lay between two packets.
+    pub freezes: u64,
+    /// All of these times together.
+    pub frozen: Duration,
     /// When the last packet came.
     pub last_packet: Option<Instant>,
     /// From scheduled capture to arrival, retransmissions included; only packets captured since the session was
@@ -147,8 +151,7 @@ pub struct TrackMeter {
     keyframe_frame: Option<(u64, u32)>,
     first_packet: Option<Instant>,
     first_keyframe: Option<Instant>,
-    last_packet: Option<Instant>,
-    longest_gap: Duration,
+    gaps: Gaps,
     latency: Histogram,
     live_from_us: u64,
     history: u64,
@@ -179,8 +182,7 @@ impl TrackMeter {
             keyframe_frame: None,
             first_packet: None,
             first_keyframe: None,
-            last_packet: None,
-            longest_gap: Duration::ZERO,
+            gaps: Gaps::default(),
             latency: Histogram::new(),
             live_from_us: 0,
             history: 0,
@@ -216,10 +218,7 @@ impl TrackMeter {
     /// The session delivered a packet.
     pub fn on_packet(&mut self, packet: &Observed) {
         self.bytes += num::len(packet.bytes);
-        if let Some(last) = self.last_packet {
-            self.longest_gap = self.longest_gap.max(packet.at.saturating_duration_since(last));
-        }
-        self.last_packet = Some(packet.at);
+        self.gaps.on_packet(packet.at);
         self.first_packet.get_or_insert(packet.at);
         let (publisher, index) = match packet.stamp {
             Ok(stamp) => (stamp.publisher, stamp.sequence),
@@ -305,6 +304,11 @@ impl TrackMeter {
         })
     }
 
+    /// The longest gap that ended since this was asked, or the one that goes on.
+    pub fn take_recent_gap(&mut self, now: Instant) -> Duration {
+        self.gaps.take_recent(now)
+    }
+
     /// What was seen so far.
     pub fn report(&self) -> TrackReport {
         let segments: Vec<Segment> = self.past.iter().cloned().chain(self.segment()).collect();
@@ -332,8 +336,10 @@ impl TrackMeter {
             first_keyframe_index: self.keyframe_at,
             first_packet: self.first_packet.map(since_join),
             first_keyframe: self.first_keyframe.map(since_join),
-            longest_gap: self.longest_gap,
-            last_packet: self.last_packet,
+            longest_gap: self.gaps.longest(),
+            freezes: self.gaps.freezes(),
+            frozen: self.gaps.frozen(),
+            last_packet: self.gaps.last(),
             latency: self.latency.clone(),
             history: self.history,
             segments,

@@ -1,20 +1,25 @@
 //! What the host says of this process: CPU, open files, datagrams dropped at full sockets. Linux; elsewhere unknown.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// Clock ticks a second in `/proc`: fixed by the kernel's interface.
 const TICKS: f64 = 100.0;
 
-/// CPU time of this process since its start.
-fn cpu_time() -> Option<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+/// CPU seconds of a process since its start, from its `/proc/PID/stat`.
+pub(super) fn cpu_seconds(stat: &str) -> Option<f64> {
     // The command may hold blanks; fields are counted behind its closing bracket, where the third one is first.
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace().skip(11);
     let user: f64 = fields.next()?.parse().ok()?;
     let system: f64 = fields.next()?.parse().ok()?;
     Some((user + system) / TICKS)
+}
+
+/// CPU time of this process since its start.
+fn cpu_time() -> Option<f64> {
+    cpu_seconds(&std::fs::read_to_string("/proc/self/stat").ok()?)
 }
 
 /// Measures CPU from its making on.
@@ -43,21 +48,62 @@ pub(super) fn open_file_limit() -> Option<u64> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// Datagrams that the kernel dropped at the receive buffers of these local ports.
-pub(super) fn socket_drops(ports: &HashSet<u16>) -> Option<u64> {
-    let v4 = std::fs::read_to_string("/proc/self/net/udp").ok()?;
-    let v6 = std::fs::read_to_string("/proc/self/net/udp6").unwrap_or_default();
-    Some(v4.lines().chain(v6.lines()).filter_map(|line| drops_of(line, ports)).sum())
+/// Datagrams that the kernel dropped at the receive buffers of this process, as far as anybody looked.
+#[derive(Debug, Default)]
+pub(super) struct Drops {
+    /// Of sockets that were there at the last look, by their address.
+    last: HashMap<String, u64>,
+    /// Of those that have gone since.
+    gone: u64,
+    known: bool,
 }
 
-fn drops_of(line: &str, ports: &HashSet<u16>) -> Option<u64> {
-    let mut fields = line.split_ascii_whitespace();
-    let (_, port) = fields.nth(1)?.rsplit_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
-    if !ports.contains(&port) {
-        return None;
+impl Drops {
+    /// Looks at the sockets of these addresses.
+    pub fn look(&mut self, sockets: &[SocketAddr]) {
+        let Ok(v4) = std::fs::read_to_string("/proc/self/net/udp") else { return };
+        let v6 = std::fs::read_to_string("/proc/self/net/udp6").unwrap_or_default();
+        self.known = true;
+        let ours: HashSet<String> = sockets.iter().map(|socket| written(*socket)).collect();
+        let dropped = v4.lines().chain(v6.lines()).filter_map(drops_of);
+        let now: HashMap<String, u64> = dropped
+            .filter(|(socket, _)| ours.contains(*socket))
+            .map(|(socket, drops)| (socket.to_owned(), drops))
+            .collect();
+        for (socket, before) in std::mem::take(&mut self.last) {
+            // An address may belong to another socket by now, which begins at 0.
+            if now.get(&socket).is_none_or(|drops| *drops < before) {
+                self.gone += before;
+            }
+        }
+        self.last = now;
     }
-    fields.last()?.parse().ok()
+
+    /// All of them; `None` where the host does not say.
+    pub fn count(&self) -> Option<u64> {
+        self.known.then(|| self.gone + self.last.values().sum::<u64>())
+    }
+}
+
+/// An address as `/proc/net/udp` writes it: words of 32 bits in the host's order, and the port.
+fn written(socket: SocketAddr) -> String {
+    let port = socket.port();
+    match socket.ip() {
+        IpAddr::V4(ip) => format!("{:08X}:{port:04X}", u32::from_ne_bytes(ip.octets())),
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = ip.octets();
+            let words = [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]].map(u32::from_ne_bytes);
+            let [one, two, three, four] = words;
+            format!("{one:08X}{two:08X}{three:08X}{four:08X}:{port:04X}")
+        }
+    }
+}
+
+/// The local address and the dropped datagrams of a line of `/proc/net/udp`.
+fn drops_of(line: &str) -> Option<(&str, u64)> {
+    let mut fields = line.split_ascii_whitespace();
+    let socket = fields.nth(1)?;
+    Some((socket, fields.last()?.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -65,23 +111,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn drops_are_read_for_the_ports_asked_for() {
+    fn drops_are_read_with_their_address() {
         let line = "  462: 0100007F:1F90 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 22013 2 0000000000000000 17";
-        assert_eq!(drops_of(line, &HashSet::from([8_080])), Some(17));
-        assert_eq!(drops_of(line, &HashSet::from([8_081])), None);
-        assert_eq!(drops_of("  sl  local_address rem_address   st", &HashSet::from([8_080])), None);
+        assert_eq!(drops_of(line), Some(("0100007F:1F90", 17)));
+        if cfg!(target_endian = "little") {
+            assert_eq!(written("127.0.0.1:8080".parse().unwrap()), "0100007F:1F90");
+            assert_eq!(written("[::1]:8080".parse().unwrap()), "00000000000000000000000001000000:1F90");
+        }
+        assert_eq!(drops_of("  sl  local_address rem_address   st"), None);
     }
 
     #[test]
-    fn a_socket_that_nobody_reads_drops() {
+    fn a_socket_that_nobody_reads_drops_and_is_remembered_when_it_goes() {
         let reader = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let ports = HashSet::from([reader.local_addr().unwrap().port()]);
-        assert_eq!(socket_drops(&ports), Some(0));
+        let sockets = [reader.local_addr().unwrap()];
+        let mut drops = Drops::default();
+        assert_eq!(drops.count(), None);
+        drops.look(&sockets);
+        assert_eq!(drops.count(), Some(0));
         let writer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         for _ in 0..50_000 {
             writer.send_to(&[0; 1_000], reader.local_addr().unwrap()).unwrap();
         }
-        assert!(socket_drops(&ports).unwrap() > 0);
+        drops.look(&sockets);
+        let count = drops.count().unwrap();
+        assert!(count > 0);
+        drop(reader);
+        drops.look(&[]);
+        assert_eq!(drops.count(), Some(count));
+        let mut others = Drops::default();
+        others.look(&[writer.local_addr().unwrap()]);
+        assert_eq!(others.count(), Some(0), "other sockets are not ours");
     }
 
     #[test]

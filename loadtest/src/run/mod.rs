@@ -1,23 +1,18 @@
-//! Many publishers and viewers at once: a plan, its run, its report and the bounds that judge it.
+//! Many publishers and viewers at once: a plan and its run.
 
-mod bounds;
+mod acts;
+mod crowd;
 mod engine;
 mod host;
-mod parse;
 mod plan;
-mod render;
-mod report;
+mod progress;
+mod server;
 mod tally;
+mod timeline;
 
-pub use bounds::{Bound, BoundError};
-pub use engine::{Progress, run};
-pub use parse::{bit_rate, duration, loss, oversized, ramp};
-pub use plan::{PlanError, RunPlan};
-pub use render::{progress_line, table};
-pub use report::{
-    ClientReport, JoinReport, LossReport, PacketReport, Percentiles, PublishersReport, RunReport,
-    TargetReport, Verdict, ViewersReport,
-};
+pub use engine::run;
+pub use plan::{Access, PlanError, RunPlan, Seat};
+pub use progress::{Progress, progress_line};
 
 /// Why a run could not be made or measured nothing.
 #[derive(Debug, thiserror::Error)]

@@ -1,34 +1,79 @@
-//! What is to be run, checked before anything is sent.
+//! What a scenario comes to, checked before anything is sent.
 
 use std::time::Duration;
 
-use crate::client::{PublisherConfig, ViewerConfig};
+use crate::client::{Loss, PublisherConfig, Trust, ViewerConfig};
+use crate::media::{VideoCodec, VideoConfig};
+use crate::scenario::{Act, Arrival, Chance, Codec, Event, Impairment, Scenario, Stay};
 
 /// Most viewers of one process.
 const MAX_VIEWERS: u32 = 20_000;
 const MAX_PUBLISHERS: u32 = 1_000;
+/// Longest name of a run, in characters.
+const NAME_MAX: usize = 200;
+/// Most threads that drive viewers.
+const THREADS_MAX: usize = 256;
+/// Threads for viewers where none were asked for: at most so many.
+const THREADS: usize = 8;
+/// What joining and leaving may take beyond arrival and duration.
+const SLACK: Duration = Duration::from_secs(60);
 /// Stands for a publisher's number in URLs.
 const NUMBER: &str = "{i}";
+/// Each use of chance has a sequence of its own, so that one does not shift the others.
+const ARRIVALS: u64 = 1;
+const ROOMS: u64 = 2;
+const VIEWERS: u64 = 1_000;
+const IMPAIRED: u64 = 1_000_000;
 
-/// A plan. URLs may hold `{i}`: the publisher's number, over which viewers are spread evenly.
+/// What a scenario does not say, because it is not for files.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// Bearer token of publishers.
+    pub publish: Option<String>,
+    /// Bearer token of viewers.
+    pub watch: Option<String>,
+    /// The target is the user's own though it is neither loopback nor private.
+    pub allow_public: bool,
+    /// Whose certificates are believed where a URL begins with https.
+    pub trust: Trust,
+}
+
+/// When a viewer comes first, and whom it watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seat {
+    /// From the start of the run.
+    pub due: Duration,
+    /// Number of the publisher.
+    pub room: u32,
+}
+
+/// A plan.
 #[derive(Debug, Clone)]
 pub struct RunPlan {
-    /// How publishers connect; its URL is the WHIP endpoint.
+    /// Its name in the report.
+    pub name: String,
+    /// How publishers connect; its URL is the WHIP endpoint and may hold `{i}`.
     pub publisher: PublisherConfig,
     /// How many; 0: watch what others publish.
     pub publishers: u32,
-    /// How viewers connect; its URL is the WHEP endpoint.
+    /// How viewers connect; its URL is the WHEP endpoint and may hold `{i}`.
     pub viewer: ViewerConfig,
-    /// How many.
-    pub viewers: u32,
-    /// Viewers started a second; `None`: all at once.
-    pub ramp: Option<f64>,
-    /// Time measured after the last viewer was started.
+    /// Viewers, in the order in which they come.
+    pub seats: Vec<Seat>,
+    /// How long each stays.
+    pub stay: Stay,
+    /// What is left to chance follows from this.
+    pub seed: u64,
+    /// Time measured after the last viewer is due.
     pub duration: Duration,
     /// Threads that drive viewers.
     pub threads: usize,
     /// The run is over by then, whatever hangs.
     pub time_limit: Duration,
+    /// What is done in the run, in the order of time.
+    pub events: Vec<Event>,
+    /// The server's processes.
+    pub pids: Vec<u32>,
 }
 
 /// Why a plan is impossible.
@@ -58,26 +103,106 @@ pub enum PlanError {
     /// A number has nothing to number.
     #[error("the WHEP URL has {{i}} but there are no publishers to count")]
     NothingToNumber,
+    /// Nowhere to watch.
+    #[error("there is no WHEP URL: give --whep, or url under [viewers]")]
+    NoTarget,
+    /// An event would end this process.
+    #[error("{0} is this process itself: an event cannot kill it")]
+    Myself(u32),
+    /// An event comes too late.
+    #[error("the event {what:?} at {at:?} would come after the end, {end:?} after the first viewer")]
+    TooLate {
+        /// Which.
+        what: String,
+        /// When it is due.
+        at: Duration,
+        /// When the run ends.
+        end: Duration,
+    },
 }
 
 impl RunPlan {
-    /// Checks what can be checked without a network.
-    pub fn check(&self) -> Result<(), PlanError> {
-        let range = |what, value: String, range: String| Err(PlanError::Range { what, value, range });
-        if !(1..=MAX_VIEWERS).contains(&self.viewers) {
-            return range("viewers", self.viewers.to_string(), format!("1 to {MAX_VIEWERS} in one process"));
-        }
-        if self.publishers > MAX_PUBLISHERS {
-            return range("publishers", self.publishers.to_string(), format!("0 to {MAX_PUBLISHERS}"));
+    /// What a scenario comes to.
+    pub fn of(scenario: &Scenario, access: Access) -> Result<Self, PlanError> {
+        let (publishers, viewers) = (&scenario.publishers, &scenario.viewers);
+        // Both make lists as long as they say.
+        within("viewers", viewers.count, 1, MAX_VIEWERS, " in one process")?;
+        within("publishers", publishers.count, 0, MAX_PUBLISHERS, "")?;
+        let codec = match publishers.codec {
+            Codec::H264 => Some(VideoCodec::H264),
+            Codec::Vp8 => Some(VideoCodec::Vp8),
+            Codec::Opus => None,
+        };
+        let (bitrate, fps, gop, oversized) =
+            (publishers.bitrate, publishers.fps, publishers.gop, publishers.oversized);
+        let video =
+            codec.map(|codec| VideoConfig { codec, bitrate, fps, gop, oversized, ..VideoConfig::default() });
+        let publisher = PublisherConfig {
+            token: access.publish,
+            video,
+            audio: publishers.audio,
+            bind: viewers.bind,
+            connect_timeout: viewers.connect_timeout,
+            http_timeout: viewers.http_timeout,
+            retry_for: viewers.retry_for,
+            allow_public: access.allow_public,
+            trust: access.trust.clone(),
+            ..PublisherConfig::new(publishers.url.clone().unwrap_or_default())
+        };
+        let viewer = ViewerConfig {
+            token: access.watch,
+            video: video.is_some(),
+            audio: publishers.audio,
+            nack: viewers.nack,
+            audio_nack: viewers.audio_nack,
+            loss: (viewers.loss > 0.0).then_some(Loss { fraction: viewers.loss, seed: scenario.seed }),
+            seed: scenario.seed,
+            bind: viewers.bind,
+            connect_timeout: viewers.connect_timeout,
+            http_timeout: viewers.http_timeout,
+            retry_for: viewers.retry_for,
+            allow_public: access.allow_public,
+            trust: access.trust,
+            ..ViewerConfig::new(viewers.url.clone())
+        };
+        let count = if publishers.url.is_some() { publishers.count } else { 0 };
+        let due = viewers.arrival.due(viewers.count, &mut Chance::of(scenario.seed, ARRIVALS));
+        let rooms = viewers.rooms.of(viewers.count, count, &mut Chance::of(scenario.seed, ROOMS));
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let mut plan = Self {
+            name: name(&scenario.name, viewers.count, &viewers.arrival),
+            publisher,
+            publishers: count,
+            viewer,
+            seats: due.into_iter().zip(rooms).map(|(due, room)| Seat { due, room }).collect(),
+            stay: viewers.stay,
+            seed: scenario.seed,
+            duration: scenario.duration,
+            threads: viewers.threads.unwrap_or(cores.min(THREADS)).clamp(1, THREADS_MAX),
+            time_limit: Duration::MAX,
+            events: scenario.events.clone(),
+            pids: scenario.server.pids.clone(),
+        };
+        plan.time_limit = scenario.time_limit.unwrap_or(plan.end().saturating_add(SLACK));
+        plan.check()?;
+        Ok(plan)
+    }
+
+    fn check(&self) -> Result<(), PlanError> {
+        let range = |what, value: Duration, range: String| {
+            Err(PlanError::Range { what, value: format!("{value:?}"), range })
+        };
+        if self.viewer.url.is_empty() {
+            return Err(PlanError::NoTarget);
         }
         if self.duration < Duration::from_secs(1) {
-            return range("duration", format!("{:?}", self.duration), "at least 1s".into());
+            return range("duration", self.duration, "at least 1s".into());
         }
-        if self.time_limit <= self.arrival() + self.duration {
+        if self.time_limit <= self.end() {
             return range(
                 "time limit",
-                format!("{:?}", self.time_limit),
-                format!("joining and measuring take {:?}", self.arrival() + self.duration),
+                self.time_limit,
+                format!("joining and measuring take {:?}", self.end()),
             );
         }
         if self.publishers > 1 && !self.publisher.url.contains(NUMBER) {
@@ -86,21 +211,31 @@ impl RunPlan {
         if self.publishers == 0 && self.viewer.url.contains(NUMBER) {
             return Err(PlanError::NothingToNumber);
         }
-        let sends = self.publishers == 0 || self.publisher.video.is_some() || self.publisher.audio;
-        if !sends || !(self.viewer.video || self.viewer.audio) {
+        if !(self.viewer.video || self.viewer.audio) {
             return Err(PlanError::NoMedia);
+        }
+        for event in &self.events {
+            if event.at >= self.end() {
+                let (what, at, end) = (event.to_string(), event.at, self.end());
+                return Err(PlanError::TooLate { what, at, end });
+            }
+            if let Act::Kill(pid) = event.act
+                && pid == std::process::id()
+            {
+                return Err(PlanError::Myself(pid));
+            }
         }
         Ok(())
     }
 
     /// When the last viewer is due.
     pub fn arrival(&self) -> Duration {
-        self.due(self.viewers.saturating_sub(1))
+        self.seats.last().map_or(Duration::ZERO, |seat| seat.due)
     }
 
-    /// When a viewer is due, from the start.
-    pub fn due(&self, viewer: u32) -> Duration {
-        self.ramp.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(f64::from(viewer) / rate))
+    /// When measuring ends, from when the first viewer is due.
+    pub fn end(&self) -> Duration {
+        self.arrival().saturating_add(self.duration)
     }
 
     /// The URL with a publisher's number in it.
@@ -108,55 +243,118 @@ impl RunPlan {
         self.publisher.url.replace(NUMBER, &publisher.to_string())
     }
 
-    /// The URL of a viewer: they are spread over publishers.
-    pub fn whep(&self, viewer: u32) -> String {
-        self.viewer.url.replace(NUMBER, &(viewer % self.publishers.max(1)).to_string())
+    /// Where who watches this publisher asks.
+    pub fn whep(&self, room: u32) -> String {
+        self.viewer.url.replace(NUMBER, &room.to_string())
     }
+
+    /// What a bad network is to this viewer, if it is one of its share.
+    pub fn impaired(&self, viewer: u32, bad: Impairment) -> Option<Impairment> {
+        let mut chance = Chance::of(self.seed, IMPAIRED.saturating_add(viewer.into()));
+        (chance.unit() < bad.share).then_some(bad)
+    }
+
+    /// What is left to chance at one viewer's place.
+    pub fn chance(&self, viewer: u32) -> Chance {
+        Chance::of(self.seed, VIEWERS.saturating_add(viewer.into()))
+    }
+}
+
+fn within(what: &'static str, value: u32, least: u32, most: u32, more: &str) -> Result<(), PlanError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(PlanError::Range { what, value: value.to_string(), range: format!("{least} to {most}{more}") })
+}
+
+/// A name for one that has none.
+fn name(name: &str, viewers: u32, arrival: &Arrival) -> String {
+    if name.is_empty() {
+        return format!("{viewers} viewers, {arrival}");
+    }
+    name.chars().take(NAME_MAX).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::{Publishers, Rooms, Viewers};
 
-    fn plan() -> RunPlan {
-        RunPlan {
-            publisher: PublisherConfig::new("http://127.0.0.1/whip/r-{i}"),
-            publishers: 3,
-            viewer: ViewerConfig::new("http://127.0.0.1/whep/r-{i}"),
-            viewers: 100,
-            ramp: Some(50.0),
-            duration: Duration::from_secs(10),
-            threads: 1,
-            time_limit: Duration::from_secs(60),
+    fn scenario() -> Scenario {
+        Scenario {
+            publishers: Publishers {
+                url: Some("http://127.0.0.1/whip/r-{i}".to_owned()),
+                count: 3,
+                ..Publishers::default()
+            },
+            viewers: Viewers {
+                url: "http://127.0.0.1/whep/r-{i}".to_owned(),
+                count: 100,
+                ..Viewers::default()
+            },
+            ..Scenario::default()
         }
     }
 
+    fn plan(edit: impl FnOnce(&mut Scenario)) -> Result<RunPlan, PlanError> {
+        let mut scenario = scenario();
+        edit(&mut scenario);
+        RunPlan::of(&scenario, Access::default())
+    }
+
+    fn refused(edit: impl FnOnce(&mut Scenario)) -> String {
+        plan(edit).unwrap_err().to_string()
+    }
+
     #[test]
-    fn viewers_are_due_by_the_ramp_and_spread_over_publishers() {
-        let plan = plan();
-        plan.check().unwrap();
-        assert_eq!((plan.due(0), plan.due(25)), (Duration::ZERO, Duration::from_millis(500)));
-        assert_eq!(RunPlan { ramp: None, ..plan.clone() }.arrival(), Duration::ZERO);
-        assert_eq!(plan.whep(4), "http://127.0.0.1/whep/r-1");
+    fn viewers_come_as_they_arrive_and_are_spread_over_publishers() {
+        let plan = plan(|_| {}).unwrap();
+        assert_eq!((plan.seats[0].due, plan.seats[25].due), (Duration::ZERO, Duration::from_millis(500)));
+        assert_eq!((plan.seats[4].room, plan.whep(1)), (1, "http://127.0.0.1/whep/r-1".to_owned()));
         assert_eq!(plan.whip(2), "http://127.0.0.1/whip/r-2");
+        assert_eq!(plan.end(), Duration::from_millis(1_980) + Duration::from_secs(10));
+        assert_eq!(plan.time_limit, plan.end() + SLACK);
+        assert_eq!(plan.name, "100 viewers, 50/s");
+        let storm = super::tests::plan(|s| s.viewers.arrival = Arrival::Storm(Duration::ZERO)).unwrap();
+        assert_eq!((storm.arrival(), storm.name.as_str()), (Duration::ZERO, "100 viewers, all at once"));
     }
 
     #[test]
-    fn impossible_plans_are_refused() {
-        let same = PublisherConfig::new("http://127.0.0.1/whip/r");
-        let mute = PublisherConfig { video: None, audio: false, ..plan().publisher };
-        for bad in [
-            RunPlan { viewers: 0, ..plan() },
-            RunPlan { viewers: MAX_VIEWERS + 1, ..plan() },
-            RunPlan { publishers: 5_000, ..plan() },
-            RunPlan { duration: Duration::from_millis(10), ..plan() },
-            RunPlan { time_limit: Duration::from_secs(11), ..plan() },
-            RunPlan { publisher: same, ..plan() },
-            RunPlan { publisher: mute, ..plan() },
-            RunPlan { publishers: 0, ..plan() },
-            RunPlan { viewer: ViewerConfig { video: false, audio: false, ..plan().viewer }, ..plan() },
-        ] {
-            assert!(bad.check().is_err(), "{bad:?}");
-        }
+    fn one_seed_is_one_run() {
+        let by = |seed| {
+            plan(|s| {
+                s.seed = seed;
+                s.viewers.arrival = Arrival::Poisson(20.0);
+                s.viewers.rooms = Rooms::Zipf(1.0);
+            })
+            .unwrap()
+            .seats
+        };
+        assert_eq!(by(4), by(4));
+        assert_ne!(by(4), by(5));
+    }
+
+    #[test]
+    fn sound_alone_is_watched_without_pictures() {
+        let plan = plan(|s| s.publishers.codec = Codec::Opus).unwrap();
+        assert!(plan.publisher.video.is_none() && !plan.viewer.video && plan.viewer.audio);
+    }
+
+    #[test]
+    fn impossible_plans_are_refused_with_the_reason() {
+        let event = |at, act| Event { at: Duration::from_secs(at), name: None, act };
+        assert!(refused(|s| s.viewers.count = 0).contains("1 to 20000"));
+        assert!(refused(|s| s.viewers.count = MAX_VIEWERS + 1).contains("out of range"));
+        assert!(refused(|s| s.publishers.count = 5_000).contains("0 to 1000"));
+        assert!(refused(|s| s.duration = Duration::from_millis(10)).contains("at least 1s"));
+        assert!(refused(|s| s.time_limit = Some(Duration::from_secs(11))).contains("take 11.98s"));
+        assert!(refused(|s| s.publishers.url = Some("http://127.0.0.1/whip/r".into())).contains("need {i}"));
+        assert!(refused(|s| s.publishers.url = None).contains("no publishers to count"));
+        assert!(refused(|s| s.viewers.url.clear()).contains("--whep"));
+        let mute = |s: &mut Scenario| (s.publishers.codec, s.publishers.audio) = (Codec::Opus, false);
+        assert!(refused(mute).contains("neither video nor audio"));
+        let suicide = Act::Kill(std::process::id());
+        assert!(refused(|s| s.events.push(event(1, suicide))).contains("itself"));
+        assert!(refused(|s| s.events.push(event(12, Act::Kill(2)))).contains("after the end, 11.98s"));
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use super::report::{JoinReport, PacketReport, Percentiles, PublishersReport, ViewersReport};
 use crate::client::{PublisherStats, SessionState, ViewerReport};
-use crate::measure::{Histogram, TrackReport};
+use crate::measure::{FREEZE, Histogram, TrackReport};
 use crate::media::Kind;
 use crate::num;
+use crate::report::{Bars, Figures, JoinReport, PacketReport, Percentiles, PublishersReport, ViewersReport};
 
 /// What publishers did, by their number.
 #[derive(Debug)]
@@ -38,18 +38,20 @@ impl Truth {
 }
 
 /// Sums over viewers.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Tally {
     pub viewers: ViewersReport,
     pub packets: PacketReport,
     pub latency: Histogram,
-    bytes: u64,
+    pub bytes: u64,
     answered: Histogram,
     ice: Histogram,
     connected: Histogram,
     first_packet: Histogram,
-    first_keyframe: Histogram,
+    pub first_keyframe: Histogram,
     gap: Histogram,
+    pub freezes: u64,
+    frozen: Duration,
 }
 
 impl Tally {
@@ -109,6 +111,13 @@ impl Tally {
         self.bytes += track.bytes;
         self.latency.merge(&track.latency);
         self.gap.record(track.longest_gap_until(due));
+        if track.kind == Kind::Video {
+            // The silence at the end is one, too.
+            let silence = track.last_packet.map(|last| due.saturating_duration_since(last));
+            let silence = silence.filter(|silence| *silence > FREEZE);
+            self.freezes += track.freezes + u64::from(silence.is_some());
+            self.frozen += track.frozen + silence.unwrap_or_default();
+        }
     }
 
     /// Percentages and rates; `elapsed` is the time over which packets came.
@@ -133,6 +142,14 @@ impl Tally {
                 first_keyframe_ms: Percentiles::of(&self.first_keyframe),
             },
             longest_gap: Percentiles::of(&self.gap),
+            freezes: self.freezes,
+            frozen: self.frozen,
+            figures: Figures {
+                latency: bars(&self.latency),
+                connected: bars(&self.connected),
+                first_keyframe: bars(&self.first_keyframe),
+                longest_gap: bars(&self.gap),
+            },
         }
     }
 }
@@ -145,6 +162,14 @@ pub(super) struct Finished {
     pub latency: Option<Percentiles>,
     pub join: JoinReport,
     pub longest_gap: Option<Percentiles>,
+    pub freezes: u64,
+    pub frozen: Duration,
+    pub figures: Figures,
+}
+
+fn bars(histogram: &Histogram) -> Bars {
+    let (ends, counts): (Vec<Duration>, Vec<u64>) = histogram.steps().unzip();
+    Bars { upper_ms: ends.into_iter().map(num::millis).collect(), counts }
 }
 
 /// Sums over publishers.

@@ -5,8 +5,8 @@
 
 use std::str::FromStr;
 
-use super::report::{Percentiles, RunReport, Verdict};
-use crate::num;
+use super::{Percentiles, RunReport, Verdict};
+use crate::{num, units};
 
 /// What a bound can be about, its unit and where its figure is.
 struct Metric {
@@ -158,12 +158,24 @@ fn in_unit(unit: Unit, text: &str) -> Result<f64, String> {
     let (parsed, example) = match unit {
         Unit::Percent => (text.strip_suffix('%').and_then(parse), "a share, such as 0.1%"),
         Unit::Count => (parse(text), "a number, such as 0"),
-        Unit::Millis => (super::duration(text).ok().map(num::millis), "a time, such as 100ms or 2s"),
+        Unit::Millis => (units::duration(text).ok().map(num::millis), "a time, such as 100ms or 2s"),
     };
     parsed.ok_or_else(|| format!("{text:?} should be {example}"))
 }
 
 impl Bound {
+    /// A bound that is said the other way round: what must hold, as in `loss<=0.1%`.
+    pub fn expected(text: &str) -> Result<Self, BoundError> {
+        let bound: Self = text.parse()?;
+        let comparison = match bound.comparison {
+            Comparison::Above => Comparison::AtMost,
+            Comparison::AtLeast => Comparison::Below,
+            Comparison::Below => Comparison::AtLeast,
+            Comparison::AtMost => Comparison::Above,
+        };
+        Ok(Self { comparison, text: format!("expected {}", bound.text), ..bound })
+    }
+
     /// How a run stands against this bound.
     pub fn judge(&self, report: &RunReport) -> Verdict {
         let value =
@@ -212,6 +224,23 @@ mod tests {
         ] {
             assert_eq!(broken(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_expected_is_broken_where_it_does_not_hold() {
+        for (text, expected) in [
+            ("loss<=0.1%", false),
+            ("loss<0.1%", true),
+            ("p99 >= 100ms", false),
+            ("p99>100ms", true),
+            ("failed<2", true),
+            ("failed<=2", false),
+            ("first-keyframe-p99<10s", true),
+        ] {
+            let verdict = Bound::expected(text).unwrap().judge(&report());
+            assert_eq!((verdict.broken, verdict.bound), (expected, format!("expected {text}")));
+        }
+        assert!(Bound::expected("loss").is_err());
     }
 
     #[test]

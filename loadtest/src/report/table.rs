@@ -1,29 +1,9 @@
-//! A run for human eyes.
+//! A run for human eyes, in a terminal.
 
 use std::fmt::Write;
 
-use super::Progress;
-use super::report::{Percentiles, RunReport};
+use super::{Percentiles, RunReport};
 use crate::num;
-
-/// One line while a run goes on.
-pub fn progress_line(progress: &Progress) -> String {
-    let latency = progress.latency.map_or_else(
-        || "no media yet".to_owned(),
-        |(p50, p99)| format!("latency p50 {:.1} p99 {:.1} ms", num::millis(p50), num::millis(p99)),
-    );
-    let cpu = progress.cpu_cores.map_or_else(String::new, |cores| format!(" · client {cores:.2} cores"));
-    format!(
-        "{:>4.0}/{:.0} s · {} watching, {} joining, {} failed · {} packets/s · {} missing · {latency}{cpu}",
-        progress.elapsed.as_secs_f64(),
-        progress.total.as_secs_f64(),
-        progress.connected,
-        progress.waiting,
-        progress.failed,
-        progress.packets_per_second,
-        progress.missing,
-    )
-}
 
 /// The table after a run.
 pub fn table(report: &RunReport) -> String {
@@ -48,8 +28,13 @@ pub fn table(report: &RunReport) -> String {
     row(
         "viewers",
         format!(
-            "{} of {} connected, {} failed, {} ended early, {} with a silent track",
-            viewers.connected, viewers.wanted, viewers.failed, viewers.ended_early, viewers.silent
+            "{} of {} connected, {} failed, {} ended early, {} left, {} with a silent track",
+            viewers.connected,
+            viewers.wanted,
+            viewers.failed,
+            viewers.ended_early,
+            viewers.left,
+            viewers.silent
         ),
     );
     for (reason, count) in &viewers.reasons {
@@ -113,6 +98,27 @@ pub fn table(report: &RunReport) -> String {
     row("first packet after", millis(report.join.first_packet_ms.as_ref()));
     row("first keyframe after", millis(report.join.first_keyframe_ms.as_ref()));
     row("longest gap", millis(report.longest_gap_ms.as_ref()));
+    row(
+        "freezes",
+        format!("{} of more than 200 ms in video, {:.1} s in all", report.freezes, report.frozen_ms / 1e3),
+    );
+    for done in &report.happenings {
+        let word = if done.ok { "" } else { "NOT DONE: " };
+        row("event", format!("{:.1} s: {word}{} {}", done.at_s, done.what, done.said).trim_end().to_owned());
+    }
+    if let Some(server) = &report.server {
+        let each = server.cpu_us_per_packet.map_or(String::new(), |us| format!(", {us:.2} µs a packet"));
+        row(
+            "server",
+            format!(
+                "{:.2} cores (at most {:.2}){each}, {} MiB at most, {:.0} context switches a second",
+                server.cores,
+                server.cores_max,
+                server.resident_bytes_max >> 20,
+                server.switches_per_second
+            ),
+        );
+    }
     let client = &report.client;
     let cpu = client
         .cpu_cores

@@ -1,4 +1,4 @@
-//! What people write on the command line: `2M`, `30s`, `50/s`, `1%`, `30:1850`.
+//! What people write: `2M`, `30s`, `50/s`, `1%`, `30:1850`.
 
 use std::time::Duration;
 
@@ -52,25 +52,21 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Arrivals: `50/s`, `600/m`, or `storm` for all at once (`None`).
-pub fn ramp(text: &str) -> Result<Option<f64>, String> {
-    let bare = text.trim();
-    if bare == "storm" {
-        return Ok(None);
-    }
-    let (digits, per) = match bare.split_once('/') {
+/// A rate: `50/s`, `600/m`; in events a second.
+pub fn rate(text: &str) -> Result<f64, String> {
+    let (digits, per) = match text.trim().split_once('/') {
         Some((digits, "s" | "1s")) => (digits, 1.0),
         Some((digits, "m" | "min")) => (digits, 60.0),
-        _ => return Err(format!("{text:?} is no rate; write it as 50/s, 600/m or storm")),
+        _ => return Err(format!("{text:?} is no rate; write it as 50/s or 600/m")),
     };
     match number(digits).map(|value| value / per) {
-        Some(rate) if (0.01..=10_000.0).contains(&rate) => Ok(Some(rate)),
+        Some(rate) if (0.01..=10_000.0).contains(&rate) => Ok(rate),
         _ => Err(format!("{text:?} is out of range; between 1/m and 10000/s can be started")),
     }
 }
 
-/// A share lost: `0.01` or `1%`.
-pub fn loss(text: &str) -> Result<f64, String> {
+/// A share below 1: `0.01` or `1%`.
+pub fn share(text: &str) -> Result<f64, String> {
     let bare = text.trim();
     let value = match bare.strip_suffix('%') {
         Some(percent) => number(percent).map(|value| value / 100.0),
@@ -104,10 +100,8 @@ mod tests {
         assert_eq!(bit_rate("2.5M").unwrap(), Bitrate::from_kbps(2_500));
         assert_eq!(duration("500ms").unwrap(), Duration::from_millis(500));
         assert_eq!(duration("1.5m").unwrap(), Duration::from_secs(90));
-        assert_eq!(ramp("50/s").unwrap(), Some(50.0));
-        assert_eq!(ramp("600/m").unwrap(), Some(10.0));
-        assert_eq!(ramp("storm").unwrap(), None);
-        assert_eq!((loss("1%").unwrap(), loss("0.01").unwrap()), (0.01, 0.01));
+        assert_eq!((rate("50/s").unwrap(), rate("600/m").unwrap()), (50.0, 10.0));
+        assert_eq!((share("1%").unwrap(), share("0.01").unwrap()), (0.01, 0.01));
         assert_eq!(oversized("30:1850").unwrap(), Oversized { every: 30, bytes: 1_850 });
     }
 
@@ -120,10 +114,10 @@ mod tests {
             assert!(duration(bad).is_err(), "{bad:?}");
         }
         for bad in ["", "50", "/s", "0/s", "1e9/s", "50/h"] {
-            assert!(ramp(bad).is_err(), "{bad:?}");
+            assert!(rate(bad).is_err(), "{bad:?}");
         }
         for bad in ["", "1", "100%", "-1%", "x"] {
-            assert!(loss(bad).is_err(), "{bad:?}");
+            assert!(share(bad).is_err(), "{bad:?}");
         }
         for bad in ["", "30", "0:1850", "30:99999", "30:x"] {
             assert!(oversized(bad).is_err(), "{bad:?}");

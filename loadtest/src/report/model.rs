@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::Histogram;
 use crate::num;
 
 /// Percentiles in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Percentiles {
     /// Values counted.
     pub count: u64,
@@ -40,8 +40,106 @@ impl Percentiles {
     }
 }
 
+/// How often values occurred, for a picture of their spread.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Bars {
+    /// Where each bar ends, in milliseconds, rising; a bar in which nothing occurred may be left out.
+    pub upper_ms: Vec<f64>,
+    /// Values of each bar; as many as there are ends.
+    pub counts: Vec<u64>,
+}
+
+/// The spread of what percentiles sum up.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Figures {
+    /// From scheduled capture to arrival.
+    pub latency: Bars,
+    /// From the scheduled join to SRTP keys.
+    pub connected: Bars,
+    /// From the scheduled join to the first packet of the first keyframe.
+    pub first_keyframe: Bars,
+    /// The longest gap of each viewer's tracks.
+    pub longest_gap: Bars,
+}
+
+/// The server's process or processes, in one second.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct ServerSecond {
+    /// Cores' worth of CPU, all together.
+    pub cores: f64,
+    /// Resident memory, all together.
+    pub resident_bytes: u64,
+}
+
+/// One second of a run.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Second {
+    /// From when the first join was due to its end.
+    pub at_s: f64,
+    /// How long it was: about a second.
+    pub seconds: f64,
+    /// Viewers that are due and not connected yet, at its end.
+    pub joining: u64,
+    /// Viewers that are connected, at its end.
+    pub watching: u64,
+    /// Viewers that could not connect, or whose session ended before its time, so far.
+    pub failed: u64,
+    /// Viewers that left when their stay was over, so far.
+    pub left: u64,
+    /// Viewers that connected in it.
+    pub joined: u64,
+    /// Different packets that came in it.
+    pub packets: u64,
+    /// Packets that are missing at its end; they may still come.
+    pub missing: u64,
+    /// Payload bits that came, a second, all viewers together.
+    pub bits_per_second: u64,
+    /// Latency of the packets that came in it.
+    pub latency_ms: Option<Percentiles>,
+    /// Of viewers whose first keyframe came in it: how long after their scheduled join.
+    pub first_keyframe_ms: Option<Percentiles>,
+    /// The longest that any viewer's track stood still, as far as seen in it.
+    pub longest_gap_ms: f64,
+    /// Gaps of more than 200 ms that ended in it, over all viewers' video.
+    pub freezes: u64,
+    /// Cores' worth of CPU of this process.
+    pub client_cores: Option<f64>,
+    /// The server's process, where one was named.
+    pub server: Option<ServerSecond>,
+}
+
+/// Something that was done to the server or the network in the run.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Happening {
+    /// From when the first join was due to when it was done.
+    pub at_s: f64,
+    /// What was done, in words: `kill -9 4711`, `drain`.
+    pub what: String,
+    /// It could be done.
+    pub ok: bool,
+    /// What came of it, in words.
+    pub said: String,
+}
+
+/// The server's process or processes, over the run.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ServerReport {
+    /// Which.
+    pub pids: Vec<u32>,
+    /// Cores' worth of CPU on average, all together.
+    pub cores: f64,
+    /// In the busiest second.
+    pub cores_max: f64,
+    /// Resident memory at its highest, all together.
+    pub resident_bytes_max: u64,
+    /// Context switches a second, all together.
+    pub switches_per_second: f64,
+    /// CPU time for each packet that viewers received, in microseconds; none where nothing came.
+    pub cpu_us_per_packet: Option<f64>,
+}
+
 /// What was aimed at.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TargetReport {
     /// WHIP endpoint, if this run published.
     pub whip: Option<String>,
@@ -50,7 +148,7 @@ pub struct TargetReport {
 }
 
 /// The publishers.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct PublishersReport {
     /// Publishers of the plan.
     pub wanted: u64,
@@ -69,7 +167,7 @@ pub struct PublishersReport {
 }
 
 /// The viewers.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ViewersReport {
     /// Viewers of the plan.
     pub wanted: u64,
@@ -79,6 +177,8 @@ pub struct ViewersReport {
     pub failed: u64,
     /// Connected ones whose session ended before the run did.
     pub ended_early: u64,
+    /// Connected ones that left when their stay was over.
+    pub left: u64,
     /// Connected ones with a track that received nothing.
     pub silent: u64,
     /// Why viewers failed or ended, and how many.
@@ -86,7 +186,7 @@ pub struct ViewersReport {
 }
 
 /// Loss of one kind of media.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct LossReport {
     /// What each viewer should have received from its first packet to the last that was sent.
     pub expected: u64,
@@ -97,7 +197,7 @@ pub struct LossReport {
 }
 
 /// Packets of all viewers together.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct PacketReport {
     /// What each viewer should have received from its first packet to the last that was sent.
     pub expected: u64,
@@ -136,7 +236,7 @@ pub struct PacketReport {
 }
 
 /// Phases of joining, from when the join was due.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct JoinReport {
     /// To the SDP answer.
     pub answered_ms: Option<Percentiles>,
@@ -151,7 +251,7 @@ pub struct JoinReport {
 }
 
 /// This side of the run.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ClientReport {
     /// Cores' worth of CPU used on average.
     pub cpu_cores: Option<f64>,
@@ -164,7 +264,7 @@ pub struct ClientReport {
 }
 
 /// How a run stood against a bound.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The bound as it was given.
     pub bound: String,
@@ -184,11 +284,18 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// Version of [`RunReport`]. Another one may mean other things by the same names.
+pub const SCHEMA: u32 = 2;
+
 /// What a run found.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct RunReport {
-    /// Version of this object: 1.
+    /// Version of this object: [`SCHEMA`].
     pub schema: u32,
+    /// The scenario's name.
+    pub name: String,
+    /// When the first join was due, in milliseconds since the Unix epoch.
+    pub started_ms: u64,
     /// What was aimed at.
     pub target: TargetReport,
     /// From the first join to the end of measuring.
@@ -207,6 +314,18 @@ pub struct RunReport {
     pub join: JoinReport,
     /// The longest gap of each viewer's tracks.
     pub longest_gap_ms: Option<Percentiles>,
+    /// Gaps of more than 200 ms in viewers' video.
+    pub freezes: u64,
+    /// How long video stood still in them, all viewers together, in milliseconds.
+    pub frozen_ms: f64,
+    /// The spread of the percentiles' values.
+    pub figures: Figures,
+    /// Second by second.
+    pub timeline: Vec<Second>,
+    /// What was done in the run.
+    pub happenings: Vec<Happening>,
+    /// The server's process, where one was named.
+    pub server: Option<ServerReport>,
     /// This side.
     pub client: ClientReport,
     /// Why the figures do not speak of the server.

@@ -1,0 +1,95 @@
+//! The figures that are asked for first.
+
+use super::{Percentiles, RunReport, text};
+use crate::num;
+
+/// A figure as people read it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chief {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value with its unit.
+    pub value: String,
+    /// What belongs to it.
+    pub also: String,
+}
+
+fn millis(set: Option<Percentiles>, pick: fn(&Percentiles) -> f64) -> String {
+    set.map_or(text::UNKNOWN.to_owned(), |set| text::millis(pick(&set)))
+}
+
+fn pair(set: Option<Percentiles>) -> String {
+    // Where a line has to break, then between the two.
+    let whole = |value: f64| text::millis(value).replace(' ', "\u{a0}");
+    match set {
+        Some(set) => format!("{} / {}", whole(set.p50), whole(set.p99)),
+        None => text::UNKNOWN.to_owned(),
+    }
+}
+
+/// The figures that are asked for first; the server's only where it was measured.
+pub fn chief(report: &RunReport) -> Vec<Chief> {
+    let (viewers, packets, client) = (&report.viewers, &report.packets, &report.client);
+    let percent = |value: Option<f64>| value.map_or(text::UNKNOWN.to_owned(), text::percent);
+    let cores = client.cpu_cores.map_or(text::UNKNOWN.to_owned(), text::cores);
+    let drops = client.socket_drops.map_or("unknown how many".to_owned(), text::count);
+    let mut chief = vec![
+        Chief {
+            name: "Viewers connected",
+            value: format!("{} of {}", text::count(viewers.connected), text::count(viewers.wanted)),
+            also: format!(
+                "{} failed, {} ended early, {} with a silent track",
+                text::count(viewers.failed),
+                text::count(viewers.ended_early),
+                text::count(viewers.silent)
+            ),
+        },
+        Chief {
+            name: "Loss after recovery",
+            value: percent(packets.loss_percent),
+            also: format!("{} before recovery", percent(packets.loss_before_recovery_percent)),
+        },
+        Chief {
+            name: "Latency p50 / p99",
+            value: pair(report.latency_ms),
+            also: format!("longest {}", millis(report.latency_ms, |set| set.max)),
+        },
+        Chief {
+            name: "First keyframe p50 / p99",
+            value: pair(report.join.first_keyframe_ms),
+            also: format!("connected after {}", pair(report.join.connected_ms)),
+        },
+        Chief {
+            name: "Longest gap",
+            value: millis(report.longest_gap_ms, |set| set.max),
+            also: format!("99 % of tracks at most {}", millis(report.longest_gap_ms, |set| set.p99)),
+        },
+        Chief {
+            name: "Freezes",
+            value: text::count(report.freezes),
+            also: format!("video of all viewers stood still for {}", text::millis(report.frozen_ms)),
+        },
+        Chief {
+            name: "Received",
+            value: text::bits(num::float(packets.bits_per_second)),
+            also: format!("{} packets", text::count(packets.received)),
+        },
+        Chief {
+            name: "Client CPU",
+            value: format!("{cores} of {} cores", text::count(client.host_cores)),
+            also: format!("{drops} datagrams dropped at this host"),
+        },
+    ];
+    if let Some(server) = &report.server {
+        chief.push(Chief {
+            name: "Server CPU",
+            value: format!("{} cores", text::cores(server.cores)),
+            also: format!(
+                "{} in the busiest second, {} of memory",
+                text::cores(server.cores_max),
+                text::bytes(num::float(server.resident_bytes_max))
+            ),
+        });
+    }
+    chief
+}

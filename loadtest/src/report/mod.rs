@@ -1,0 +1,29 @@
+//! What a run found: for machines, for people, and the bounds that judge it. Pure.
+
+mod around;
+mod bounds;
+mod chief;
+mod compare;
+mod html;
+mod markdown;
+mod model;
+mod plot;
+#[cfg(test)]
+mod sample;
+mod standing;
+mod table;
+mod text;
+mod thin;
+#[cfg(test)]
+mod well_formed;
+
+pub use bounds::{Bound, BoundError};
+pub use compare::{Change, Compared, Comparison, OtherSchema, Row, compare};
+pub use html::html;
+pub use markdown::markdown;
+pub use model::{
+    Bars, ClientReport, Figures, Happening, JoinReport, LossReport, PacketReport, Percentiles,
+    PublishersReport, RunReport, SCHEMA, Second, ServerReport, ServerSecond, TargetReport, Verdict,
+    ViewersReport,
+};
+pub use table::table;

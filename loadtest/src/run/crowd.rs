@@ -1,0 +1,288 @@
+//! The audience of a run: so many places, each with one viewer at a time.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::RunPlan;
+use super::tally::{Tally, Truth};
+use crate::client::{Loss, SessionState, Viewer, ViewerConfig};
+use crate::num;
+use crate::scenario::Impairment;
+
+/// Sessions closed at once: a server is not to be stormed by our goodbye.
+const FAREWELLS_AT_ONCE: usize = 64;
+
+enum Place {
+    /// Nobody has been there yet, or somebody is connecting; since when one is due.
+    Waiting(Instant),
+    /// One has left and the next one is on the way.
+    Between,
+    Failed(String),
+    Live(Box<Viewer>),
+}
+
+/// Those who were there and have left, because their stay was over.
+#[derive(Default)]
+struct Gone {
+    tally: Tally,
+    left: u64,
+}
+
+/// The network of some.
+#[derive(Default)]
+struct Network {
+    bad: Option<Impairment>,
+    /// How often it has become bad.
+    nth: u64,
+}
+
+/// All places.
+pub(super) struct Crowd {
+    plan: Arc<RunPlan>,
+    start: Instant,
+    places: Vec<Mutex<Place>>,
+    /// Held while somebody leaves, so that nobody is counted twice or not at all.
+    gone: Mutex<Gone>,
+    /// Held while somebody takes a place, so that nobody misses how the network is.
+    network: Mutex<Network>,
+    /// Nobody comes or goes any more.
+    over: watch::Sender<bool>,
+    coming: Mutex<JoinSet<()>>,
+    /// The server is on this machine, where every viewer can have an address of its own.
+    loopback: bool,
+}
+
+/// How the audience is at a time; sums are since the start.
+pub(super) struct Look {
+    pub tally: Tally,
+    pub joining: u64,
+    /// Of these, newcomers where one has left.
+    pub between: u64,
+    pub watching: u64,
+    pub failed: u64,
+    pub left: u64,
+    /// The longest that anybody's track stood still since the last look.
+    pub gap: Duration,
+    /// Where those who are there receive media.
+    pub sockets: Vec<SocketAddr>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An address for each viewer, from 127.1.0.1 on: a server that counts by address sees as many clients as there are.
+fn address(seat: u32) -> IpAddr {
+    let first = Ipv4Addr::new(127, 1, 0, 1);
+    Ipv4Addr::from_bits(first.to_bits().saturating_add(seat)).into()
+}
+
+impl Crowd {
+    /// Nobody is there yet; the first one is due at `start`.
+    pub fn new(plan: Arc<RunPlan>, start: Instant, server: IpAddr) -> Arc<Self> {
+        let places = plan.seats.iter().map(|seat| Mutex::new(Place::Waiting(start + seat.due)));
+        let places = places.collect();
+        let (gone, network, over, coming) = Default::default();
+        let loopback = cfg!(target_os = "linux") && server.is_ipv4() && server.is_loopback();
+        Arc::new(Self { plan, start, places, gone, network, over, coming, loopback })
+    }
+
+    /// Fills the places as they are due, and again whenever a stay is over. Must be called inside a runtime.
+    pub fn come(self: &Arc<Self>) {
+        let mut coming = lock(&self.coming);
+        for number in 0..self.places.len() {
+            let crowd = Arc::clone(self);
+            coming.spawn(async move { crowd.attend(number).await });
+        }
+    }
+
+    async fn attend(&self, number: usize) {
+        let seat = u32::try_from(num::len(number)).unwrap_or(u32::MAX);
+        let mut chance = self.plan.chance(seat);
+        let Some(mut due) = self.plan.seats.get(number).map(|seat| self.start + seat.due) else { return };
+        for visit in 0.. {
+            if self.over_before(due).await {
+                return;
+            }
+            match Viewer::connect(self.config(seat, visit, due)).await {
+                Ok(viewer) => {
+                    if let Some(late) = self.seat(number, seat, viewer) {
+                        return goodbye(seat, late).await;
+                    }
+                }
+                Err(error) => {
+                    tracing::info!(viewer = seat, %error, "a viewer could not connect");
+                    self.set(number, Place::Failed(error.class()));
+                }
+            }
+            let Some(stay) = self.plan.stay.next(&mut chance) else { return };
+            if self.over_before(Instant::now() + stay).await {
+                return;
+            }
+            if let Some(viewer) = self.leave(number) {
+                goodbye(seat, viewer).await;
+            }
+            due = Instant::now();
+        }
+    }
+
+    /// Waits for a time; true if it is over by then.
+    async fn over_before(&self, at: Instant) -> bool {
+        let mut over = self.over.subscribe();
+        tokio::select! {
+            biased;
+            _ = over.wait_for(|over| *over) => true,
+            () = tokio::time::sleep_until(at.into()) => false,
+        }
+    }
+
+    /// Nobody comes or goes from now on: who is there stays to be counted.
+    pub fn close(&self) {
+        self.over.send_replace(true);
+    }
+
+    /// How a viewer of this place connects.
+    fn config(&self, seat: u32, visit: u64, due: Instant) -> ViewerConfig {
+        let room = self.plan.seats.get(num::index(seat.into())).map_or(0, |seat| seat.room);
+        // Each viewer loses packets of its own.
+        let own = u64::from(seat).wrapping_add(visit << 32);
+        let loss = self.plan.viewer.loss.map(|loss| Loss { seed: loss.seed.wrapping_add(own), ..loss });
+        let address = self.loopback.then(|| address(seat));
+        ViewerConfig {
+            url: self.plan.whep(room),
+            scheduled: Some(due),
+            loss,
+            impairment: lock(&self.network).bad.and_then(|bad| self.plan.impaired(seat, bad)),
+            seed: self.plan.seed.wrapping_add(own),
+            bind: self.plan.viewer.bind.or(address),
+            http_bind: self.plan.viewer.bind.or(address),
+            ..self.plan.viewer.clone()
+        }
+    }
+
+    fn set(&self, number: usize, now: Place) {
+        if let Some(place) = self.places.get(number) {
+            *lock(place) = now;
+        }
+    }
+
+    /// Gives a viewer its place; it comes back if all is over.
+    fn seat(&self, number: usize, seat: u32, viewer: Viewer) -> Option<Viewer> {
+        let network = lock(&self.network);
+        if *self.over.borrow() {
+            return Some(viewer);
+        }
+        // It may have become bad, or good, while the viewer was connecting.
+        viewer.impair(network.bad.and_then(|bad| self.plan.impaired(seat, bad)));
+        self.set(number, Place::Live(Box::new(viewer)));
+        None
+    }
+
+    /// Empties a place, and counts what its viewer saw.
+    fn leave(&self, number: usize) -> Option<Viewer> {
+        let place = self.places.get(number)?;
+        let mut gone = lock(&self.gone);
+        match std::mem::replace(&mut *lock(place), Place::Between) {
+            Place::Waiting(_) | Place::Between => None,
+            Place::Failed(class) => {
+                gone.tally.failed(class);
+                None
+            }
+            Place::Live(viewer) => {
+                let report = viewer.report();
+                // One whose session ended before did not leave.
+                gone.left += u64::from(!matches!(report.state, SessionState::Ended(_)));
+                gone.tally.viewer(&report, &Truth::unknown());
+                Some(*viewer)
+            }
+        }
+    }
+
+    /// The network becomes bad for some, those who come later included; says which of the run's bad networks it is, and
+    /// for how many who are there. Must be called inside a runtime.
+    pub fn impair(&self, bad: Impairment) -> (u64, u64) {
+        let mut network = lock(&self.network);
+        network.bad = Some(bad);
+        network.nth += 1;
+        (network.nth, self.tell(|seat| self.plan.impaired(seat, bad)))
+    }
+
+    /// The network is good again, if nothing has made it bad in another way since.
+    pub fn heal(&self, nth: u64) -> bool {
+        let mut network = lock(&self.network);
+        let ours = network.nth == nth;
+        if ours {
+            network.bad = None;
+            self.tell(|_| None);
+        }
+        ours
+    }
+
+    /// Tells all who are there how their network is; says for how many it is bad.
+    fn tell(&self, network: impl Fn(u32) -> Option<Impairment>) -> u64 {
+        let mut count = 0;
+        for (seat, place) in (0..).zip(&self.places) {
+            if let Place::Live(viewer) = &*lock(place) {
+                let bad = network(seat);
+                count += u64::from(bad.is_some());
+                viewer.impair(bad);
+            }
+        }
+        count
+    }
+
+    /// How it goes. Who is still connecting is no failure yet.
+    pub fn look(&self, truth: &Truth) -> Look {
+        let now = Instant::now();
+        let gone = lock(&self.gone);
+        let (mut joining, mut between, mut gap, mut sockets) = (0, 0, Duration::ZERO, Vec::new());
+        let mut tally = gone.tally.clone();
+        let before = tally.viewers.connected - tally.viewers.ended_early;
+        for place in &self.places {
+            match &*lock(place) {
+                Place::Waiting(due) => joining += u64::from(*due <= now),
+                Place::Between => between += 1,
+                Place::Failed(class) => tally.failed(class.clone()),
+                Place::Live(viewer) => {
+                    tally.viewer(&viewer.report(), truth);
+                    gap = gap.max(viewer.take_recent_gap(truth.until));
+                    sockets.push(viewer.local_address());
+                }
+            }
+        }
+        joining += between;
+        let watching = tally.viewers.connected - tally.viewers.ended_early - before;
+        let failed = tally.viewers.failed + tally.viewers.ended_early;
+        Look { tally, joining, between, watching, failed, left: gone.left, gap, sockets }
+    }
+
+    /// Ends all sessions as good clients do, those included that are only being made.
+    pub async fn farewell(&self) {
+        self.close();
+        let take = |place: &Mutex<Place>| match std::mem::replace(&mut *lock(place), Place::Between) {
+            Place::Live(viewer) => Some(*viewer),
+            Place::Waiting(_) | Place::Between | Place::Failed(_) => None,
+        };
+        let viewers: Vec<Viewer> = self.places.iter().filter_map(take).collect();
+        let mut all = JoinSet::new();
+        for viewer in viewers {
+            if all.len() >= FAREWELLS_AT_ONCE {
+                all.join_next().await;
+            }
+            all.spawn(viewer.stop());
+        }
+        while all.join_next().await.is_some() {}
+        let mut coming = std::mem::take(&mut *lock(&self.coming));
+        while coming.join_next().await.is_some() {}
+    }
+}
+
+async fn goodbye(seat: u32, viewer: Viewer) {
+    if let Err(error) = viewer.stop().await {
+        tracing::info!(viewer = seat, %error, "a viewer left without a goodbye");
+    }
+}

@@ -1,0 +1,392 @@
+//! A scenario, and the file that it is written in.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use freshet_cluster::unit::Bitrate;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use super::{Act, Arrival, Call, Event, Impairment, Rooms, Stay};
+use crate::media::Oversized;
+use crate::report::Bound;
+use crate::units;
+
+/// Largest file that is read, in bytes.
+const FILE_MAX: usize = 1 << 20;
+/// Most events of a run.
+const EVENTS_MAX: usize = 1_000;
+
+/// What is to be run.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Scenario {
+    /// Its name in the report.
+    pub name: String,
+    /// How long to measure after the last viewer is due.
+    #[serde(deserialize_with = "duration")]
+    pub duration: Duration,
+    /// The run is over by then, whatever hangs.
+    #[serde(deserialize_with = "some_duration")]
+    pub time_limit: Option<Duration>,
+    /// What is left to chance follows from this.
+    pub seed: u64,
+    /// Who publishes.
+    pub publishers: Publishers,
+    /// Who watches.
+    pub viewers: Viewers,
+    /// What is done in the run.
+    #[serde(deserialize_with = "events")]
+    pub events: Vec<Event>,
+    /// What must hold in the end.
+    #[serde(deserialize_with = "bounds")]
+    pub expect: Vec<Bound>,
+    /// The server's processes.
+    pub server: Server,
+}
+
+impl Default for Scenario {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            duration: Duration::from_secs(10),
+            time_limit: None,
+            seed: 1,
+            publishers: Publishers::default(),
+            viewers: Viewers::default(),
+            events: Vec::new(),
+            expect: Vec::new(),
+            server: Server::default(),
+        }
+    }
+}
+
+/// Codecs by their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Codec {
+    /// H.264 (RFC 6184).
+    H264,
+    /// VP8 (RFC 7741).
+    Vp8,
+    /// No pictures.
+    Opus,
+}
+
+/// Who publishes.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Publishers {
+    /// WHIP endpoint; `{i}` stands for the publisher's number. Without it others publish.
+    pub url: Option<String>,
+    /// How many.
+    pub count: u32,
+    /// What they send.
+    pub codec: Codec,
+    /// Bit rate of their video.
+    #[serde(deserialize_with = "bit_rate")]
+    pub bitrate: Bitrate,
+    /// Frames a second.
+    pub fps: u32,
+    /// Frames from one keyframe to the next; 0: only when asked for.
+    pub gop: u32,
+    /// With sound.
+    pub audio: bool,
+    /// Single packets of unusual size.
+    #[serde(deserialize_with = "oversized")]
+    pub oversized: Option<Oversized>,
+    /// The environment variable that holds their bearer token.
+    pub token_env: String,
+}
+
+impl Default for Publishers {
+    fn default() -> Self {
+        Self {
+            url: None,
+            count: 1,
+            codec: Codec::H264,
+            bitrate: Bitrate::from_mbps(2),
+            fps: 30,
+            gop: 60,
+            audio: true,
+            oversized: None,
+            token_env: "FRESHET_LOADTEST_WHIP_TOKEN".to_owned(),
+        }
+    }
+}
+
+/// Who watches.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Viewers {
+    /// WHEP endpoint; `{i}` stands for the number of the publisher that is watched.
+    pub url: String,
+    /// How many.
+    pub count: u32,
+    /// When they come.
+    #[serde(deserialize_with = "text")]
+    pub arrival: Arrival,
+    /// How long each stays.
+    #[serde(deserialize_with = "text")]
+    pub stay: Stay,
+    /// Whom they watch.
+    #[serde(deserialize_with = "text")]
+    pub rooms: Rooms,
+    /// They lose this share of the media that reaches them.
+    #[serde(deserialize_with = "share")]
+    pub loss: f64,
+    /// They ask for lost packets again.
+    pub nack: bool,
+    /// Those of sound, too, which browsers do not.
+    pub audio_nack: bool,
+    /// `Retry-After` of 409, 429 and 503 is obeyed for so long.
+    #[serde(deserialize_with = "duration")]
+    pub retry_for: Duration,
+    /// Time for each HTTP request.
+    #[serde(deserialize_with = "duration")]
+    pub http_timeout: Duration,
+    /// Time for ICE and DTLS.
+    #[serde(deserialize_with = "duration")]
+    pub connect_timeout: Duration,
+    /// Local address for media.
+    pub bind: Option<IpAddr>,
+    /// Threads that drive them.
+    pub threads: Option<usize>,
+    /// The environment variable that holds their bearer token.
+    pub token_env: String,
+}
+
+impl Default for Viewers {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            count: 10,
+            arrival: Arrival::Ramp(50.0),
+            stay: Stay::Whole,
+            rooms: Rooms::Even,
+            loss: 0.0,
+            nack: true,
+            audio_nack: false,
+            retry_for: Duration::from_secs(10),
+            http_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(10),
+            bind: None,
+            threads: None,
+            token_env: "FRESHET_LOADTEST_WHEP_TOKEN".to_owned(),
+        }
+    }
+}
+
+/// What of the server is measured.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Server {
+    /// Its processes, on this machine.
+    pub pids: Vec<u32>,
+}
+
+/// Why a file is no scenario.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {why}")]
+pub struct ScenarioError {
+    /// Where, from 1.
+    pub line: usize,
+    /// What is wrong, in one line, and what would be right.
+    pub why: String,
+}
+
+impl Scenario {
+    /// Reads a file's text. `${NAME}` in it stands for an environment variable, `${NAME:-value}` for one that may be
+    /// missing.
+    pub fn read(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Self, ScenarioError> {
+        if text.len() > FILE_MAX {
+            return Err(ScenarioError { line: 1, why: format!("a scenario has {FILE_MAX} bytes at most") });
+        }
+        let text = expand(text, variable)?;
+        let scenario: Self = toml::from_str(&text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let why = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+            ScenarioError { line: before.matches('\n').count().saturating_add(1), why }
+        })?;
+        Ok(scenario)
+    }
+}
+
+/// Puts the values of variables in. Lines of comment stay as they are.
+fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, ScenarioError> {
+    let mut whole = String::with_capacity(text.len());
+    for (before, line) in text.split_inclusive('\n').enumerate() {
+        let failed = |why| ScenarioError { line: before.saturating_add(1), why };
+        if line.trim_start().starts_with('#') {
+            whole.push_str(line);
+            continue;
+        }
+        let mut rest = line;
+        while let Some((plain, named)) = rest.split_once("${") {
+            let (name, after) =
+                named.split_once('}').ok_or_else(|| failed("${ is not closed by }".to_owned()))?;
+            let (name, otherwise) = match name.split_once(":-") {
+                Some((name, otherwise)) => (name, Some(otherwise.to_owned())),
+                None => (name, None),
+            };
+            let value = variable(name).or(otherwise).ok_or_else(|| {
+                failed(format!("the environment has no {name}: set it, or write ${{{name}:-a value}}"))
+            })?;
+            whole.push_str(plain);
+            whole.push_str(&value);
+            rest = after;
+        }
+        whole.push_str(rest);
+    }
+    Ok(whole)
+}
+
+// --- values that people write as text ---
+
+fn parsed<'de, D: Deserializer<'de>, T, E: Display>(
+    from: D,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<T, D::Error> {
+    let text = String::deserialize(from)?;
+    parse(&text).map_err(D::Error::custom)
+}
+
+fn text<'de, D: Deserializer<'de>, T>(from: D) -> Result<T, D::Error>
+where
+    T: std::str::FromStr<Err = String>,
+{
+    parsed(from, str::parse)
+}
+
+fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    parsed(from, units::duration)
+}
+
+fn some_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    duration(from).map(Some)
+}
+
+fn bit_rate<'de, D: Deserializer<'de>>(from: D) -> Result<Bitrate, D::Error> {
+    parsed(from, units::bit_rate)
+}
+
+fn some_bit_rate<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Bitrate>, D::Error> {
+    bit_rate(from).map(Some)
+}
+
+fn oversized<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Oversized>, D::Error> {
+    parsed(from, units::oversized).map(Some)
+}
+
+fn share<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    parsed(from, units::share)
+}
+
+/// A share that may be the whole.
+fn part<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    parsed(from, |text| if text.trim() == "100%" { Ok(1.0) } else { units::share(text) })
+}
+
+fn bounds<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Bound>, D::Error> {
+    let texts = Vec::<String>::deserialize(from)?;
+    texts.iter().map(|text| Bound::expected(text).map_err(D::Error::custom)).collect()
+}
+
+// --- events, of which each is one of several things ---
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Written {
+    #[serde(deserialize_with = "duration")]
+    at: Duration,
+    name: Option<String>,
+    kill: Option<u32>,
+    command: Option<Vec<String>>,
+    call: Option<WrittenCall>,
+    impair: Option<WrittenImpairment>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct WrittenCall {
+    #[serde(default = "post")]
+    method: String,
+    url: String,
+    token_env: Option<String>,
+    body: Option<String>,
+}
+
+fn post() -> String {
+    "POST".to_owned()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct WrittenImpairment {
+    #[serde(deserialize_with = "part")]
+    share: f64,
+    #[serde(deserialize_with = "part")]
+    loss: f64,
+    #[serde(deserialize_with = "duration")]
+    delay: Duration,
+    #[serde(deserialize_with = "duration")]
+    jitter: Duration,
+    #[serde(deserialize_with = "some_bit_rate")]
+    rate: Option<Bitrate>,
+    #[serde(deserialize_with = "some_duration")]
+    lasts: Option<Duration>,
+}
+
+impl Default for WrittenImpairment {
+    fn default() -> Self {
+        let Impairment { share, loss, delay, jitter, rate, lasts } = Impairment::NONE;
+        Self { share, loss, delay, jitter, rate, lasts }
+    }
+}
+
+/// Longest that a datagram is held back, so that what is held stays bounded.
+const LATEST: Duration = Duration::from_secs(5);
+
+impl TryFrom<Written> for Event {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let Written { at, name, kill, command, call, impair } = written;
+        let act = match (kill, command, call, impair) {
+            (Some(pid), None, None, None) if pid > 1 => Act::Kill(pid),
+            (Some(pid), None, None, None) => return Err(format!("{pid} is no process that may be killed")),
+            (None, Some(words), None, None) if words.first().is_some_and(|name| !name.is_empty()) => {
+                Act::Command(words)
+            }
+            (None, Some(_), None, None) => return Err("a command needs the name of a program".to_owned()),
+            (None, None, Some(WrittenCall { method, url, token_env, body }), None) => {
+                Act::Call(Call { method, url, token_env, body })
+            }
+            (None, None, None, Some(impair)) => {
+                let WrittenImpairment { share, loss, delay, jitter, rate, lasts } = impair;
+                if delay.saturating_add(jitter) > LATEST {
+                    return Err(format!("datagrams are {LATEST:?} late at most"));
+                }
+                Act::Impair(Impairment { share, loss, delay, jitter, rate, lasts })
+            }
+            _ => return Err("an event has one of kill, command, call and impair".to_owned()),
+        };
+        Ok(Self { at, name, act })
+    }
+}
+
+fn events<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Event>, D::Error> {
+    let written = Vec::<Written>::deserialize(from)?;
+    if written.len() > EVENTS_MAX {
+        return Err(D::Error::custom(format!("a run has {EVENTS_MAX} events at most")));
+    }
+    let mut events =
+        written.into_iter().map(Event::try_from).collect::<Result<Vec<_>, _>>().map_err(D::Error::custom)?;
+    events.sort_by_key(|event| event.at);
+    Ok(events)
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

@@ -1,0 +1,16 @@
+//! What is to be run, as people write it: a file of TOML, or the command line. Pure: randomness is a seed.
+
+mod arrival;
+mod chance;
+mod event;
+mod file;
+mod rooms;
+mod stay;
+
+pub use arrival::Arrival;
+pub use event::{Act, Call, Event, Impairment};
+pub use file::{Codec, Publishers, Scenario, ScenarioError, Server, Viewers};
+pub use rooms::Rooms;
+pub use stay::Stay;
+
+pub use chance::Chance;
