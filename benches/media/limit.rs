@@ -156,7 +156,7 @@ fn rounds(ground: &mut Ground, loads: &[u32], times: Times) -> Vec<Vec<Outcome>>
     levels
 }
 
-/// Delivered packets as more and more is offered.
+/// Delivered packets as more and more is offered. What is sent again fills holes and counts as no delivery of its own.
 pub async fn saturation(settings: &Settings) -> Vec<Row> {
     const LOADS: [u32; 5] = [50, 75, 100, 125, 150];
     let mut ground = Ground::new(settings).await;
@@ -165,10 +165,10 @@ pub async fn saturation(settings: &Settings) -> Vec<Row> {
     }
     let rounds = rounds(&mut ground, &LOADS, OVERLOAD);
     println!("{} loads were run again because of neighbours", ground.again);
-    let peak = rounds.iter().map(|levels| median(levels, |level| level.delivered)).fold(0.0, f64::max);
+    let peak = rounds.iter().map(|levels| median(levels, |level| level.first)).fold(0.0, f64::max);
     let mut rows = vec![];
     for (load, levels) in LOADS.iter().zip(&rounds) {
-        let shares: Vec<f64> = levels.iter().map(|level| level.delivered / peak * 100.0).collect();
+        let shares: Vec<f64> = levels.iter().map(|level| level.first / peak * 100.0).collect();
         let each = |what: &dyn Fn(&Outcome) -> f64| median(levels, what);
         rows.push(Row {
             name: format!("saturation, {load} % offered"),
@@ -177,9 +177,10 @@ pub async fn saturation(settings: &Settings) -> Vec<Row> {
             reference: None,
             target: if *load < 100 { Target::None } else { Target::Least(90.0) },
             note: format!(
-                "{:.0} packets a second of {:.0}; rounds {}; p99 {:.0} ms; shard at work {:.0} %",
-                each(&|level| level.delivered),
+                "{:.0} packets a second of {:.0}, and {:.0} again; rounds {}; p99 {:.0} ms; shard at work {:.0} %",
+                each(&|level| level.first),
                 each(&|level| level.offered),
+                each(&|level| level.delivered - level.first),
                 listed(&shares),
                 each(&|level| level.latency.quantile(990, true)),
                 each(&|level| level.shard * 100.0),
@@ -197,7 +198,8 @@ pub async fn saturation(settings: &Settings) -> Vec<Row> {
         target: Target::Least(50.0),
         note: format!("rounds {}", listed(&least)),
     });
-    for (load, target) in [(50, Target::Most(0.0)), (150, Target::Least(100.0))] {
+    for (load, target) in [(50, Target::Most(0.0)), (125, Target::Least(100.0)), (150, Target::Least(100.0))]
+    {
         let level = ground.offer(ground.full * f64::from(load) / 100.0, NEWCOMERS);
         let Newcomers { asked, refused, .. } = level.newcomers;
         rows.push(Row {
