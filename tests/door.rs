@@ -1,4 +1,5 @@
-//! Limits of a whole server as its flags set them, at the coordinator's door and at a node's own, and whom they take for one.
+//! Limits of a whole server as its flags set them, at the coordinator's door and at a node's own, and whom they take for one:
+//! an address, or an identity.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -8,17 +9,24 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use freshet_cluster::token::{ApiKey, Claims, sign};
+use freshet_cluster::unit::UnixMillis;
+use freshet_loadtest::client::ViewerConfig;
 use http_body_util::Full;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use serde_json::json;
 use support::nets::{Net, alone, wire};
-use support::{Process, hears, metric, request};
+use support::{Answer, Cluster, KEY, Listener, Plan, Process, eventually, hears, metric, request, view};
 
 const SDP: (&str, &str) = ("content-type", "application/sdp");
 /// What an address may at once where it may little: it gets one more each second.
 const BURST: u32 = 6;
 const LITTLE: [&str; 2] = ["--address-limit", "1:6"];
+/// The same of an identity and of failures, and two event streams.
+const FEW: [&str; 6] = ["--identity-limit", "1:6", "--failure-limit", "1:6", "--identity-listeners", "2"];
+const SOON: Duration = Duration::from_secs(20);
 /// So often somebody asks who may little: many more times than even a slow machine's seconds allow.
 const TRIES: u32 = 24;
 
@@ -47,8 +55,8 @@ fn offer() -> String {
     include_str!("data/offer-view.sdp").replace('\n', "\r\n")
 }
 
-fn limited(role: &str) -> String {
-    format!("freshet_{role}_http_limited_total{{by=\"address\"}}")
+fn limited(role: &str, by: &str) -> String {
+    format!("freshet_{role}_http_limited_total{{by=\"{by}\"}}")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,7 +83,7 @@ async fn a_storm_through_a_proxys_one_forwarded_address_leaves_the_others_in() {
         let refilled = usize::try_from(began.elapsed().as_secs()).unwrap() + 1;
         assert!((20..=20 + refilled).contains(&taken), "{role} took {taken} in {:?}", began.elapsed());
         assert_eq!(join("192.0.2.2").await.status, 201, "{role}: another client of the same proxy");
-        assert_eq!(metric(base, &limited(role)).await, Some(60.0 - taken as f64), "{role}");
+        assert_eq!(metric(base, &limited(role, "address")).await, Some(60.0 - taken as f64), "{role}");
     }
     stop(process);
 }
@@ -105,7 +113,7 @@ async fn a_stranger_who_says_each_time_to_be_another_is_counted_and_told_as_who_
             }
             let most = BURST + u32::try_from(began.elapsed().as_secs()).unwrap() + 1;
             assert!((BURST..=most).contains(&taken), "{test}: {role} took {taken} in {:?}", began.elapsed());
-            let refused = metric(base, &limited(role)).await;
+            let refused = metric(base, &limited(role, "address")).await;
             assert_eq!(refused, Some(f64::from(TRIES - taken)), "{test}: {role}");
             sessions += taken as usize;
         }
@@ -164,9 +172,169 @@ fn two_hosts_of_one_64_share_what_an_address_may_and_one_of_another_has_its_own(
             for nth in 1..=BURST {
                 assert_eq!(joins_from(BESIDE, &url).await, 201, "its own, number {nth}");
             }
-            let refused = metric(base, &limited("coordinator")).await;
+            let refused = metric(base, &limited("coordinator", "address")).await;
             assert_eq!(refused, Some(f64::from(TRIES - taken)));
         });
         drop(process);
     });
+}
+
+fn few(_process: &str) -> Vec<String> {
+    FEW.map(str::to_owned).to_vec()
+}
+
+/// A coordinator and a node that allow little, each with counts of its own, and where they listen.
+async fn strict(test: &str) -> (Cluster, [(&'static str, String); 2]) {
+    let plan = Plan { nodes: 1, coordinators: 1, max_sessions: 100 };
+    let cluster = Cluster::start_as(test, plan, Box::new(few)).await;
+    let node = format!("http://127.0.0.1:{}", cluster.node_ports[0]);
+    let served = [("coordinator", cluster.url(0)), ("node", node)];
+    (cluster, served)
+}
+
+/// A token to watch, signed by this key and good until so many seconds from now.
+fn minted(key: &str, identity: &str, left_s: i64) -> String {
+    let exp = (UnixMillis::now().0 / 1_000).saturating_add_signed(left_s);
+    let claims = json!({"room": "r1", "identity": identity, "grants": ["subscribe"], "exp": exp});
+    let claims: Claims = serde_json::from_value(claims).unwrap();
+    sign(&key.parse::<ApiKey>().unwrap(), &claims)
+}
+
+/// One that is good for long.
+fn good(identity: &str) -> String {
+    minted(KEY, identity, 600)
+}
+
+async fn watch(base: &str, token: Option<&str>) -> Answer {
+    request("POST", &format!("{base}/whep/r1?wait=1"), token, &[SDP], offer()).await.expect("an answer")
+}
+
+fn why(answer: &Answer) -> (u16, String) {
+    (answer.status, answer.json()["reason"].as_str().unwrap_or_default().to_owned())
+}
+
+/// Whether it is a 429, and for this.
+fn is_limited(answer: &Answer, detail: &str) -> bool {
+    if answer.status != 429 {
+        return false;
+    }
+    assert_eq!(answer.json()["reason"], "rate-limit");
+    assert!(answer.headers.contains_key("retry-after"));
+    let said = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
+    assert!(said.contains(detail), "{said}");
+    true
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_identitys_storm_costs_another_at_the_same_address_nothing() {
+    let (_cluster, served) = strict("door-identity").await;
+    for (role, base) in &served {
+        let (ann, began, mut taken) = (good("ann"), Instant::now(), 0_u32);
+        for _ in 0..TRIES {
+            let answer = watch(base, Some(&ann)).await;
+            if !is_limited(&answer, "this token's identity") {
+                assert_eq!(answer.status, 201, "{role}: {}", answer.json());
+                taken += 1;
+            }
+        }
+        let most = BURST + u32::try_from(began.elapsed().as_secs()).unwrap() + 1;
+        assert!((BURST..=most).contains(&taken), "{role} took {taken} in {:?}", began.elapsed());
+        let bob = good("bob");
+        for nth in 1..=BURST {
+            assert_eq!(watch(base, Some(&bob)).await.status, 201, "{role}: another's, number {nth}");
+        }
+        for (by, count) in [("identity", TRIES - taken), ("address", 0), ("failures", 0)] {
+            assert_eq!(metric(base, &limited(role, by)).await, Some(f64::from(count)), "{role}: {by}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_identity_reads_two_event_streams_at_a_coordinator_and_at_a_node() {
+    let (_cluster, [(_, coordinator), (_, node)]) = strict("door-listeners").await;
+    let (ann, bob) = (good("ann"), good("bob"));
+    // Clients that stay: a session's streams end with it. It has two at most, so a third is another session's.
+    let (mut viewers, mut streams) = (Vec::new(), Vec::new());
+    for (token, count) in [(&ann, 2), (&ann, 1), (&bob, 1)] {
+        let wait = |config: &mut ViewerConfig| config.url.push_str("?wait=1");
+        let viewer = view(&node, "r1", token, wait).await;
+        for _ in 0..count {
+            let sse = format!("{}/sse", viewer.resource().url());
+            let made = request("POST", &sse, Some(token), &[], "").await.expect("an answer");
+            assert_eq!(made.status, 201, "{}", made.json());
+            streams.push(format!("{node}{}", made.headers["location"].to_str().unwrap()));
+        }
+        viewers.push(viewer);
+    }
+    let room = [(); 4].map(|()| format!("{coordinator}/v1/rooms/r1/events"));
+    for [first, second, third, others] in [room, streams.try_into().expect("four streams")] {
+        let open = [Listener::read(&first, &ann).await, Listener::read(&second, &ann).await];
+        // One that is let in does not end.
+        let refused = tokio::time::timeout(SOON, request("GET", &third, Some(&ann), &[], "")).await;
+        let refused = refused.expect("an answer that ends").expect("an answer");
+        assert_eq!(why(&refused), (429, "too-many-listeners".to_owned()), "{third}");
+        assert!(refused.headers.contains_key("retry-after"));
+        let another = Listener::read(&others, &bob).await;
+        assert!(!open.iter().chain([&another]).any(Listener::ended), "{third}: those that are read go on");
+    }
+    for viewer in viewers {
+        viewer.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guesses_shut_an_address_out_for_a_moment_and_expired_tokens_do_not() {
+    const SHUT: &str = "without a valid token";
+    let (_cluster, served) = strict("door-failures").await;
+    // Past the leeway; and by somebody who has the key's name and not its secret.
+    let expired = minted(KEY, "ann", -600);
+    let forged = minted("test:fedcba9876543210fedcba9876543210", "ann", 600);
+    for (role, base) in &served {
+        for _ in 0..TRIES {
+            let answer = watch(base, Some(&expired)).await;
+            assert_eq!(why(&answer), (401, "token-invalid".to_owned()), "{role}: expired is no guess");
+        }
+        assert_eq!(watch(base, Some(&good("early"))).await.status, 201, "{role}");
+        assert_eq!(metric(base, &limited(role, "failures")).await, Some(0.0), "{role}");
+
+        let (began, mut judged) = (Instant::now(), 0_u32);
+        for _ in 0..TRIES {
+            let answer = watch(base, Some(&forged)).await;
+            if !is_limited(&answer, SHUT) {
+                assert_eq!(why(&answer), (401, "token-invalid".to_owned()), "{role}");
+                judged += 1;
+            }
+        }
+        let most = BURST + u32::try_from(began.elapsed().as_secs()).unwrap() + 1;
+        assert!((BURST..=most).contains(&judged), "{role} judged {judged} in {:?}", began.elapsed());
+
+        // Whoever else is there is shut out as well. One more guess each time, should a second just have passed.
+        let late = good("late");
+        let refused = std::cell::Cell::new(TRIES - judged);
+        let count = |answer: &Answer| {
+            let is = is_limited(answer, SHUT);
+            refused.set(refused.get() + u32::from(is));
+            is
+        };
+        eventually(SOON, "a good token is refused, too", || async {
+            let guess = watch(base, Some(&forged)).await;
+            assert!(count(&guess) || guess.status == 401, "{role}: {}", guess.json());
+            let answer = watch(base, Some(&late)).await;
+            assert!(count(&answer) || answer.status == 201, "{role}: {}", answer.json());
+            (answer.status == 429).then_some(())
+        })
+        .await;
+        let bare = watch(base, None).await;
+        assert_eq!(why(&bare), (401, "token-missing".to_owned()), "{role}: nothing to guess with");
+        let counts = [("failures", refused.get()), ("identity", 0), ("address", 0)];
+        for (by, count) in counts {
+            assert_eq!(metric(base, &limited(role, by)).await, Some(f64::from(count)), "{role}: {by}");
+        }
+        eventually(SOON, "its allowance has grown again", || async {
+            let answer = watch(base, Some(&late)).await;
+            assert!(is_limited(&answer, SHUT) || answer.status == 201, "{role}: {}", answer.json());
+            (answer.status == 201).then_some(())
+        })
+        .await;
+    }
 }

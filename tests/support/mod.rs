@@ -229,6 +229,11 @@ impl Cluster {
         format!("{scheme}://127.0.0.1:{}", self.ports[coordinator])
     }
 
+    /// The API keys of all processes, a line each.
+    pub fn key_file(&self) -> PathBuf {
+        self.dir.path().join("keys")
+    }
+
     /// Waits until every coordinator says that every node is alive.
     pub async fn settled(&self) {
         let operator = token("*", "operator", "admin");
