@@ -20,7 +20,7 @@ use str0m::config::Fingerprint;
 use str0m::format::{Codec, FormatParams};
 use str0m::media::{Frequency, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{Extension, RtpWrite, Ssrc};
+use str0m::rtp::{Extension, ExtensionValues, RtpWrite, Ssrc};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig};
 
 use crate::support::request;
@@ -56,12 +56,43 @@ pub struct Got {
     pub payload: Vec<u8>,
 }
 
+/// A datagram of media or of reports, as it is on the wire.
+pub struct Seen {
+    pub at: Instant,
+    /// Its second byte, which tells media from reports (RFC 5761 section 4).
+    kind: u8,
+    pub len: usize,
+}
+
+impl Seen {
+    /// None of STUN and DTLS (RFC 7983).
+    fn of(datagram: &[u8]) -> Option<Self> {
+        let &[first, kind, ..] = datagram else { return None };
+        (first >> 6 == 2).then(|| Self { at: Instant::now(), kind, len: datagram.len() })
+    }
+
+    pub fn is_report(&self) -> bool {
+        (192..=223).contains(&self.kind)
+    }
+
+    pub fn payload_type(&self) -> u8 {
+        self.kind & 0x7f
+    }
+}
+
 /// A client with a socket of its own.
 pub struct Peer {
     pub rtc: Rtc,
     pub path: Path,
     pub connected: bool,
     pub got: Vec<Got>,
+    /// What came, lost or not.
+    pub wire: Vec<Seen>,
+    /// Of the media that comes, every n-th packet is lost.
+    pub lose_every: Option<usize>,
+    /// The last packet of media that it sent, as on the wire.
+    pub last_sent: Vec<u8>,
+    media: usize,
     socket: UdpSocket,
     coming: VecDeque<OnItsWay>,
     leaving: VecDeque<OnItsWay>,
@@ -78,7 +109,20 @@ impl Peer {
         rtc.add_local_candidate(Candidate::host(socket.local_addr().unwrap(), "udp").unwrap());
         let (coming, leaving) = (VecDeque::new(), VecDeque::new());
         let path = Path::default();
-        Self { rtc, path, connected: false, got: Vec::new(), socket, coming, leaving, left: 0 }
+        Self {
+            rtc,
+            path,
+            connected: false,
+            got: Vec::new(),
+            wire: Vec::new(),
+            lose_every: None,
+            last_sent: Vec::new(),
+            media: 0,
+            socket,
+            coming,
+            leaving,
+            left: 0,
+        }
     }
 
     /// Takes what came, and sends what there is to send.
@@ -89,6 +133,9 @@ impl Peer {
             self.coming.push_back((at, buffer[..len].to_vec(), source));
         }
         for (_, datagram, source) in arrived(&mut self.coming) {
+            if self.loses(&datagram) {
+                continue;
+            }
             let contents = datagram.as_slice().try_into().unwrap();
             let receive = Receive { proto: Protocol::Udp, source, destination, contents };
             self.rtc.handle_input(Input::Receive(Instant::now(), receive)).unwrap();
@@ -101,6 +148,15 @@ impl Peer {
         }
     }
 
+    /// Remembers a datagram that came. Whether it gets lost.
+    fn loses(&mut self, datagram: &[u8]) -> bool {
+        let Some(seen) = Seen::of(datagram) else { return false };
+        let is_media = !seen.is_report();
+        self.media += usize::from(is_media);
+        self.wire.push(seen);
+        is_media && self.lose_every.is_some_and(|n| self.media.is_multiple_of(n))
+    }
+
     fn poll(&mut self) {
         loop {
             match self.rtc.poll_output().unwrap() {
@@ -109,7 +165,11 @@ impl Peer {
                     let late = if self.left % 2 == 1 { self.path.every_other } else { Duration::ZERO };
                     self.left += 1;
                     let at = Instant::now() + self.path.each_way + late;
-                    self.leaving.push_back((at, transmit.contents.to_vec(), transmit.destination));
+                    let datagram = transmit.contents.to_vec();
+                    if Seen::of(&datagram).is_some_and(|seen| !seen.is_report()) {
+                        self.last_sent.clone_from(&datagram);
+                    }
+                    self.leaving.push_back((at, datagram, transmit.destination));
                 }
                 Output::Event(Event::Connected) => self.connected = true,
                 Output::Event(Event::RtpPacket(packet)) => {
@@ -158,6 +218,8 @@ pub struct Host {
     pub peer: Peer,
     /// The number of its next packet of picture.
     pub next: u64,
+    /// What its pictures say in header extensions, of those that are negotiated.
+    pub exts: ExtensionValues,
     picture: (Pt, Ssrc),
     sound: (Pt, Ssrc),
 }
@@ -182,9 +244,13 @@ impl Host {
             config.codec_config().add_config(opus.pt.into(), None, Codec::Opus, rate, Some(2), params);
             config = config.clear_extension_map();
             for (id, uri) in video.extensions.iter().chain(&audio.extensions) {
-                for known in
-                    [Extension::RtpMid, Extension::AbsoluteSendTime, Extension::TransportSequenceNumber]
-                {
+                for known in [
+                    Extension::RtpMid,
+                    Extension::AbsoluteSendTime,
+                    Extension::TransportSequenceNumber,
+                    Extension::VideoOrientation,
+                    Extension::PlayoutDelay,
+                ] {
                     if known.as_uri() == uri {
                         config = config.set_extension(*id, known);
                     }
@@ -223,7 +289,13 @@ impl Host {
         let picture = stream(video, MediaKind::Video, 7_000, pictures.rtx.is_some());
         let sound = stream(audio, MediaKind::Audio, 6_000, false);
         peer.rtc.add_remote_candidate(Candidate::host(server, "udp").unwrap());
-        Self { peer, next: 100, picture: (pictures.pt.into(), picture), sound: (opus.pt.into(), sound) }
+        Self {
+            peer,
+            next: 100,
+            exts: ExtensionValues::default(),
+            picture: (pictures.pt.into(), picture),
+            sound: (opus.pt.into(), sound),
+        }
     }
 
     /// A picture in these packets, of which the last has the marker.
@@ -233,15 +305,20 @@ impl Host {
         let stream = api.stream_tx(&ssrc).unwrap();
         for (nth, payload) in packets.into_iter().enumerate() {
             let write = RtpWrite::new(pt, self.next.into(), timestamp, Instant::now(), payload);
-            stream.write_rtp(write.marker(nth == last).nackable(true));
+            let write = write.marker(nth == last).nackable(true);
+            stream.write_rtp(write.ext_vals(self.exts.clone()));
             self.next += 1;
         }
     }
 
     pub fn says(&mut self, nth: u32) {
+        self.sounds(u64::from(nth + 100), nth * 1_600, false, vec![0x78; 80]);
+    }
+
+    /// A packet of sound with this number and time.
+    pub fn sounds(&mut self, number: u64, timestamp: u32, marker: bool, payload: Vec<u8>) {
         let (pt, ssrc) = self.sound;
-        let payload = vec![0x78; 80];
-        let write = RtpWrite::new(pt, u64::from(nth + 100).into(), nth * 1_600, Instant::now(), payload);
-        self.peer.rtc.direct_api().stream_tx(&ssrc).unwrap().write_rtp(write.marker(false));
+        let write = RtpWrite::new(pt, number.into(), timestamp, Instant::now(), payload);
+        self.peer.rtc.direct_api().stream_tx(&ssrc).unwrap().write_rtp(write.marker(marker));
     }
 }
