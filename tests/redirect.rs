@@ -10,8 +10,11 @@ use freshet_cluster::token::{ApiKey, Claims, sign};
 use freshet_cluster::unit::UnixMillis;
 use freshet_loadtest::client::{Publisher, PublisherConfig};
 use serde_json::json;
+use support::client::Pair;
 use support::dev::browse;
-use support::{Cluster, KEY, Plan, eventually, publish, remember_secret, request, served_by, token, view};
+use support::{
+    Cluster, Flags, KEY, Plan, eventually, metric, publish, remember_secret, request, served_by, token, view,
+};
 
 const SDP: (&str, &str) = ("content-type", "application/sdp");
 const ROOM: &str = "sent-on";
@@ -163,6 +166,60 @@ async fn a_viewer_is_let_in_by_a_node_that_did_not_carry_the_room_until_now() {
     assert_eq!(made.status, 201, "{:?}", made.json());
     let session = made.headers["location"].to_str().unwrap();
     assert_ne!(served_by(session), served_by(publisher.resource().url()));
+    publisher.stop().await.unwrap();
+}
+
+/// As docs/operate.md advises: every process has a certificate, and each node a public URL of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn by_https_clients_are_sent_on_to_the_nodes_own_public_url() {
+    let dir = tempfile::tempdir().unwrap();
+    let pair = Pair::make(dir.path(), &["127.0.0.1"]);
+    let files = [&pair.cert, &pair.key].map(|path| path.display().to_string());
+    let flags: Flags = Box::new(move |name| {
+        let own =
+            if name.starts_with("node") { ["--listen-plain", "127.0.0.1:0"] } else { ["--join", "redirect"] };
+        let tls = ["--tls-cert", &files[0], "--tls-key", &files[1]];
+        let public = ["--public-url", "https://127.0.0.1:OWN-PORT"];
+        tls.iter().chain(&public).chain(&own).map(|flag| (*flag).to_owned()).collect()
+    });
+    let plan = Plan { nodes: 1, coordinators: 1, max_sessions: 10 };
+    let cluster = Cluster::start_as("redirect-https", plan, flags).await;
+    let (base, node) = (cluster.url(0), format!("https://127.0.0.1:{}", cluster.node_ports[0]));
+    assert!(base.starts_with("https://"), "{base}");
+    let (host, guest) = (token(ROOM, "host", "publish"), token(ROOM, "guest", "subscribe"));
+
+    // Step by step: the coordinator names the node's URL, and the node names it again.
+    let offer = include_str!("data/offer-view.sdp").replace('\n', "\r\n");
+    let url = format!("{base}/whep/{ROOM}?wait=1");
+    let sent_on = request("POST", &url, Some(&guest), &[SDP], offer.clone()).await.unwrap();
+    assert_eq!(sent_on.status, 307, "{:?}", sent_on.json());
+    let to = sent_on.headers["location"].to_str().unwrap().to_owned();
+    remember_secret(to.rsplit_once("ticket=").expect("a ticket").1);
+    assert!(to.starts_with(&format!("{node}/whep/{ROOM}?wait=1&")), "it goes elsewhere than to {node}");
+    let made = request("POST", &to, None, &[SDP], offer).await.unwrap();
+    assert_eq!(made.status, 201, "{:?}", made.json());
+    let session = made.headers["location"].to_str().unwrap();
+    let path = session.strip_prefix(&node).expect("the session is at the node's own URL");
+    // The coordinator, which has another URL, serves its path as well.
+    let ended = request("DELETE", &format!("{base}{path}"), Some(&guest), &[], "").await.unwrap();
+    assert_eq!(ended.status, 200, "{:?}", ended.json());
+
+    // Clients that follow: TLS to the one and to the other, and media from the node.
+    let publisher = publish(&base, ROOM, &host, |config| config.trust = pair.trust()).await;
+    let viewer = view(&base, ROOM, &guest, |config| config.trust = pair.trust()).await;
+    for session in [publisher.resource().url(), viewer.resource().url()] {
+        assert!(session.starts_with(&format!("{node}/sessions/node-1/")), "{session}");
+    }
+    assert!(viewer.wait_for_media(Duration::from_secs(15)).await, "{}", cluster.tails());
+    // None of them was handed over.
+    for (kind, joins) in [("publish", 1.0), ("view", 2.0)] {
+        let name = format!("freshet_coordinator_joins_total{{kind=\"{kind}\",outcome=\"redirected\"}}");
+        let sent_on = metric(&base, &name).await;
+        assert!(sent_on.is_some_and(|sent_on| sent_on >= joins), "{kind}: {sent_on:?}");
+        let name = format!("freshet_coordinator_joins_total{{kind=\"{kind}\",outcome=\"accepted\"}}");
+        assert_eq!(metric(&base, &name).await.unwrap_or_default(), 0.0, "{kind}: handed over");
+    }
+    viewer.stop().await.unwrap();
     publisher.stop().await.unwrap();
 }
 

@@ -98,7 +98,7 @@ pub struct Plan {
     pub max_sessions: u32,
 }
 
-/// More arguments of a process, by its name (`node-1`, `coordinator-2`).
+/// More arguments of a process, by its name (`node-1`, `coordinator-2`). `OWN-PORT` in them is the port that it listens on.
 pub type Flags = Box<dyn Fn(&str) -> Vec<String> + Send + Sync>;
 
 /// More environment of a process, by its name.
@@ -204,7 +204,7 @@ impl Cluster {
         ];
         args.extend(own.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
         let name = format!("node-{}", n + 1);
-        self.process(&name, args)
+        self.process(&name, self.node_ports[n], args)
     }
 
     pub fn coordinator(&self, n: usize) -> Process {
@@ -213,11 +213,12 @@ impl Cluster {
         let name = format!("coordinator-{}", n + 1);
         args.extend(["--id".to_owned(), name.clone()]);
         args.extend(["--listen".to_owned(), format!("127.0.0.1:{}", self.ports[n])]);
-        self.process(&name, args)
+        self.process(&name, self.ports[n], args)
     }
 
-    fn process(&self, name: &str, mut args: Vec<String>) -> Process {
-        args.extend((self.more)(name));
+    fn process(&self, name: &str, port: u16, mut args: Vec<String>) -> Process {
+        let port = port.to_string();
+        args.extend((self.more)(name).iter().map(|flag| flag.replace("OWN-PORT", &port)));
         let env = (self.env)(name);
         let env: Vec<(&str, &str)> = env.iter().map(|(key, value)| (*key, value.as_str())).collect();
         Process::start(self.dir.path(), &self.test, name, &args, &env)
@@ -330,23 +331,25 @@ impl Answer {
     /// An answer is one of docs/api.md, with the headers that it promises.
     fn check(&self, method: &str, url: &str) {
         keeps_to_the_manual(method, url, self.status, &self.headers);
-        let header =
-            |name: &str| self.headers.get(name).and_then(|value| Some(value.to_str().ok()?.to_owned()));
-        let is_problem =
-            header("content-type").is_some_and(|kind| kind.starts_with("application/problem+json"));
+        let kind = self.headers.get("content-type").and_then(|value| value.to_str().ok());
+        let is_problem = kind.is_some_and(|kind| kind.starts_with("application/problem+json"));
         if is_problem && !self.body.is_empty() {
-            problems::check(self.status, &self.json(), header);
+            problems::check(self.status, &self.json(), &as_text(&self.headers));
         }
     }
 }
 
-/// Who answers is always one of ours, or a proxy in front of one.
-fn keeps_to_the_manual(method: &str, url: &str, status: u16, headers: &http::HeaderMap) {
+/// Headers in small letters, and their values.
+fn as_text(headers: &http::HeaderMap) -> Vec<(String, String)> {
     let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
         (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
-    let found: Vec<_> = headers.iter().map(header).collect();
-    answers::check(method, url.parse::<http::Uri>().unwrap().path(), status, &found);
+    headers.iter().map(header).collect()
+}
+
+/// Who answers is always one of ours, or a proxy in front of one.
+fn keeps_to_the_manual(method: &str, url: &str, status: u16, headers: &http::HeaderMap) {
+    answers::check(method, url.parse::<http::Uri>().unwrap().path(), status, &as_text(headers));
 }
 
 /// One HTTP request; `None` when nobody answers.

@@ -1,7 +1,7 @@
 //! An HTTP client that reads answers whole.
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -58,9 +58,9 @@ pub async fn ask(method: Method, url: &str, headers: &[(&str, &str)], body: &str
     let body = body.collect().await.unwrap().to_bytes();
     let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, body };
     if answer.header("content-type") == "application/problem+json" && !answer.body.is_empty() {
-        let header =
-            |name: &str| answer.headers.get(name).and_then(|value| Some(value.to_str().ok()?.to_owned()));
-        problems::check(answer.status, &answer.json(), header);
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let found = answer.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value)));
+        problems::check(answer.status, &answer.json(), &found.collect::<Vec<_>>());
     }
     answer
 }
