@@ -428,9 +428,9 @@ fn sessions_outlive_a_change_of_the_clients_address() {
 }
 
 #[test]
-fn a_client_without_another_way_is_relayed() {
-    alone("a_client_without_another_way_is_relayed", || {
-        let (router, client) = (Net::new("router"), Net::new("client"));
+fn clients_without_another_way_are_relayed() {
+    alone("clients_without_another_way_are_relayed", || {
+        let (router, client, strict) = (Net::new("router"), Net::new("client"), Net::new("strict"));
         let (server, turn) = (Net::new("server"), Net::new("turn"));
         wire((&router, "to-server"), (&server, "eth0"));
         wire((&router, "to-turn"), (&turn, "eth0"));
@@ -441,14 +441,19 @@ fn a_client_without_another_way_is_relayed() {
             router.address(port, "192.0.2.1/32");
             router.sh(&format!("ip route add {address}/32 dev {port}"));
         }
-        router.address("office", "10.0.1.1/24");
-        client.address("eth0", "10.0.1.2/24");
-        client.sh("ip route add default via 10.0.1.1");
+        wire((&router, "strict"), (&strict, "eth0"));
+        for (net, port, network) in [(&client, "office", "10.0.1"), (&strict, "strict", "10.0.2")] {
+            router.address(port, &format!("{network}.1/24"));
+            net.address("eth0", &format!("{network}.2/24"));
+            net.sh(&format!("ip route add default via {network}.1"));
+        }
         router.routes();
-        // The office lets HTTP out, and UDP to the TURN server's port.
+        // The office lets HTTP out, and UDP to the TURN server's port; the strict one HTTP, TCP to that port, and nothing else.
         router.nft(
             "table ip test { chain passing { type filter hook forward priority 0; policy accept; \
-             iifname \"office\" ip daddr 192.0.2.20 udp dport 3478 accept; iifname \"office\" udp dport 1-65535 drop; } }",
+             iifname \"office\" ip daddr 192.0.2.20 udp dport 3478 accept; iifname \"office\" udp dport 1-65535 drop; \
+             iifname \"strict\" ip daddr 192.0.2.10 tcp dport 8080 accept; \
+             iifname \"strict\" ip daddr 192.0.2.20 tcp dport 3478 accept; iifname \"strict\" drop; } }",
         );
         let heading = "Clients that reach nothing but a TURN server";
         let served = Served::start("relayed", &server, heading);
@@ -458,9 +463,17 @@ fn a_client_without_another_way_is_relayed() {
         let base = "http://192.0.2.10:8080";
         ready(&client, base);
         let publisher = publishes(&server, base, "relayed");
-        let env = [("FRESHET_WATCH_URL", base), ("FRESHET_ROOM", "relayed")];
-        if let Err(said) = browses(&client, "relayed.mjs", &env) {
-            panic!("{said}\n{}\n{}", served.process.tail(), relay.tail());
+        let watching = [("FRESHET_WATCH_URL", base), ("FRESHET_ROOM", "relayed")];
+        let publishing = [
+            ("FRESHET_WATCH_URL", base),
+            ("FRESHET_ROOM", "relayed-too"),
+            ("FRESHET_STUDIO", "1"),
+            ("FRESHET_RELAYED_BY", "tcp"),
+        ];
+        for (net, env) in [(&client, watching.as_slice()), (&strict, publishing.as_slice())] {
+            if let Err(said) = browses(net, "relayed.mjs", env) {
+                panic!("{said}\n{}\n{}", served.process.tail(), relay.tail());
+            }
         }
         drop(publisher);
     });
