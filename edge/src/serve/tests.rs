@@ -272,7 +272,8 @@ async fn one_connection_too_many_is_told_and_closed() {
     let third = server.clean(format!("GET / HTTP/1.1\r\n{CLOSE}").as_bytes()).await;
     assert!(third.starts_with("HTTP/1.1 503") && third.contains("Retry-After: 5"), "{third}");
     let (head, body) = third.split_once("\r\n\r\n").unwrap();
-    assert!(head.contains("application/problem+json"), "{third}");
+    assert!(head.contains("application/problem+json") && head.contains("Cache-Control: no-store"), "{third}");
+    assert!(head.contains("Access-Control-Expose-Headers: Location"), "a page may read Retry-After: {third}");
     assert!(head.contains(&format!("Content-Length: {}", body.len())), "{third}");
     let problem: serde_json::Value = serde_json::from_str(body).unwrap();
     assert_eq!((&problem["status"], &problem["reason"]), (&503.into(), &"too-many-connections".into()));

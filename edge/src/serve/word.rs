@@ -6,11 +6,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::cors::EXPOSED;
+
 /// A last word to a client with which HTTP is not begun.
 pub(super) async fn tell(mut stream: TcpStream, status: &str, problem: &str) {
     let answer = format!(
-        "HTTP/1.1 {status}\r\nAccess-Control-Allow-Origin: *\r\n\
-         Content-Type: application/problem+json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{problem}",
+        "HTTP/1.1 {status}\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: {EXPOSED}\r\n\
+         Cache-Control: no-store\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{problem}",
         problem.len()
     );
     let mut asked = [0; 4096];

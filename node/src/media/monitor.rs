@@ -267,9 +267,11 @@ impl Monitor {
         self.rates
     }
 
-    /// What comes in is a quarter of what did lately, or less: the usual rate.
+    /// What comes in of pictures is a quarter of what did lately, or less: the usual rate.
     pub fn collapsed_from(&self) -> Option<u64> {
-        (self.usual >= USUAL_MIN && self.rates.bps.saturating_mul(4) <= self.usual).then_some(self.usual)
+        // Sound that pauses sends next to nothing (DTX, RFC 7587 section 3.1.3).
+        (self.video && self.usual >= USUAL_MIN && self.rates.bps.saturating_mul(4) <= self.usual)
+            .then_some(self.usual)
     }
 
     /// Packets that came.

@@ -213,6 +213,12 @@ fn a_rate_that_falls_to_a_quarter_has_collapsed() {
     sender.monitor.rates(sender.now);
     let usual = sender.monitor.collapsed_from().expect("a tenth of it is left");
     assert!(usual > 150_000, "{usual}");
+    // Sound as loud, that pauses.
+    let mut sound = Sender { monitor: Monitor::new(48_000, false), ..Sender::new() };
+    sound.run(300, 1_000);
+    sound.run(130, 10);
+    sound.monitor.rates(sound.now);
+    assert_eq!(sound.monitor.collapsed_from(), None, "who says nothing sends next to nothing");
 }
 
 #[test]
