@@ -3,18 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 mod fixture;
+mod program;
 
-use std::process::{Output, Stdio};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use fixture::{Fixture, Script};
+use program::loadtest;
 use serde_json::Value;
-
-async fn loadtest(arguments: &[&str]) -> Output {
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_freshet-loadtest"));
-    let running = command.args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
-    tokio::time::timeout(Duration::from_secs(60), running).await.expect("the program ends").unwrap()
-}
 
 async fn run(server: &Fixture, arguments: &[&str]) -> Output {
     let (whip, whep) = (server.url("/whip/room"), server.url("/whep/room"));

@@ -3,13 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 mod fixture;
+mod program;
 
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
-use std::time::Duration;
 
 use fixture::{Fixture, Script};
 use freshet_loadtest::scenario::Scenario;
+use program::loadtest;
 use serde_json::Value;
 
 /// A folder that is empty to begin with.
@@ -18,12 +18,6 @@ fn folder(name: &str) -> PathBuf {
     let _new = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     folder
-}
-
-async fn loadtest(arguments: &[&str]) -> Output {
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_freshet-loadtest"));
-    let running = command.args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
-    tokio::time::timeout(Duration::from_secs(60), running).await.expect("the program ends").unwrap()
 }
 
 /// Runs a file in a folder, of which `head` is what stands above all tables and `rest` goes on after `[viewers]`; gives

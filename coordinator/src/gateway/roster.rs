@@ -91,9 +91,9 @@ impl Roster {
         (node, answer)
     }
 
-    async fn ask_all(&self, room: &RoomId, nodes: &[(NodeId, String)], path: &str) -> Vec<Answer> {
+    async fn ask_all(&self, room: &RoomId, path: &str) -> Vec<Answer> {
         let mut answers = Vec::new();
-        for some in nodes.chunks(AT_ONCE) {
+        for some in self.nodes(room).chunks(AT_ONCE) {
             let asks = some
                 .iter()
                 .map(|(node, base)| self.ask(room, node.clone(), base, Method::GET, path.to_owned()));
@@ -106,7 +106,7 @@ impl Roster {
     pub async fn list(&self, room: &RoomId, query: &str, limit: usize) -> SessionsPage {
         let path = format!("/v1/rooms/{}/sessions?{query}", room.as_str());
         let (mut sessions, mut more, mut unreachable) = (Vec::new(), false, Vec::new());
-        for (node, answer) in self.ask_all(room, &self.nodes(room), &path).await {
+        for (node, answer) in self.ask_all(room, &path).await {
             match answer.ok().and_then(|answer| serde_json::from_slice::<SessionsPage>(answer.body()).ok()) {
                 Some(page) => {
                     more |= page.next.is_some();
