@@ -31,7 +31,7 @@ const ALL_PLAY: Duration = Duration::from_secs(3);
 /// second after it.
 const KEYFRAMES: u64 = 2;
 
-/// One audience at a time: both want the whole machine.
+/// One audience at a time: each wants the whole machine.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// A page that listens to the room's events.
@@ -210,6 +210,14 @@ async fn five_hundred_who_wait_all_play_when_the_host_starts() {
     assert_eq!(statuses.get("503"), None, "{statuses:?}");
     assert_eq!(statuses.get("409"), Some(&((WAITING + MORE) as f64)), "only those of before: {statuses:?}");
     drop(playing);
+    dev.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_pages_spread_their_joins_over_the_time_that_the_event_names() {
+    let _alone = ALONE.lock().await;
+    let dev = Dev::start("waiting-spread", 1, 100).await;
+    dev.script("waiting.mjs");
     dev.stop();
 }
 
