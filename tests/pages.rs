@@ -48,10 +48,15 @@ async fn a_page_finds_its_way_through_what_people_live_through() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_who_pauses_or_mutes_for_a_minute_costs_no_viewer_its_session() {
-    let dev = Dev::start("pages-paused", 1, 10).await;
+    // Two sessions a node: a host's second viewer is at another one.
+    let dev = Dev::start("pages-paused", 4, 2).await;
     let result = dev.script("paused.mjs");
     for name in ["paused", "muted"] {
-        assert_eq!(result[name]["reconnects"], 0, "{result}");
+        let (host, viewers) = (&result[name]["host"], result[name]["viewers"].as_array().unwrap());
+        for at_hosts in [true, false] {
+            let viewer = viewers.iter().find(|viewer| (viewer["node"] == *host) == at_hosts);
+            assert_eq!(viewer.unwrap()["reconnects"], 0, "{result}");
+        }
     }
     dev.stop();
 }
