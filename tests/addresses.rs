@@ -6,6 +6,7 @@ mod support;
 
 use std::time::Duration;
 
+use freshet_cluster::testing::{EtcdServer, NatsServer};
 use freshet_loadtest::client::{Publisher, Viewer};
 use support::client::{believe, trust};
 use support::nets::{self, Net, alone, wire};
@@ -148,22 +149,89 @@ fn a_bare_machine_tells_its_address() {
     });
 }
 
+/// What `freshet dev` with these flags has said when it is at its start's end.
+fn says(test: &str, server: &Net, flags: &str) -> String {
+    let args: Vec<&str> = std::iter::once("dev").chain(flags.split(' ')).collect();
+    let served = Served::start_by(test, server, &args);
+    // Addresses are spoken of before.
+    waits_for(&served.process, "Freshet is at ");
+    served.log()
+}
+
+/// Waits until a process has said this.
+fn waits_for(process: &Process, words: &str) {
+    let began = std::time::Instant::now();
+    while !std::fs::read_to_string(&process.log).unwrap().contains(words) {
+        assert!(began.elapsed() < WITHIN, "{words:?} is not said: {}", process.tail());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn who_tells_no_address_that_others_reach_is_warned() {
     alone("who_tells_no_address_that_others_reach_is_warned", || {
-        let (server, client) = pair(&[("10.0.0.7/24", "10.0.0.8/24")]);
-        for (address, word) in [("10.0.0.7", "a private"), ("127.0.0.1", "a loopback")] {
-            let args = ["dev", "--listen", "0.0.0.0:8080", "--udp-port", "7700", "--ip", address];
-            let served = Served::start_by(&format!("warned-{address}"), &server, &args);
-            ready(&client, "http://10.0.0.7:8080");
-            // It is said behind the start of all parts.
-            let began = std::time::Instant::now();
-            while !served.log().contains(&format!("every candidate is {word} address")) {
-                assert!(began.elapsed() < WITHIN, "{address}: {}", served.log());
-                std::thread::sleep(Duration::from_millis(20));
+        let server = Net::new("server");
+        for (nth, (listen, told, word)) in [
+            ("0.0.0.0", "--ip 10.0.0.7", Some("a private")),
+            ("0.0.0.0", "--ip 100.64.0.7", Some("a private")),
+            ("[::]", "--ip fd00::7", Some("a private")),
+            ("0.0.0.0", "--ip 169.254.7.7", Some("a link-local")),
+            ("0.0.0.0", "--ip 127.0.0.1", Some("a loopback")),
+            ("[::]", "--ip ::1", Some("a loopback")),
+            // The best of them counts.
+            ("0.0.0.0", "--ip 127.0.0.1 --ip 10.0.0.7", Some("a private")),
+            ("0.0.0.0", "--ip 10.0.0.7 --ip 203.0.113.7", None),
+            // Media is as near as HTTP is.
+            ("127.0.0.1", "--ip 127.0.0.1", None),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let flags = format!("--listen {listen}:8080 --udp-port 7700 {told}");
+            let log = says(&format!("warned-{nth}"), &server, &flags);
+            let warnings: Vec<&str> =
+                log.lines().filter(|line| line.contains("every candidate is")).collect();
+            assert_eq!(warnings.len(), usize::from(word.is_some()), "{flags}: {log}");
+            for (warning, word) in warnings.iter().zip(word) {
+                let said = warning.contains("WARN") && warning.contains(&format!("is {word} address: only "));
+                assert!(said && warning.contains("--candidate "), "{flags}: {warning}");
             }
-            let log = served.log();
-            assert!(log.contains("WARN") && log.contains(&format!("{address}:7700")), "{log}");
+        }
+        // Without its interface such an address means nothing.
+        for (nth, flags) in
+            ["--ip fe80::7", "--candidate [fe80::7]:7700", "--udp-bind fe80::7%eth0"].into_iter().enumerate()
+        {
+            let args: Vec<&str> =
+                ["dev", "--listen", "[::]:8080"].into_iter().chain(flags.split(' ')).collect();
+            let mut served = Served::start_by(&format!("refused-{nth}"), &server, &args);
+            assert_eq!(served.process.wait(WITHIN), Some(1), "{flags}");
+            assert!(served.log().contains("scope") && served.log().contains("global"), "{}", served.log());
+        }
+    });
+}
+
+/// Dev's nodes serve HTTP on loopback alone; one of a cluster may serve it far and wide.
+#[test]
+fn a_node_that_is_called_from_afar_and_tells_loopback_is_warned() {
+    alone("a_node_that_is_called_from_afar_and_tells_loopback_is_warned", || {
+        let up = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap();
+        assert!(up.success());
+        let (etcd, nats, dir) = (EtcdServer::start(), NatsServer::start(), tempfile::tempdir().unwrap());
+        let secret = dir.path().join("secret");
+        std::fs::write(&secret, "a cluster secret for tests, 32 bytes long or more").unwrap();
+        for (listen, warned) in [("0.0.0.0:8080", true), ("127.0.0.1:8080", false)] {
+            let flags = format!(
+                "node --etcd {} --nats {} --cluster-secret-file {} --open --id node-1 --listen {listen} \
+                 --udp-port 0 --ip 127.0.0.1 --relay 127.0.0.1:0",
+                etcd.url(),
+                nats.url(),
+                secret.display()
+            );
+            let args: Vec<String> = flags.split(' ').map(str::to_owned).collect();
+            let process = Process::start(dir.path(), &format!("afar-{warned}"), "node-1", &args, &[]);
+            waits_for(&process, "node started");
+            let log = std::fs::read_to_string(&process.log).unwrap();
+            assert_eq!(log.contains("every candidate is a loopback address"), warned, "{listen}: {log}");
         }
     });
 }
