@@ -5,12 +5,16 @@
 
 mod support;
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use axum::Router;
+use axum::routing::get;
 use bytes::Bytes;
 use freshet_cluster::token::{ApiKey, Claims, sign};
 use freshet_cluster::unit::UnixMillis;
+use freshet_edge::serve::Limits;
 use freshet_loadtest::client::ViewerConfig;
 use http_body_util::Full;
 use hyper_util::client::legacy::Client;
@@ -19,6 +23,8 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::json;
 use support::nets::{Net, alone, wire};
 use support::{Answer, Cluster, KEY, Listener, Plan, Process, eventually, hears, metric, request, view};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 const SDP: (&str, &str) = ("content-type", "application/sdp");
 /// What an address may at once where it may little: it gets one more each second.
@@ -125,6 +131,24 @@ async fn a_stranger_who_says_each_time_to_be_another_is_counted_and_told_as_who_
     }
 }
 
+/// Two addresses of one /64, and one of another.
+const PAIR: [&str; 2] = ["2001:db8:0:1::20", "2001:db8:0:1:ffff::21"];
+const BESIDE: &str = "2001:db8:0:2::20";
+
+/// A server at `2001:db8:0:1::10`, and a client that has all three of these addresses.
+fn neighbours() -> (Net, Net) {
+    let (server, client) = (Net::new("server"), Net::new("client"));
+    wire((&server, "eth0"), (&client, "eth0"));
+    // The second, so that it knows the way back.
+    for address in ["2001:db8:0:1::10/64", "2001:db8:0:2::10/64"] {
+        server.address("eth0", address);
+    }
+    for address in [PAIR[0], PAIR[1], BESIDE] {
+        client.address("eth0", &format!("{address}/64"));
+    }
+    (server, client)
+}
+
 /// The status of a POST from this address of the machine.
 async fn joins_from(address: &str, url: &str) -> u16 {
     let mut connector = HttpConnector::new();
@@ -138,17 +162,7 @@ async fn joins_from(address: &str, url: &str) -> u16 {
 #[test]
 fn two_hosts_of_one_64_share_what_an_address_may_and_one_of_another_has_its_own() {
     alone("two_hosts_of_one_64_share_what_an_address_may_and_one_of_another_has_its_own", || {
-        const PAIR: [&str; 2] = ["2001:db8:0:1::20", "2001:db8:0:1:ffff::21"];
-        const BESIDE: &str = "2001:db8:0:2::20";
-        let (server, client) = (Net::new("server"), Net::new("client"));
-        wire((&server, "eth0"), (&client, "eth0"));
-        // The second, so that it knows the way back.
-        for address in ["2001:db8:0:1::10/64", "2001:db8:0:2::10/64"] {
-            server.address("eth0", address);
-        }
-        for address in [PAIR[0], PAIR[1], BESIDE] {
-            client.address("eth0", &format!("{address}/64"));
-        }
+        let (server, client) = neighbours();
         let dir = tempfile::tempdir().unwrap();
         let args = ["dev", "--listen", "[2001:db8:0:1::10]:8080", "--udp-port", "7700"];
         let args = [&args[..], &LITTLE[..]].concat();
@@ -176,6 +190,55 @@ fn two_hosts_of_one_64_share_what_an_address_may_and_one_of_another_has_its_own(
             assert_eq!(refused, Some(f64::from(TRIES - taken)));
         });
         drop(process);
+    });
+}
+
+/// Asks once from this address and keeps the connection; the whole answer is one that ends with `}`.
+async fn stays(from: &str, server: SocketAddr) -> (TcpStream, String) {
+    let socket = TcpSocket::new_v6().unwrap();
+    socket.bind(SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
+    let mut stream = socket.connect(server).await.expect("a connection");
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: door\r\n\r\n").await.unwrap();
+    let (mut said, mut part) = (String::new(), [0; 2048]);
+    while !said.ends_with('}') {
+        let read = tokio::time::timeout(SOON, stream.read(&mut part)).await.expect("an answer").unwrap();
+        assert!(read > 0, "{from}: the connection ended: {said}");
+        said.push_str(&String::from_utf8_lossy(&part[..read]));
+    }
+    (stream, said)
+}
+
+#[test]
+fn two_hosts_of_one_64_share_its_connections_and_one_of_another_has_its_own() {
+    alone("two_hosts_of_one_64_share_its_connections_and_one_of_another_has_its_own", || {
+        let (server, client) = neighbours();
+        let at: SocketAddr = "[2001:db8:0:1::10]:8080".parse().unwrap();
+        server.run(async move {
+            let listener = TcpListener::bind(at).await.unwrap();
+            let router = Router::new().route("/", get(|| async { "{}" }));
+            // One household holds three times as many as are free: six. Were each of the two addresses one, they held seven.
+            let limits = Limits { connections: 8, ..Limits::default() };
+            let never = std::future::pending();
+            let serving = freshet_edge::serve::serve(listener, router, limits, None, never, Duration::ZERO);
+            tokio::spawn(serving);
+        });
+        client.run(async move {
+            let mut open = Vec::new();
+            for from in PAIR.into_iter().cycle().take(6) {
+                let (stream, said) = stays(from, at).await;
+                assert!(said.starts_with("HTTP/1.1 200 "), "{from}: {said}");
+                open.push(stream);
+            }
+            for from in PAIR {
+                let (_, said) = stays(from, at).await;
+                assert!(
+                    said.starts_with("HTTP/1.1 503 ") && said.contains("from your address"),
+                    "{from}: {said}"
+                );
+            }
+            let (_, said) = stays(BESIDE, at).await;
+            assert!(said.starts_with("HTTP/1.1 200 "), "{BESIDE}: {said}");
+        });
     });
 }
 
