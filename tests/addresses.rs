@@ -10,7 +10,7 @@ use freshet_cluster::testing::{EtcdServer, NatsServer};
 use freshet_loadtest::client::{Publisher, Viewer};
 use support::client::{believe, trust};
 use support::nets::{self, Net, alone, wire};
-use support::{Process, hears, publish, view};
+use support::{Process, hears, publish, remember_secret, view};
 
 const MANUAL: &str = include_str!("../docs/operate.md");
 /// A router that gives one machine behind it a public address, ports as they are.
@@ -218,17 +218,19 @@ fn a_node_that_is_called_from_afar_and_tells_loopback_is_warned() {
         assert!(up.success());
         let (etcd, nats, dir) = (EtcdServer::start(), NatsServer::start(), tempfile::tempdir().unwrap());
         let secret = dir.path().join("secret");
-        std::fs::write(&secret, "a cluster secret for tests, 32 bytes long or more").unwrap();
-        for (listen, warned) in [("0.0.0.0:8080", true), ("127.0.0.1:8080", false)] {
+        let text = "a cluster secret for tests, 32 bytes long or more";
+        std::fs::write(&secret, text).unwrap();
+        remember_secret(text);
+        for (id, listen, warned) in [("far", "0.0.0.0:8080", true), ("near", "127.0.0.1:8080", false)] {
             let flags = format!(
-                "node --etcd {} --nats {} --cluster-secret-file {} --open --id node-1 --listen {listen} \
+                "node --etcd {} --nats {} --cluster-secret-file {} --open --id {id} --listen {listen} \
                  --udp-port 0 --ip 127.0.0.1 --relay 127.0.0.1:0",
                 etcd.url(),
                 nats.url(),
                 secret.display()
             );
             let args: Vec<String> = flags.split(' ').map(str::to_owned).collect();
-            let process = Process::start(dir.path(), &format!("afar-{warned}"), "node-1", &args, &[]);
+            let process = Process::start(dir.path(), "warned-node", id, &args, &[]);
             waits_for(&process, "node started");
             let log = std::fs::read_to_string(&process.log).unwrap();
             assert_eq!(log.contains("every candidate is a loopback address"), warned, "{listen}: {log}");
