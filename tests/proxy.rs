@@ -13,10 +13,11 @@ use bytes::Bytes;
 use freshet_cluster::testing::free_ports;
 use freshet_loadtest::client::{Publisher, PublisherConfig, Viewer, ViewerConfig};
 use http_body_util::Empty;
+use support::byhand::{ByHand, lines};
 use support::client::{Pair, client, old_client};
 use support::dev::Dev;
-use support::nets::{Net, all_documented, alone, wire};
-use support::{KEY, Listener, eventually, hears, metric, publish, remember_secret, request, token, view};
+use support::nets::{Net, alone, wire};
+use support::{Listener, eventually, hears, metric, publish, request, view};
 
 const SOON: Duration = Duration::from_secs(20);
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -228,7 +229,7 @@ fn the_manuals_page_about_proxies_is_true_between_networks() {
         client.address("eth0", "203.0.113.200/24");
         front.address("out", "203.0.113.1/24");
         front.address("in", "10.0.0.1/24");
-        for machine in ["10.0.0.7/24", "10.0.0.11/24", "10.0.0.12/24", "203.0.113.7/32"] {
+        for machine in ["10.0.0.2/24", "10.0.0.7/24", "10.0.0.11/24", "10.0.0.12/24", "203.0.113.7/32"] {
             inside.address("eth0", machine);
         }
         client.sh("ip route add 203.0.113.7/32 via 203.0.113.1");
@@ -242,35 +243,13 @@ fn the_manuals_page_about_proxies_is_true_between_networks() {
 
         let dir = tempfile::tempdir().unwrap();
         let pair = Pair::make(dir.path(), &["203.0.113.1"]);
-        std::fs::write(dir.path().join("keys"), format!("{KEY}\n")).unwrap();
-        let secret = "a cluster secret of the proxy's page, 32 bytes or more";
-        remember_secret(KEY.split_once(':').unwrap().1);
-        remember_secret(secret);
-        std::fs::write(dir.path().join("secret"), secret).unwrap();
-        let run = |program: &str, args: &[&str], env: &[(&str, &str)]| {
-            inside.start(dir.path(), "proxy-page", program, args, env)
-        };
-        let mut processes = vec![
-            run("etcd", &["--data-dir", "etcd"], &[]),
-            run("nats-server", &["--jetstream", "--store_dir", "nats"], &[]),
-        ];
-        let lines = all_documented(include_str!("../docs/operate.md"), "## Behind a proxy", "freshet");
+        let mut hand = ByHand::start("proxy-page", &inside, "### On several machines");
+        let lines = ["node", "coordinator"].map(|role| lines("## Behind a proxy", role)).concat();
         assert_eq!(lines.len(), 3, "a node and two coordinators");
         for (n, line) in lines.iter().enumerate() {
-            let args: Vec<String> =
+            let line: Vec<String> =
                 line.iter().map(|word| word.replace("live.example.org", "203.0.113.1")).collect();
-            let args: Vec<&str> = args.iter().map(String::as_str).collect();
-            // On machines of their own each would have a name of its own.
-            let id = format!("machine-{n}");
-            let env = [
-                ("FRESHET_ID", id.as_str()),
-                ("FRESHET_ETCD", "http://127.0.0.1:2379"),
-                ("FRESHET_NATS", "nats://127.0.0.1:4222"),
-                ("FRESHET_API_KEY_FILE", "keys"),
-                ("FRESHET_CLUSTER_SECRET_FILE", "secret"),
-                ("FRESHET_MAX_BUSY", "100%"),
-            ];
-            processes.push(run(env!("CARGO_BIN_EXE_freshet"), &args, &env));
+            hand.run(&inside, &format!("machine-{n}"), &line);
         }
         let names = [
             ("live.example.org;", "203.0.113.1;".to_owned()),
@@ -279,14 +258,14 @@ fn the_manuals_page_about_proxies_is_true_between_networks() {
         ];
         let nginx = Nginx::start_by(dir.path(), &names, |program| front.command(program));
 
-        let (trust, log) = (pair.trust(), processes[2].log.clone());
-        let admin = token("*", "operator", "admin");
+        let (trust, log) = (pair.trust(), hand.processes[2].log.clone());
+        let admin = hand.token("*", "operator", "admin");
+        let (host, ann) = (hand.token("page", "host", "publish"), hand.token("page", "ann", "subscribe"));
         client.run(async move {
             let base = "https://203.0.113.1/cast";
             // Says who stands behind the proxy.
             hears(base, 1, Some(&admin)).await;
-            let room = Listener::open(base, "page", &token("page", "ann", "subscribe")).await;
-            let (host, ann) = (token("page", "host", "publish"), token("page", "ann", "subscribe"));
+            let room = Listener::open(base, "page", &ann).await;
             let sends = publish(base, "page", &host, |config| {
                 (config.allow_public, config.trust, config.retry_for) = (true, trust.clone(), SOON);
             })

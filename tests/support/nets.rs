@@ -163,12 +163,18 @@ pub fn documented(manual: &str, heading: &str, program: &str) -> Vec<String> {
     all_documented(manual, &format!("### {heading}"), program).into_iter().next().expect("the program's line")
 }
 
-/// All of them in the section's first block, without the program.
+/// All of them in the section, without the program.
 pub fn all_documented(manual: &str, heading: &str, program: &str) -> Vec<Vec<String>> {
+    let blocks = blocks(manual, heading);
+    let lines = blocks.iter().flat_map(|block| block.lines());
+    let lines = lines.filter(|line| line.split(' ').next() == Some(program));
+    lines.map(|line| line.split_whitespace().skip(1).map(str::to_owned).collect()).collect()
+}
+
+/// A section's blocks of commands. Lines that go on below are one.
+pub fn blocks(manual: &str, heading: &str) -> Vec<String> {
     let (_, section) = manual.split_once(&format!("\n{heading}\n")).expect("the manual has the section");
     let section = section.split("\n##").next().unwrap();
-    let block = section.split("```sh\n").nth(1).expect("the section has a command");
-    let block = block.split("```").next().unwrap();
-    let lines = block.lines().filter(|line| line.split(' ').next() == Some(program));
-    lines.map(|line| line.split_whitespace().skip(1).map(str::to_owned).collect()).collect()
+    let blocks = section.split("```sh\n").skip(1);
+    blocks.map(|block| block.split("```").next().unwrap().replace("\\\n", " ")).collect()
 }
