@@ -391,6 +391,17 @@ async fn a_panic_costs_one_connection() {
 }
 
 #[cfg(target_os = "linux")]
+#[test]
+fn other_kernels_keep_the_time_that_they_have() {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let stalled = Duration::from_millis(500);
+    never_give_up(&socket, stalled).unwrap();
+    assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+    give_up_after(&socket, stalled).unwrap();
+    assert_eq!(socket.tcp_user_timeout().unwrap(), Some(stalled));
+}
+
+#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn who_takes_no_bytes_is_cut() {
     let counts = counts();

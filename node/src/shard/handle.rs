@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::busy::{Busy, Limit, Load, Waits};
 use super::choice::Work;
+use super::cores;
 use super::crossing::Crossings;
 use super::intake::Arrivals;
 use super::order::{Counted, Order, Tell};
@@ -156,7 +157,7 @@ pub async fn spawn(parts: Parts) -> Result<ShardHandle, Unbound> {
     };
     let sockets = binds.clone();
     let thread = std::thread::Builder::new().name(name).spawn(move || {
-        pin(parts.shard, parts.of);
+        cores::pin(parts.shard, parts.of);
         runtime.block_on(async move {
             let sockets = match Sockets::bind(&sockets) {
                 Ok(sockets) => sockets,
@@ -175,26 +176,3 @@ pub async fn spawn(parts: Parts) -> Result<ShardHandle, Unbound> {
     let candidates = is_bound.await.map_err(|gone| failed(std::io::Error::other(gone)))??;
     Ok(ShardHandle { orders, sessions, coming: Arc::default(), latest, candidates, max_busy: parts.max_busy })
 }
-
-/// Gives a shard a core of its own where there is one for each. A single shard is left to the scheduler: other nodes
-/// may share the machine.
-#[cfg(target_os = "linux")]
-fn pin(shard: u16, of: u16) {
-    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-
-    let Ok(allowed) = sched_getaffinity(None) else { return };
-    let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect();
-    if of < 2 || usize::from(of) > cores.len() {
-        return;
-    }
-    let Some(core) = cores.get(usize::from(shard)) else { return };
-    let mut own = CpuSet::new();
-    own.set(*core);
-    match sched_setaffinity(None, &own) {
-        Ok(()) => tracing::info!(shard, core, "shard pinned"),
-        Err(error) => tracing::info!(shard, %error, "shard not pinned"),
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn pin(_shard: u16, _of: u16) {}

@@ -6,6 +6,7 @@
 
 mod busy;
 mod choice;
+mod cores;
 mod crossing;
 mod depart;
 mod ears;

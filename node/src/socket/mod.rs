@@ -10,6 +10,7 @@
 //! good is counted. This is the only module with `unsafe`.
 
 mod address;
+mod elsewhere;
 #[cfg(target_os = "linux")]
 mod linux;
 mod message;

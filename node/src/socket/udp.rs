@@ -7,8 +7,10 @@ use std::task::{Context, Poll};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+#[cfg(not(target_os = "linux"))]
+use super::elsewhere as system;
 #[cfg(target_os = "linux")]
-use super::linux;
+use super::linux as system;
 use super::message::{Message, Received};
 use super::options::{Caps, SocketOptions};
 use super::outcome::{HalfWay, Sent, Stop};
@@ -47,16 +49,12 @@ impl Socket {
         }
         grow_buffers(&socket, options);
         socket.bind(&address.into())?;
-        #[cfg(target_os = "linux")]
-        if !linux::fragment(&socket, address.is_ipv6()) {
+        if !system::fragment(&socket, address.is_ipv6()) {
             tracing::warn!(
                 "the kernel does not say what it does with packets that are longer than their path"
             );
         }
-        #[cfg(target_os = "linux")]
-        let caps = linux::probe(&socket, address.is_ipv6(), options);
-        #[cfg(not(target_os = "linux"))]
-        let caps = Caps { batches: false, gso: false, gro: false, local_addresses: false };
+        let caps = system::probe(&socket, address.is_ipv6(), options);
         let io = UdpSocket::from_std(socket.into())?;
         let local = io.local_addr()?;
         tracing::info!(
@@ -83,10 +81,7 @@ impl Socket {
     /// Packets that came and that the kernel dropped before they were read, mostly because its buffer was full. Those that
     /// it had joined count once. 0 where it does not tell.
     pub fn overflow(&self) -> u64 {
-        #[cfg(target_os = "linux")]
-        return linux::overflow(&self.io).map_or(0, u64::from);
-        #[cfg(not(target_os = "linux"))]
-        0
+        system::overflow(&self.io).map_or(0, u64::from)
     }
 
     /// Waits until [`Self::try_recv`] may find something.
@@ -116,10 +111,9 @@ impl Socket {
     /// [`io::ErrorKind::WouldBlock`] when nothing is there; else what the system says.
     pub fn try_recv(&self, batch: &mut RecvBatch) -> io::Result<usize> {
         batch.messages.clear();
-        #[cfg(target_os = "linux")]
         if self.caps.batches {
             return self.io.try_io(Interest::READABLE, || {
-                linux::recv(&self.io, &mut batch.scratch, &mut batch.buffer, batch.slot, &mut batch.messages)
+                system::recv(&self.io, &mut batch.scratch, &mut batch.buffer, batch.slot, &mut batch.messages)
             });
         }
         portable::recv(&self.io, &mut batch.buffer, batch.slot, &mut batch.messages)
@@ -152,10 +146,9 @@ impl Socket {
         sent: &mut Sent,
     ) -> io::Result<()> {
         let is_v6 = self.local.is_ipv6();
-        #[cfg(target_os = "linux")]
         if self.caps.batches {
-            let to = linux::To { socket: &self.io, is_v6, gso: self.caps.gso };
-            return linux::send(to, &mut batch.scratch, &mut batch.half, arena, trains, sent);
+            let to = system::To { socket: &self.io, is_v6, gso: self.caps.gso };
+            return system::send(to, &mut batch.scratch, &mut batch.half, arena, trains, sent);
         }
         portable::send(&self.io, is_v6, &mut batch.half, arena, trains, sent)
     }
@@ -166,8 +159,7 @@ fn grow_buffers(socket: &socket2::Socket, options: &SocketOptions) {
     // What is asked for beyond the system's limit is cut down to it, so the error says nothing: look what there is.
     let _ = socket.set_recv_buffer_size(options.recv_buffer);
     let _ = socket.set_send_buffer_size(options.send_buffer);
-    #[cfg(target_os = "linux")]
-    linux::force_buffers(socket, options);
+    system::force_buffers(socket, options);
     let found = [
         ("receive", options.recv_buffer, socket.recv_buffer_size()),
         ("send", options.send_buffer, socket.send_buffer_size()),
@@ -192,8 +184,7 @@ pub struct RecvBatch {
     /// Bytes for each message.
     slot: usize,
     messages: Vec<Message>,
-    #[cfg(target_os = "linux")]
-    scratch: linux::RecvScratch,
+    scratch: system::RecvScratch,
 }
 
 impl std::fmt::Debug for RecvBatch {
@@ -210,8 +201,7 @@ impl RecvBatch {
             buffer: vec![0; slot * MESSAGES],
             slot,
             messages: Vec::with_capacity(MESSAGES),
-            #[cfg(target_os = "linux")]
-            scratch: linux::RecvScratch::new(MESSAGES),
+            scratch: system::RecvScratch::new(MESSAGES),
         }
     }
 
@@ -239,8 +229,7 @@ impl RecvBatch {
 #[derive(Default)]
 pub struct SendBatch {
     half: HalfWay,
-    #[cfg(target_os = "linux")]
-    scratch: linux::SendScratch,
+    scratch: system::SendScratch,
 }
 
 impl std::fmt::Debug for SendBatch {
