@@ -1,4 +1,4 @@
-//! Nodes with more shards than cores: sessions spread over them, each track crosses once to each shard that wants it,
+//! Nodes of four shards on two cores: sessions spread over them, each track crosses once to each shard that wants it,
 //! and every viewer has every packet in order.
 
 #![allow(
@@ -27,10 +27,59 @@ use support::{Process, eventually, hears, metric};
 
 const SHARDS: u16 = 4;
 
+/// Threads of a program, each with its name.
+#[cfg(target_os = "linux")]
+fn threads(program: u32) -> Vec<(rustix::process::Pid, String)> {
+    let thread = |task: std::fs::DirEntry| {
+        let number = task.file_name().to_str().unwrap().parse().unwrap();
+        // One that has just ended has none.
+        let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+        Some((rustix::process::Pid::from_raw(number)?, name))
+    };
+    std::fs::read_dir(format!("/proc/{program}/task"))
+        .unwrap()
+        .filter_map(|task| thread(task.unwrap()))
+        .collect()
+}
+
+/// Puts this program on two cores, with the threads and programs that it starts: however many the machine has, there are
+/// more shards.
+#[cfg(target_os = "linux")]
+fn on_two_cores() {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+    let allowed = sched_getaffinity(None).unwrap();
+    let mut two = CpuSet::new();
+    (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).take(2).for_each(|core| two.set(core));
+    for (thread, _) in threads(std::process::id()) {
+        // One that has just ended is nowhere.
+        let _ = sched_setaffinity(Some(thread), &two);
+    }
+}
+
+/// A program has so many shards or more, and all of them have this test's cores and none of their own.
+#[cfg(target_os = "linux")]
+fn share_two_cores(program: u32, shards: u16) {
+    let cores = |thread| rustix::thread::sched_getaffinity(thread).ok().map(|cores| cores.count());
+    let all = threads(program).into_iter().filter(|(_, name)| name.starts_with("shard-"));
+    let found: Vec<u32> = all.filter_map(|(thread, _)| cores(Some(thread))).collect();
+    let here = cores(None).unwrap();
+    assert!(here <= 2 && found.len() >= usize::from(shards), "{found:?} of {here}");
+    assert!(found.iter().all(|cores| *cores == here), "{found:?} of {here}");
+}
+
+#[cfg(not(target_os = "linux"))]
+fn on_two_cores() {}
+
+#[cfg(not(target_os = "linux"))]
+fn share_two_cores(_: u32, _: u16) {}
+
 /// A node alone, and its URL.
 async fn start(id: &str) -> (Node, String) {
+    on_two_cores();
     let (store, bus) = (Arc::new(MemoryStore::new()), Arc::new(MemoryBus::new()));
     let node = Node::start(config(id, SHARDS), store, bus).await.unwrap();
+    share_two_cores(std::process::id(), SHARDS);
     let base = format!("http://{}", node.http_addr());
     (node, base)
 }
@@ -162,6 +211,7 @@ async fn counts(base: &str) -> [f64; 3] {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn viewers_on_the_shards_of_another_node_are_complete() {
+    on_two_cores();
     let dir = tempfile::tempdir().unwrap();
     let [port] = free_ports::<1>();
     let base = format!("http://127.0.0.1:{port}");
@@ -172,6 +222,7 @@ async fn viewers_on_the_shards_of_another_node_are_complete() {
         args.into_iter().map(str::to_owned).chain([format!("127.0.0.1:{port}")]).collect();
     let mut dev = Process::start(dir.path(), "shards", "dev", &args, &[]);
     hears(&base, 2, None).await;
+    share_two_cores(dev.pid().unsigned_abs(), 2 * SHARDS);
     let publisher = publish(&base, "show").await;
     let viewers = join(&base, "show", 20).await;
     let nodes: BTreeSet<&str> = viewers.iter().map(|v| support::served_by(v.resource().url())).collect();
@@ -193,6 +244,7 @@ fn ports_in_a_row(count: u16) -> u16 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_shard_has_the_next_port() {
+    on_two_cores();
     let port = ports_in_a_row(SHARDS);
     let mut config = config("ports", SHARDS);
     config.addresses.port = port;
