@@ -277,7 +277,9 @@ impl Shards {
 
     /// Plays frames one by one; each waits until the one before has come to every viewer.
     async fn play(&mut self, source: &mut Source, frames: u64, audience: &mut [Client]) -> Counted {
-        audience.iter_mut().for_each(|viewer| drop(viewer.reports()));
+        for viewer in &mut *audience {
+            viewer.reports();
+        }
         let (before, allocated) = (self.count().await, allocations::of_others());
         let viewers = audience.len();
         let (mut now, mut reports) = (before, 0);
@@ -435,6 +437,7 @@ async fn a_turn_allocates_nothing_for_a_packet_that_goes_to_viewers_and_another_
         for (watched, viewers) in [few, many].into_iter().zip(VIEWERS) {
             assert_eq!((watched.came, watched.crossed), (packets, packets), "each crosses once");
             assert_eq!(watched.went, packets * 2 * viewers as u64);
+            assert!(watched.reports > viewers, "{} reports are seen", watched.reports);
         }
     }
     for counted in &linked {
