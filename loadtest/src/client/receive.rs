@@ -15,7 +15,7 @@ use super::drive::{Endpoint, lock};
 use super::negotiate::Opened;
 use super::sdp;
 use super::viewing::{Loss, PacketHook, ReceivedPacket, ViewerConfig};
-use crate::measure::{Observed, RtpPeek, TrackMeter, TrackReport, WireMeter};
+use crate::measure::{Histogram, Observed, RtpPeek, TrackMeter, TrackReport, WireMeter};
 use crate::media::keyframe::starts_keyframe;
 use crate::media::stamp::Stamp;
 use crate::media::{Kind, VideoCodec};
@@ -59,6 +59,10 @@ impl Seen {
     pub fn take_recent_gap(&mut self, now: Instant) -> Duration {
         let gaps = self.tracks.iter_mut().map(|(_, meter)| meter.take_recent_gap(now));
         gaps.max().unwrap_or_default()
+    }
+
+    pub fn take_latency(&mut self, sum: &mut Histogram) {
+        self.tracks.iter_mut().for_each(|(_, meter)| meter.take_latency(sum));
     }
 
     fn track(&mut self, mid: Mid) -> Option<&mut TrackMeter> {

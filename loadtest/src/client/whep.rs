@@ -14,7 +14,7 @@ use super::resource::{PatchOutcome, SessionResource};
 use super::rtc::Codecs;
 use super::viewing::ViewerConfig;
 use super::{ClientError, EndReason};
-use crate::measure::TrackReport;
+use crate::measure::{Histogram, TrackReport};
 use crate::media::Kind;
 use crate::scenario::Impairment;
 
@@ -121,6 +121,12 @@ impl Viewer {
     /// The longest that one of its tracks stood still since this was asked; one that goes on counts as far as `until`.
     pub fn take_recent_gap(&self, until: Instant) -> Duration {
         lock(&self.seen).take_recent_gap(until)
+    }
+
+    /// Moves the latencies since this was asked into a histogram of many, so that each viewer needs none of its own.
+    /// Reports have only those that came since.
+    pub fn take_latency(&self, sum: &mut Histogram) {
+        lock(&self.seen).take_latency(sum);
     }
 
     /// Waits until the report satisfies `condition`; false if it does not by then or the session ended before.

@@ -2,13 +2,15 @@
 
 mod gaps;
 mod histogram;
+mod latencies;
 mod order;
 mod track;
 mod window;
 mod wire;
 
 pub use gaps::{FREEZE, Gaps};
-pub use histogram::Histogram;
+pub use histogram::{Histogram, NotAHistogram};
+pub use latencies::Latencies;
 pub use track::{Observed, Segment, TrackMeter, TrackReport};
 pub use window::{Arrival, IndexWindow};
 pub use wire::{RtpPeek, WireMeter};

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::order::OrderCheck;
-use super::{Arrival, Gaps, Histogram, IndexWindow};
+use super::{Arrival, Gaps, Histogram, IndexWindow, Latencies};
 use crate::media::Kind;
 use crate::media::stamp::{Stamp, StampError};
 use crate::num;
@@ -100,7 +100,7 @@ pub struct TrackReport {
     /// When the last packet came.
     pub last_packet: Option<Instant>,
     /// From scheduled capture to arrival, retransmissions included; only packets captured since the session was
-    /// connected.
+    /// connected. A run fetches them ([`TrackMeter::take_latency`]); then it has those since.
     pub latency: Histogram,
     /// Packets captured before the session was connected: the server's history, sent so that pictures start at once.
     pub history: u64,
@@ -152,7 +152,7 @@ pub struct TrackMeter {
     first_packet: Option<Instant>,
     first_keyframe: Option<Instant>,
     gaps: Gaps,
-    latency: Histogram,
+    latency: Latencies,
     live_from_us: u64,
     history: u64,
 }
@@ -183,7 +183,7 @@ impl TrackMeter {
             first_packet: None,
             first_keyframe: None,
             gaps: Gaps::default(),
-            latency: Histogram::new(),
+            latency: Latencies::default(),
             live_from_us: 0,
             history: 0,
         }
@@ -309,6 +309,11 @@ impl TrackMeter {
         self.gaps.take_recent(now)
     }
 
+    /// Moves the latencies since this was asked into a histogram of many.
+    pub fn take_latency(&mut self, sum: &mut Histogram) {
+        self.latency.take_into(sum);
+    }
+
     /// What was seen so far.
     pub fn report(&self) -> TrackReport {
         let segments: Vec<Segment> = self.past.iter().cloned().chain(self.segment()).collect();
@@ -340,7 +345,7 @@ impl TrackMeter {
             freezes: self.gaps.freezes(),
             frozen: self.gaps.frozen(),
             last_packet: self.gaps.last(),
-            latency: self.latency.clone(),
+            latency: self.latency.histogram(),
             history: self.history,
             segments,
         }

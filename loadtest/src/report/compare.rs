@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{Percentiles, RunReport, SCHEMA, text};
 use crate::num;
 
-/// Percentiles are up to 1.6 % off by their histogram's steps.
+/// Two runs of one plan differ by as much, beside the 0.1 % of their histograms' steps.
 const STEP: f64 = 0.02;
 /// What a host does beside a run moves its CPU and memory by as much.
 const HOST: f64 = 0.05;

@@ -36,7 +36,7 @@ fn better_worse_and_same_go_the_way_of_the_figure() {
         let row = row_of(&comparison, figure);
         assert_eq!((row.ratio, row.change), (ratio, change), "{figure}");
     }
-    // 18 and 18.2 ms lie within the histogram's steps.
+    // 18 and 18.2 ms are too near to tell two servers apart.
     assert_eq!(row_of(&comparison, "latency p99").change, Change::Same);
     assert!(comparison.rows.iter().all(|row| row.figure != "video loss"), "nobody measured it");
 }

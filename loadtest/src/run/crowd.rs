@@ -238,8 +238,13 @@ impl Crowd {
     /// How it goes. Who is still connecting is no failure yet.
     pub fn look(&self, truth: &Truth) -> Look {
         let now = Instant::now();
-        let gone = lock(&self.gone);
+        let mut gone = lock(&self.gone);
         let (mut joining, mut between, mut gap, mut sockets) = (0, 0, Duration::ZERO, Vec::new());
+        for place in &self.places {
+            if let Place::Live(viewer) = &*lock(place) {
+                viewer.take_latency(&mut gone.tally.latency);
+            }
+        }
         let mut tally = gone.tally.clone();
         let before = tally.viewers.connected - tally.viewers.ended_early;
         for place in &self.places {

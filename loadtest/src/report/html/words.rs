@@ -11,7 +11,7 @@ pub const GLOSSARY: &[(&str, &str)] = &[
         "The machine that ran the viewers dropped or delayed media itself. Run it again with fewer viewers.",
     ),
     ("Latency", "From when a packet was due to be captured until a viewer had it, retransmissions included."),
-    ("p50, p99", "Half, and 99 of 100, are at most this. They are at most 1.6 % off; the longest is exact."),
+    ("p50, p99", "Half, and 99 of 100, are at most this. They are at most 0.1 % off; the longest is exact."),
     ("Loss after recovery", "Packets that never came, by first transmission or by RTX. Viewers see this."),
     ("Loss before recovery", "Packets that did not come by first transmission: what the network loses."),
     ("Connected after", "From when the join was due until media could be decrypted."),
