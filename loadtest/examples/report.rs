@@ -115,6 +115,8 @@ fn report() -> RunReport {
         },
         packets: packets(),
         latency_ms: latency.set(),
+        av_skew_ms: None,
+        video_behind_ms: None,
         join: JoinReport {
             answered_ms: connected.set().map(|set| Percentiles {
                 p50: set.p50 * 0.3,
@@ -147,11 +149,16 @@ fn report() -> RunReport {
         }],
         server: Some(ServerReport {
             pids: vec![4_711, 4_712, 4_713],
-            cores: 2.31,
-            cores_max: 3.87,
-            resident_bytes_max: 455_081_984,
-            switches_per_second: 21_480.0,
-            cpu_us_per_packet: Some(10.9),
+            cores: Some(2.31),
+            cores_max: Some(3.87),
+            resident_bytes_max: Some(455_081_984),
+            switches_per_second: Some(21_480.0),
+            packets: Some(25_640_000),
+            bits_per_second: Some(2_010_000_000.0),
+            joins: Some(1_322),
+            cpu_us_per_packet: Some(10.8),
+            cpu_ms_per_join: Some(209.7),
+            ..ServerReport::default()
         }),
         client: ClientReport { cpu_cores: Some(2.96), host_cores: 8, threads: 4, socket_drops: Some(0) },
         invalid: Vec::new(),
@@ -215,8 +222,12 @@ fn second(at: u32, chance: &mut Chance, latency: &mut Values) -> Second {
         freezes: if at == KILLED + 2 { 321 } else { u64::from(at.is_multiple_of(29)) },
         client_cores: Some(0.4 + 2.7 * pace + chance.around(0.1, 0.3)),
         server: Some(ServerSecond {
-            cores: 0.3 + 2.1 * pace + trouble + chance.around(0.08, 0.3),
-            resident_bytes: 160_000_000 + u64::from(watching) * 280_000 + u64::from(at) * 90_000,
+            cores: Some(0.3 + 2.1 * pace + trouble + chance.around(0.08, 0.3)),
+            resident_bytes: Some(160_000_000 + u64::from(watching) * 280_000 + u64::from(at) * 90_000),
+            switches_per_second: Some(21_480.0 * pace),
+            packets_per_second: Some(f64::from(watching) * 234.0),
+            bits_per_second: Some(f64::from(watching) * 2_200_000.0),
+            joins_per_second: Some(f64::from(joins)),
         }),
     }
 }

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use freshet_cluster::unit::Bitrate;
 use freshet_loadtest::client::Trust;
 use freshet_loadtest::media::Oversized;
 use freshet_loadtest::report::Bound;
-use freshet_loadtest::run::Access;
-use freshet_loadtest::scenario::{Arrival, Codec, Rooms, Scenario, Stay};
+use freshet_loadtest::run::{Access, listen_address};
+use freshet_loadtest::scenario::{Arrival, Codec, Rooms, Scenario, Selector, Stay};
 use freshet_loadtest::units;
 
 const EXAMPLES: &str = "\
@@ -188,9 +188,26 @@ pub struct RunArguments {
     /// A process of the server on this machine, whose CPU and memory are measured; may be given again.
     #[arg(long, value_name = "PID")]
     server_pid: Vec<u32>,
+    /// A page of the server's metrics, as Prometheus reads them: CPU, memory, packets, joins; may be given again.
+    #[arg(long, value_name = "URL")]
+    server_metrics: Vec<String>,
+    /// What these pages call packets sent to viewers: a name, or name{label="value"}.
+    /// [default: freshet_node_egress_packets_total]
+    #[arg(long, value_name = "SERIES")]
+    server_packets: Option<Selector>,
+    /// What they call the bytes of these. [default: freshet_node_egress_bytes_total]
+    #[arg(long, value_name = "SERIES")]
+    server_bytes: Option<Selector>,
+    /// What they call sessions that were taken. [default: freshet_node_joins_total]
+    #[arg(long, value_name = "SERIES")]
+    server_joins: Option<Selector>,
     /// Exit with 1 if this holds in the end, such as 'loss>0.1%', 'p99>100ms', 'first-keyframe-p99>2s', 'failed>0'.
     #[arg(long, value_name = "BOUND")]
     fail_if: Vec<Bound>,
+    /// While the run goes on, tell Prometheus how at http://ADDR/metrics: a port of this machine alone, such as 9464, or
+    /// an address with its port.
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
+    pub metrics_listen: Option<SocketAddr>,
     /// Write report.html, report.json and summary.md into this folder, which is made if need be.
     #[arg(long, value_name = "FOLDER")]
     pub report: Option<PathBuf>,
@@ -231,7 +248,12 @@ impl RunArguments {
         put(&mut scenario.seed, self.seed.as_ref());
         scenario.time_limit = self.time_limit.or(scenario.time_limit);
         scenario.expect.extend(self.fail_if.iter().cloned());
-        scenario.server.pids.extend(&self.server_pid);
+        let server = &mut scenario.server;
+        server.pids.extend(&self.server_pid);
+        server.metrics.extend(self.server_metrics.iter().cloned());
+        server.packets = self.server_packets.clone().or(server.packets.take());
+        server.bytes = self.server_bytes.clone().or(server.bytes.take());
+        server.joins = self.server_joins.clone().or(server.joins.take());
         let publishers = &mut scenario.publishers;
         publishers.url = self.whip.clone().or(publishers.url.take());
         publishers.oversized = self.oversized.or(publishers.oversized);

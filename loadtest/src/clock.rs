@@ -17,6 +17,11 @@ fn anchor() -> (Instant, u64) {
     })
 }
 
+/// Microseconds since the Unix epoch of a wall clock that may be anybody's; 0 for one before it.
+pub fn micros_of(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, num::micros)
+}
+
 /// Microseconds since the Unix epoch at `at`.
 pub fn unix_micros(at: Instant) -> u64 {
     let (instant, wall) = anchor();

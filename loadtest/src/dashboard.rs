@@ -136,7 +136,8 @@ fn lines(progress: &Progress) -> Vec<Line<'static>> {
     let missing = progress.missing_percent().map_or("none came".to_owned(), |share| format!("{share:.3} %"));
     let cores = |cores: Option<f64>| cores.map_or("unknown".to_owned(), |cores| format!("{cores:.2} cores"));
     let server = second.server.map_or(String::new(), |server| {
-        format!(" · server {:.2} cores, {} MiB", server.cores, server.resident_bytes >> 20)
+        let memory = server.resident_bytes.map_or(String::new(), |bytes| format!(", {} MiB", bytes >> 20));
+        format!(" · server {}{memory}", cores(server.cores))
     });
     vec![
         Line::from(vec![
@@ -179,6 +180,7 @@ mod tests {
     use std::time::Duration;
 
     use freshet_loadtest::report::{Happening, Percentiles, Second};
+    use freshet_loadtest::run::Sums;
     use ratatui::backend::TestBackend;
 
     use super::*;
@@ -202,6 +204,7 @@ mod tests {
             latency: None,
             received: 11_988,
             freezes: 3,
+            sums: Sums::default(),
             happenings: vec![Happening {
                 at_s: 9.0,
                 what: "a node dies".to_owned(),

@@ -5,12 +5,14 @@ mod dashboard;
 mod files;
 
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Parser;
 use dashboard::Dashboard;
 use freshet_loadtest::report::{compare, table};
-use freshet_loadtest::run::{self, RunPlan};
+use freshet_loadtest::run::{self, Exposed, RunPlan};
 
 /// The run is over and a bound is broken.
 const BROKEN: u8 = 1;
@@ -41,9 +43,14 @@ fn execute(arguments: &cli::RunArguments) -> anyhow::Result<ExitCode> {
     // A run must not be lost because there is nowhere to write.
     let folder = arguments.report.as_deref().map(files::prepare).transpose()?;
     let mut terminal = std::io::stderr();
+    let exposed = arguments.metrics_listen.map(expose).transpose()?;
+    if let Some(exposed) = exposed.as_ref().filter(|_| !arguments.quiet) {
+        writeln!(terminal, "freshet-loadtest: the run's metrics are at {}", exposed.url())?;
+    }
     let drawn = terminal.is_terminal() && !arguments.quiet;
     let mut dashboard = drawn.then(|| Dashboard::open(&plan.name, &plan.viewer.url)).transpose()?;
     let report = run::run(&plan, &scenario.expect, |progress| {
+        exposed.iter().for_each(|exposed| exposed.show(progress));
         let _progress_is_optional = match &mut dashboard {
             Some(dashboard) => dashboard.show(progress),
             None if arguments.quiet => Ok(()),
@@ -76,6 +83,12 @@ fn execute(arguments: &cli::RunArguments) -> anyhow::Result<ExitCode> {
         writeln!(terminal, "freshet-loadtest: the run is invalid: {doubt}")?;
     }
     Ok(ExitCode::from(BROKEN))
+}
+
+fn expose(address: SocketAddr) -> anyhow::Result<Exposed> {
+    Exposed::listen(address).with_context(|| {
+        format!("the run's metrics cannot be at {address}; choose another with --metrics-listen")
+    })
 }
 
 fn side_by_side(arguments: &cli::CompareArguments) -> anyhow::Result<ExitCode> {

@@ -74,6 +74,8 @@ pub(super) struct HttpCaller {
     token: Option<String>,
     allow_public: bool,
     timeout: Duration,
+    /// Largest body that is read.
+    most: usize,
 }
 
 impl HttpCaller {
@@ -95,7 +97,13 @@ impl HttpCaller {
             .enable_all_versions()
             .wrap_connector(connector);
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        Ok(Self { client, token, allow_public, timeout })
+        Ok(Self { client, token, allow_public, timeout, most: MAX_BODY })
+    }
+
+    /// Reads bodies of up to so many bytes.
+    pub fn reading(mut self, most: usize) -> Self {
+        self.most = most;
+        self
     }
 
     /// Sends a request and reads the whole response, following 307 and 308.
@@ -164,7 +172,7 @@ impl HttpCaller {
         let response = self.client.request(request).await.map_err(|error| unreachable(chain(&error)))?;
         let (parts, body) = response.into_parts();
         let body =
-            Limited::new(body, MAX_BODY).collect().await.map_err(|error| unreachable(error.to_string()))?;
+            Limited::new(body, self.most).collect().await.map_err(|error| unreachable(error.to_string()))?;
         Ok(HttpResponse {
             status: parts.status.as_u16(),
             headers: parts.headers,

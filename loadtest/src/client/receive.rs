@@ -15,7 +15,7 @@ use super::drive::{Endpoint, lock};
 use super::negotiate::Opened;
 use super::sdp;
 use super::viewing::{Loss, PacketHook, ReceivedPacket, ViewerConfig};
-use crate::measure::{Histogram, Observed, RtpPeek, TrackMeter, TrackReport, WireMeter};
+use crate::measure::{Captured, Histogram, Observed, RtpPeek, SkewMeter, TrackMeter, TrackReport, WireMeter};
 use crate::media::keyframe::starts_keyframe;
 use crate::media::stamp::Stamp;
 use crate::media::{Kind, VideoCodec};
@@ -30,6 +30,7 @@ const NEXT_REQUEST: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Seen {
     tracks: Vec<(Mid, TrackMeter)>,
+    pub skew: SkewMeter,
     pub injected_loss: u64,
     pub injected_rtx_loss: u64,
     pub unmapped: u64,
@@ -44,6 +45,7 @@ impl Seen {
             opened.mids.iter().map(|(mid, kind)| (*mid, TrackMeter::new(mid.to_string(), *kind, joined)));
         Self {
             tracks: tracks.collect(),
+            skew: SkewMeter::default(),
             injected_loss: 0,
             injected_rtx_loss: 0,
             unmapped: 0,
@@ -152,6 +154,8 @@ impl Receiver {
             stamp,
             keyframe,
         };
+        let sender_report =
+            packet.last_sender_info.as_ref().map(|info| (info.ntp_time, num::wrap32(info.rtp_time.numer())));
         let seen = Arc::clone(&self.seen);
         let mut seen = lock(&seen);
         let Some(track) = mid.and_then(|mid| seen.track(mid)) else {
@@ -160,7 +164,13 @@ impl Receiver {
         };
         track.on_packet(&observed);
         let kind = track.kind();
-        if track.wants_keyframe() && self.request_keyframes {
+        let wants_keyframe = track.wants_keyframe();
+        if !via_rtx {
+            let report = sender_report.map(|(at, timestamp)| (clock::micros_of(at), timestamp));
+            let captured = Captured::of(&stamp, report, packet.header.timestamp);
+            seen.skew.on_packet(kind, observed.at_us, captured);
+        }
+        if wants_keyframe && self.request_keyframes {
             self.awaited.get_or_insert((ssrc, at + FIRST_REQUEST));
         } else if kind == Kind::Video {
             self.awaited = None;
@@ -180,10 +190,7 @@ impl Receiver {
                 at,
                 payload: &packet.payload,
                 stamp,
-                sender_report: packet
-                    .last_sender_info
-                    .as_ref()
-                    .map(|info| (info.ntp_time, num::wrap32(info.rtp_time.numer()))),
+                sender_report,
             });
         }
     }
@@ -203,7 +210,9 @@ impl Endpoint for Receiver {
             Event::Connected => {
                 self.connected = true;
                 let at_us = clock::unix_micros(now);
-                lock(&self.seen).tracks.iter_mut().for_each(|(_, meter)| meter.on_connected(at_us));
+                let mut seen = lock(&self.seen);
+                seen.tracks.iter_mut().for_each(|(_, meter)| meter.on_connected(at_us));
+                seen.skew.on_connected(at_us);
             }
             _ => {}
         }

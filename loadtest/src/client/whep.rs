@@ -14,7 +14,7 @@ use super::resource::{PatchOutcome, SessionResource};
 use super::rtc::Codecs;
 use super::viewing::ViewerConfig;
 use super::{ClientError, EndReason};
-use crate::measure::{Histogram, TrackReport};
+use crate::measure::{Histogram, SkewReport, TrackReport};
 use crate::media::Kind;
 use crate::scenario::Impairment;
 
@@ -31,6 +31,8 @@ pub struct ViewerReport {
     pub connected: Option<Duration>,
     /// Each negotiated track, in the order of the offer: audio, video.
     pub tracks: Vec<TrackReport>,
+    /// How far sound and picture are apart.
+    pub skew: SkewReport,
     /// Datagrams of media dropped on purpose.
     pub injected_loss: u64,
     /// Datagrams of retransmissions dropped on purpose.
@@ -111,6 +113,7 @@ impl Viewer {
             ice: SessionHandle::since(self.joined, marks.ice),
             connected: SessionHandle::since(self.joined, marks.connected),
             tracks: seen.reports(),
+            skew: seen.skew.report(),
             injected_loss: seen.injected_loss,
             injected_rtx_loss: seen.injected_rtx_loss,
             unmapped: seen.unmapped,
@@ -127,6 +130,11 @@ impl Viewer {
     /// Reports have only those that came since.
     pub fn take_latency(&self, sum: &mut Histogram) {
         lock(&self.seen).take_latency(sum);
+    }
+
+    /// Moves the seconds' skews since this was asked into a histogram of many.
+    pub fn take_skew(&self, sum: &mut Histogram) {
+        lock(&self.seen).skew.take_apart(sum);
     }
 
     /// Waits until the report satisfies `condition`; false if it does not by then or the session ended before.

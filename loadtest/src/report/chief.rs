@@ -81,14 +81,13 @@ pub fn chief(report: &RunReport) -> Vec<Chief> {
         },
     ];
     if let Some(server) = &report.server {
+        let cores = |cores: Option<f64>| cores.map_or(text::UNKNOWN.to_owned(), text::cores);
+        let memory =
+            server.resident_bytes_max.map_or(text::UNKNOWN.to_owned(), |most| text::bytes(num::float(most)));
         chief.push(Chief {
             name: "Server CPU",
-            value: format!("{} cores", text::cores(server.cores)),
-            also: format!(
-                "{} in the busiest second, {} of memory",
-                text::cores(server.cores_max),
-                text::bytes(num::float(server.resident_bytes_max))
-            ),
+            value: format!("{} cores", cores(server.cores)),
+            also: format!("{} in the busiest second, {memory} of memory", cores(server.cores_max)),
         });
     }
     chief

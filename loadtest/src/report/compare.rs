@@ -76,6 +76,7 @@ const FIGURES: &[Figure] = &[
     figure("longest gap p50", "ms", Good::Less, STEP, |run| of(run.longest_gap_ms, |set| set.p50)),
     figure("longest gap p99", "ms", Good::Less, STEP, |run| of(run.longest_gap_ms, |set| set.p99)),
     figure("longest gap", "ms", Good::Less, STEP, |run| of(run.longest_gap_ms, |set| set.max)),
+    figure("sound to picture p99", "ms", Good::Less, STEP, |run| of(run.av_skew_ms, |set| set.p99)),
     figure("freezes", "freezes", Good::Less, 0.0, |run| whole(run.freezes)),
     figure("video stood still", "ms", Good::Less, STEP, |run| Some(run.frozen_ms)),
     figure("duplicates", "packets", Good::Less, 0.0, |run| whole(run.packets.duplicates)),
@@ -83,15 +84,23 @@ const FIGURES: &[Figure] = &[
     figure("damaged", "packets", Good::Less, 0.0, |run| whole(run.packets.mismatched)),
     figure("received", "bit/s", Good::Neither, STEP, |run| whole(run.packets.bits_per_second)),
     figure("client CPU", "cores", Good::Neither, HOST, |run| run.client.cpu_cores),
-    figure("server CPU", "cores", Good::Less, HOST, |run| run.server.as_ref().map(|server| server.cores)),
+    figure("server CPU", "cores", Good::Less, HOST, |run| {
+        run.server.as_ref().and_then(|server| server.cores)
+    }),
     figure("server CPU, busiest second", "cores", Good::Less, HOST, |run| {
-        run.server.as_ref().map(|server| server.cores_max)
+        run.server.as_ref().and_then(|server| server.cores_max)
     }),
     figure("server CPU for each packet", "µs", Good::Less, HOST, |run| {
         run.server.as_ref().and_then(|server| server.cpu_us_per_packet)
     }),
+    figure("server CPU for each join", "ms", Good::Less, HOST, |run| {
+        run.server.as_ref().and_then(|server| server.cpu_ms_per_join)
+    }),
+    figure("server's packets sent", "packets", Good::Neither, STEP, |run| {
+        whole(run.server.as_ref()?.packets?)
+    }),
     figure("server memory", "bytes", Good::Less, HOST, |run| {
-        run.server.as_ref().map(|server| num::float(server.resident_bytes_max))
+        run.server.as_ref().and_then(|server| server.resident_bytes_max).map(num::float)
     }),
 ];
 

@@ -20,7 +20,7 @@ fn better_worse_and_same_go_the_way_of_the_figure() {
     b.viewers.failed = 100;
     b.latency_ms = Some(sample::set(2.0, 18.2, 710.0));
     b.packets.bits_per_second = 1_000_000_000;
-    b.server.as_mut().unwrap().cores = 3.0;
+    b.server.as_mut().unwrap().cores = Some(3.0);
     b.join.connected_ms = None;
     let comparison = compare(&a, &b).unwrap();
     for (figure, ratio, change) in [

@@ -27,3 +27,4 @@ pub use model::{
     ViewersReport,
 };
 pub use table::table;
+pub use thin::merge;

@@ -62,13 +62,22 @@ pub struct Figures {
     pub longest_gap: Bars,
 }
 
-/// The server's process or processes, in one second.
+/// What the server used and did in one second, all its processes or pages together; none where nobody told.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ServerSecond {
-    /// Cores' worth of CPU, all together.
-    pub cores: f64,
-    /// Resident memory, all together.
-    pub resident_bytes: u64,
+    /// Cores' worth of CPU.
+    pub cores: Option<f64>,
+    /// Resident memory.
+    pub resident_bytes: Option<u64>,
+    /// Context switches.
+    pub switches_per_second: Option<f64>,
+    /// Packets that it sent to viewers.
+    pub packets_per_second: Option<f64>,
+    /// Bits that it sent to viewers.
+    pub bits_per_second: Option<f64>,
+    /// Sessions that it took.
+    pub joins_per_second: Option<f64>,
 }
 
 /// One second of a run.
@@ -104,7 +113,7 @@ pub struct Second {
     pub freezes: u64,
     /// Cores' worth of CPU of this process.
     pub client_cores: Option<f64>,
-    /// The server's process, where one was named.
+    /// The server, where a process or page of it was named.
     pub server: Option<ServerSecond>,
 }
 
@@ -121,21 +130,45 @@ pub struct Happening {
     pub said: String,
 }
 
-/// The server's process or processes, over the run.
+/// What the server used and did over the run, all its processes or pages together; none where nobody told.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ServerReport {
-    /// Which.
+    /// Its processes. Where there are any, CPU, memory and context switches are theirs.
     pub pids: Vec<u32>,
-    /// Cores' worth of CPU on average, all together.
-    pub cores: f64,
+    /// The pages on which it tells of itself.
+    pub metrics: Vec<String>,
+    /// Cores' worth of CPU on average.
+    pub cores: Option<f64>,
     /// In the busiest second.
-    pub cores_max: f64,
-    /// Resident memory at its highest, all together.
-    pub resident_bytes_max: u64,
-    /// Context switches a second, all together.
-    pub switches_per_second: f64,
-    /// CPU time for each packet that viewers received, in microseconds; none where nothing came.
+    pub cores_max: Option<f64>,
+    /// Resident memory at its highest.
+    pub resident_bytes_max: Option<u64>,
+    /// Context switches a second.
+    pub switches_per_second: Option<f64>,
+    /// Packets that it sent to viewers, by its own count.
+    pub packets: Option<u64>,
+    /// Bits that it sent to viewers a second, by its own count.
+    pub bits_per_second: Option<f64>,
+    /// Sessions that it took, by its own count.
+    pub joins: Option<u64>,
+    /// CPU time for each packet that it sent, in microseconds; where it does not tell of those, for each that viewers
+    /// received.
     pub cpu_us_per_packet: Option<f64>,
+    /// CPU time of the whole run for each session that it took, in milliseconds; where it does not tell of those, for each
+    /// viewer that connected.
+    pub cpu_ms_per_join: Option<f64>,
+    /// How often a page could not be read.
+    pub unread: u64,
+}
+
+impl ServerReport {
+    /// What CPU is divided by: packets that were sent by the server's count, or that viewers received; and joins.
+    pub fn counted(&self) -> (&'static str, &'static str) {
+        let packet = if self.packets.is_some() { "it sent" } else { "viewers received" };
+        let join = if self.joins.is_some() { "session that it took" } else { "viewer that connected" };
+        (packet, join)
+    }
 }
 
 /// What was aimed at.
@@ -310,6 +343,12 @@ pub struct RunReport {
     pub packets: PacketReport,
     /// From scheduled capture to arrival, all packets of all viewers but those of the history.
     pub latency_ms: Option<Percentiles>,
+    /// By how much longer sound or picture took than the other, in each second of each viewer.
+    #[serde(default)]
+    pub av_skew_ms: Option<Percentiles>,
+    /// By how much longer the picture took, on average over these; below 0 where the sound did.
+    #[serde(default)]
+    pub video_behind_ms: Option<f64>,
     /// Phases of joining.
     pub join: JoinReport,
     /// The longest gap of each viewer's tracks.
@@ -324,7 +363,7 @@ pub struct RunReport {
     pub timeline: Vec<Second>,
     /// What was done in the run.
     pub happenings: Vec<Happening>,
-    /// The server's process, where one was named.
+    /// The server, where a process or page of it was named.
     pub server: Option<ServerReport>,
     /// This side.
     pub client: ClientReport,

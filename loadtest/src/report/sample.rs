@@ -18,6 +18,8 @@ pub fn full() -> RunReport {
         started_ms: 1_795_262_400_000,
         seconds: 120.0,
         latency_ms: Some(set(4.0, 18.0, 1_420.0)),
+        av_skew_ms: Some(set(2.0, 9.0, 30.0)),
+        video_behind_ms: Some(1.5),
         longest_gap_ms: Some(set(40.0, 900.0, 1_400.0)),
         freezes: 950,
         frozen_ms: 88_000.0,
@@ -36,11 +38,17 @@ pub fn full() -> RunReport {
         }],
         server: Some(ServerReport {
             pids: vec![4_711, 4_712],
-            cores: 1.5,
-            cores_max: 2.25,
-            resident_bytes_max: 432_013_312,
-            switches_per_second: 21_000.0,
+            metrics: vec!["http://127.0.0.1:8080/metrics".to_owned()],
+            cores: Some(1.5),
+            cores_max: Some(2.25),
+            resident_bytes_max: Some(432_013_312),
+            switches_per_second: Some(21_000.0),
+            packets: Some(26_400_000),
+            bits_per_second: Some(2_100_000_000.0),
+            joins: Some(1_001),
             cpu_us_per_packet: Some(3.25),
+            cpu_ms_per_join: Some(180.0),
+            unread: 2,
         }),
         bounds: vec![
             Verdict { bound: "loss>0.1%".to_owned(), value: Some(0.24), broken: true },
@@ -84,7 +92,14 @@ fn second(at: u32) -> Second {
         longest_gap_ms: if at == 62 { 1_400.0 } else { 40.0 },
         freezes: if at == 62 { 950 } else { 0 },
         client_cores: Some(1.25),
-        server: Some(ServerSecond { cores: 1.5, resident_bytes: 432_013_312 }),
+        server: Some(ServerSecond {
+            cores: Some(1.5),
+            resident_bytes: Some(432_013_312),
+            switches_per_second: Some(21_000.0),
+            packets_per_second: Some(220_000.0),
+            bits_per_second: Some(2_100_000_000.0),
+            joins_per_second: Some(f64::from(joined)),
+        }),
         ..Second::default()
     }
 }

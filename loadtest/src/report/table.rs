@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Percentiles, RunReport};
+use super::{Percentiles, RunReport, ServerReport};
 use crate::num;
 
 /// The table after a run.
@@ -93,6 +93,7 @@ pub fn table(report: &RunReport) -> String {
         row("other media", format!("{} packets without stamps: no latency of them", packets.unstamped));
     }
     row("latency", millis(report.latency_ms.as_ref()));
+    row("sound to picture", skew(report));
     row("answered after", millis(report.join.answered_ms.as_ref()));
     row("connected after", millis(report.join.connected_ms.as_ref()));
     row("first packet after", millis(report.join.first_packet_ms.as_ref()));
@@ -107,17 +108,9 @@ pub fn table(report: &RunReport) -> String {
         row("event", format!("{:.1} s: {word}{} {}", done.at_s, done.what, done.said).trim_end().to_owned());
     }
     if let Some(server) = &report.server {
-        let each = server.cpu_us_per_packet.map_or(String::new(), |us| format!(", {us:.2} µs a packet"));
-        row(
-            "server",
-            format!(
-                "{:.2} cores (at most {:.2}){each}, {} MiB at most, {:.0} context switches a second",
-                server.cores,
-                server.cores_max,
-                server.resident_bytes_max >> 20,
-                server.switches_per_second
-            ),
-        );
+        for line in self::server(server) {
+            row("server", line);
+        }
     }
     let client = &report.client;
     let cpu = client
@@ -135,6 +128,43 @@ pub fn table(report: &RunReport) -> String {
         row(if verdict.broken { "BOUND" } else { "bound" }, verdict.to_string());
     }
     text
+}
+
+/// How far sound and picture are apart, and which of them is behind.
+fn skew(report: &RunReport) -> String {
+    let (Some(set), Some(behind)) = (&report.av_skew_ms, report.video_behind_ms) else {
+        return "nothing measured".to_owned();
+    };
+    let who = if behind < 0.0 { "sound" } else { "picture" };
+    format!(
+        "p50 {:.1}  p99 {:.1}  max {:.1} ms, the {who} {:.1} ms behind on average",
+        set.p50,
+        set.p99,
+        set.max,
+        behind.abs()
+    )
+}
+
+/// What is known of the server.
+fn server(server: &ServerReport) -> Vec<String> {
+    let mut used = vec![server.cores.map_or("CPU unknown".to_owned(), |cores| format!("{cores:.2} cores"))];
+    used.extend(server.cores_max.map(|most| format!("{most:.2} in the busiest second")));
+    used.extend(server.resident_bytes_max.map(|bytes| format!("{} MiB at most", bytes >> 20)));
+    used.extend(server.switches_per_second.map(|each| format!("{each:.0} context switches a second")));
+    let (packet, join) = server.counted();
+    let mut each = Vec::new();
+    each.extend(
+        server.cpu_us_per_packet.map(|us| format!("{us:.2} µs of CPU for each packet that {packet}")),
+    );
+    each.extend(server.cpu_ms_per_join.map(|ms| format!("{ms:.2} ms for each {join}")));
+    let mut did = Vec::new();
+    did.extend(server.packets.map(|packets| format!("{packets} packets sent")));
+    did.extend(server.bits_per_second.map(|bits| format!("{:.1} Mbit/s", bits / 1e6)));
+    did.extend(server.joins.map(|joins| format!("{joins} sessions taken")));
+    if server.unread > 0 {
+        did.push(format!("its metrics could not be read {} times", server.unread));
+    }
+    [used, each, did].iter().filter(|parts| !parts.is_empty()).map(|parts| parts.join(", ")).collect()
 }
 
 fn millis(set: Option<&Percentiles>) -> String {

@@ -22,7 +22,8 @@ fn merged(seconds: &[Second]) -> Option<Second> {
     Some(rest.iter().fold(first.clone(), |sum, second| merge(&sum, second)))
 }
 
-fn merge(one: &Second, next: &Second) -> Second {
+/// A second and the next as one.
+pub fn merge(one: &Second, next: &Second) -> Second {
     let seconds = one.seconds + next.seconds;
     let mean = |one_value: f64, next_value: f64| {
         if seconds > 0.0 {
@@ -32,10 +33,18 @@ fn merge(one: &Second, next: &Second) -> Second {
         }
     };
     let bits = mean(num::float(one.bits_per_second), num::float(next.bits_per_second));
+    let known = |one: Option<f64>, next: Option<f64>| match (one, next) {
+        (Some(one), Some(next)) => Some(mean(one, next)),
+        (one, next) => next.or(one),
+    };
     let server = match (one.server, next.server) {
         (Some(one), Some(next)) => Some(ServerSecond {
-            cores: mean(one.cores, next.cores),
+            cores: known(one.cores, next.cores),
             resident_bytes: one.resident_bytes.max(next.resident_bytes),
+            switches_per_second: known(one.switches_per_second, next.switches_per_second),
+            packets_per_second: known(one.packets_per_second, next.packets_per_second),
+            bits_per_second: known(one.bits_per_second, next.bits_per_second),
+            joins_per_second: known(one.joins_per_second, next.joins_per_second),
         }),
         (one, next) => next.or(one),
     };
@@ -54,10 +63,7 @@ fn merge(one: &Second, next: &Second) -> Second {
         first_keyframe_ms: both(one.first_keyframe_ms, next.first_keyframe_ms),
         longest_gap_ms: one.longest_gap_ms.max(next.longest_gap_ms),
         freezes: one.freezes.saturating_add(next.freezes),
-        client_cores: match (one.client_cores, next.client_cores) {
-            (Some(one), Some(next)) => Some(mean(one, next)),
-            (one, next) => next.or(one),
-        },
+        client_cores: known(one.client_cores, next.client_cores),
         server,
     }
 }

@@ -243,6 +243,7 @@ impl Crowd {
         for place in &self.places {
             if let Place::Live(viewer) = &*lock(place) {
                 viewer.take_latency(&mut gone.tally.latency);
+                viewer.take_skew(&mut gone.tally.skew);
             }
         }
         let mut tally = gone.tally.clone();

@@ -41,7 +41,7 @@ pub fn run(plan: &RunPlan, bounds: &[Bound], progress: impl FnMut(&Progress)) ->
         );
         return Err(RunError::Host(text));
     }
-    let server = ServerMeter::start(&plan.pids).map_err(RunError::Host)?;
+    let server = ServerMeter::start(plan).map_err(RunError::Host)?;
     let began = Instant::now();
     let runtime = |threads: usize, name: &str| {
         let built =
@@ -86,6 +86,7 @@ impl Engine {
         let whep = self.plan.whep(0);
         let checked = self.watching.block_on(check_url(&whep, self.plan.viewer.allow_public));
         let address = checked.map_err(RunError::Endpoint)?.ip();
+        self.watching.block_on(server.begin()).map_err(RunError::Host)?;
         let publishers = self.publish()?;
         let stopped = Arc::clone(&self.stopped);
         self.watching.spawn(async move {
@@ -171,6 +172,7 @@ impl Engine {
                 latency: latency.quantile(0.5).zip(latency.quantile(0.99)),
                 received: look.tally.packets.received,
                 freezes: look.tally.freezes,
+                sums: look.tally.sums(),
                 happenings: acts.so_far(),
             });
         }
@@ -197,6 +199,7 @@ impl Engine {
         let truth = Truth { sent, ended, until };
         let look = crowd.look(&truth);
         meters.drops.look(&look.sockets);
+        self.watching.block_on(meters.server.finish());
         let server = meters.server.look();
         let cpu_cores = meters.cpu.cores();
         meters.timeline.add(&look, None, server);
@@ -206,6 +209,7 @@ impl Engine {
             .for_each(|_| tally.failed("still connecting when the run ended".into()));
         tally.viewers.wanted = self.viewers().into();
         tally.viewers.left = look.left;
+        let joined = tally.viewers.connected;
         let finished = tally.finish(elapsed);
         let mut report = RunReport {
             schema: SCHEMA,
@@ -219,9 +223,11 @@ impl Engine {
             interrupted: self.stopped.load(Ordering::Relaxed),
             publishers: publishers(self.plan.publishers, &truth),
             viewers: finished.viewers,
-            server: meters.server.report(finished.packets.received),
+            server: meters.server.report(joined, finished.packets.received),
             packets: finished.packets,
             latency_ms: finished.latency,
+            av_skew_ms: finished.skew,
+            video_behind_ms: finished.video_behind_ms,
             join: finished.join,
             longest_gap_ms: finished.longest_gap,
             freezes: finished.freezes,

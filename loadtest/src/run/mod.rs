@@ -3,6 +3,7 @@
 mod acts;
 mod crowd;
 mod engine;
+mod exposed;
 mod host;
 mod plan;
 mod progress;
@@ -11,8 +12,10 @@ mod tally;
 mod timeline;
 
 pub use engine::run;
+pub use exposed::{Exposed, listen_address};
 pub use plan::{Access, PlanError, RunPlan, Seat};
-pub use progress::{Progress, progress_line};
+pub use progress::{Progress, Sums, progress_line};
+pub use server::ServerMetrics;
 
 /// Why a run could not be made or measured nothing.
 #[derive(Debug, thiserror::Error)]

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::ServerMetrics;
 use crate::client::{Loss, PublisherConfig, Trust, ViewerConfig};
 use crate::media::{VideoCodec, VideoConfig};
-use crate::scenario::{Act, Arrival, Chance, Codec, Event, Impairment, Scenario, Stay};
+use crate::scenario::{Act, Arrival, Chance, Codec, Event, Impairment, Scenario, Server, Stay};
 
 /// Most viewers of one process.
 const MAX_VIEWERS: u32 = 20_000;
@@ -74,6 +75,8 @@ pub struct RunPlan {
     pub events: Vec<Event>,
     /// The server's processes.
     pub pids: Vec<u32>,
+    /// Where it tells of itself.
+    pub server: ServerMetrics,
 }
 
 /// Why a plan is impossible.
@@ -182,6 +185,7 @@ impl RunPlan {
             time_limit: Duration::MAX,
             events: scenario.events.clone(),
             pids: scenario.server.pids.clone(),
+            server: metrics(&scenario.server),
         };
         plan.time_limit = scenario.time_limit.unwrap_or(plan.end().saturating_add(SLACK));
         plan.check()?;
@@ -257,6 +261,17 @@ impl RunPlan {
     /// What is left to chance at one viewer's place.
     pub fn chance(&self, viewer: u32) -> Chance {
         Chance::of(self.seed, VIEWERS.saturating_add(viewer.into()))
+    }
+}
+
+/// Names of series that are not said are Freshet's.
+fn metrics(server: &Server) -> ServerMetrics {
+    let usual = ServerMetrics::default();
+    ServerMetrics {
+        urls: server.metrics.clone(),
+        packets: server.packets.clone().unwrap_or(usual.packets),
+        bytes: server.bytes.clone().unwrap_or(usual.bytes),
+        joins: server.joins.clone().unwrap_or(usual.joins),
     }
 }
 

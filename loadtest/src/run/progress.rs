@@ -1,12 +1,35 @@
 //! How a run is going.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::measure::Histogram;
 use crate::num;
 use crate::report::{Happening, Second};
 
+/// What came of all viewers since the start.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Sums {
+    /// Sessions that connected.
+    pub joins: u64,
+    /// Why viewers failed or ended, and how many.
+    pub reasons: BTreeMap<String, u64>,
+    /// Payload bytes.
+    pub bytes: u64,
+    /// Packets that came as retransmissions.
+    pub recovered: u64,
+    /// From scheduled capture to arrival.
+    pub latency: Histogram,
+    /// How far sound and picture were apart, of each second of each viewer.
+    pub skew: Histogram,
+    /// From when joins were due to SRTP keys.
+    pub connected: Histogram,
+    /// From when joins were due to the first keyframe.
+    pub first_keyframe: Histogram,
+}
+
 /// How a run is going, told once a second.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Progress {
     /// The whole of the run.
     pub total: Duration,
@@ -18,6 +41,8 @@ pub struct Progress {
     pub received: u64,
     /// Gaps of more than 200 ms in video since the start.
     pub freezes: u64,
+    /// All the rest since the start.
+    pub sums: Sums,
     /// What was done so far.
     pub happenings: Vec<Happening>,
 }
@@ -44,7 +69,7 @@ pub fn progress_line(progress: &Progress) -> String {
     );
     let cores = |who: &str, cores: Option<f64>| cores.map(|cores| format!(" · {who} {cores:.2} cores"));
     let client = cores("client", second.client_cores).unwrap_or_default();
-    let server = cores("server", second.server.map(|server| server.cores)).unwrap_or_default();
+    let server = cores("server", second.server.and_then(|server| server.cores)).unwrap_or_default();
     let event = progress.happenings.last().map(|last| format!(" · {}", last.what)).unwrap_or_default();
     format!(
         "{:>4.0}/{:.0} s · {} watching, {} joining, {} failed · {} packets/s · {} missing · {latency}{client}{server}{event}",
@@ -77,6 +102,7 @@ mod tests {
             latency: None,
             received: 99,
             freezes: 0,
+            sums: Sums::default(),
             happenings: Vec::new(),
         };
         let line = progress_line(&progress);

@@ -1,147 +1,138 @@
-//! What the server's processes use, as this host tells it. Linux; elsewhere unknown.
+//! What the server uses and does: its processes as this host tells it, or what it tells of itself as Prometheus reads it.
 
-use std::time::Instant;
+mod exporters;
+mod processes;
 
-use super::host::cpu_seconds;
+use exporters::{Exporters, Series};
+use processes::Processes;
+
+use super::RunPlan;
 use crate::num;
 use crate::report::{ServerReport, ServerSecond};
+use crate::scenario::Selector;
 
-/// A process of the server. One that ends is not looked for again.
-struct Process {
-    pid: u32,
-    /// CPU seconds and context switches when it was seen first, and last.
-    first: Used,
-    last: Used,
-    ended: bool,
+/// Where the server's metrics are, and what they are called there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerMetrics {
+    /// Pages in Prometheus's text format.
+    pub urls: Vec<String>,
+    /// Packets that were sent to viewers.
+    pub packets: Selector,
+    /// Bytes of them.
+    pub bytes: Selector,
+    /// Sessions that were taken.
+    pub joins: Selector,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Used {
-    cpu: f64,
-    switches: u64,
-    resident: u64,
+impl Default for ServerMetrics {
+    /// No page, and the names that Freshet's nodes use.
+    fn default() -> Self {
+        Self {
+            urls: Vec::new(),
+            packets: Selector::named("freshet_node_egress_packets_total"),
+            bytes: Selector::named("freshet_node_egress_bytes_total"),
+            joins: Selector::named("freshet_node_joins_total"),
+        }
+    }
 }
 
-/// Measures processes from its making on.
+/// Measures from its making on. CPU and memory are those of the processes; where none was named, those of the pages.
 pub(super) struct ServerMeter {
-    processes: Vec<Process>,
-    began: Instant,
-    looked: Instant,
-    cores_max: f64,
-    resident_max: u64,
+    processes: Processes,
+    exporters: Exporters,
+    cores_max: Option<f64>,
+    resident_max: Option<u64>,
 }
 
 impl ServerMeter {
-    /// Of these processes; says which of them is not there.
-    pub fn start(pids: &[u32]) -> Result<Self, String> {
-        let process = |pid: &u32| {
-            let used = used(*pid).ok_or_else(|| format!("there is no process {pid} on this machine"))?;
-            Ok(Process { pid: *pid, first: used, last: used, ended: false })
+    /// Of the processes and pages of a plan; says which process is not there.
+    pub fn start(plan: &RunPlan) -> Result<Self, String> {
+        let metrics = &plan.server;
+        let series = Series {
+            cpu: Selector::named("process_cpu_seconds_total"),
+            resident: Selector::named("process_resident_memory_bytes"),
+            packets: metrics.packets.clone(),
+            bytes: metrics.bytes.clone(),
+            joins: metrics.joins.clone(),
         };
-        let processes = pids.iter().map(process).collect::<Result<Vec<_>, String>>()?;
-        let now = Instant::now();
-        Ok(Self { processes, began: now, looked: now, cores_max: 0.0, resident_max: 0 })
+        Ok(Self {
+            processes: Processes::start(&plan.pids)?,
+            exporters: Exporters::new(&metrics.urls, &series, &plan.viewer)?,
+            cores_max: None,
+            resident_max: None,
+        })
     }
 
-    /// What they use since the last look; nothing where none was named.
+    /// Begins to read pages; says which cannot be read. Must be called inside a runtime.
+    pub async fn begin(&self) -> Result<(), String> {
+        self.exporters.begin().await
+    }
+
+    /// Reads pages for the last time.
+    pub async fn finish(&self) {
+        self.exporters.finish().await;
+    }
+
+    /// What the server uses and does since the last look; nothing where neither process nor page was named.
     pub fn look(&mut self) -> Option<ServerSecond> {
-        if self.processes.is_empty() {
+        let used = self.processes.look();
+        if used.is_none() && self.exporters.is_empty() {
             return None;
         }
-        let now = Instant::now();
-        let seconds = now.saturating_duration_since(self.looked).as_secs_f64().max(0.001);
-        self.looked = now;
-        let (mut cpu, mut resident_bytes) = (0.0, 0);
-        for process in self.processes.iter_mut().filter(|process| !process.ended) {
-            match used(process.pid) {
-                Some(used) => {
-                    cpu += (used.cpu - process.last.cpu).max(0.0);
-                    resident_bytes += used.resident;
-                    process.last = used;
-                }
-                None => process.ended = true,
-            }
-        }
-        let cores = cpu / seconds;
-        self.cores_max = self.cores_max.max(cores);
-        self.resident_max = self.resident_max.max(resident_bytes);
-        Some(ServerSecond { cores, resident_bytes })
+        let told = self.exporters.rate();
+        let (cores, resident_bytes) = match used {
+            Some(used) => (Some(used.cores), Some(used.resident_bytes)),
+            None => (told.cpu, told.resident.map(num::count)),
+        };
+        self.cores_max = highest(self.cores_max, cores, f64::max);
+        self.resident_max = highest(self.resident_max, resident_bytes, u64::max);
+        Some(ServerSecond {
+            cores,
+            resident_bytes,
+            switches_per_second: used.map(|used| used.switches_per_second),
+            packets_per_second: told.packets,
+            bits_per_second: told.bytes.map(|bytes| bytes * 8.0),
+            joins_per_second: told.joins,
+        })
     }
 
-    /// Over the whole run, in which viewers received so many packets.
-    pub fn report(&self, received: u64) -> Option<ServerReport> {
-        if self.processes.is_empty() {
+    /// Over the whole run, in which so many viewers connected and received so many packets.
+    pub fn report(&self, joined: u64, received: u64) -> Option<ServerReport> {
+        if self.processes.cpu().is_none() && self.exporters.is_empty() {
             return None;
         }
-        let seconds = self.looked.saturating_duration_since(self.began).as_secs_f64().max(0.001);
-        let cpu: f64 = self.processes.iter().map(|process| process.last.cpu - process.first.cpu).sum();
-        let switches = |process: &Process| process.last.switches.saturating_sub(process.first.switches);
-        let switches: u64 = self.processes.iter().map(switches).sum();
+        let (seconds, grown) = (self.processes.seconds(), self.exporters.grown());
+        let cpu = self.processes.cpu().or(grown.cpu);
+        // What the server itself counted is nearer to its work than what arrived.
+        let each = |told: Option<f64>, here: u64| {
+            let count = told.unwrap_or(num::float(here));
+            cpu.filter(|_| count > 0.0).map(|cpu| cpu / count)
+        };
+        let switches = || num::float(self.processes.switches()) / seconds;
         Some(ServerReport {
-            pids: self.processes.iter().map(|process| process.pid).collect(),
-            cores: cpu / seconds,
+            pids: self.processes.pids(),
+            metrics: self.exporters.urls(),
+            cores: cpu.map(|cpu| cpu / seconds),
             cores_max: self.cores_max,
             resident_bytes_max: self.resident_max,
-            switches_per_second: num::float(switches) / seconds,
-            cpu_us_per_packet: (received > 0).then(|| cpu * 1e6 / num::float(received)),
+            switches_per_second: self.processes.cpu().map(|_| switches()),
+            packets: grown.packets.map(num::count),
+            bits_per_second: grown.bytes.map(|bytes| bytes * 8.0 / seconds),
+            joins: grown.joins.map(num::count),
+            cpu_us_per_packet: each(grown.packets, received).map(|each| each * 1e6),
+            cpu_ms_per_join: each(grown.joins, joined).map(|each| each * 1e3),
+            unread: self.exporters.failed(),
         })
     }
 }
 
-fn used(pid: u32) -> Option<Used> {
-    let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
-    let stat = read("stat")?;
-    // A process that has ended and that nobody has reaped is no process.
-    if stat.rsplit_once(')')?.1.trim_start().starts_with(['Z', 'X']) {
-        return None;
+fn highest<T>(so_far: Option<T>, now: Option<T>, larger: fn(T, T) -> T) -> Option<T> {
+    match (so_far, now) {
+        (Some(so_far), Some(now)) => Some(larger(so_far, now)),
+        (so_far, now) => so_far.or(now),
     }
-    let resident = field(&read("status")?, "VmRSS:").unwrap_or(0) * 1024;
-    Some(Used { cpu: cpu_seconds(&stat)?, switches: switches(pid), resident })
-}
-
-/// Context switches of all threads that are there.
-fn switches(pid: u32) -> u64 {
-    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
-    let of = |path: std::path::PathBuf| {
-        let status = std::fs::read_to_string(path.join("status")).ok()?;
-        let of = |name| field(&status, name).unwrap_or(0);
-        Some(of("voluntary_ctxt_switches:") + of("nonvoluntary_ctxt_switches:"))
-    };
-    threads.filter_map(Result::ok).filter_map(|thread| of(thread.path())).sum()
-}
-
-fn field(status: &str, name: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn a_process_that_computes_is_seen_to() {
-        let mut busy = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
-        let mut meter = ServerMeter::start(&[busy.id()]).unwrap();
-        std::thread::sleep(Duration::from_millis(300));
-        let second = meter.look().unwrap();
-        assert!((0.1..1.5).contains(&second.cores) && second.resident_bytes > 100_000, "{second:?}");
-        busy.kill().unwrap();
-        busy.wait().unwrap();
-        assert_eq!(meter.look().unwrap(), ServerSecond::default(), "it has gone");
-        let report = meter.report(1_000).unwrap();
-        assert!(report.cores > 0.05 && report.cores_max >= report.cores && report.resident_bytes_max > 0);
-        let per_packet = report.cpu_us_per_packet.unwrap();
-        assert!((30.0..500.0).contains(&per_packet), "{per_packet} us, of some 300 ms for 1,000");
-        assert!(report.switches_per_second >= 0.0);
-        assert_eq!(meter.report(0).unwrap().cpu_us_per_packet, None);
-    }
-
-    #[test]
-    fn who_is_not_there_is_named() {
-        assert!(ServerMeter::start(&[u32::MAX]).err().unwrap().contains("4294967295"));
-        let mut none = ServerMeter::start(&[]).unwrap();
-        assert!(none.look().is_none() && none.report(1).is_none());
-    }
-}
+#[path = "server_tests.rs"]
+mod tests;

@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use super::Sums;
 use crate::client::{PublisherStats, SessionState, ViewerReport};
-use crate::measure::{FREEZE, Histogram, TrackReport};
+use crate::measure::{FREEZE, Histogram, TrackReport, mean_ms};
 use crate::media::Kind;
 use crate::num;
 use crate::report::{Bars, Figures, JoinReport, PacketReport, Percentiles, PublishersReport, ViewersReport};
@@ -43,6 +44,9 @@ pub(super) struct Tally {
     pub viewers: ViewersReport,
     pub packets: PacketReport,
     pub latency: Histogram,
+    pub skew: Histogram,
+    skew_seconds: u64,
+    video_behind_us: i64,
     pub bytes: u64,
     answered: Histogram,
     ice: Histogram,
@@ -80,6 +84,9 @@ impl Tally {
         ] {
             value.into_iter().for_each(|value| histogram.record(value));
         }
+        self.skew.merge(&report.skew.apart);
+        self.skew_seconds += report.skew.seconds;
+        self.video_behind_us = self.video_behind_us.saturating_add(report.skew.video_behind_us);
         report.tracks.iter().for_each(|track| self.track(track, truth));
     }
 
@@ -120,6 +127,20 @@ impl Tally {
         }
     }
 
+    /// What is told while the run goes on.
+    pub fn sums(&self) -> Sums {
+        Sums {
+            joins: self.viewers.connected,
+            reasons: self.viewers.reasons.clone(),
+            bytes: self.bytes,
+            recovered: self.packets.recovered,
+            latency: self.latency.clone(),
+            skew: self.skew.clone(),
+            connected: self.connected.clone(),
+            first_keyframe: self.first_keyframe.clone(),
+        }
+    }
+
     /// Percentages and rates; `elapsed` is the time over which packets came.
     pub fn finish(mut self, elapsed: Duration) -> Finished {
         let packets = &mut self.packets;
@@ -134,6 +155,8 @@ impl Tally {
             viewers: self.viewers,
             packets: self.packets,
             latency: Percentiles::of(&self.latency),
+            skew: Percentiles::of(&self.skew),
+            video_behind_ms: mean_ms(self.video_behind_us, self.skew_seconds),
             join: JoinReport {
                 answered_ms: Percentiles::of(&self.answered),
                 ice_ms: Percentiles::of(&self.ice),
@@ -160,6 +183,8 @@ pub(super) struct Finished {
     pub viewers: ViewersReport,
     pub packets: PacketReport,
     pub latency: Option<Percentiles>,
+    pub skew: Option<Percentiles>,
+    pub video_behind_ms: Option<f64>,
     pub join: JoinReport,
     pub longest_gap: Option<Percentiles>,
     pub freezes: u64,

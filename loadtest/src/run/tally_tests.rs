@@ -1,6 +1,6 @@
 use super::*;
 use crate::client::TrackSent;
-use crate::measure::{Observed, TrackMeter};
+use crate::measure::{Observed, SkewReport, TrackMeter};
 use crate::media::stamp::Stamp;
 
 /// A viewer that got 50 packets of sound, one each 20 ms, and then nothing.
@@ -28,6 +28,7 @@ fn silenced(start: Instant) -> ViewerReport {
         ice: None,
         connected: None,
         tracks: vec![meter.report()],
+        skew: SkewReport::default(),
         injected_loss: 0,
         injected_rtx_loss: 0,
         unmapped: 0,

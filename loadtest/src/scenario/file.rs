@@ -8,7 +8,7 @@ use freshet_cluster::unit::Bitrate;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use super::{Act, Arrival, Call, Event, Impairment, Rooms, Stay};
+use super::{Act, Arrival, Call, Event, Impairment, Rooms, Selector, Stay};
 use crate::media::Oversized;
 use crate::report::Bound;
 use crate::units;
@@ -184,6 +184,17 @@ impl Default for Viewers {
 pub struct Server {
     /// Its processes, on this machine.
     pub pids: Vec<u32>,
+    /// Pages of its metrics, as Prometheus reads them.
+    pub metrics: Vec<String>,
+    /// What they call packets sent to viewers; `None`: as Freshet does.
+    #[serde(deserialize_with = "some_text")]
+    pub packets: Option<Selector>,
+    /// What they call the bytes of these.
+    #[serde(deserialize_with = "some_text")]
+    pub bytes: Option<Selector>,
+    /// What they call sessions that were taken.
+    #[serde(deserialize_with = "some_text")]
+    pub joins: Option<Selector>,
 }
 
 /// Why a file is no scenario.
@@ -257,6 +268,13 @@ where
     T: std::str::FromStr<Err = String>,
 {
     parsed(from, str::parse)
+}
+
+fn some_text<'de, D: Deserializer<'de>, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    T: std::str::FromStr<Err = String>,
+{
+    text(from).map(Some)
 }
 
 fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {

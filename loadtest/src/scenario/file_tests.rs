@@ -43,6 +43,8 @@ threads = 2
 
 [server]
 pids = [4711, 4712]
+metrics = ["${HERE}/metrics"]
+packets = "out_total{kind=\"rtp\"}"
 
 [[events]]
 at = "90s"
@@ -78,6 +80,9 @@ fn a_whole_file_is_read() {
     assert_eq!((viewers.stay, viewers.rooms), (Stay::Exponential(Duration::from_secs(60)), Rooms::Zipf(1.2)));
     assert_eq!((viewers.loss, viewers.nack, viewers.threads), (0.01, false, Some(2)));
     assert_eq!(scenario.server.pids, [4711, 4712]);
+    assert_eq!(scenario.server.metrics, ["http://127.0.0.1:8080/metrics"]);
+    let packets = scenario.server.packets.as_ref().map(ToString::to_string);
+    assert_eq!((packets.as_deref(), &scenario.server.joins), (Some("out_total{kind=\"rtp\"}"), &None));
     let said: Vec<String> = scenario.events.iter().map(ToString::to_string).collect();
     assert_eq!(
         said,

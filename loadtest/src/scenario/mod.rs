@@ -5,12 +5,14 @@ mod chance;
 mod event;
 mod file;
 mod rooms;
+mod series;
 mod stay;
 
 pub use arrival::Arrival;
 pub use event::{Act, Call, Event, Impairment};
 pub use file::{Codec, Publishers, Scenario, ScenarioError, Server, Viewers};
 pub use rooms::Rooms;
+pub use series::Selector;
 pub use stay::Stay;
 
 pub use chance::Chance;

@@ -25,9 +25,9 @@ fn charts(seconds: &[Second]) -> Vec<Chart> {
     let server = seconds.iter().any(|second| second.server.is_some());
     let mut cpu = vec![series(seconds, "client", Side::Left, |second| second.client_cores)];
     if server {
-        cpu.push(series(seconds, "server", Side::Left, |second| second.server.map(|server| server.cores)));
+        cpu.push(series(seconds, "server", Side::Left, |second| second.server?.cores));
         cpu.push(series(seconds, "server memory", Side::Right, |second| {
-            second.server.map(|server| num::float(server.resident_bytes))
+            second.server?.resident_bytes.map(num::float)
         }));
     }
     let mut viewers = vec![
@@ -103,6 +103,17 @@ fn charts(seconds: &[Second]) -> Vec<Chart> {
             right: server.then_some(Unit::Bytes),
             fit: false,
             series: cpu,
+        },
+        Chart {
+            title: "What the server sent",
+            means: "By its own count, to viewers; columns: sessions that it took a second.",
+            left: Unit::Count("packets/s"),
+            right: Some(Unit::Count("joins/s")),
+            fit: false,
+            series: vec![
+                series(seconds, "packets", Side::Left, |second| second.server?.packets_per_second),
+                series(seconds, "joins", Side::Columns, |second| second.server?.joins_per_second),
+            ],
         },
     ]
 }

@@ -7,6 +7,8 @@ use crate::report::{LossReport, Percentiles, RunReport, text};
 const REASONS: usize = 30;
 /// Names of processes that are shown.
 const PIDS: usize = 16;
+/// Characters of the server's URLs that are shown.
+const URLS: usize = 300;
 
 /// A row of a name and its value.
 pub fn row(name: &str, value: &str) -> String {
@@ -38,13 +40,14 @@ pub fn details(report: &RunReport) -> String {
 
 fn times(report: &RunReport) -> String {
     let join = &report.join;
-    let sets: [(&str, Option<Percentiles>); 7] = [
+    let sets: [(&str, Option<Percentiles>); 8] = [
         ("Answered after", join.answered_ms),
         ("ICE after", join.ice_ms),
         ("Connected after", join.connected_ms),
         ("First packet after", join.first_packet_ms),
         ("First keyframe after", join.first_keyframe_ms),
         ("Latency", report.latency_ms),
+        ("Between sound and picture", report.av_skew_ms),
         ("Longest gap of a track", report.longest_gap_ms),
     ];
     let mut rows = String::new();
@@ -166,19 +169,30 @@ fn server(report: &RunReport) -> String {
     if server.pids.len() > PIDS {
         pids.push("…".to_owned());
     }
-    let each =
-        server.cpu_us_per_packet.map_or(text::UNKNOWN.to_owned(), |us| format!("{} µs", text::number(us, 2)));
-    table(
-        "Server",
-        &[
-            ("Processes", pids.join(", ")),
-            ("CPU on average, cores", text::cores(server.cores)),
-            ("CPU in the busiest second, cores", text::cores(server.cores_max)),
-            ("CPU for each packet that was received", each),
-            ("Most memory", text::bytes(num::float(server.resident_bytes_max))),
-            ("Context switches a second", text::number(server.switches_per_second, 0)),
-        ],
-    )
+    let some = |value: Option<f64>, say: fn(f64) -> String| value.map_or(text::UNKNOWN.to_owned(), say);
+    let mut rows = Vec::new();
+    if !pids.is_empty() {
+        rows.push(("Processes", pids.join(", ")));
+    }
+    if !server.metrics.is_empty() {
+        rows.push(("Its metrics", text::clip(&server.metrics.join(", "), URLS)));
+        rows.push(("Times they could not be read", text::count(server.unread)));
+        rows.push(("Packets sent", server.packets.map_or(text::UNKNOWN.to_owned(), text::count)));
+        rows.push(("Sent on average", some(server.bits_per_second, text::bits)));
+        rows.push(("Sessions taken", server.joins.map_or(text::UNKNOWN.to_owned(), text::count)));
+    }
+    let micros = some(server.cpu_us_per_packet, |us| format!("{} µs", text::number(us, 2)));
+    let (packet, join) = server.counted();
+    let (packet, join) = (format!("CPU for each packet that {packet}"), format!("CPU for each {join}"));
+    rows.extend([
+        ("CPU on average, cores", some(server.cores, text::cores)),
+        ("CPU in the busiest second, cores", some(server.cores_max, text::cores)),
+        (packet.as_str(), micros),
+        (join.as_str(), some(server.cpu_ms_per_join, text::millis)),
+        ("Most memory", some(server.resident_bytes_max.map(num::float), text::bytes)),
+        ("Context switches a second", some(server.switches_per_second, |each| text::number(each, 0))),
+    ]);
+    table("Server", &rows)
 }
 
 fn what_it_was(report: &RunReport) -> String {

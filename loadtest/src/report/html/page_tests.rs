@@ -23,9 +23,9 @@ fn assert_safe(page: &str) {
 fn a_full_run_has_its_verdict_every_plot_and_every_table() {
     let page = html(&sample::full());
     assert_safe(&page);
-    assert_eq!(page.matches("<svg class=\"plot").count(), 6 + 4, "plots over time and spreads");
+    assert_eq!(page.matches("<svg class=\"plot").count(), 7 + 4, "plots over time and spreads");
     // The kill is marked in every plot of the time, and told in words.
-    assert_eq!(page.matches("<line class=\"mark\" x1=\"50.417%\"").count(), 6);
+    assert_eq!(page.matches("<line class=\"mark\" x1=\"50.417%\"").count(), 7);
     for part in [
         "<section class=\"verdict broken\">",
         "<h2>Broken: 1 of 2 bounds</h2>",

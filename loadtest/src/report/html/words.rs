@@ -16,6 +16,10 @@ pub const GLOSSARY: &[(&str, &str)] = &[
     ("Loss before recovery", "Packets that did not come by first transmission: what the network loses."),
     ("Connected after", "From when the join was due until media could be decrypted."),
     ("First keyframe after", "From when the join was due until a picture could begin."),
+    (
+        "Between sound and picture",
+        "By how much longer one took than the other from capture to arrival, in each second of each viewer.",
+    ),
     ("Gap", "How long a track stood still between two packets."),
     ("Freeze", "A gap of more than 200 ms in a viewer’s video. People see it."),
     ("Missing", "Packets that had not come by the end of that second. Some still come."),
