@@ -1,7 +1,6 @@
 //! The latencies of one track, on their way into a histogram of many.
 
 use super::Histogram;
-use crate::num;
 
 /// Latencies that are kept one by one: more than come between two looks at a usual stream.
 const FRESH: usize = 2_048;
@@ -45,6 +44,7 @@ fn fold(fresh: &mut Vec<u32>, into: &mut Histogram) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::num;
 
     #[test]
     fn each_is_counted_once_fetched_or_not() {
