@@ -1,5 +1,8 @@
 //! The command line.
 
+mod nats;
+mod together;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,8 +14,11 @@ use freshet_loadtest::client::Trust;
 use freshet_loadtest::media::Oversized;
 use freshet_loadtest::report::Bound;
 use freshet_loadtest::run::{Access, listen_address};
-use freshet_loadtest::scenario::{Arrival, Codec, Rooms, Scenario, Selector, Stay};
+use freshet_loadtest::scenario::{Arrival, Codec, Rooms, Scenario, Selector, Stay, expand};
 use freshet_loadtest::units;
+
+use nats::NatsArguments;
+use together::TogetherArguments;
 
 const EXAMPLES: &str = "\
 Examples (H stands for http://127.0.0.1:8080):
@@ -37,9 +43,12 @@ Examples (H stands for http://127.0.0.1:8080):
   Was it better than yesterday?
     freshet-loadtest compare yesterday/report.json out/report.json
 
+  Three machines watch; each has been told: freshet-loadtest agent --nats nats://10.0.0.9
+    freshet-loadtest run event.toml --agents 3 --nats nats://10.0.0.9
+
 Exit status:
   0  the run is over and every bound was kept
-  1  a bound is broken, or bounds were given and the run is invalid
+  1  a bound is broken, or bounds were given and the run is invalid, or an agent was lost
   2  bad usage, or nothing could be measured";
 
 /// How many viewers can a WHIP/WHEP server hold, and what do they see?
@@ -58,6 +67,8 @@ pub enum Command {
     Run(Box<RunArguments>),
     /// Put two runs side by side, with ratios.
     Compare(CompareArguments),
+    /// Watch for runs that are started elsewhere, until it is stopped.
+    Agent(Box<AgentArguments>),
 }
 
 /// What a comparison is told.
@@ -222,12 +233,39 @@ pub struct RunArguments {
     i_own_the_target: bool,
     /// PEM file with the authorities behind the server's certificate; without it the system's.
     #[arg(long, value_name = "FILE", value_parser = authorities)]
-    ca: Option<Trust>,
+    pub ca: Option<Authorities>,
+    #[command(flatten)]
+    pub together: TogetherArguments,
 }
 
-fn authorities(path: &str) -> Result<Trust, String> {
-    let pem = std::fs::read(path).map_err(|error| format!("cannot read {path}: {error}"))?;
-    Trust::authorities(&pem).map_err(|error| error.to_string())
+/// What an agent is told.
+#[derive(Debug, Args)]
+pub struct AgentArguments {
+    #[command(flatten)]
+    pub nats: NatsArguments,
+    /// Its name in reports. [default: this host's]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Targets may be loaded from here that are neither loopback nor private: they are mine or their owners agree.
+    #[arg(long)]
+    pub i_own_the_target: bool,
+    /// This host's clock is taken for wrong by so much.
+    #[arg(long, value_name = "TIME", value_parser = units::duration, hide = true)]
+    pub pretend_clock_ahead: Option<Duration>,
+}
+
+/// Authorities from a file.
+#[derive(Debug, Clone)]
+pub struct Authorities {
+    /// The file's text.
+    pub pem: String,
+    trust: Trust,
+}
+
+fn authorities(path: &str) -> Result<Authorities, String> {
+    let pem = std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))?;
+    let trust = Trust::authorities(pem.as_bytes()).map_err(|error| error.to_string())?;
+    Ok(Authorities { pem, trust })
 }
 
 /// Puts a flag's value in, where the flag was given.
@@ -240,10 +278,12 @@ fn put<T: Clone>(place: &mut T, given: Option<&T>) {
 impl RunArguments {
     /// What is to be run: what the file says, and on top of it what these arguments say.
     pub fn scenario(&self) -> anyhow::Result<Scenario> {
-        let mut scenario = match &self.file {
-            Some(path) => read(path)?,
-            None => Scenario::default(),
-        };
+        let file = self.file.as_deref().map(read).transpose()?;
+        Ok(self.over(file.unwrap_or_default()))
+    }
+
+    /// What these arguments make of a scenario.
+    pub fn over(&self, mut scenario: Scenario) -> Scenario {
         put(&mut scenario.duration, self.duration.as_ref());
         put(&mut scenario.seed, self.seed.as_ref());
         scenario.time_limit = self.time_limit.or(scenario.time_limit);
@@ -280,7 +320,7 @@ impl RunArguments {
         viewers.audio_nack |= self.audio_nack;
         viewers.bind = self.bind.or(viewers.bind);
         viewers.threads = self.threads.or(viewers.threads);
-        Ok(scenario)
+        scenario
     }
 
     /// What a file does not say. Tokens come from the environment unless they are given here.
@@ -290,7 +330,7 @@ impl RunArguments {
             publish: token(&self.token_whip, &scenario.publishers.token_env),
             watch: token(&self.token_whep, &scenario.viewers.token_env),
             allow_public: self.i_own_the_target,
-            trust: self.ca.clone().unwrap_or_default(),
+            trust: self.ca.as_ref().map(|ca| ca.trust.clone()).unwrap_or_default(),
         }
     }
 }
@@ -299,4 +339,11 @@ fn read(path: &Path) -> anyhow::Result<Scenario> {
     let name = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
     Scenario::read(&text, |variable| std::env::var(variable).ok()).with_context(|| name.to_string())
+}
+
+/// A scenario's text with the values of variables in it.
+pub fn expanded(path: &Path) -> anyhow::Result<String> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+    expand(&text, |variable| std::env::var(variable).ok()).with_context(|| name.to_string())
 }

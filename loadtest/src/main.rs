@@ -1,6 +1,7 @@
 //! `freshet-loadtest`: how many viewers a WHIP/WHEP server holds, and what they see.
 
 mod cli;
+mod command;
 mod dashboard;
 mod files;
 
@@ -12,7 +13,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use dashboard::Dashboard;
 use freshet_loadtest::report::{compare, table};
-use freshet_loadtest::run::{self, Exposed, RunPlan};
+use freshet_loadtest::run::{self, Exposed};
 
 /// The run is over and a bound is broken.
 const BROKEN: u8 = 1;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     let done = match &command {
         cli::Command::Run(arguments) => execute(arguments),
         cli::Command::Compare(arguments) => side_by_side(arguments),
+        cli::Command::Agent(arguments) => command::agent(arguments),
     };
     match done {
         Ok(code) => code,
@@ -39,7 +41,7 @@ fn main() -> ExitCode {
 
 fn execute(arguments: &cli::RunArguments) -> anyhow::Result<ExitCode> {
     let scenario = arguments.scenario()?;
-    let plan = RunPlan::of(&scenario, arguments.access(&scenario))?;
+    let plan = arguments.together.plan(&scenario, arguments.access(&scenario))?;
     // A run must not be lost because there is nowhere to write.
     let folder = arguments.report.as_deref().map(files::prepare).transpose()?;
     let mut terminal = std::io::stderr();
@@ -48,8 +50,10 @@ fn execute(arguments: &cli::RunArguments) -> anyhow::Result<ExitCode> {
         writeln!(terminal, "freshet-loadtest: the run's metrics are at {}", exposed.url())?;
     }
     let drawn = terminal.is_terminal() && !arguments.quiet;
+    // Before the screen is taken: who is missing is said in a line.
+    let field = arguments.together.gather(&plan, || command::brief(arguments, &plan))?;
     let mut dashboard = drawn.then(|| Dashboard::open(&plan.name, &plan.viewer.url)).transpose()?;
-    let report = run::run(&plan, &scenario.expect, |progress| {
+    let report = command::drive(&plan, &scenario.expect, field.as_ref(), |progress| {
         exposed.iter().for_each(|exposed| exposed.show(progress));
         let _progress_is_optional = match &mut dashboard {
             Some(dashboard) => dashboard.show(progress),

@@ -1,5 +1,6 @@
 //! What a viewer saw: loss, order, damage, latency, gaps. Machines of fixed memory.
 
+mod carried;
 mod gaps;
 mod histogram;
 mod latencies;

@@ -3,8 +3,10 @@
 use super::around::{WINDOW_S, around};
 use super::chief::chief;
 use super::standing::{judge, sentence, value};
-use super::{RunReport, text};
+use super::{RunReport, agents, text};
 
+/// Agents that are told.
+const AGENTS: usize = 100;
 /// Bounds that are told.
 const BOUNDS: usize = 40;
 
@@ -32,6 +34,18 @@ pub fn markdown(report: &RunReport) -> String {
         for verdict in report.bounds.iter().take(BOUNDS) {
             let word = if verdict.broken { "**broken**" } else { "kept" };
             out.push_str(&format!("| {} | {word} | {} |\n", md(&verdict.bound), md(&value(verdict))));
+        }
+    }
+    if !report.agents.is_empty() {
+        out.push_str(
+            "\n| agent | viewers connected | packets | its clock | CPU | |\n|---|---|---|---|---|---|\n",
+        );
+        for agent in report.agents.iter().take(AGENTS) {
+            let [viewers, packets, clock, cpu, lost] = agents::cells(agent).map(|cell| md(&cell));
+            out.push_str(&format!(
+                "| {} | {viewers} | {packets} | {clock} | {cpu} | {lost} |\n",
+                md(&agent.name)
+            ));
         }
     }
     let around = around(&report.happenings, &report.timeline);

@@ -1,5 +1,6 @@
 //! What a run found: for machines, for people, and the bounds that judge it. Pure.
 
+mod agents;
 mod around;
 mod bounds;
 mod chief;
@@ -22,7 +23,7 @@ pub use compare::{Change, Compared, Comparison, OtherSchema, Row, compare};
 pub use html::html;
 pub use markdown::markdown;
 pub use model::{
-    Bars, ClientReport, Figures, Happening, JoinReport, LossReport, PacketReport, Percentiles,
+    AgentReport, Bars, ClientReport, Figures, Happening, JoinReport, LossReport, PacketReport, Percentiles,
     PublishersReport, RunReport, SCHEMA, Second, ServerReport, ServerSecond, TargetReport, Verdict,
     ViewersReport,
 };

@@ -296,6 +296,39 @@ pub struct ClientReport {
     pub socket_drops: Option<u64>,
 }
 
+/// An agent that watched for this run.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct AgentReport {
+    /// Its name.
+    pub name: String,
+    /// Viewers of its share.
+    pub viewers: u64,
+    /// Those that connected.
+    pub connected: u64,
+    /// Those that could not connect, or whose session ended before its time.
+    pub failed: u64,
+    /// Different packets that came.
+    pub packets: u64,
+    /// Packets whose latency it counted.
+    pub latencies: u64,
+    /// What was added to its clock to have the publishers', in milliseconds; none where that was not known.
+    pub clock_offset_ms: Option<f64>,
+    /// How well that was known, at its worst.
+    pub clock_uncertainty_ms: Option<f64>,
+    /// It was not known well enough: the run has no latency.
+    pub latency_refused: bool,
+    /// Cores' worth of CPU used on average.
+    pub cpu_cores: Option<f64>,
+    /// Cores of its host.
+    pub host_cores: u64,
+    /// Datagrams that its host dropped at full receive buffers.
+    pub socket_drops: Option<u64>,
+    /// Why it was lost before the end.
+    pub lost: Option<String>,
+    /// When it was heard last, where it was lost, from when the first join was due.
+    pub heard_s: Option<f64>,
+}
+
 /// How a run stood against a bound.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
@@ -367,6 +400,9 @@ pub struct RunReport {
     pub server: Option<ServerReport>,
     /// This side.
     pub client: ClientReport,
+    /// Agents that watched; none where this side did.
+    #[serde(default)]
+    pub agents: Vec<AgentReport>,
     /// Why the figures do not speak of the server.
     pub invalid: Vec<String>,
     /// How the run stood against its bounds.
@@ -374,9 +410,10 @@ pub struct RunReport {
 }
 
 impl RunReport {
-    /// A bound is broken, or the run is invalid though bounds were set.
+    /// A bound is broken, or the run is invalid though bounds were set, or an agent was lost.
     pub fn failed(&self) -> bool {
-        !self.bounds.is_empty()
+        let lost = self.agents.iter().any(|agent| agent.lost.is_some());
+        lost || !self.bounds.is_empty()
             && (!self.invalid.is_empty() || self.bounds.iter().any(|verdict| verdict.broken))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Percentiles, RunReport, ServerReport};
+use super::{Percentiles, RunReport, ServerReport, agents};
 use crate::num;
 
 /// The table after a run.
@@ -121,6 +121,9 @@ pub fn table(report: &RunReport) -> String {
         "client",
         format!("{cpu} used, {} threads for viewers, {drops} datagrams dropped here", client.threads),
     );
+    for agent in &report.agents {
+        row("agent", agents::line(agent));
+    }
     for doubt in &report.invalid {
         row("INVALID", doubt.clone());
     }

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 
 use super::RunPlan;
-use super::crowd::Crowd;
+use super::audience::Audience;
 use crate::client::call;
 use crate::report::Happening;
 use crate::scenario::{Act, Call, Event};
@@ -36,29 +36,29 @@ impl Acts {
     }
 
     /// Does each event of the plan when it is due. Must be called inside a runtime.
-    pub fn begin(&self, plan: &Arc<RunPlan>, crowd: &Arc<Crowd>, start: Instant) {
+    pub fn begin(&self, plan: &Arc<RunPlan>, audience: &Arc<Audience>, start: Instant) {
         for (nth, event) in plan.events.iter().cloned().enumerate() {
-            let (acts, plan, crowd) = (self.clone(), Arc::clone(plan), Arc::clone(crowd));
+            let (acts, plan, audience) = (self.clone(), Arc::clone(plan), Arc::clone(audience));
             tokio::spawn(async move {
                 tokio::time::sleep_until((start + event.at).into()).await;
-                acts.act(nth, &event, &plan, &crowd, start).await;
+                acts.act(nth, &event, &plan, &audience, start).await;
             });
         }
     }
 
-    async fn act(&self, nth: usize, event: &Event, plan: &RunPlan, crowd: &Crowd, start: Instant) {
+    async fn act(&self, nth: usize, event: &Event, plan: &RunPlan, audience: &Audience, start: Instant) {
         let at = start.elapsed();
         let outcome = match &event.act {
             Act::Kill(pid) => kill(*pid),
             Act::Command(words) => program(words).await,
             Act::Call(what) => request(what, plan).await,
             Act::Impair(impairment) => {
-                let (bad, count) = crowd.impair(*impairment);
+                let (bad, count) = audience.impair(*impairment);
                 self.done().events.insert(nth);
                 self.happened(at, event.to_string(), Ok(format!("{count} viewers who are there")));
                 let Some(lasts) = impairment.lasts else { return };
                 tokio::time::sleep(lasts).await;
-                if crowd.heal(bad) {
+                if audience.heal(bad) {
                     self.happened(start.elapsed(), format!("end of: {event}"), Ok(String::new()));
                 }
                 return;

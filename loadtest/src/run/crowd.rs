@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::RunPlan;
 use super::tally::{Tally, Truth};
+use super::{RunPlan, Seat};
 use crate::client::{Loss, SessionState, Viewer, ViewerConfig};
-use crate::num;
 use crate::scenario::Impairment;
 
 /// Sessions closed at once: a server is not to be stormed by our goodbye.
@@ -41,7 +40,7 @@ struct Network {
 }
 
 /// All places.
-pub(super) struct Crowd {
+pub(crate) struct Crowd {
     plan: Arc<RunPlan>,
     start: Instant,
     places: Vec<Mutex<Place>>,
@@ -57,7 +56,8 @@ pub(super) struct Crowd {
 }
 
 /// How the audience is at a time; sums are since the start.
-pub(super) struct Look {
+#[derive(Default)]
+pub(crate) struct Look {
     pub tally: Tally,
     pub joining: u64,
     /// Of these, newcomers where one has left.
@@ -101,14 +101,14 @@ impl Crowd {
     }
 
     async fn attend(&self, number: usize) {
-        let seat = u32::try_from(num::len(number)).unwrap_or(u32::MAX);
+        let Some(Seat { number: seat, due, room }) = self.plan.seats.get(number).copied() else { return };
         let mut chance = self.plan.chance(seat);
-        let Some(mut due) = self.plan.seats.get(number).map(|seat| self.start + seat.due) else { return };
+        let mut due = self.start + due;
         for visit in 0.. {
             if self.over_before(due).await {
                 return;
             }
-            match Viewer::connect(self.config(seat, visit, due)).await {
+            match Viewer::connect(self.config(seat, room, visit, due)).await {
                 Ok(viewer) => {
                     if let Some(late) = self.seat(number, seat, viewer) {
                         return goodbye(seat, late).await;
@@ -146,8 +146,7 @@ impl Crowd {
     }
 
     /// How a viewer of this place connects.
-    fn config(&self, seat: u32, visit: u64, due: Instant) -> ViewerConfig {
-        let room = self.plan.seats.get(num::index(seat.into())).map_or(0, |seat| seat.room);
+    fn config(&self, seat: u32, room: u32, visit: u64, due: Instant) -> ViewerConfig {
         // Each viewer loses packets of its own.
         let own = u64::from(seat).wrapping_add(visit << 32);
         let loss = self.plan.viewer.loss.map(|loss| Loss { seed: loss.seed.wrapping_add(own), ..loss });
@@ -225,7 +224,7 @@ impl Crowd {
     /// Tells all who are there how their network is; says for how many it is bad.
     fn tell(&self, network: impl Fn(u32) -> Option<Impairment>) -> u64 {
         let mut count = 0;
-        for (seat, place) in (0..).zip(&self.places) {
+        for (seat, place) in self.plan.seats.iter().map(|seat| seat.number).zip(&self.places) {
             if let Place::Live(viewer) = &*lock(place) {
                 let bad = network(seat);
                 count += u64::from(bad.is_some());

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
 use super::acts::Acts;
+use super::audience::Audience;
 use super::crowd::Crowd;
-use super::host::{CpuMeter, Drops, open_file_limit};
+use super::host::{CpuMeter, Drops, enough_files};
 use super::server::ServerMeter;
 use super::tally::{Truth, publishers};
 use super::timeline::Timeline;
 use super::{Progress, RunError, RunPlan};
+use crate::agents::Field;
 use crate::client::{Publisher, PublisherConfig, PublisherStats, SessionState, check_url};
 use crate::report::{Bound, ClientReport, RunReport, SCHEMA, TargetReport};
 use crate::{clock, num};
@@ -22,25 +24,36 @@ use crate::{clock, num};
 const GRACE: Duration = Duration::from_millis(700);
 /// Between two looks at the clock.
 const TICK: Duration = Duration::from_millis(100);
-/// Between two looks at everybody.
-const LOOK: Duration = Duration::from_secs(1);
 /// Sessions get so long to be closed in the end.
 const FAREWELL: Duration = Duration::from_secs(10);
-/// Files beside the viewers' sockets.
-const OTHER_FILES: u64 = 128;
 /// A publisher later than this was held up by its own host.
 const MAX_LATENESS: Duration = Duration::from_millis(100);
 
 /// Runs a plan to its end and judges it. `progress` is called once a second. Blocks; must not run inside a runtime.
 pub fn run(plan: &RunPlan, bounds: &[Bound], progress: impl FnMut(&Progress)) -> Result<RunReport, RunError> {
-    let files = (num::len(plan.seats.len()) + u64::from(plan.publishers)) * 2 + OTHER_FILES;
-    if let Some(limit) = open_file_limit().filter(|limit| *limit < files) {
-        let text = format!(
-            "{} viewers may need {files} open files and {limit} are allowed; raise it: ulimit -n {files}",
-            plan.seats.len()
-        );
-        return Err(RunError::Host(text));
-    }
+    enough_files(plan).map_err(RunError::Host)?;
+    drive(plan, bounds, None, progress)
+}
+
+/// The same with the viewers of agents, who have prepared their shares of this plan. Publishing, events but bad networks,
+/// and the server's processes are this machine's.
+pub fn run_with_agents(
+    plan: &RunPlan,
+    bounds: &[Bound],
+    field: &Arc<Field>,
+    progress: impl FnMut(&Progress),
+) -> Result<RunReport, RunError> {
+    let result = drive(plan, bounds, Some(Arc::clone(field)), progress);
+    field.end();
+    result
+}
+
+fn drive(
+    plan: &RunPlan,
+    bounds: &[Bound],
+    field: Option<Arc<Field>>,
+    progress: impl FnMut(&Progress),
+) -> Result<RunReport, RunError> {
     let server = ServerMeter::start(plan).map_err(RunError::Host)?;
     let began = Instant::now();
     let runtime = |threads: usize, name: &str| {
@@ -51,7 +64,7 @@ pub fn run(plan: &RunPlan, bounds: &[Bound], progress: impl FnMut(&Progress)) ->
     let sending = runtime(1, "publishers")?;
     let watching = runtime(plan.threads, "viewers")?;
     let plan = Arc::new(plan.clone());
-    let engine = Engine { plan, sending, watching, stopped: Arc::new(AtomicBool::new(false)), began };
+    let engine = Engine { plan, field, sending, watching, stopped: Arc::new(AtomicBool::new(false)), began };
     let result = engine.run(bounds, server, progress);
     // Whatever hangs is left behind.
     engine.sending.shutdown_background();
@@ -61,6 +74,8 @@ pub fn run(plan: &RunPlan, bounds: &[Bound], progress: impl FnMut(&Progress)) ->
 
 struct Engine {
     plan: Arc<RunPlan>,
+    /// Agents that watch; without them this process does.
+    field: Option<Arc<Field>>,
     sending: Runtime,
     watching: Runtime,
     stopped: Arc<AtomicBool>,
@@ -83,9 +98,14 @@ impl Engine {
         server: ServerMeter,
         progress: impl FnMut(&Progress),
     ) -> Result<RunReport, RunError> {
-        let whep = self.plan.whep(0);
-        let checked = self.watching.block_on(check_url(&whep, self.plan.viewer.allow_public));
-        let address = checked.map_err(RunError::Endpoint)?.ip();
+        let address = match &self.field {
+            Some(_) => None,
+            None => {
+                let whep = self.plan.whep(0);
+                let checked = self.watching.block_on(check_url(&whep, self.plan.viewer.allow_public));
+                Some(checked.map_err(RunError::Endpoint)?.ip())
+            }
+        };
         self.watching.block_on(server.begin()).map_err(RunError::Host)?;
         let publishers = self.publish()?;
         let stopped = Arc::clone(&self.stopped);
@@ -94,22 +114,26 @@ impl Engine {
                 stopped.store(true, Ordering::Relaxed);
             }
         });
-        let start = Instant::now();
+        let start = Instant::now() + self.field.as_ref().map_or(Duration::ZERO, |field| field.lead());
         let (cpu, drops, timeline) = (CpuMeter::start(), Drops::default(), Timeline::new(start));
         let mut meters = Meters { start, cpu, drops, server, timeline };
-        let (crowd, acts) = (Crowd::new(Arc::clone(&self.plan), start, address), Acts::default());
+        let here = |address| Audience::Here(Crowd::new(Arc::clone(&self.plan), start, address));
+        let there = || self.field.clone().map(Audience::There);
+        let audience = address.map(here).or_else(there);
+        let audience = Arc::new(audience.ok_or_else(|| RunError::Host("nobody is there to watch".into()))?);
+        let acts = Acts::default();
         {
             let _inside = self.watching.enter();
-            crowd.come();
-            acts.begin(&self.plan, &crowd, start);
+            audience.come(start);
+            acts.begin(&self.plan, &audience, start);
         }
-        self.watch(&mut meters, &crowd, &acts, progress)?;
-        crowd.close();
+        self.watch(&mut meters, &audience, &acts, progress)?;
+        audience.close();
         let until = Instant::now();
         publishers.iter().for_each(Publisher::pause);
         std::thread::sleep(GRACE);
-        let report = self.report(meters, until, &crowd, &acts, &publishers, bounds);
-        self.farewell(&crowd, publishers);
+        let report = self.report(meters, until, &audience, &acts, &publishers, bounds);
+        self.farewell(&audience, publishers);
         let nobody = report.viewers.connected == 0;
         if nobody && !report.interrupted {
             let most = report.viewers.reasons.iter().max_by_key(|(_, count)| **count);
@@ -120,7 +144,7 @@ impl Engine {
     }
 
     fn viewers(&self) -> u32 {
-        u32::try_from(self.plan.seats.len()).unwrap_or(u32::MAX)
+        self.plan.audience
     }
 
     fn publish(&self) -> Result<Vec<Publisher>, RunError> {
@@ -148,20 +172,21 @@ impl Engine {
     fn watch(
         &self,
         meters: &mut Meters,
-        crowd: &Crowd,
+        audience: &Audience,
         acts: &Acts,
         mut progress: impl FnMut(&Progress),
     ) -> Result<(), RunError> {
         let (start, total) = (meters.start, self.plan.end());
         let (mut looked, mut cpu) = (start, CpuMeter::start());
-        while start.elapsed() < total && !self.stopped.load(Ordering::Relaxed) {
+        let stopped = || self.stopped.load(Ordering::Relaxed) || audience.deserted();
+        while start.elapsed() < total && !stopped() {
             std::thread::sleep(TICK.min(total.saturating_sub(start.elapsed())));
             self.in_time()?;
-            if looked.elapsed() < LOOK {
+            if !audience.ready(looked) {
                 continue;
             }
             looked = Instant::now();
-            let look = crowd.look(&Truth::unknown());
+            let look = audience.look();
             meters.drops.look(&look.sockets);
             let second = meters.timeline.add(&look, cpu.cores(), meters.server.look());
             cpu = CpuMeter::start();
@@ -183,7 +208,7 @@ impl Engine {
         &self,
         mut meters: Meters,
         until: Instant,
-        crowd: &Crowd,
+        audience: &Audience,
         acts: &Acts,
         sessions: &[Publisher],
         bounds: &[Bound],
@@ -197,7 +222,7 @@ impl Engine {
             .map(|session| session.stats().publisher)
             .collect();
         let truth = Truth { sent, ended, until };
-        let look = crowd.look(&truth);
+        let look = audience.finish(&truth);
         meters.drops.look(&look.sockets);
         self.watching.block_on(meters.server.finish());
         let server = meters.server.look();
@@ -241,6 +266,7 @@ impl Engine {
                 threads: num::len(self.plan.threads),
                 socket_drops: meters.drops.count(),
             },
+            agents: audience.agents(),
             invalid: Vec::new(),
             bounds: Vec::new(),
         };
@@ -249,10 +275,15 @@ impl Engine {
         report
     }
 
-    fn farewell(&self, crowd: &Crowd, publishers: Vec<Publisher>) {
-        let closing = async { tokio::time::timeout(FAREWELL, crowd.farewell()).await };
-        if self.watching.block_on(closing).is_err() {
-            tracing::warn!("some viewers could not be closed in {FAREWELL:?}");
+    fn farewell(&self, audience: &Audience, publishers: Vec<Publisher>) {
+        match audience {
+            Audience::There(field) => field.farewell(),
+            Audience::Here(crowd) => {
+                let closing = async { tokio::time::timeout(FAREWELL, crowd.farewell()).await };
+                if self.watching.block_on(closing).is_err() {
+                    tracing::warn!("some viewers could not be closed in {FAREWELL:?}");
+                }
+            }
         }
         for publisher in publishers {
             let stopped =
@@ -277,6 +308,21 @@ fn doubts(report: &RunReport) -> Vec<String> {
         doubts.push(format!(
             "a publisher was up to {late:.0} ms late: this host is too busy to publish in time"
         ));
+    }
+    for agent in &report.agents {
+        if let Some(why) = &agent.lost {
+            let at = agent.heard_s.map_or("before it began".to_owned(), |at| format!("after {at:.1} s"));
+            doubts.push(format!(
+                "agent {} was lost {at}: {why}; what it had told by then is included, and no more",
+                agent.name
+            ));
+        }
+        if let Some(drops) = agent.socket_drops.filter(|drops| *drops > 0) {
+            doubts.push(format!(
+                "the host of agent {} dropped {drops} datagrams at full receive buffers: give it fewer viewers",
+                agent.name
+            ));
+        }
     }
     for failed in report.happenings.iter().filter(|happening| !happening.ok) {
         doubts.push(format!("{:?} could not be done: {}", failed.what, failed.said));

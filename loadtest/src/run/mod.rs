@@ -1,6 +1,7 @@
 //! Many publishers and viewers at once: a plan and its run.
 
 mod acts;
+mod audience;
 mod crowd;
 mod engine;
 mod exposed;
@@ -11,11 +12,14 @@ mod server;
 mod tally;
 mod timeline;
 
-pub use engine::run;
+pub(crate) use crowd::{Crowd, Look};
+pub use engine::{run, run_with_agents};
 pub use exposed::{Exposed, listen_address};
-pub use plan::{Access, PlanError, RunPlan, Seat};
+pub(crate) use host::{CpuMeter, Drops, enough_files};
+pub use plan::{Access, MAX_PROCESSES, PlanError, RunPlan, Seat};
 pub use progress::{Progress, Sums, progress_line};
 pub use server::ServerMetrics;
+pub(crate) use tally::{Tally, Truth};
 
 /// Why a run could not be made or measured nothing.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,8 @@ use crate::client::{Loss, PublisherConfig, Trust, ViewerConfig};
 use crate::media::{VideoCodec, VideoConfig};
 use crate::scenario::{Act, Arrival, Chance, Codec, Event, Impairment, Scenario, Server, Stay};
 
+/// Most processes that viewers are spread over.
+pub const MAX_PROCESSES: u32 = 100;
 /// Most viewers of one process.
 const MAX_VIEWERS: u32 = 20_000;
 const MAX_PUBLISHERS: u32 = 1_000;
@@ -42,6 +44,8 @@ pub struct Access {
 /// When a viewer comes first, and whom it watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seat {
+    /// Its number among all of the audience, from 0.
+    pub number: u32,
     /// From the start of the run.
     pub due: Duration,
     /// Number of the publisher.
@@ -59,8 +63,12 @@ pub struct RunPlan {
     pub publishers: u32,
     /// How viewers connect; its URL is the WHEP endpoint and may hold `{i}`.
     pub viewer: ViewerConfig,
-    /// Viewers, in the order in which they come.
+    /// Viewers of this process, in the order in which they come.
     pub seats: Vec<Seat>,
+    /// Viewers of all processes.
+    pub audience: u32,
+    /// When the last one of them is due.
+    pub last_due: Duration,
     /// How long each stays.
     pub stay: Stay,
     /// What is left to chance follows from this.
@@ -127,9 +135,16 @@ pub enum PlanError {
 impl RunPlan {
     /// What a scenario comes to.
     pub fn of(scenario: &Scenario, access: Access) -> Result<Self, PlanError> {
+        Self::among(scenario, access, 1)
+    }
+
+    /// What a scenario comes to whose viewers are spread over so many processes. All of them have a seat in it:
+    /// [`Self::share`] takes one process's.
+    pub fn among(scenario: &Scenario, access: Access, processes: u32) -> Result<Self, PlanError> {
         let (publishers, viewers) = (&scenario.publishers, &scenario.viewers);
         // Both make lists as long as they say.
-        within("viewers", viewers.count, 1, MAX_VIEWERS, " in one process")?;
+        let most = MAX_VIEWERS.saturating_mul(processes.clamp(1, MAX_PROCESSES));
+        within("viewers", viewers.count, 1, most, " in one process")?;
         within("publishers", publishers.count, 0, MAX_PUBLISHERS, "")?;
         let codec = match publishers.codec {
             Codec::H264 => Some(VideoCodec::H264),
@@ -172,12 +187,18 @@ impl RunPlan {
         let due = viewers.arrival.due(viewers.count, &mut Chance::of(scenario.seed, ARRIVALS));
         let rooms = viewers.rooms.of(viewers.count, count, &mut Chance::of(scenario.seed, ROOMS));
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let last_due = due.last().copied().unwrap_or_default();
         let mut plan = Self {
             name: name(&scenario.name, viewers.count, &viewers.arrival),
             publisher,
             publishers: count,
             viewer,
-            seats: due.into_iter().zip(rooms).map(|(due, room)| Seat { due, room }).collect(),
+            seats: (0..)
+                .zip(due.into_iter().zip(rooms))
+                .map(|(number, (due, room))| Seat { number, due, room })
+                .collect(),
+            audience: viewers.count,
+            last_due,
             stay: viewers.stay,
             seed: scenario.seed,
             duration: scenario.duration,
@@ -232,9 +253,16 @@ impl RunPlan {
         Ok(())
     }
 
+    /// Leaves the seats of one of so many processes, counted from 0.
+    #[must_use]
+    pub fn share(mut self, process: u32, of: u32) -> Self {
+        self.seats.retain(|seat| seat.number % of.max(1) == process);
+        self
+    }
+
     /// When the last viewer is due.
     pub fn arrival(&self) -> Duration {
-        self.seats.last().map_or(Duration::ZERO, |seat| seat.due)
+        self.last_due
     }
 
     /// When measuring ends, from when the first viewer is due.
@@ -332,6 +360,20 @@ mod tests {
         assert_eq!(plan.name, "100 viewers, 50/s");
         let storm = super::tests::plan(|s| s.viewers.arrival = Arrival::Storm(Duration::ZERO)).unwrap();
         assert_eq!((storm.arrival(), storm.name.as_str()), (Duration::ZERO, "100 viewers, all at once"));
+    }
+
+    #[test]
+    fn every_seat_is_in_one_share_and_the_run_is_as_long_for_all() {
+        let whole = plan(|_| {}).unwrap();
+        let shares: Vec<RunPlan> = (0..3).map(|process| whole.clone().share(process, 3)).collect();
+        assert_eq!(shares.iter().map(|share| share.seats.len()).collect::<Vec<_>>(), [34, 33, 33]);
+        let mut seats: Vec<Seat> = shares.iter().flat_map(|share| share.seats.clone()).collect();
+        seats.sort_by_key(|seat| seat.number);
+        assert_eq!(seats, whole.seats);
+        assert!(shares.iter().all(|share| share.end() == whole.end() && share.audience == 100));
+        let many = Scenario { viewers: Viewers { count: 50_000, ..scenario().viewers }, ..scenario() };
+        assert!(RunPlan::among(&many, Access::default(), 2).unwrap_err().to_string().contains("40000"));
+        assert_eq!(RunPlan::among(&many, Access::default(), 3).unwrap().seats.len(), 50_000);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::Sums;
 use crate::client::{PublisherStats, SessionState, ViewerReport};
 use crate::measure::{FREEZE, Histogram, TrackReport, mean_ms};
@@ -10,9 +12,11 @@ use crate::media::Kind;
 use crate::num;
 use crate::report::{Bars, Figures, JoinReport, PacketReport, Percentiles, PublishersReport, ViewersReport};
 
+mod merge;
+
 /// What publishers did, by their number.
 #[derive(Debug)]
-pub(super) struct Truth {
+pub(crate) struct Truth {
     /// What they sent.
     pub sent: HashMap<u64, PublisherStats>,
     /// Those whose session ended before the run did: what they should have sent since is not in `sent`.
@@ -39,8 +43,8 @@ impl Truth {
 }
 
 /// Sums over viewers.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Tally {
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Tally {
     pub viewers: ViewersReport,
     pub packets: PacketReport,
     pub latency: Histogram,
@@ -179,7 +183,7 @@ impl Tally {
 
 /// A tally that is complete.
 #[derive(Debug)]
-pub(super) struct Finished {
+pub(crate) struct Finished {
     pub viewers: ViewersReport,
     pub packets: PacketReport,
     pub latency: Option<Percentiles>,

@@ -62,3 +62,36 @@ fn silence_to_the_end_of_a_run_is_loss_and_a_gap() {
     let others = Truth { sent: HashMap::new(), ended: HashSet::new(), until };
     assert_eq!(of(&others, start), (0, 4_020.0), "somebody else published");
 }
+
+#[test]
+fn shares_that_went_through_a_message_add_up_to_the_whole() {
+    let start = Instant::now();
+    let truth = Truth { sent: HashMap::new(), ended: HashSet::new(), until: start + Duration::from_secs(2) };
+    let mut viewers: Vec<ViewerReport> = (1..=40_u32)
+        .map(|nth| {
+            let mut viewer = silenced(start);
+            viewer.connected = Some(Duration::from_millis(7) * nth);
+            viewer.answered = Some(Duration::from_micros(3_333) * nth);
+            viewer.injected_loss = nth.into();
+            viewer
+        })
+        .collect();
+    viewers[3].state = SessionState::Ended(crate::client::EndReason::Failed("so".into()));
+    let (mut whole, mut shares) = (Tally::default(), [Tally::default(), Tally::default(), Tally::default()]);
+    for (nth, viewer) in viewers.iter().enumerate() {
+        whole.viewer(viewer, &truth);
+        shares[nth % 3].viewer(viewer, &truth);
+    }
+    for failed in [&mut whole, &mut shares[1]] {
+        failed.failed("HTTP 503".into());
+    }
+    let mut merged = Tally::default();
+    for share in shares {
+        let text = serde_json::to_string(&share).unwrap();
+        merged.merge(&serde_json::from_str(&text).unwrap());
+    }
+    assert_eq!(merged, whole);
+    assert_eq!((merged.viewers.connected, merged.viewers.failed, merged.viewers.ended_early), (40, 1, 1));
+    let finished = merged.finish(Duration::from_secs(2));
+    assert_eq!(finished.join.connected_ms.unwrap().max, 280.0);
+}

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use freshet_cluster::unit::Bitrate;
+use serde::{Deserialize, Serialize};
 
 /// Something that is done at a time.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +44,7 @@ pub struct Call {
 }
 
 /// What a bad network does to the datagrams of some viewers, each way.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Impairment {
     /// Share of viewers, 0–1.
     pub share: f64,

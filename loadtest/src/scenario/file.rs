@@ -225,7 +225,7 @@ impl Scenario {
 }
 
 /// Puts the values of variables in. Lines of comment stay as they are.
-fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, ScenarioError> {
+pub fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, ScenarioError> {
     let mut whole = String::with_capacity(text.len());
     for (before, line) in text.split_inclusive('\n').enumerate() {
         let failed = |why| ScenarioError { line: before.saturating_add(1), why };

@@ -1,8 +1,10 @@
 //! Tables of everything else.
 
 use crate::num;
-use crate::report::{LossReport, Percentiles, RunReport, text};
+use crate::report::{LossReport, Percentiles, RunReport, agents, text};
 
+/// Agents that are shown.
+const AGENTS: usize = 100;
 /// Reasons that are shown.
 const REASONS: usize = 30;
 /// Names of processes that are shown.
@@ -33,6 +35,7 @@ pub fn details(report: &RunReport) -> String {
     section.push_str(&viewers(report));
     section.push_str(&publishers(report));
     section.push_str(&server(report));
+    section.push_str(&agents_of(report));
     section.push_str(&what_it_was(report));
     section.push_str("</div>\n</section>\n");
     section
@@ -193,6 +196,15 @@ fn server(report: &RunReport) -> String {
         ("Context switches a second", some(server.switches_per_second, |each| text::number(each, 0))),
     ]);
     table("Server", &rows)
+}
+
+fn agents_of(report: &RunReport) -> String {
+    if report.agents.is_empty() {
+        return String::new();
+    }
+    let rows: Vec<(&str, String)> =
+        report.agents.iter().take(AGENTS).map(|agent| (agent.name.as_str(), agents::words(agent))).collect();
+    table("Agents", &rows)
 }
 
 fn what_it_was(report: &RunReport) -> String {
