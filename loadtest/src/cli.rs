@@ -46,9 +46,13 @@ Examples (H stands for http://127.0.0.1:8080):
   Three machines watch; each has been told: freshet-loadtest agent --nats nats://10.0.0.9
     freshet-loadtest run event.toml --agents 3 --nats nats://10.0.0.9
 
+  How large an audience does it hold?
+    freshet-loadtest capacity capacity.toml --report out
+
 Exit status:
   0  the run is over and every bound was kept
-  1  a bound is broken, or bounds were given and the run is invalid, or an agent was lost
+  1  a bound is broken, or bounds were given and the run is invalid, or an agent was lost;
+     capacity: not even the smallest audience kept the bounds
   2  bad usage, or nothing could be measured";
 
 /// How many viewers can a WHIP/WHEP server hold, and what do they see?
@@ -69,6 +73,8 @@ pub enum Command {
     Compare(CompareArguments),
     /// Watch for runs that are started elsewhere, until it is stopped.
     Agent(Box<AgentArguments>),
+    /// Find the largest audience that keeps the bounds: one run for each size.
+    Capacity(Box<CapacityArguments>),
 }
 
 /// What a comparison is told.
@@ -252,6 +258,31 @@ pub struct AgentArguments {
     /// This host's clock is taken for wrong by so much.
     #[arg(long, value_name = "TIME", value_parser = units::duration, hide = true)]
     pub pretend_clock_ahead: Option<Duration>,
+}
+
+/// What a search is told.
+#[derive(Debug, Args)]
+pub struct CapacityArguments {
+    #[command(flatten)]
+    pub run: RunArguments,
+    /// Smallest audience. [default: 50]
+    #[arg(long, value_name = "N", help_heading = "Search")]
+    pub from: Option<u32>,
+    /// Largest audience. [default: 2000]
+    #[arg(long, value_name = "N", help_heading = "Search")]
+    pub to: Option<u32>,
+    /// How close the answer has to be. [default: a fiftieth of the largest]
+    #[arg(long, value_name = "N", help_heading = "Search")]
+    pub resolution: Option<u32>,
+    /// So many runs of a size have to agree. [default: 2]
+    #[arg(long, value_name = "N", help_heading = "Search")]
+    pub confirm: Option<u32>,
+    /// How long each run measures after its last viewer is due. [default: 20s]
+    #[arg(long, value_name = "TIME", value_parser = units::duration, help_heading = "Search")]
+    pub step_time: Option<Duration>,
+    /// Between two runs, for the server to forget the last one. [default: 2s]
+    #[arg(long, value_name = "TIME", value_parser = units::duration, help_heading = "Search")]
+    pub pause: Option<Duration>,
 }
 
 /// Authorities from a file.

@@ -11,12 +11,14 @@
 //! - [`path`]: a bad network between a client and its server.
 //! - [`run`]: many of them at once.
 //! - [`agents`]: one run on many machines.
+//! - [`capacity`]: the largest audience that keeps the bounds.
 //! - [`report`]: what a run found, for machines and for people, and the bounds that judge it.
 //! - [`units`]: what people write: `2M`, `30s`, `1%`.
 //!
 //! Nothing here knows Freshet: whatever serves RFC 9725 and the WHEP draft can be the other side.
 
 pub mod agents;
+pub mod capacity;
 pub mod client;
 pub mod clock;
 pub mod measure;

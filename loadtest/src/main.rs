@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         cli::Command::Run(arguments) => execute(arguments),
         cli::Command::Compare(arguments) => side_by_side(arguments),
         cli::Command::Agent(arguments) => command::agent(arguments),
+        cli::Command::Capacity(arguments) => command::capacity(arguments),
     };
     match done {
         Ok(code) => code,

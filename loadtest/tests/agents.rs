@@ -72,15 +72,15 @@ impl Program {
 }
 
 /// Arguments of a run on this server by agents of this NATS.
-fn arguments(nats: &NatsServer, server: &Fixture, more: &[&str]) -> Vec<String> {
+fn arguments(command: &str, nats: &NatsServer, server: &Fixture, more: &[&str]) -> Vec<String> {
     let (whip, whep) = (server.url("/whip/room"), server.url("/whep/room"));
-    let usual = ["run", "--whip", &whip, "--whep", &whep, "--nats", &nats.url()].map(str::to_owned);
+    let usual = [command, "--whip", &whip, "--whep", &whep, "--nats", &nats.url()].map(str::to_owned);
     let usual = usual.into_iter().chain(["--threads", "1", "--bitrate", "500k"].map(str::to_owned));
     usual.chain(more.iter().map(|argument| (*argument).to_owned())).collect()
 }
 
 fn start(nats: &NatsServer, server: &Fixture, more: &[&str]) -> Program {
-    let all = arguments(nats, server, more);
+    let all = arguments("run", nats, server, more);
     Program::start(&all.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
@@ -110,6 +110,7 @@ async fn three_agents_count_as_one_process_would() {
     }
     sums_are_exact_and_clocks_are_corrected(&nats, &server).await;
     what_breaks_the_network_reaches_agents_and_a_vague_clock_is_no_latency(&nats, &server).await;
+    a_search_uses_agents_too(&nats, &server).await;
     what_a_coordinator_may_do_an_agent_need_not(&nats).await;
     let [ada, ben, eve] = agents;
     for (agent, name) in [(ada, "ada"), (ben, "ben"), (eve, "eve")] {
@@ -181,6 +182,16 @@ async fn what_breaks_the_network_reaches_agents_and_a_vague_clock_is_no_latency(
     assert!(report["freezes"].as_u64().unwrap() >= 6, "{report:#}");
     let gap = report["longest_gap_ms"]["p50"].as_f64().unwrap();
     assert!((800.0..4_000.0).contains(&gap), "{report:#}");
+}
+
+async fn a_search_uses_agents_too(nats: &NatsServer, server: &Fixture) {
+    let size = ["--from", "2", "--to", "2", "--confirm", "1", "--step-time", "1s", "--fail-if", "failed>0"];
+    let more = ["--agents", "3", "--clock-limit", "1s", "--json", "--quiet"];
+    let all = arguments("capacity", nats, server, &[&more[..], &size].concat());
+    let output = loadtest(&all.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&found["holds"], &found["steps"][0]["connected"]), (&2.into(), &2.into()), "{found:#}");
 }
 
 async fn what_a_coordinator_may_do_an_agent_need_not(nats: &NatsServer) {

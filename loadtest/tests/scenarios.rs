@@ -243,5 +243,5 @@ fn the_scenarios_of_this_folder_can_be_read() {
         names.push(scenario.name);
     }
     names.sort();
-    assert_eq!(names, ["churn", "drain", "event", "kill", "soak", "storm"]);
+    assert_eq!(names, ["capacity", "churn", "drain", "event", "kill", "soak", "storm"]);
 }

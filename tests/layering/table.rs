@@ -107,6 +107,7 @@ pub const HOUSE: &[Package] = &[
         machines: &[
             "agents::chunks",
             "agents::offset",
+            "capacity",
             "measure",
             "media",
             "num",

@@ -39,6 +39,7 @@ fn plan(allow_public: bool, brief: &Brief) -> Result<RunPlan, String> {
     let parsed = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
     let arguments = match &parsed.command {
         Command::Run(arguments) => arguments.as_ref(),
+        Command::Capacity(arguments) => &arguments.run,
         Command::Compare(_) | Command::Agent(_) => {
             return Err("it is asked for something else than a run".into());
         }

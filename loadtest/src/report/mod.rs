@@ -13,7 +13,7 @@ mod plot;
 mod sample;
 mod standing;
 mod table;
-mod text;
+pub(crate) mod text;
 mod thin;
 #[cfg(test)]
 mod well_formed;

@@ -44,6 +44,8 @@ pub struct Scenario {
     pub expect: Vec<Bound>,
     /// The server's processes.
     pub server: Server,
+    /// How a search for the largest audience goes.
+    pub capacity: Climb,
 }
 
 impl Default for Scenario {
@@ -58,6 +60,7 @@ impl Default for Scenario {
             events: Vec::new(),
             expect: Vec::new(),
             server: Server::default(),
+            capacity: Climb::default(),
         }
     }
 }
@@ -195,6 +198,33 @@ pub struct Server {
     /// What they call sessions that were taken.
     #[serde(deserialize_with = "some_text")]
     pub joins: Option<Selector>,
+}
+
+/// How a search for the largest audience goes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Climb {
+    /// Smallest audience.
+    pub from: u32,
+    /// Largest audience.
+    pub to: u32,
+    /// How close the answer has to be; without it a fiftieth of the largest.
+    pub resolution: Option<u32>,
+    /// So many runs of a size have to agree.
+    pub confirm: u32,
+    /// How long each run measures after its last viewer is due.
+    #[serde(deserialize_with = "duration")]
+    pub step_time: Duration,
+    /// Between two runs, for the server to forget the last one.
+    #[serde(deserialize_with = "duration")]
+    pub pause: Duration,
+}
+
+impl Default for Climb {
+    fn default() -> Self {
+        let (step_time, pause) = (Duration::from_secs(20), Duration::from_secs(2));
+        Self { from: 50, to: 2_000, resolution: None, confirm: 2, step_time, pause }
+    }
 }
 
 /// Why a file is no scenario.

@@ -46,6 +46,10 @@ pids = [4711, 4712]
 metrics = ["${HERE}/metrics"]
 packets = "out_total{kind=\"rtp\"}"
 
+[capacity]
+to = 800
+step-time = "5s"
+
 [[events]]
 at = "90s"
 name = "a node dies"
@@ -83,6 +87,8 @@ fn a_whole_file_is_read() {
     assert_eq!(scenario.server.metrics, ["http://127.0.0.1:8080/metrics"]);
     let packets = scenario.server.packets.as_ref().map(ToString::to_string);
     assert_eq!((packets.as_deref(), &scenario.server.joins), (Some("out_total{kind=\"rtp\"}"), &None));
+    let five = Duration::from_secs(5);
+    assert_eq!(scenario.capacity, Climb { to: 800, step_time: five, ..Climb::default() });
     let said: Vec<String> = scenario.events.iter().map(ToString::to_string).collect();
     assert_eq!(
         said,
