@@ -51,8 +51,8 @@ Examples (H stands for http://127.0.0.1:8080):
 
 Exit status:
   0  the run is over and every bound was kept
-  1  a bound is broken, or bounds were given and the run is invalid, or an agent was lost;
-     capacity: not even the smallest audience kept the bounds
+  1  a bound is broken, or an agent was lost, or the run is invalid: its figures do not speak of
+     the server; capacity: not even the smallest audience kept the bounds
   2  bad usage, or nothing could be measured";
 
 /// How many viewers can a WHIP/WHEP server hold, and what do they see?

@@ -32,9 +32,11 @@ async fn run(folder: &Path, server: &Fixture, head: &str, rest: &str) -> (Value,
     std::fs::write(&file, text).unwrap();
     let output = loadtest(&["run", file.to_str().unwrap(), "--report", out.to_str().unwrap()]).await;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{said}");
+    let report: Value = serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
+    let invalid = !report["invalid"].as_array().unwrap().is_empty();
+    assert_eq!(output.status.code(), Some(i32::from(invalid)), "an invalid run fails: {said}");
     assert!(said.contains("the report is ") && said.contains("report.html"), "{said}");
-    (serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap(), said)
+    (report, said)
 }
 
 fn seconds(report: &Value) -> &[Value] {
@@ -162,7 +164,8 @@ async fn what_could_not_be_done_makes_a_run_invalid() {
     let server = Fixture::start(Script::default()).await;
     let text = "count = 1\n[[events]]\nat = \"1s\"\ncommand = [\"sh\", \"-c\", \"echo it is locked; exit 7\"]\n\
         [[events]]\nat = \"1s\"\ncall = { url = \"http://127.0.0.1:9/drain\" }\n";
-    let (report, _) = run(&folder("undone"), &server, "duration = \"3s\"", text).await;
+    let (report, said) = run(&folder("undone"), &server, "duration = \"3s\"", text).await;
+    assert!(said.contains("the run is invalid: "), "{said}");
     let invalid = report["invalid"].as_array().unwrap();
     assert!(invalid.iter().any(|doubt| doubt.as_str().unwrap().contains("it is locked")), "{invalid:?}");
     assert!(invalid.iter().any(|doubt| doubt.as_str().unwrap().contains("127.0.0.1:9")), "{invalid:?}");

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use str0m::Rtc;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
+use tokio::net::UdpSocket;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -18,6 +19,7 @@ use crate::scenario::Impairment;
 #[derive(Debug)]
 pub(super) struct SessionHandle {
     local: SocketAddr,
+    socket: Arc<UdpSocket>,
     commands: mpsc::Sender<Command>,
     state: watch::Receiver<SessionState>,
     marks: Arc<Mutex<Marks>>,
@@ -32,11 +34,22 @@ impl SessionHandle {
         let (state, watched) = watch::channel(SessionState::Connecting);
         let marks = Arc::new(Mutex::new(Marks::default()));
         let Opened { rtc, socket, local, negotiated, resource, .. } = opened;
-        let driver =
-            Driver { rtc, socket, local, endpoint, commands, state, marks: Arc::clone(&marks), paths };
+        let socket = Arc::new(socket);
+        let driving = Arc::clone(&socket);
+        let driver = Driver {
+            rtc,
+            socket: driving,
+            local,
+            endpoint,
+            commands,
+            state,
+            marks: Arc::clone(&marks),
+            paths,
+        };
         tokio::spawn(driver.run());
         Self {
             local,
+            socket,
             commands: sender,
             state: watched,
             marks,
@@ -47,6 +60,11 @@ impl SessionHandle {
 
     pub fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// Where media arrives. The kernel's count of what it dropped there is gone with the last one who holds it.
+    pub fn socket(&self) -> Arc<UdpSocket> {
+        Arc::clone(&self.socket)
     }
 
     pub fn state(&self) -> SessionState {

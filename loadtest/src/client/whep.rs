@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use str0m::media::Direction;
+use tokio::net::UdpSocket;
 
 use super::drive::{SessionState, lock};
 use super::handle::SessionHandle;
@@ -184,6 +185,11 @@ impl Viewer {
     /// Where this viewer receives media.
     pub fn local_address(&self) -> SocketAddr {
         self.handle.local()
+    }
+
+    /// The socket of that address; who holds it keeps it open when the viewer is gone.
+    pub(crate) fn socket(&self) -> Arc<UdpSocket> {
+        self.handle.socket()
     }
 
     /// The session's URL and what can be done there.

@@ -410,10 +410,9 @@ pub struct RunReport {
 }
 
 impl RunReport {
-    /// A bound is broken, or the run is invalid though bounds were set, or an agent was lost.
+    /// A bound is broken, or the run is invalid, or an agent was lost.
     pub fn failed(&self) -> bool {
         let lost = self.agents.iter().any(|agent| agent.lost.is_some());
-        lost || !self.bounds.is_empty()
-            && (!self.invalid.is_empty() || self.bounds.iter().any(|verdict| verdict.broken))
+        lost || !self.invalid.is_empty() || self.bounds.iter().any(|verdict| verdict.broken)
     }
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -29,6 +30,8 @@ enum Place {
 struct Gone {
     tally: Tally,
     left: u64,
+    /// Where they received, until what the kernel dropped there was read.
+    sockets: Vec<(SocketAddr, Arc<UdpSocket>)>,
 }
 
 /// The network of some.
@@ -67,8 +70,10 @@ pub(crate) struct Look {
     pub left: u64,
     /// The longest that anybody's track stood still since the last look.
     pub gap: Duration,
-    /// Where those who are there receive media.
+    /// Where those who are there receive media, and those who have left since the last look.
     pub sockets: Vec<SocketAddr>,
+    /// Keeps open those of whom nothing else is left: their counts go with them.
+    _closing: Vec<(SocketAddr, Arc<UdpSocket>)>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -196,6 +201,7 @@ impl Crowd {
                 // One whose session ended before did not leave.
                 gone.left += u64::from(!matches!(report.state, SessionState::Ended(_)));
                 gone.tally.viewer(&report, &Truth::unknown());
+                gone.sockets.push((viewer.local_address(), viewer.socket()));
                 Some(*viewer)
             }
         }
@@ -259,10 +265,14 @@ impl Crowd {
                 }
             }
         }
+        sockets.extend(gone.sockets.iter().map(|(address, _)| *address));
+        // Whose session's task is over: nothing can be dropped there any more.
+        let over = |(_, socket): &mut (SocketAddr, Arc<UdpSocket>)| Arc::strong_count(socket) == 1;
+        let closing = gone.sockets.extract_if(.., over).collect();
         joining += between;
         let watching = tally.viewers.connected - tally.viewers.ended_early - before;
         let failed = tally.viewers.failed + tally.viewers.ended_early;
-        Look { tally, joining, between, watching, failed, left: gone.left, gap, sockets }
+        Look { tally, joining, between, watching, failed, left: gone.left, gap, sockets, _closing: closing }
     }
 
     /// Ends all sessions as good clients do, those included that are only being made.
