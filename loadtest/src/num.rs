@@ -23,10 +23,30 @@ pub(crate) const fn wrap32(value: u64) -> u32 {
     (value & 0xffff_ffff) as u32
 }
 
+/// The low 16 bits: RTP sequence numbers wrap.
+#[allow(clippy::cast_possible_truncation, reason = "masked")]
+pub(crate) const fn wrap16(value: u64) -> u16 {
+    (value & 0xffff) as u16
+}
+
 /// The low 8 bits.
 #[allow(clippy::cast_possible_truncation, reason = "masked")]
 pub(crate) const fn wrap8(value: u64) -> u8 {
     (value & 0xff) as u8
+}
+
+/// The index nearest to `near` whose low 16 bits are `sequence` (RFC 3711 section 3.3.1).
+pub(crate) fn extend(near: u64, sequence: u16) -> u64 {
+    let base = (near & !0xffff) | u64::from(sequence);
+    let ahead = base.saturating_sub(near);
+    let behind = near.saturating_sub(base);
+    if ahead > 0x8000 && base >= 0x1_0000 {
+        base - 0x1_0000
+    } else if behind > 0x8000 {
+        base + 0x1_0000
+    } else {
+        base
+    }
 }
 
 /// A length as a count.

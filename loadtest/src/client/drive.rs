@@ -14,6 +14,8 @@ use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 
+use super::rtc;
+use super::srtp::Keys;
 use crate::path::{Fate, Path};
 use crate::scenario::{Chance, Impairment};
 
@@ -25,6 +27,8 @@ const DATAGRAM: usize = 4_096;
 const READ_BURST: usize = 64;
 /// Mutations in one go before other tasks get their turn.
 const SETTLE_BURST: usize = 256;
+/// Addresses of the other side that are remembered; ICE tries a handful.
+const KNOWN: usize = 32;
 /// How long a closing session may take to send its goodbye.
 const CLOSE_TIME: Duration = Duration::from_millis(200);
 
@@ -84,7 +88,17 @@ pub(super) enum Command {
 /// What a publisher or viewer adds to a session.
 pub(super) trait Endpoint: Send + 'static {
     fn on_event(&mut self, rtc: &mut Rtc, event: Event, now: Instant);
-    /// A datagram came; false drops it.
+    /// DTLS agreed on SRTP keys.
+    fn on_keys(&mut self, _keys: &Keys) {}
+    /// The session wants to send this; false keeps it back.
+    fn may_send(&self, _datagram: &[u8]) -> bool {
+        true
+    }
+    /// What is to be sent beside what the session sends.
+    fn take_datagrams(&mut self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+    /// A datagram came; false keeps it from the session.
     fn before_datagram(&mut self, _datagram: &[u8], _now: Instant) -> bool {
         true
     }
@@ -107,6 +121,10 @@ pub(super) struct Driver<E> {
     pub marks: Arc<Mutex<Marks>>,
     /// The network towards this session, and from it.
     pub paths: Paths,
+    /// Where the session has sent something: nothing of the endpoint's own goes to anybody else.
+    pub known: Vec<SocketAddr>,
+    /// Who of them sent the last datagram that the endpoint kept for itself.
+    pub peer: Option<SocketAddr>,
 }
 
 /// A network, both ways.
@@ -162,36 +180,55 @@ impl<E: Endpoint> Driver<E> {
         let sleep = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(sleep);
         let mut closing: Option<Instant> = None;
+        // None while it is to be looked what is due. Datagrams that the session is not shown change nothing of that,
+        // and of a sampled viewer these are nearly all.
+        let mut wake: Option<Instant> = None;
         loop {
-            let mut wake = self.settle()?;
-            if !self.rtc.is_alive() {
-                return Ok(if closing.is_some() { EndReason::Stopped } else { EndReason::RemoteClosed });
-            }
-            if let Some(end) = closing {
-                if Instant::now() >= end {
-                    return Ok(EndReason::Stopped);
+            let due = match wake {
+                Some(due) => due,
+                None => {
+                    let mut due = self.settle()?;
+                    if !self.rtc.is_alive() {
+                        return Ok(if closing.is_some() {
+                            EndReason::Stopped
+                        } else {
+                            EndReason::RemoteClosed
+                        });
+                    }
+                    if let Some(end) = closing {
+                        if Instant::now() >= end {
+                            return Ok(EndReason::Stopped);
+                        }
+                        due = due.min(end);
+                    }
+                    sleep.as_mut().reset(due.into());
+                    wake = Some(due);
+                    due
                 }
-                wake = wake.min(end);
-            }
-            sleep.as_mut().reset(wake.into());
+            };
             tokio::select! {
                 biased;
-                command = self.commands.recv() => match command {
-                    Some(Command::With(action)) => action(&mut self.rtc),
-                    Some(Command::Wake) => {}
-                    Some(Command::Impair(bad)) => self.paths.set(bad),
-                    Some(Command::Close) => {
-                        self.rtc.close()?;
-                        closing = Some(Instant::now() + CLOSE_TIME);
-                    }
-                    None => return Ok(EndReason::Stopped),
-                },
-                readable = self.socket.readable() => {
-                    if readable.is_ok() {
-                        self.read(&mut buffer)?;
+                command = self.commands.recv() => {
+                    wake = None;
+                    match command {
+                        Some(Command::With(action)) => action(&mut self.rtc),
+                        Some(Command::Wake) => {}
+                        Some(Command::Impair(bad)) => self.paths.set(bad),
+                        Some(Command::Close) => {
+                            self.rtc.close()?;
+                            closing = Some(Instant::now() + CLOSE_TIME);
+                        }
+                        None => return Ok(EndReason::Stopped),
                     }
                 }
-                () = &mut sleep => {}
+                // Before what was read: who is sent more than can be read has timers, too.
+                () = &mut sleep => wake = None,
+                readable = self.socket.readable() => {
+                    let shown = readable.is_ok() && self.read(&mut buffer)?;
+                    if shown || self.endpoint.next_due().is_some_and(|next| next < due) {
+                        wake = None;
+                    }
+                }
             }
         }
     }
@@ -205,8 +242,9 @@ impl<E: Endpoint> Driver<E> {
             let now = Instant::now();
             if self.endpoint.next_due().is_some_and(|due| due <= now) {
                 self.endpoint.on_due(&mut self.rtc, now);
+                self.transmit_own();
             } else if deadline <= now && self.rtc.is_alive() {
-                self.rtc.handle_input(Input::Timeout(now))?;
+                self.input(Input::Timeout(now))?;
             } else {
                 return Ok(due.map_or(deadline, |due| due.min(deadline)));
             }
@@ -217,19 +255,53 @@ impl<E: Endpoint> Driver<E> {
     fn drain(&mut self) -> Result<Instant, RtcError> {
         loop {
             match self.rtc.poll_output()? {
-                Output::Timeout(deadline) => return Ok(deadline),
+                Output::Timeout(deadline) => {
+                    self.take_keys();
+                    return Ok(deadline);
+                }
                 Output::Transmit(packet) => {
-                    let to = packet.destination;
-                    if self.paths.outward.offer(Instant::now(), to, &packet.contents) == Fate::Passes {
-                        self.send(&packet.contents, to);
+                    if self.known.len() < KNOWN && !self.known.contains(&packet.destination) {
+                        self.known.push(packet.destination);
+                    }
+                    if self.endpoint.may_send(&packet.contents) {
+                        self.transmit(&packet.contents, packet.destination);
                     }
                 }
                 Output::Event(event) => {
+                    self.take_keys();
                     let now = Instant::now();
                     self.note(&event, now);
                     self.endpoint.on_event(&mut self.rtc, event, now);
                 }
             }
+        }
+    }
+
+    fn input(&mut self, input: Input<'_>) -> Result<(), RtcError> {
+        let done = self.rtc.handle_input(input);
+        self.take_keys();
+        done
+    }
+
+    /// Keys lie where any session of this thread would find them.
+    fn take_keys(&mut self) {
+        if let Some(keys) = rtc::take_keys() {
+            self.endpoint.on_keys(&keys);
+        }
+    }
+
+    /// Sends what the endpoint wrote itself to where its media comes from.
+    fn transmit_own(&mut self) {
+        for datagram in self.endpoint.take_datagrams() {
+            if let Some(peer) = self.peer {
+                self.transmit(&datagram, peer);
+            }
+        }
+    }
+
+    fn transmit(&mut self, datagram: &[u8], to: SocketAddr) {
+        if self.paths.outward.offer(Instant::now(), to, datagram) == Fate::Passes {
+            self.send(datagram, to);
         }
     }
 
@@ -256,35 +328,42 @@ impl<E: Endpoint> Driver<E> {
         }
     }
 
-    fn read(&mut self, buffer: &mut [u8]) -> Result<(), RtcError> {
+    /// Reads what there is; true if the session was shown something, or something waits on its way.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<bool, RtcError> {
+        let mut shown = false;
         for _ in 0..READ_BURST {
             let (length, source) = match self.socket.try_recv_from(buffer) {
                 Ok(read) => read,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 // ICMP errors of earlier datagrams surface here; ICE notices by itself.
                 Err(_) => continue,
             };
             let now = Instant::now();
             let datagram = buffer.get(..length).unwrap_or_default();
-            if self.paths.inward.offer(now, source, datagram) == Fate::Passes {
-                self.take(datagram, source, now)?;
-            }
+            shown |= match self.paths.inward.offer(now, source, datagram) {
+                Fate::Passes => self.take(datagram, source, now)?,
+                Fate::Waits => true,
+                Fate::Lost => false,
+            };
         }
-        Ok(())
+        Ok(shown)
     }
 
-    /// A datagram has come.
-    fn take(&mut self, datagram: &[u8], source: SocketAddr, now: Instant) -> Result<(), RtcError> {
+    /// A datagram has come; true if the session was shown it.
+    fn take(&mut self, datagram: &[u8], source: SocketAddr, now: Instant) -> Result<bool, RtcError> {
         if !self.endpoint.before_datagram(datagram, now) {
-            return Ok(());
+            if self.peer != Some(source) && self.known.contains(&source) {
+                self.peer = Some(source);
+            }
+            return Ok(false);
         }
         if let Ok(contents) = datagram.try_into() {
             let receive = Receive { proto: Protocol::Udp, source, destination: self.local, contents };
-            self.rtc.handle_input(Input::Receive(now, receive))?;
+            self.input(Input::Receive(now, receive))?;
             self.drain()?;
         }
         self.endpoint.after_datagram();
-        Ok(())
+        Ok(true)
     }
 
     fn send(&self, datagram: &[u8], to: SocketAddr) {

@@ -45,6 +45,8 @@ impl SessionHandle {
             state,
             marks: Arc::clone(&marks),
             paths,
+            known: Vec::new(),
+            peer: None,
         };
         tokio::spawn(driver.run());
         Self {

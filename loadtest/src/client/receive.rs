@@ -14,22 +14,31 @@ use str0m::{Event, Rtc};
 use super::drive::{Endpoint, lock};
 use super::negotiate::Opened;
 use super::sdp;
-use super::viewing::{Loss, PacketHook, ReceivedPacket, ViewerConfig};
-use crate::measure::{Captured, Histogram, Observed, RtpPeek, SkewMeter, TrackMeter, TrackReport, WireMeter};
+use super::viewing::{Depth, Loss, PacketHook, ReceivedPacket, ViewerConfig};
+use crate::measure::{
+    Captured, HeaderMeter, Histogram, Observed, RtpPeek, SkewMeter, TrackMeter, TrackReport, WireMeter,
+};
 use crate::media::keyframe::starts_keyframe;
 use crate::media::stamp::Stamp;
 use crate::media::{Kind, VideoCodec};
 use crate::{clock, num};
 
 /// From the first packet of a video without keyframe to the first request, as browsers do soon.
-const FIRST_REQUEST: Duration = Duration::from_millis(200);
+pub(super) const FIRST_REQUEST: Duration = Duration::from_millis(200);
 /// Between two requests.
-const NEXT_REQUEST: Duration = Duration::from_secs(1);
+pub(super) const NEXT_REQUEST: Duration = Duration::from_secs(1);
+
+/// The meters of a viewer's tracks, in the order of its offer.
+#[derive(Debug)]
+enum Tracks {
+    Whole(Vec<(Mid, TrackMeter)>),
+    Headers(Vec<HeaderMeter>),
+}
 
 /// What a viewer saw, shared between its task and those who ask.
 #[derive(Debug)]
 pub(super) struct Seen {
-    tracks: Vec<(Mid, TrackMeter)>,
+    tracks: Tracks,
     pub skew: SkewMeter,
     pub injected_loss: u64,
     pub injected_rtx_loss: u64,
@@ -40,11 +49,18 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub fn new(opened: &Opened, joined: Instant) -> Self {
-        let tracks =
-            opened.mids.iter().map(|(mid, kind)| (*mid, TrackMeter::new(mid.to_string(), *kind, joined)));
+    pub fn new(opened: &Opened, joined: Instant, depth: Depth) -> Self {
+        let mids = opened.mids.iter();
+        let tracks = match depth {
+            Depth::Whole => Tracks::Whole(
+                mids.map(|(mid, kind)| (*mid, TrackMeter::new(mid.to_string(), *kind, joined))).collect(),
+            ),
+            Depth::Headers => Tracks::Headers(
+                mids.map(|(mid, kind)| HeaderMeter::new(mid.to_string(), *kind, joined)).collect(),
+            ),
+        };
         Self {
-            tracks: tracks.collect(),
+            tracks,
             skew: SkewMeter::default(),
             injected_loss: 0,
             injected_rtx_loss: 0,
@@ -55,20 +71,43 @@ impl Seen {
     }
 
     pub fn reports(&self) -> Vec<TrackReport> {
-        self.tracks.iter().map(|(_, meter)| meter.report()).collect()
+        match &self.tracks {
+            Tracks::Whole(meters) => meters.iter().map(|(_, meter)| meter.report()).collect(),
+            Tracks::Headers(meters) => meters.iter().map(HeaderMeter::report).collect(),
+        }
     }
 
     pub fn take_recent_gap(&mut self, now: Instant) -> Duration {
-        let gaps = self.tracks.iter_mut().map(|(_, meter)| meter.take_recent_gap(now));
-        gaps.max().unwrap_or_default()
+        let longest = match &mut self.tracks {
+            Tracks::Whole(meters) => meters.iter_mut().map(|(_, meter)| meter.take_recent_gap(now)).max(),
+            Tracks::Headers(meters) => meters.iter_mut().map(|meter| meter.take_recent_gap(now)).max(),
+        };
+        longest.unwrap_or_default()
     }
 
     pub fn take_latency(&mut self, sum: &mut Histogram) {
-        self.tracks.iter_mut().for_each(|(_, meter)| meter.take_latency(sum));
+        // What is counted by headers has no time of capture.
+        if let Tracks::Whole(meters) = &mut self.tracks {
+            meters.iter_mut().for_each(|(_, meter)| meter.take_latency(sum));
+        }
     }
 
     fn track(&mut self, mid: Mid) -> Option<&mut TrackMeter> {
-        self.tracks.iter_mut().find(|(known, _)| *known == mid).map(|(_, meter)| meter)
+        let Tracks::Whole(meters) = &mut self.tracks else { return None };
+        meters.iter_mut().find(|(known, _)| *known == mid).map(|(_, meter)| meter)
+    }
+
+    /// The session is connected: what was captured before is history.
+    fn on_connected(&mut self, at_us: u64) {
+        if let Tracks::Whole(meters) = &mut self.tracks {
+            meters.iter_mut().for_each(|(_, meter)| meter.on_connected(at_us));
+        }
+        self.skew.on_connected(at_us);
+    }
+
+    /// A track that is counted by headers.
+    pub fn header(&mut self, track: usize) -> Option<&mut HeaderMeter> {
+        if let Tracks::Headers(meters) = &mut self.tracks { meters.get_mut(track) } else { None }
     }
 }
 
@@ -209,10 +248,7 @@ impl Endpoint for Receiver {
             Event::RtpPacket(packet) => self.packet(rtc, &packet, now),
             Event::Connected => {
                 self.connected = true;
-                let at_us = clock::unix_micros(now);
-                let mut seen = lock(&self.seen);
-                seen.tracks.iter_mut().for_each(|(_, meter)| meter.on_connected(at_us));
-                seen.skew.on_connected(at_us);
+                lock(&self.seen).on_connected(clock::unix_micros(now));
             }
             _ => {}
         }

@@ -3,6 +3,7 @@
 //! Building a DTLS configuration runs a self-test of half a millisecond; five hundred viewers would spend a quarter of a
 //! second of CPU on it, so it happens once.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -15,6 +16,7 @@ use str0m::media::{Frequency, Pt};
 use str0m::{Rtc, RtcConfig};
 
 use super::ClientError;
+use super::srtp::Keys;
 use crate::media::VideoCodec;
 
 /// Largest DTLS record: fits every path that media of 1,200 bytes fits.
@@ -69,6 +71,21 @@ fn payloads(codecs: &Codecs) -> Vec<PayloadParams> {
         payload.set_fb_nack(repaired);
     }
     payloads
+}
+
+thread_local! {
+    static SEEN: RefCell<Option<Keys>> = const { RefCell::new(None) };
+}
+
+/// Takes the SRTP keys that came up while a session was last driven on this thread. Whoever drives one takes them before
+/// another is driven here.
+pub(super) fn take_keys() -> Option<Keys> {
+    SEEN.with(|seen| seen.borrow_mut().take())
+}
+
+/// The ciphers that sessions use.
+pub(super) fn ciphers() -> &'static CryptoProvider {
+    base()
 }
 
 fn base() -> &'static CryptoProvider {
@@ -145,7 +162,13 @@ impl DtlsInstance for Endpoint {
     }
 
     fn poll_output<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {
-        self.0.poll_output(buffer)
+        let client = self.0.is_active();
+        let output = self.0.poll_output(buffer);
+        if let DtlsOutput::KeyingMaterial(material, profile) = &output {
+            let keys = Keys { material: material.to_vec(), profile: *profile, client };
+            SEEN.with(|seen| *seen.borrow_mut() = Some(keys));
+        }
+        output
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {

@@ -13,7 +13,8 @@ use super::negotiate::{Negotiated, Opening, open};
 use super::receive::{Receiver, Seen};
 use super::resource::{PatchOutcome, SessionResource};
 use super::rtc::Codecs;
-use super::viewing::ViewerConfig;
+use super::sampled::Sampler;
+use super::viewing::{Depth, ViewerConfig};
 use super::{ClientError, EndReason};
 use crate::measure::{Histogram, SkewReport, TrackReport};
 use crate::media::Kind;
@@ -22,6 +23,8 @@ use crate::scenario::Impairment;
 /// What a viewer saw.
 #[derive(Debug, Clone)]
 pub struct ViewerReport {
+    /// How much of its media it opened.
+    pub depth: Depth,
     /// Where the session stands.
     pub state: SessionState,
     /// From the start of the join to the answer.
@@ -68,6 +71,7 @@ pub struct Viewer {
     seen: Arc<Mutex<Seen>>,
     joined: Instant,
     answered: Duration,
+    depth: Depth,
 }
 
 impl Viewer {
@@ -97,11 +101,19 @@ impl Viewer {
         };
         let opened = open(&opening).await?;
         let answered = joined.elapsed();
-        let seen = Arc::new(Mutex::new(Seen::new(&opened, joined)));
-        let receiver = Receiver::new(&opened, &config, Arc::clone(&seen));
-        let handle = SessionHandle::spawn(opened, receiver, config.paths());
+        let seen = Arc::new(Mutex::new(Seen::new(&opened, joined, config.depth)));
+        let handle = match config.depth {
+            Depth::Whole => {
+                let receiver = Receiver::new(&opened, &config, Arc::clone(&seen));
+                SessionHandle::spawn(opened, receiver, config.paths())
+            }
+            Depth::Headers => {
+                let sampler = Sampler::new(&opened, &config, Arc::clone(&seen));
+                SessionHandle::spawn(opened, sampler, config.paths())
+            }
+        };
         handle.connected(config.connect_timeout).await?;
-        Ok(Self { handle, seen, joined, answered })
+        Ok(Self { handle, seen, joined, answered, depth: config.depth })
     }
 
     /// What was seen so far.
@@ -109,6 +121,7 @@ impl Viewer {
         let marks = self.handle.marks();
         let seen = lock(&self.seen);
         ViewerReport {
+            depth: self.depth,
             state: self.handle.state(),
             answered: Some(self.answered),
             ice: SessionHandle::since(self.joined, marks.ice),

@@ -2,6 +2,7 @@
 
 mod carried;
 mod gaps;
+mod header;
 mod histogram;
 mod latencies;
 mod order;
@@ -11,10 +12,11 @@ mod window;
 mod wire;
 
 pub use gaps::{FREEZE, Gaps};
+pub use header::{Headed, HeaderMeter, Opened};
 pub use histogram::{Histogram, NotAHistogram};
 pub use latencies::Latencies;
 pub(crate) use skew::mean_ms;
 pub use skew::{Captured, SkewMeter, SkewReport};
 pub use track::{Observed, Segment, TrackMeter, TrackReport};
 pub use window::{Arrival, IndexWindow};
-pub use wire::{RtpPeek, WireMeter};
+pub use wire::{RtpHead, RtpPeek, WireMeter};

@@ -27,14 +27,13 @@ pub struct IndexWindow {
     /// One above the highest; 0 while nothing came.
     next: u64,
     mark: Option<u64>,
-    lost: u64,
     lost_after_mark: u64,
     arrived: u64,
 }
 
 impl Default for IndexWindow {
     fn default() -> Self {
-        Self { bits: [0; WORDS], first: 0, next: 0, mark: None, lost: 0, lost_after_mark: 0, arrived: 0 }
+        Self { bits: [0; WORDS], first: 0, next: 0, mark: None, lost_after_mark: 0, arrived: 0 }
     }
 }
 
@@ -84,7 +83,8 @@ impl IndexWindow {
 
     /// Indices between the first and the last that did not come.
     pub fn missing(&self) -> u64 {
-        self.lost + self.gaps(self.first)
+        // What is too old to be told apart has not arrived, so this is all that there is to count.
+        self.next - self.first - self.arrived
     }
 
     /// The same, from the mark on; 0 while there is none.
@@ -120,7 +120,6 @@ impl IndexWindow {
     }
 
     fn lose(&mut self, from: u64, to: u64) {
-        self.lost += to - from;
         if let Some(mark) = self.mark {
             self.lost_after_mark += to.saturating_sub(from.max(mark));
         }

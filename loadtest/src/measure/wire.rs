@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Arrival, IndexWindow};
+use crate::num;
 
 /// SSRCs remembered; a session has a handful, so more means nonsense.
 const MAX_SOURCES: usize = 64;
@@ -32,6 +33,71 @@ impl RtpPeek {
     }
 }
 
+/// All that stands in the clear before an SRTP packet's payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RtpHead {
+    /// Payload type, sequence number, source.
+    pub peek: RtpPeek,
+    /// Timestamp, in the clock of its codec.
+    pub timestamp: u32,
+    /// The payload ends with padding.
+    pub padded: bool,
+    /// Bytes before the payload.
+    pub length: usize,
+    /// Transport-wide sequence number.
+    pub transport: Option<u16>,
+}
+
+impl RtpHead {
+    /// Reads a head whose transport-wide numbers are under this extension id; `None` for what is no media, or cut.
+    pub fn read(datagram: &[u8], transport: Option<u8>) -> Option<Self> {
+        let peek = RtpPeek::read(datagram)?;
+        let [first, _, _, _, t0, t1, t2, t3, ..] = *datagram.first_chunk::<12>()?;
+        let mut length = 12 + 4 * usize::from(first & 0x0f);
+        let mut number = None;
+        if first & 0x10 != 0 {
+            let [p0, p1, w0, w1] = *datagram.get(length..)?.first_chunk::<4>()?;
+            let words = usize::from(u16::from_be_bytes([w0, w1]));
+            let extensions = datagram.get(length + 4..)?.get(..words * 4)?;
+            number = transport.and_then(|id| element(u16::from_be_bytes([p0, p1]), id, extensions));
+            length += 4 + words * 4;
+        }
+        datagram.get(length..)?;
+        let timestamp = u32::from_be_bytes([t0, t1, t2, t3]);
+        let transport = number.and_then(|bytes| bytes.first_chunk().copied()).map(u16::from_be_bytes);
+        Some(Self { peek, timestamp, padded: first & 0x20 != 0, length, transport })
+    }
+}
+
+/// An extension's bytes (RFC 8285 section 4).
+fn element(profile: u16, wanted: u8, mut rest: &[u8]) -> Option<&[u8]> {
+    let short = profile == 0xbede;
+    if !short && profile & 0xfff0 != 0x1000 {
+        return None;
+    }
+    loop {
+        let (first, behind) = rest.split_first()?;
+        if *first == 0 {
+            rest = behind;
+            continue;
+        }
+        let (id, length, behind) = if short {
+            (first >> 4, usize::from(first & 0x0f) + 1, behind)
+        } else {
+            let (length, behind) = behind.split_first()?;
+            (*first, usize::from(*length), behind)
+        };
+        if short && id == 15 {
+            return None;
+        }
+        let (bytes, behind) = behind.split_at_checked(length)?;
+        if id == wanted {
+            return Some(bytes);
+        }
+        rest = behind;
+    }
+}
+
 /// Finds packets that the wire repeated under one SSRC and sequence number.
 #[derive(Debug, Default)]
 pub struct WireMeter {
@@ -48,19 +114,10 @@ impl WireMeter {
             // Room below the first number for what was overtaken.
             (u64::from(peek.sequence) + 65_536, IndexWindow::default())
         });
-        let index = extend(*highest, peek.sequence);
+        let index = num::extend(*highest, peek.sequence);
         *highest = index.max(*highest);
         matches!(window.insert(index), Arrival::Duplicate)
     }
-}
-
-/// The index nearest to `near` whose low 16 bits are `sequence` (RFC 3711 section 3.3.1).
-fn extend(near: u64, sequence: u16) -> u64 {
-    let base = (near & !0xffff) | u64::from(sequence);
-    [base.saturating_sub(65_536), base, base + 65_536]
-        .into_iter()
-        .min_by_key(|candidate| candidate.abs_diff(near))
-        .unwrap_or(base)
 }
 
 #[cfg(test)]
@@ -84,6 +141,40 @@ mod tests {
             packet[0] = first;
             packet[1] = second;
             assert_eq!(RtpPeek::read(&packet), None, "{first:#x} {second}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_read_to_its_end() {
+        let mut packet = vec![0xb1, 96, 2, 1, 0, 0, 1, 0, 0, 0, 0, 7, 9, 9, 9, 9];
+        packet.extend([0xbe, 0xde, 0, 2, 0x10, 1, 0, 0x31, 0x12, 0x34, 0, 0, 0xab]);
+        let head = RtpHead::read(&packet, Some(3)).unwrap();
+        assert_eq!((head.peek.payload_type, head.peek.sequence, head.peek.ssrc), (96, 513, 7));
+        assert_eq!((head.timestamp, head.padded, head.length), (256, true, 28));
+        assert_eq!(head.transport, Some(0x1234));
+        assert_eq!(RtpHead::read(&packet, Some(4)).unwrap().transport, None);
+        assert_eq!(RtpHead::read(&packet, None).unwrap().transport, None);
+        packet[16..20].copy_from_slice(&[0x10, 0, 0, 2]);
+        packet[20..28].copy_from_slice(&[1, 0, 0, 3, 2, 0x56, 0x78, 0]);
+        assert_eq!(RtpHead::read(&packet, Some(3)).unwrap().transport, Some(0x5678));
+        for length in 0..28 {
+            assert_eq!(RtpHead::read(&packet[..length], Some(3)), None, "{length}");
+        }
+        packet[21] = 200;
+        assert_eq!(RtpHead::read(&packet, Some(3)).unwrap().transport, None, "longer than there is");
+    }
+
+    #[test]
+    fn numbers_are_extended_to_the_nearest() {
+        let cases = [
+            (65_536, 0, 65_536),
+            (65_536, 65_535, 65_535),
+            (131_071, 0, 131_072),
+            (5, 65_535, 65_535),
+            (0x1_8000, 0, 65_536),
+        ];
+        for (near, sequence, index) in cases {
+            assert_eq!(num::extend(near, sequence), index, "{near} {sequence}");
         }
     }
 

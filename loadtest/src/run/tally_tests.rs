@@ -1,5 +1,5 @@
 use super::*;
-use crate::client::TrackSent;
+use crate::client::{Depth, TrackSent};
 use crate::measure::{Observed, SkewReport, TrackMeter};
 use crate::media::stamp::Stamp;
 
@@ -23,6 +23,7 @@ fn silenced(start: Instant) -> ViewerReport {
         });
     }
     ViewerReport {
+        depth: Depth::Whole,
         state: SessionState::Connected,
         answered: None,
         ice: None,

@@ -1,0 +1,109 @@
+use super::*;
+
+fn meter() -> (HeaderMeter, Instant) {
+    let joined = Instant::now();
+    (HeaderMeter::new("1".into(), Kind::Video, joined), joined)
+}
+
+fn headed(at: Instant, sequence: u16) -> Headed {
+    Headed { at, ssrc: 7, sequence, bytes: 1_000 }
+}
+
+fn opened(publisher: u64, sequence: u64, keyframe: bool) -> Opened {
+    let frame = num::wrap32(sequence);
+    let stamp =
+        Stamp { publisher, sequence, captured_us: 1, frame, part: 0, keyframe, frame_end: true, video: true };
+    Opened { stamp: Ok(stamp), keyframe }
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+#[test]
+fn holes_are_loss_before_recovery_and_what_comes_again_is_none_after_it() {
+    let (mut meter, begin) = meter();
+    assert!(meter.wants(&headed(begin, 65_530)), "nothing is known yet");
+    assert_eq!(meter.on_packet(&headed(begin, 65_530), Some(&opened(5, 100, true))), 131_066..131_066);
+    assert!(
+        !meter.wants(&headed(begin + ms(999), 65_531)) && meter.wants(&headed(begin + ms(1_000), 65_531))
+    );
+    // 65,533 and 1 are lost; 1 comes again.
+    for sequence in [65_531, 65_532, 65_534, 65_535, 0, 2] {
+        let at = begin + ms(20);
+        let skipped = meter.on_packet(&headed(at, sequence), None);
+        let expected = match sequence {
+            65_534 => 131_069..131_070,
+            2 => 131_073..131_074,
+            _ => skipped.end..skipped.end,
+        };
+        assert_eq!(skipped, expected, "{sequence}");
+    }
+    let again = opened(5, 107, false);
+    assert_eq!(meter.on_recovered(&headed(begin + ms(30), 1), &again), Some(131_073));
+    assert_eq!(meter.on_recovered(&headed(begin + ms(31), 1), &again), None, "once is enough");
+    meter.on_packet(&headed(begin + ms(32), 2), None);
+    let report = meter.report();
+    assert_eq!((report.received, report.missing, report.recovered_by_rtx), (8, 1, 1));
+    assert_eq!((report.lost_before_recovery, report.duplicates, report.bytes), (2, 1, 8_000));
+    assert_eq!((report.first_index, report.last_index), (Some(100), Some(108)), "by the publisher's numbers");
+    assert_eq!(report.segments.last().unwrap().publisher, 5);
+    assert_eq!(report.missing_up_to(110), 3, "what it sent last is missing too");
+    assert_eq!(
+        (report.keyframes, report.first_keyframe, report.first_keyframe_index),
+        (1, Some(ms(0)), Some(100))
+    );
+    assert_eq!((report.longest_gap, report.freezes), (ms(20), 0));
+    assert_eq!(meter.srtp_index(7, 3), 65_536 + 3);
+}
+
+#[test]
+fn another_publisher_is_known_by_its_numbers_or_by_its_source() {
+    let (mut meter, begin) = meter();
+    meter.on_packet(&headed(begin, 10), Some(&opened(5, 0, true)));
+    meter.on_packet(&headed(begin, 12), None);
+    // One source, and numbers that jump.
+    let jump = headed(begin, 9_000);
+    assert!(meter.wants(&jump));
+    assert_eq!(meter.on_packet(&jump, Some(&opened(6, 0, true))).count(), 0);
+    let segments = meter.report().segments;
+    assert_eq!(segments.iter().map(|one| (one.publisher, one.missing)).collect::<Vec<_>>(), [(5, 1), (6, 0)]);
+    // The same publisher lost as many.
+    let skipped = meter.on_packet(&headed(begin, 10_001), Some(&opened(6, 1_001, false)));
+    assert_eq!((skipped.count(), meter.report().missing), (1_000, 1_001));
+    // Another source.
+    let other = Headed { ssrc: 8, ..headed(begin, 3) };
+    assert!(meter.wants(&other));
+    meter.on_packet(&other, Some(&opened(9, 40, false)));
+    meter.on_packet(&headed(begin, 10_002), None);
+    let report = meter.report();
+    assert_eq!((report.segments.len(), report.late, meter.source()), (3, 1, Some(8)));
+    assert_eq!((report.first_index, report.received), (Some(40), 5));
+    assert_eq!(meter.srtp_index(8, 4), 4);
+}
+
+#[test]
+fn media_of_others_is_counted_by_rtp_numbers() {
+    let (mut meter, begin) = meter();
+    let foreign = Opened { stamp: Err(StampError::Unstamped), keyframe: false };
+    meter.on_packet(&headed(begin, 500), Some(&foreign));
+    assert!(meter.wants(&headed(begin, 501)), "no keyframe began yet");
+    meter.on_packet(&headed(begin, 501), Some(&Opened { keyframe: true, ..foreign }));
+    assert!(!meter.wants(&headed(begin, 502)));
+    meter.on_packet(&headed(begin, 503), None);
+    let report = meter.report();
+    assert_eq!((report.first_index, report.last_index), (Some(500), Some(503)));
+    assert_eq!((report.unstamped, report.missing, report.keyframes), (3, 1, 1));
+    assert_eq!((report.segments[0].publisher, report.missing_after_keyframe), (0, 1));
+}
+
+#[test]
+fn damage_is_seen_where_a_packet_is_opened() {
+    let (mut meter, begin) = meter();
+    let damaged = Opened { stamp: Err(StampError::Fill), keyframe: false };
+    meter.on_packet(&headed(begin, 1), Some(&damaged));
+    meter.on_rejected();
+    let report = meter.report();
+    assert_eq!((report.received, report.payload_mismatch, report.rejected), (1, 1, 1));
+    assert!(report.first_mismatch.unwrap().contains("bytes"));
+}
