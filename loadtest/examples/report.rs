@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use freshet_loadtest::measure::Histogram;
 use freshet_loadtest::report::{
-    Bars, ClientReport, Figures, Happening, JoinReport, LossReport, PacketReport, Percentiles,
+    Bars, ClientReport, Figures, Happening, JoinReport, LossReport, ModeReport, PacketReport, Percentiles,
     PublishersReport, RunReport, SCHEMA, Second, ServerReport, ServerSecond, TargetReport, Verdict,
     ViewersReport, html,
 };
@@ -104,6 +104,7 @@ fn report() -> RunReport {
             keyframe_requests: 24,
             worst_lateness_ms: 3.1,
         },
+        mode: ModeReport { name: "sampled".to_owned(), every: 20, whole: 50, headers: 950 },
         viewers: ViewersReport {
             wanted: VIEWERS.into(),
             connected: VIEWERS.into(),
@@ -160,21 +161,29 @@ fn report() -> RunReport {
             cpu_ms_per_join: Some(209.7),
             ..ServerReport::default()
         }),
-        client: ClientReport { cpu_cores: Some(2.96), host_cores: 8, threads: 4, socket_drops: Some(0) },
+        client: ClientReport {
+            cpu_cores: Some(2.96),
+            host_cores: 8,
+            threads: 4,
+            socket_drops: Some(0),
+            ..ClientReport::default()
+        },
         invalid: Vec::new(),
         bounds: vec![
-            Verdict { bound: "loss>0.1%".to_owned(), value: Some(0.412), broken: true },
+            Verdict { bound: "loss>0.1%".to_owned(), value: Some(0.412), broken: true, not_measured: false },
             Verdict {
                 bound: "p99>100ms".to_owned(),
                 value: latency.histogram.quantile(0.99).map(|p99| p99.as_secs_f64() * 1e3),
                 broken: false,
+                not_measured: false,
             },
             Verdict {
                 bound: "gap-max>2s".to_owned(),
                 value: gap.histogram.max().map(|max| max.as_secs_f64() * 1e3),
                 broken: false,
+                not_measured: false,
             },
-            Verdict { bound: "failed>0".to_owned(), value: Some(0.0), broken: false },
+            Verdict { bound: "failed>0".to_owned(), value: Some(0.0), broken: false, not_measured: false },
         ],
     }
 }

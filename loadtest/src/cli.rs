@@ -14,7 +14,7 @@ use freshet_loadtest::client::Trust;
 use freshet_loadtest::media::Oversized;
 use freshet_loadtest::report::Bound;
 use freshet_loadtest::run::{Access, listen_address};
-use freshet_loadtest::scenario::{Arrival, Codec, Rooms, Scenario, Selector, Stay, expand};
+use freshet_loadtest::scenario::{Arrival, Codec, Mode, Rooms, Scenario, Selector, Stay, expand};
 use freshet_loadtest::units;
 
 use nats::NatsArguments;
@@ -113,6 +113,24 @@ impl CodecName {
     }
 }
 
+/// How much viewers decrypt, by name.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum ModeName {
+    /// Every viewer every packet.
+    Full,
+    /// One in some viewers every packet.
+    Sampled,
+}
+
+impl ModeName {
+    fn mode(self) -> Mode {
+        match self {
+            Self::Full => Mode::Full,
+            Self::Sampled => Mode::Sampled,
+        }
+    }
+}
+
 /// What a run is told. What is said here goes before what the file says.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -172,6 +190,13 @@ pub struct RunArguments {
     /// No pictures.
     #[arg(long, conflicts_with_all = ["no_audio", "codec"])]
     no_video: bool,
+    /// full: viewers decrypt every packet. sampled: most of them count media by its headers, which takes far less CPU;
+    /// latency and damage are then those of the others. [default: full]
+    #[arg(long, value_enum)]
+    mode: Option<ModeName>,
+    /// With --mode sampled, one in N viewers decrypts every packet. [default: 20]
+    #[arg(long, value_name = "N")]
+    sample: Option<u32>,
     /// Viewers lose this share of the media that reaches them: 0.01 or 1%.
     #[arg(long, value_name = "SHARE", value_parser = units::share)]
     loss: Option<f64>,
@@ -343,6 +368,8 @@ impl RunArguments {
         put(&mut viewers.arrival, self.ramp.as_ref());
         put(&mut viewers.stay, self.stay.as_ref());
         put(&mut viewers.rooms, self.rooms.as_ref());
+        put(&mut viewers.mode, self.mode.map(ModeName::mode).as_ref());
+        put(&mut viewers.sample, self.sample.as_ref());
         put(&mut viewers.loss, self.loss.as_ref());
         put(&mut viewers.retry_for, self.retry_for.as_ref());
         put(&mut viewers.http_timeout, self.http_timeout.as_ref());

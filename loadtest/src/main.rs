@@ -81,7 +81,7 @@ fn execute(arguments: &cli::RunArguments) -> anyhow::Result<ExitCode> {
     if !report.failed() {
         return Ok(ExitCode::SUCCESS);
     }
-    for verdict in report.bounds.iter().filter(|verdict| verdict.broken) {
+    for verdict in report.bounds.iter().filter(|verdict| verdict.broken || verdict.not_measured) {
         writeln!(terminal, "freshet-loadtest: bound {verdict}")?;
     }
     for doubt in &report.invalid {

@@ -38,7 +38,7 @@ async fn a_clean_run_reports_every_packet_and_exits_with_0() {
     let output = run(&server, &arguments).await;
     let report = json(&output);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert_eq!(report["schema"], 2);
+    assert_eq!((&report["schema"], &report["mode"]["name"]), (&3.into(), &"full".into()));
     assert_eq!(report["viewers"]["connected"], 6);
     assert_eq!((&report["packets"]["lost"], &report["packets"]["loss_percent"]), (&0.into(), &0.0.into()));
     assert_eq!(report["packets"]["mismatched"], 0);
@@ -49,6 +49,41 @@ async fn a_clean_run_reports_every_packet_and_exits_with_0() {
     assert_eq!(report["bounds"].as_array().unwrap().len(), 4);
     // Publisher and viewers said goodbye.
     assert_eq!(server.count(|counters| &counters.deletes), 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sampled_run_says_whose_figures_it_gives() {
+    let server = Fixture::start(Script { hold_every: Some(50), ..Script::default() }).await;
+    let folder = std::env::temp_dir().join(format!("freshet-loadtest-sampled-{}", std::process::id()));
+    let out = folder.to_str().unwrap();
+    let bounds =
+        ["--fail-if", "video-loss>0%", "--fail-if", "loss-before-recovery>3%", "--fail-if", "silent>0"];
+    let mode = ["--mode", "sampled", "--sample", "3", "--viewers", "6", "--bitrate", "500k", "--report", out];
+    let output = run(&server, &[&mode[..], &bounds].concat()).await;
+    let (table, said) = words(&output);
+    assert_eq!(output.status.code(), Some(0), "{said} {table}");
+    let report: Value = serde_json::from_slice(&std::fs::read(folder.join("report.json")).unwrap()).unwrap();
+    let mode = serde_json::json!({ "name": "sampled", "every": 3, "whole": 2, "headers": 4 });
+    assert_eq!(report["mode"], mode, "one of each three");
+    let packets = &report["packets"];
+    assert_eq!((&packets["video"]["lost"], &packets["rejected"]), (&0.into(), &0.into()), "{packets}");
+    assert_eq!(packets["recovered"], packets["lost_before_recovery"]);
+    assert!(packets["recovered"].as_u64().unwrap() > 7, "{packets}");
+    let (received, history) = (packets["received"].as_u64().unwrap(), packets["history"].as_u64().unwrap());
+    let measured = report["latency_ms"]["count"].as_u64().unwrap();
+    assert!(
+        measured + history < received * 3 / 5,
+        "latency is that of three in seven: {measured} of {received}"
+    );
+    assert_eq!(report["join"]["first_keyframe_ms"]["count"], 6, "known of all");
+    assert!(report["client"]["late_ms"]["count"].as_u64().unwrap() > 50);
+    let says = "sampled: 2 of 6 sessions decrypted every packet";
+    let [page, summary] =
+        ["report.html", "summary.md"].map(|name| std::fs::read_to_string(folder.join(name)).unwrap());
+    for text in [&table, &page, &summary] {
+        assert!(text.contains(says), "{text}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

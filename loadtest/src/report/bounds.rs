@@ -176,6 +176,14 @@ impl Bound {
         Ok(Self { comparison, text: format!("expected {}", bound.text), ..bound })
     }
 
+    /// Whether a time is as likely this process's own: it was saturated, or half as late by its own clock.
+    fn is_ours(&self, value: Option<f64>, report: &RunReport) -> bool {
+        let timed = METRICS.iter().any(|metric| metric.name == self.metric && metric.unit == Unit::Millis);
+        let late = report.client.late_ms.map_or(0.0, |late| late.p99);
+        let too_long = matches!(self.comparison, Comparison::Above | Comparison::AtLeast);
+        timed && too_long && value.is_some_and(|value| report.client.saturated || late * 2.0 >= value)
+    }
+
     /// How a run stands against this bound.
     pub fn judge(&self, report: &RunReport) -> Verdict {
         let value =
@@ -186,7 +194,9 @@ impl Bound {
             Comparison::Below => value < self.value,
             Comparison::AtMost => value <= self.value,
         });
-        Verdict { bound: self.text.clone(), value, broken }
+        // A server is not called slow by a client that was slow itself.
+        let not_measured = broken && self.is_ours(value, report);
+        Verdict { bound: self.text.clone(), value, broken: broken && !not_measured, not_measured }
     }
 }
 
@@ -241,6 +251,23 @@ mod tests {
             assert_eq!((verdict.broken, verdict.bound), (expected, format!("expected {text}")));
         }
         assert!(Bound::expected("loss").is_err());
+    }
+
+    #[test]
+    fn a_time_that_the_client_may_have_made_is_not_held_against_the_server() {
+        let judged = |text: &str, late: f64, saturated: bool| {
+            let mut report = report();
+            let late_ms = Percentiles { p99: late, ..Percentiles::default() };
+            (report.client.late_ms, report.client.saturated) = (Some(late_ms), saturated);
+            let verdict = text.parse::<Bound>().unwrap().judge(&report);
+            (verdict.broken, verdict.not_measured)
+        };
+        assert_eq!(judged("p99>99ms", 49.0, false), (true, false));
+        assert_eq!(judged("p99>99ms", 50.0, false), (false, true));
+        assert_eq!(judged("p99>99ms", 1.0, true), (false, true));
+        assert_eq!(judged("p99>100ms", 50.0, true), (false, false), "it is kept all the same");
+        assert_eq!(judged("loss>0%", 50.0, true), (true, false), "what is lost is lost");
+        assert_eq!(judged("first-keyframe-p99>1s", 1.0, true), (true, false), "there is no such time");
     }
 
     #[test]

@@ -33,6 +33,11 @@ pub fn chief(report: &RunReport) -> Vec<Chief> {
     let percent = |value: Option<f64>| value.map_or(text::UNKNOWN.to_owned(), text::percent);
     let cores = client.cpu_cores.map_or(text::UNKNOWN.to_owned(), text::cores);
     let drops = client.socket_drops.map_or("unknown how many".to_owned(), text::count);
+    let of = if report.mode.headers > 0 {
+        format!("; of {} viewers that decrypted all", text::count(report.mode.whole))
+    } else {
+        String::new()
+    };
     let mut chief = vec![
         Chief {
             name: "Viewers connected",
@@ -52,7 +57,7 @@ pub fn chief(report: &RunReport) -> Vec<Chief> {
         Chief {
             name: "Latency p50 / p99",
             value: pair(report.latency_ms),
-            also: format!("longest {}", millis(report.latency_ms, |set| set.max)),
+            also: format!("longest {}{of}", millis(report.latency_ms, |set| set.max)),
         },
         Chief {
             name: "First keyframe p50 / p99",

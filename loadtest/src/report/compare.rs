@@ -244,6 +244,11 @@ fn notes(a: &RunReport, b: &RunReport) -> Vec<String> {
         }
     };
     let published = |report: &RunReport| report.target.whip.clone().unwrap_or_else(|| "none".to_owned());
+    let mode = |report: &RunReport| match report.mode.name.as_str() {
+        "sampled" => format!("sampled, one in {}", report.mode.every),
+        _ => "full".to_owned(),
+    };
+    shape("mode", mode(a), mode(b));
     shape("viewers", text::count(a.viewers.wanted), text::count(b.viewers.wanted));
     shape("publishers", text::count(a.publishers.wanted), text::count(b.publishers.wanted));
     shape("watched", a.target.whep.clone(), b.target.whep.clone());

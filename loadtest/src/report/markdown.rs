@@ -32,7 +32,7 @@ pub fn markdown(report: &RunReport) -> String {
     if !report.bounds.is_empty() {
         out.push_str("\n| bound | | value |\n|---|---|---|\n");
         for verdict in report.bounds.iter().take(BOUNDS) {
-            let word = if verdict.broken { "**broken**" } else { "kept" };
+            let word = if verdict.broken { "**broken**" } else { verdict.word() };
             out.push_str(&format!("| {} | {word} | {} |\n", md(&verdict.bound), md(&value(verdict))));
         }
     }

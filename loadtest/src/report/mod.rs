@@ -23,7 +23,7 @@ pub use compare::{Change, Compared, Comparison, OtherSchema, Row, compare};
 pub use html::html;
 pub use markdown::markdown;
 pub use model::{
-    AgentReport, Bars, ClientReport, Figures, Happening, JoinReport, LossReport, PacketReport, Percentiles,
+    AgentReport, Bars, ClientReport, Figures, Happening, JoinReport, LossReport, ModeReport, PacketReport, Percentiles,
     PublishersReport, RunReport, SCHEMA, Second, ServerReport, ServerSecond, TargetReport, Verdict,
     ViewersReport,
 };

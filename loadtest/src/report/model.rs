@@ -199,6 +199,19 @@ pub struct PublishersReport {
     pub worst_lateness_ms: f64,
 }
 
+/// How much of their media viewers decrypted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ModeReport {
+    /// `full` or `sampled`.
+    pub name: String,
+    /// One in so many viewers was to decrypt every packet; 1 in full.
+    pub every: u64,
+    /// Connected ones that decrypted every packet: latency, order and damage are theirs.
+    pub whole: u64,
+    /// Connected ones that counted media by its headers.
+    pub headers: u64,
+}
+
 /// The viewers.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ViewersReport {
@@ -294,6 +307,12 @@ pub struct ClientReport {
     pub threads: u64,
     /// Datagrams that this host dropped at full receive buffers.
     pub socket_drops: Option<u64>,
+    /// By how much this process's own timers were late.
+    pub late_ms: Option<Percentiles>,
+    /// Seconds in which the threads that drove viewers had no CPU time left.
+    pub full_seconds: u64,
+    /// This process was the limit: its figures of time do not speak of the server.
+    pub saturated: bool,
 }
 
 /// An agent that watched for this run.
@@ -338,12 +357,29 @@ pub struct Verdict {
     pub value: Option<f64>,
     /// The run broke it.
     pub broken: bool,
+    /// It would be broken, by a time that this process may have made itself.
+    #[serde(default)]
+    pub not_measured: bool,
+}
+
+impl Verdict {
+    /// In one word, or two.
+    pub fn word(&self) -> &'static str {
+        match (self.broken, self.not_measured) {
+            (true, _) => "broken",
+            (false, true) => "not measured",
+            (false, false) => "kept",
+        }
+    }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = if self.broken { "broken" } else { "kept" };
+        let word = self.word();
         match self.value {
+            Some(value) if self.not_measured => {
+                write!(f, "{word}: {} (it is {value:.3}, and the client was the limit)", self.bound)
+            }
             Some(value) => write!(f, "{word}: {} (it is {value:.3})", self.bound),
             None => write!(f, "{word}: {} (nothing was measured)", self.bound),
         }
@@ -351,7 +387,7 @@ impl fmt::Display for Verdict {
 }
 
 /// Version of [`RunReport`]. Another one may mean other things by the same names.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// What a run found.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -370,11 +406,14 @@ pub struct RunReport {
     pub interrupted: bool,
     /// The publishers.
     pub publishers: PublishersReport,
+    /// How much of their media viewers decrypted.
+    #[serde(default)]
+    pub mode: ModeReport,
     /// The viewers.
     pub viewers: ViewersReport,
     /// Packets of all viewers together.
     pub packets: PacketReport,
-    /// From scheduled capture to arrival, all packets of all viewers but those of the history.
+    /// From scheduled capture to arrival, all packets of all viewers that decrypted them but those of the history.
     pub latency_ms: Option<Percentiles>,
     /// By how much longer sound or picture took than the other, in each second of each viewer.
     #[serde(default)]

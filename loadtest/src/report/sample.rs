@@ -51,8 +51,8 @@ pub fn full() -> RunReport {
             unread: 2,
         }),
         bounds: vec![
-            Verdict { bound: "loss>0.1%".to_owned(), value: Some(0.24), broken: true },
-            Verdict { bound: "p99>100ms".to_owned(), value: Some(18.0), broken: false },
+            Verdict { bound: "loss>0.1%".to_owned(), value: Some(0.24), broken: true, not_measured: false },
+            Verdict { bound: "p99>100ms".to_owned(), value: Some(18.0), broken: false, not_measured: false },
         ],
         ..RunReport::default()
     };

@@ -86,6 +86,19 @@ pub fn value(verdict: &Verdict) -> String {
     }
 }
 
+/// Which viewers' packets the figures are of, where it is not everybody's.
+pub fn mode(report: &RunReport) -> Option<String> {
+    let mode = &report.mode;
+    (mode.headers > 0).then(|| {
+        format!(
+            "sampled: {} of {} sessions decrypted every packet, and latency, order and damage are theirs; the others' \
+             media was counted by its headers",
+            text::count(mode.whole),
+            text::count(mode.whole.saturating_add(mode.headers))
+        )
+    })
+}
+
 /// What happened, in one sentence.
 pub fn sentence(report: &RunReport) -> String {
     let viewers = &report.viewers;
@@ -106,6 +119,9 @@ pub fn sentence(report: &RunReport) -> String {
         said.push_str(&format!("; no track stood still for more than {}", text::millis(gap.max)));
     }
     said.push('.');
+    if let Some(mode) = mode(report) {
+        said.push_str(&format!(" Mode {mode}."));
+    }
     said
 }
 
@@ -115,7 +131,7 @@ mod tests {
     use crate::report::Percentiles;
 
     fn verdict(bound: &str, value: Option<f64>, broken: bool) -> Verdict {
-        Verdict { bound: bound.to_owned(), value, broken }
+        Verdict { bound: bound.to_owned(), value, broken, not_measured: false }
     }
 
     fn judged(invalid: &[&str], bounds: Vec<Verdict>) -> Judgement {
@@ -155,6 +171,15 @@ mod tests {
         let mut report = RunReport { seconds: 120.0, ..RunReport::default() };
         assert_eq!(sentence(&report), "0 of 0 viewers connected in 120 s.");
         report.latency_ms = Some(Percentiles { p50: 4.0, p99: 18.0, ..Percentiles::default() });
-        assert!(sentence(&report).ends_with("; half came within 4.00 ms of capture, 99 % within 18.0 ms."));
+        let whole = sentence(&report);
+        report.mode.whole = 5;
+        assert_eq!(sentence(&report), whole, "everybody decrypted everything");
+        report.mode.headers = 95;
+        assert!(
+            sentence(&report).contains(" Mode sampled: 5 of 100 sessions decrypted"),
+            "{}",
+            sentence(&report)
+        );
+        assert!(whole.ends_with("; half came within 4.00 ms of capture, 99 % within 18.0 ms."));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::standing::mode;
 use super::{Percentiles, RunReport, ServerReport, agents};
 use crate::num;
 
@@ -12,6 +13,7 @@ pub fn table(report: &RunReport) -> String {
         // Writing to a string cannot fail.
         let _infallible = writeln!(text, "{name:<22} {value}");
     };
+    row("mode", mode(report).unwrap_or_else(|| "full: every viewer decrypted every packet".to_owned()));
     let (viewers, packets) = (&report.viewers, &report.packets);
     row(
         "target",
@@ -121,6 +123,12 @@ pub fn table(report: &RunReport) -> String {
         "client",
         format!("{cpu} used, {} threads for viewers, {drops} datagrams dropped here", client.threads),
     );
+    if let Some(late) = &client.late_ms {
+        row(
+            "client's own timers",
+            format!("late by {}; no time left in {} seconds", millis(Some(late)), client.full_seconds),
+        );
+    }
     for agent in &report.agents {
         row("agent", agents::line(agent));
     }
@@ -128,7 +136,8 @@ pub fn table(report: &RunReport) -> String {
         row("INVALID", doubt.clone());
     }
     for verdict in &report.bounds {
-        row(if verdict.broken { "BOUND" } else { "bound" }, verdict.to_string());
+        let well = !verdict.broken && !verdict.not_measured;
+        row(if well { "bound" } else { "BOUND" }, verdict.to_string());
     }
     text
 }

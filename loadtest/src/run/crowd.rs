@@ -159,6 +159,7 @@ impl Crowd {
         ViewerConfig {
             url: self.plan.whep(room),
             scheduled: Some(due),
+            depth: self.plan.depth(seat),
             loss,
             impairment: lock(&self.network).bad.and_then(|bad| self.plan.impaired(seat, bad)),
             seed: self.plan.seed.wrapping_add(own),

@@ -11,13 +11,15 @@ use super::acts::Acts;
 use super::audience::Audience;
 use super::crowd::Crowd;
 use super::host::{CpuMeter, Drops, enough_files};
+use super::pulse::Pulse;
 use super::server::ServerMeter;
 use super::tally::{Truth, publishers};
 use super::timeline::Timeline;
 use super::{Progress, RunError, RunPlan};
 use crate::agents::Field;
 use crate::client::{Publisher, PublisherConfig, PublisherStats, SessionState, check_url};
-use crate::report::{Bound, ClientReport, RunReport, SCHEMA, TargetReport};
+use crate::report::{Bound, ClientReport, ModeReport, RunReport, SCHEMA, TargetReport};
+use crate::scenario::Mode;
 use crate::{clock, num};
 
 /// What is still under way when publishers pause gets so long to arrive: a retransmission asked for five times.
@@ -26,6 +28,8 @@ const GRACE: Duration = Duration::from_millis(700);
 const TICK: Duration = Duration::from_millis(100);
 /// Sessions get so long to be closed in the end.
 const FAREWELL: Duration = Duration::from_secs(10);
+/// Name of the threads that drive viewers.
+const VIEWERS: &str = "viewers";
 /// A publisher later than this was held up by its own host.
 const MAX_LATENESS: Duration = Duration::from_millis(100);
 
@@ -62,7 +66,7 @@ fn drive(
         built.map_err(|error| RunError::Host(format!("threads cannot be started: {error}")))
     };
     let sending = runtime(1, "publishers")?;
-    let watching = runtime(plan.threads, "viewers")?;
+    let watching = runtime(plan.threads, VIEWERS)?;
     let plan = Arc::new(plan.clone());
     let engine = Engine { plan, field, sending, watching, stopped: Arc::new(AtomicBool::new(false)), began };
     let result = engine.run(bounds, server, progress);
@@ -87,6 +91,7 @@ struct Meters {
     start: Instant,
     cpu: CpuMeter,
     drops: Drops,
+    pulse: Pulse,
     server: ServerMeter,
     timeline: Timeline,
 }
@@ -116,7 +121,11 @@ impl Engine {
         });
         let start = Instant::now() + self.field.as_ref().map_or(Duration::ZERO, |field| field.lead());
         let (cpu, drops, timeline) = (CpuMeter::start(), Drops::default(), Timeline::new(start));
-        let mut meters = Meters { start, cpu, drops, server, timeline };
+        let pulse = {
+            let _inside = self.watching.enter();
+            Pulse::start(VIEWERS, self.plan.threads)
+        };
+        let mut meters = Meters { start, cpu, drops, pulse, server, timeline };
         let here = |address| Audience::Here(Crowd::new(Arc::clone(&self.plan), start, address));
         let there = || self.field.clone().map(Audience::There);
         let audience = address.map(here).or_else(there);
@@ -188,6 +197,7 @@ impl Engine {
             looked = Instant::now();
             let look = audience.look();
             meters.drops.look(&look.sockets);
+            meters.pulse.look();
             let second = meters.timeline.add(&look, cpu.cores(), meters.server.look());
             cpu = CpuMeter::start();
             let latency = &look.tally.latency;
@@ -234,7 +244,8 @@ impl Engine {
             .for_each(|_| tally.failed("still connecting when the run ended".into()));
         tally.viewers.wanted = self.viewers().into();
         tally.viewers.left = look.left;
-        let joined = tally.viewers.connected;
+        let (whole, connected) = (tally.whole, tally.viewers.connected);
+        let sampled = self.plan.mode == Mode::Sampled;
         let finished = tally.finish(elapsed);
         let mut report = RunReport {
             schema: SCHEMA,
@@ -247,8 +258,14 @@ impl Engine {
             seconds: elapsed.as_secs_f64(),
             interrupted: self.stopped.load(Ordering::Relaxed),
             publishers: publishers(self.plan.publishers, &truth),
+            mode: ModeReport {
+                name: if sampled { "sampled" } else { "full" }.to_owned(),
+                every: if sampled { self.plan.sample.into() } else { 1 },
+                whole,
+                headers: connected.saturating_sub(whole),
+            },
             viewers: finished.viewers,
-            server: meters.server.report(joined, finished.packets.received),
+            server: meters.server.report(connected, finished.packets.received),
             packets: finished.packets,
             latency_ms: finished.latency,
             av_skew_ms: finished.skew,
@@ -265,13 +282,16 @@ impl Engine {
                 host_cores: std::thread::available_parallelism().map_or(0, |cores| num::len(cores.get())),
                 threads: num::len(self.plan.threads),
                 socket_drops: meters.drops.count(),
+                late_ms: meters.pulse.late(),
+                full_seconds: meters.pulse.full(),
+                saturated: meters.pulse.doubt().is_some(),
             },
             agents: audience.agents(),
             invalid: Vec::new(),
             bounds: Vec::new(),
         };
-        report.invalid = doubts(&report);
         report.bounds = bounds.iter().map(|bound| bound.judge(&report)).collect();
+        report.invalid = meters.pulse.doubt().into_iter().chain(doubts(&report)).collect();
         report
     }
 
@@ -323,6 +343,12 @@ fn doubts(report: &RunReport) -> Vec<String> {
                 agent.name
             ));
         }
+    let late = report.client.late_ms.map_or(0.0, |late| late.p99);
+    for unknown in report.bounds.iter().filter(|bound| bound.not_measured && !report.client.saturated) {
+        doubts.push(format!(
+            "the client was the limit of {:?}: one in a hundred of its own timers was {late:.1} ms late and more",
+            unknown.bound
+        ));
     }
     for failed in report.happenings.iter().filter(|happening| !happening.ok) {
         doubts.push(format!("{:?} could not be done: {}", failed.what, failed.said));

@@ -25,6 +25,15 @@ fn cpu_time() -> Option<f64> {
     cpu_seconds(&std::fs::read_to_string("/proc/self/stat").ok()?)
 }
 
+/// CPU seconds of those threads of this process that have this name, since their start.
+pub(super) fn threads_cpu(name: &str) -> Option<f64> {
+    let threads = std::fs::read_dir("/proc/self/task").ok()?;
+    let stat = |path: std::path::PathBuf| std::fs::read_to_string(path.join("stat")).ok();
+    let ours = |stat: &String| stat.contains(&format!("({name})"));
+    let stats = threads.filter_map(Result::ok).filter_map(|thread| stat(thread.path()));
+    Some(stats.filter(ours).filter_map(|stat| cpu_seconds(&stat)).sum())
+}
+
 /// Measures CPU from its making on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CpuMeter {
@@ -163,6 +172,18 @@ mod tests {
     }
 
     #[test]
+    fn threads_are_found_by_their_name() {
+        let busy = || {
+            let end = Instant::now() + Duration::from_millis(150);
+            while Instant::now() < end {}
+            threads_cpu("by its name")
+        };
+        let thread = std::thread::Builder::new().name("by its name".into()).spawn(busy).unwrap();
+        let used = thread.join().unwrap().unwrap();
+        assert!((0.02..0.5).contains(&used), "{used}");
+    }
+
+    #[test]
     fn this_process_uses_cpu_and_may_open_files() {
         let meter = CpuMeter::start();
         let end = Instant::now() + Duration::from_millis(150);
@@ -172,5 +193,6 @@ mod tests {
         }
         assert!(meter.cores().unwrap() > 0.2, "{spins}");
         assert!(open_file_limit().unwrap() >= 64);
+        assert_eq!(threads_cpu("no such thread"), Some(0.0));
     }
 }

@@ -8,6 +8,7 @@ mod exposed;
 mod host;
 mod plan;
 mod progress;
+mod pulse;
 mod server;
 mod tally;
 mod timeline;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::ServerMetrics;
-use crate::client::{Loss, PublisherConfig, Trust, ViewerConfig};
+use crate::client::{Depth, Loss, PublisherConfig, Trust, ViewerConfig};
 use crate::media::{VideoCodec, VideoConfig};
-use crate::scenario::{Act, Arrival, Chance, Codec, Event, Impairment, Scenario, Server, Stay};
+use crate::num;
+use crate::scenario::{Act, Arrival, Chance, Codec, Event, Impairment, Mode, Scenario, Server, Stay};
 
 /// Most processes that viewers are spread over.
 pub const MAX_PROCESSES: u32 = 100;
@@ -27,6 +28,7 @@ const ARRIVALS: u64 = 1;
 const ROOMS: u64 = 2;
 const VIEWERS: u64 = 1_000;
 const IMPAIRED: u64 = 1_000_000;
+const SAMPLED: u64 = 2_000_000;
 
 /// What a scenario does not say, because it is not for files.
 #[derive(Debug, Clone, Default)]
@@ -71,6 +73,10 @@ pub struct RunPlan {
     pub last_due: Duration,
     /// How long each stays.
     pub stay: Stay,
+    /// How much of their media they decrypt.
+    pub mode: Mode,
+    /// Where they are sampled, one in so many decrypts all.
+    pub sample: u32,
     /// What is left to chance follows from this.
     pub seed: u64,
     /// Time measured after the last viewer is due.
@@ -145,6 +151,7 @@ impl RunPlan {
         // Both make lists as long as they say.
         let most = MAX_VIEWERS.saturating_mul(processes.clamp(1, MAX_PROCESSES));
         within("viewers", viewers.count, 1, most, " in one process")?;
+        within("sample", viewers.sample, 1, MAX_VIEWERS, ": one in so many viewers")?;
         within("publishers", publishers.count, 0, MAX_PUBLISHERS, "")?;
         let codec = match publishers.codec {
             Codec::H264 => Some(VideoCodec::H264),
@@ -200,6 +207,8 @@ impl RunPlan {
             audience: viewers.count,
             last_due,
             stay: viewers.stay,
+            mode: viewers.mode,
+            sample: viewers.sample,
             seed: scenario.seed,
             duration: scenario.duration,
             threads: viewers.threads.unwrap_or(cores.min(THREADS)).clamp(1, THREADS_MAX),
@@ -284,6 +293,22 @@ impl RunPlan {
     pub fn impaired(&self, viewer: u32, bad: Impairment) -> Option<Impairment> {
         let mut chance = Chance::of(self.seed, IMPAIRED.saturating_add(viewer.into()));
         (chance.unit() < bad.share).then_some(bad)
+    }
+
+    /// How much of its media this viewer decrypts.
+    pub fn depth(&self, viewer: u32) -> Depth {
+        let sample = self.sample.max(1);
+        // The first one always, so that there is one. Then by chance in each group, lest it be always the same room's.
+        let (group, place) = (viewer / sample, viewer % sample);
+        let chosen = match group {
+            0 => 0.0,
+            _ => Chance::of(self.seed, SAMPLED.saturating_add(group.into())).unit() * f64::from(sample),
+        };
+        if self.mode == Mode::Full || num::count(chosen) == u64::from(place) {
+            Depth::Whole
+        } else {
+            Depth::Headers
+        }
     }
 
     /// What is left to chance at one viewer's place.
@@ -392,6 +417,20 @@ mod tests {
     }
 
     #[test]
+    fn one_in_so_many_viewers_decrypts_all_and_not_always_the_same_rooms() {
+        let whole = |edit: fn(&mut Scenario)| {
+            let plan = plan(edit).unwrap();
+            (0..100).filter(|viewer| plan.depth(*viewer) == Depth::Whole).collect::<Vec<_>>()
+        };
+        assert_eq!(whole(|_| {}).len(), 100);
+        let sampled = whole(|s| s.viewers.mode = Mode::Sampled);
+        assert_eq!((sampled.len(), sampled[0]), (5, 0));
+        assert!(sampled.iter().any(|viewer| viewer % 20 != sampled[1] % 20), "{sampled:?}");
+        let all = whole(|s| (s.viewers.mode, s.viewers.sample) = (Mode::Sampled, 1));
+        assert_eq!(all.len(), 100);
+    }
+
+    #[test]
     fn sound_alone_is_watched_without_pictures() {
         let plan = plan(|s| s.publishers.codec = Codec::Opus).unwrap();
         assert!(plan.publisher.video.is_none() && !plan.viewer.video && plan.viewer.audio);
@@ -402,6 +441,7 @@ mod tests {
         let event = |at, act| Event { at: Duration::from_secs(at), name: None, act };
         assert!(refused(|s| s.viewers.count = 0).contains("1 to 20000"));
         assert!(refused(|s| s.viewers.count = MAX_VIEWERS + 1).contains("out of range"));
+        assert!(refused(|s| s.viewers.sample = 0).contains("one in so many"));
         assert!(refused(|s| s.publishers.count = 5_000).contains("0 to 1000"));
         assert!(refused(|s| s.duration = Duration::from_millis(10)).contains("at least 1s"));
         assert!(refused(|s| s.time_limit = Some(Duration::from_secs(11))).contains("take 11.98s"));

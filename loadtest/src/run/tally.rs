@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::Sums;
-use crate::client::{PublisherStats, SessionState, ViewerReport};
+use crate::client::{Depth, PublisherStats, SessionState, ViewerReport};
 use crate::measure::{FREEZE, Histogram, TrackReport, mean_ms};
 use crate::media::Kind;
 use crate::num;
@@ -46,6 +46,8 @@ impl Truth {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Tally {
     pub viewers: ViewersReport,
+    /// Of those that connected.
+    pub whole: u64,
     pub packets: PacketReport,
     pub latency: Histogram,
     pub skew: Histogram,
@@ -72,6 +74,7 @@ impl Tally {
     /// A viewer that connected.
     pub fn viewer(&mut self, report: &ViewerReport, truth: &Truth) {
         self.viewers.connected += 1;
+        self.whole += u64::from(report.depth == Depth::Whole);
         if let SessionState::Ended(reason) = &report.state {
             self.viewers.ended_early += 1;
             *self.viewers.reasons.entry(format!("ended: {reason}")).or_default() += 1;

@@ -119,6 +119,17 @@ impl Default for Publishers {
     }
 }
 
+/// How much of their media viewers decrypt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Every viewer every packet.
+    #[default]
+    Full,
+    /// One in some viewers every packet; of the others media is counted by its headers.
+    Sampled,
+}
+
 /// Who watches.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -136,6 +147,10 @@ pub struct Viewers {
     /// Whom they watch.
     #[serde(deserialize_with = "text")]
     pub rooms: Rooms,
+    /// How much of their media they decrypt.
+    pub mode: Mode,
+    /// Where they are sampled, one in so many decrypts all.
+    pub sample: u32,
     /// They lose this share of the media that reaches them.
     #[serde(deserialize_with = "share")]
     pub loss: f64,
@@ -168,6 +183,8 @@ impl Default for Viewers {
             arrival: Arrival::Ramp(50.0),
             stay: Stay::Whole,
             rooms: Rooms::Even,
+            mode: Mode::Full,
+            sample: 20,
             loss: 0.0,
             nack: true,
             audio_nack: false,

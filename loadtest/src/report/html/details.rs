@@ -1,6 +1,7 @@
 //! Tables of everything else.
 
 use crate::num;
+use crate::report::standing::mode;
 use crate::report::{LossReport, Percentiles, RunReport, agents, text};
 
 /// Agents that are shown.
@@ -218,12 +219,18 @@ fn what_it_was(report: &RunReport) -> String {
             ("First join was due", text::utc(report.started_ms).unwrap_or_else(unknown)),
             ("Measured for", text::clock(report.seconds)),
             ("Stopped by hand", if report.interrupted { "yes" } else { "no" }.to_owned()),
+            ("Mode", mode(report).unwrap_or_else(|| "full: every viewer decrypted every packet".to_owned())),
             ("Watched", report.target.whep.clone()),
             ("Published", published.to_owned()),
             ("Client’s threads for viewers", text::count(client.threads)),
             ("Client’s CPU on average, cores", client.cpu_cores.map_or_else(unknown, text::cores)),
             ("Cores of the client’s host", text::count(client.host_cores)),
             ("Datagrams that host dropped", client.socket_drops.map_or_else(unknown, text::count)),
+            (
+                "Its own timers were late by, p99",
+                client.late_ms.map_or_else(unknown, |late| text::millis(late.p99)),
+            ),
+            ("Seconds in which its threads had no time left", text::count(client.full_seconds)),
             ("Schema of the report", report.schema.to_string()),
         ],
     )

@@ -93,8 +93,11 @@ fn bounds(report: &RunReport) -> String {
             .to_owned();
     for verdict in report.bounds.iter().take(BOUNDS) {
         let (bound, value) = (text::escape(&verdict.bound), text::escape(&value(verdict)));
-        let (class, word) =
-            if verdict.broken { ("is-broken", "✗ broken") } else { ("is-kept", "✓ kept") };
+        let (class, word) = match (verdict.broken, verdict.not_measured) {
+            (true, _) => ("is-broken", "✗ broken"),
+            (false, true) => ("is-broken", "? not measured: the client was the limit"),
+            (false, false) => ("is-kept", "✓ kept"),
+        };
         section.push_str(&format!(
             "<tr><td>{bound}</td><td>{value}</td><td class=\"{class}\">{word}</td></tr>\n"
         ));

@@ -92,7 +92,11 @@ fn odd_numbers_and_huge_lengths_make_a_page_of_bounded_size() {
     report.longest_gap_ms = Some(odd(f64::MAX));
     report.name = "n".repeat(1_000_000);
     report.happenings = vec![Happening { at_s: f64::NAN, ..report.happenings[0].clone() }; 3_000];
-    report.bounds = vec![Verdict { bound: "b".repeat(5_000), value: Some(f64::NAN), broken: true }; 3_000];
+    report.bounds =
+        vec![
+            Verdict { bound: "b".repeat(5_000), value: Some(f64::NAN), broken: true, not_measured: false };
+            3_000
+        ];
     report.invalid = vec!["i".repeat(5_000); 3_000];
     report.viewers.reasons = (0..3_000u64).map(|number| (format!("{number}{HOSTILE}"), number)).collect();
     report.timeline = (1..=20_000u32)
