@@ -283,6 +283,7 @@ impl Field {
                 cpu_cores: count.cores,
                 host_cores: member.hello.cores,
                 socket_drops: count.drops,
+                saturated: count.saturated.clone(),
                 lost: member.lost.as_ref().map(|lost| lost.why.clone()),
                 heard_s: member.lost.as_ref().and_then(|lost| since(lost.heard)),
             }

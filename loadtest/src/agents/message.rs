@@ -179,6 +179,8 @@ pub struct Count {
     pub cores: Option<f64>,
     /// Datagrams that the agent's host dropped so far.
     pub drops: Option<u64>,
+    /// Why its figures would speak of itself: it had no time to measure.
+    pub saturated: Option<String>,
     /// The agent's clock.
     pub clock: Option<Clock>,
 }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::message::{Count, Sent};
 use crate::num;
-use crate::run::{CpuMeter, Crowd, Drops, RunPlan, Truth};
+use crate::run::{CpuMeter, Crowd, Drops, Pulse, RunPlan, Truth, VIEWERS};
 use crate::scenario::Impairment;
 
 /// Sessions get so long to be closed in the end.
@@ -49,7 +49,7 @@ impl Work {
             let threads = plan.threads.max(1);
             let built = Builder::new_multi_thread()
                 .worker_threads(threads)
-                .thread_name("viewers")
+                .thread_name(VIEWERS)
                 .enable_all()
                 .build();
             match built {
@@ -81,14 +81,16 @@ impl Work {
 struct Meters {
     drops: Drops,
     cpu: CpuMeter,
+    pulse: Pulse,
 }
 
 impl Meters {
     fn count(&mut self, crowd: &Crowd, truth: &Truth, second: u64) -> Count {
         let look = crowd.look(truth);
         self.drops.look(&look.sockets);
+        self.pulse.look();
         let (cores, drops) = (self.cpu.cores(), self.drops.count());
-        Count { second, cores, drops, ..Count::of(look) }
+        Count { second, cores, drops, saturated: self.pulse.doubt(), ..Count::of(look) }
     }
 }
 
@@ -100,9 +102,10 @@ fn watch(
     tasks: &Receiver<Task>,
     out: &UnboundedSender<Outcome>,
 ) {
-    let crowd = Crowd::new(Arc::new(plan), start, server);
-    let mut meters = Meters { drops: Drops::default(), cpu: CpuMeter::start() };
     let inside = runtime.enter();
+    let pulse = Pulse::start(VIEWERS, plan.threads);
+    let crowd = Crowd::new(Arc::new(plan), start, server);
+    let mut meters = Meters { drops: Drops::default(), cpu: CpuMeter::start(), pulse };
     crowd.come();
     let (mut second, mut network) = (0_u64, (0, 0));
     let patience = loop {

@@ -181,7 +181,7 @@ impl Bound {
         let timed = METRICS.iter().any(|metric| metric.name == self.metric && metric.unit == Unit::Millis);
         let late = report.client.late_ms.map_or(0.0, |late| late.p99);
         let too_long = matches!(self.comparison, Comparison::Above | Comparison::AtLeast);
-        timed && too_long && value.is_some_and(|value| report.client.saturated || late * 2.0 >= value)
+        timed && too_long && value.is_some_and(|value| report.saturated() || late * 2.0 >= value)
     }
 
     /// How a run stands against this bound.

@@ -23,9 +23,9 @@ pub use compare::{Change, Compared, Comparison, OtherSchema, Row, compare};
 pub use html::html;
 pub use markdown::markdown;
 pub use model::{
-    AgentReport, Bars, ClientReport, Figures, Happening, JoinReport, LossReport, ModeReport, PacketReport, Percentiles,
-    PublishersReport, RunReport, SCHEMA, Second, ServerReport, ServerSecond, TargetReport, Verdict,
-    ViewersReport,
+    AgentReport, Bars, ClientReport, Figures, Happening, JoinReport, LossReport, ModeReport, PacketReport,
+    Percentiles, PublishersReport, RunReport, SCHEMA, Second, ServerReport, ServerSecond, TargetReport,
+    Verdict, ViewersReport,
 };
 pub use table::table;
 pub use thin::merge;

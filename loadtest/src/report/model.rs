@@ -342,6 +342,8 @@ pub struct AgentReport {
     pub host_cores: u64,
     /// Datagrams that its host dropped at full receive buffers.
     pub socket_drops: Option<u64>,
+    /// Why its figures speak of itself, where it had no time to measure.
+    pub saturated: Option<String>,
     /// Why it was lost before the end.
     pub lost: Option<String>,
     /// When it was heard last, where it was lost, from when the first join was due.
@@ -449,6 +451,11 @@ pub struct RunReport {
 }
 
 impl RunReport {
+    /// This process, or an agent, had no time to measure.
+    pub fn saturated(&self) -> bool {
+        self.client.saturated || self.agents.iter().any(|agent| agent.saturated.is_some())
+    }
+
     /// A bound is broken, or the run is invalid, or an agent was lost.
     pub fn failed(&self) -> bool {
         let lost = self.agents.iter().any(|agent| agent.lost.is_some());

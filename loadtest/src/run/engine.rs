@@ -11,7 +11,7 @@ use super::acts::Acts;
 use super::audience::Audience;
 use super::crowd::Crowd;
 use super::host::{CpuMeter, Drops, enough_files};
-use super::pulse::Pulse;
+use super::pulse::{Pulse, VIEWERS};
 use super::server::ServerMeter;
 use super::tally::{Truth, publishers};
 use super::timeline::Timeline;
@@ -28,8 +28,6 @@ const GRACE: Duration = Duration::from_millis(700);
 const TICK: Duration = Duration::from_millis(100);
 /// Sessions get so long to be closed in the end.
 const FAREWELL: Duration = Duration::from_secs(10);
-/// Name of the threads that drive viewers.
-const VIEWERS: &str = "viewers";
 /// A publisher later than this was held up by its own host.
 const MAX_LATENESS: Duration = Duration::from_millis(100);
 
@@ -343,8 +341,12 @@ fn doubts(report: &RunReport) -> Vec<String> {
                 agent.name
             ));
         }
+        if let Some(why) = &agent.saturated {
+            doubts.push(format!("agent {}: {why}", agent.name));
+        }
+    }
     let late = report.client.late_ms.map_or(0.0, |late| late.p99);
-    for unknown in report.bounds.iter().filter(|bound| bound.not_measured && !report.client.saturated) {
+    for unknown in report.bounds.iter().filter(|bound| bound.not_measured && !report.saturated()) {
         doubts.push(format!(
             "the client was the limit of {:?}: one in a hundred of its own timers was {late:.1} ms late and more",
             unknown.bound

@@ -12,6 +12,8 @@ use crate::measure::Histogram;
 use crate::num;
 use crate::report::Percentiles;
 
+/// Name of the threads that drive viewers.
+pub(crate) const VIEWERS: &str = "viewers";
 /// Between two beats.
 const BEAT: Duration = Duration::from_millis(20);
 /// A thread that computes for so much of a second has no time left.
@@ -28,7 +30,7 @@ fn lock(beats: &Beats) -> MutexGuard<'_, Histogram> {
 }
 
 /// Measures the threads of one name from its making on.
-pub(super) struct Pulse {
+pub(crate) struct Pulse {
     name: &'static str,
     /// Cores that these threads can have.
     most: f64,
