@@ -113,6 +113,7 @@ fn report() -> RunReport {
             left: 0,
             silent: 0,
             reasons: BTreeMap::from([("ended: no answer to consent checks".to_owned(), LOST.into())]),
+            ..ViewersReport::default()
         },
         packets: packets(),
         latency_ms: latency.set(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use freshet_cluster::unit::Bitrate;
-use freshet_loadtest::client::Trust;
+use freshet_loadtest::client::{Trust, Turn};
 use freshet_loadtest::media::Oversized;
 use freshet_loadtest::report::Bound;
 use freshet_loadtest::run::{Access, listen_address};
@@ -131,6 +131,27 @@ impl ModeName {
     }
 }
 
+/// When TURN is used, by name.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum TurnName {
+    /// Where ICE finds no direct way within half of its time.
+    Fallback,
+    /// Never.
+    Never,
+    /// Always.
+    Only,
+}
+
+impl TurnName {
+    fn turn(self) -> Turn {
+        match self {
+            Self::Fallback => Turn::Fallback,
+            Self::Never => Turn::Never,
+            Self::Only => Turn::Only,
+        }
+    }
+}
+
 /// What a run is told. What is said here goes before what the file says.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -212,6 +233,12 @@ pub struct RunArguments {
     /// Obey Retry-After of 409, 429 and 503 for so long. [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     retry_for: Option<Duration>,
+    /// Who loses its session does not join again.
+    #[arg(long)]
+    no_reconnect: bool,
+    /// When TURN servers that responses name are used, by publishers too. [default: fallback]
+    #[arg(long, value_enum)]
+    turn: Option<TurnName>,
     /// Time for each HTTP request. [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     http_timeout: Option<Duration>,
@@ -374,6 +401,8 @@ impl RunArguments {
         put(&mut viewers.retry_for, self.retry_for.as_ref());
         put(&mut viewers.http_timeout, self.http_timeout.as_ref());
         put(&mut viewers.connect_timeout, self.connect_timeout.as_ref());
+        put(&mut viewers.turn, self.turn.map(TurnName::turn).as_ref());
+        viewers.reconnect &= !self.no_reconnect;
         viewers.nack &= !self.no_nack;
         viewers.audio_nack |= self.audio_nack;
         viewers.bind = self.bind.or(viewers.bind);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use fixture::{Fixture, Script};
+use fixture::{Fixture, Location, Script};
 use freshet_loadtest::client::{
     ClientError, Loss, PacketHook, Publisher, PublisherConfig, SessionState, Viewer, ViewerConfig,
 };
@@ -183,7 +183,7 @@ async fn a_viewer_asks_for_the_keyframe_that_it_needs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_trickle_restart_and_survive_both() {
-    let server = Fixture::start(Script { absolute_location: true, ..Script::default() }).await;
+    let server = Fixture::start(Script { location: Location::Absolute, ..Script::default() }).await;
     let publisher = publish(&server, VideoConfig::default()).await;
     let viewer = Viewer::connect(watch(&server)).await.unwrap();
     assert!(viewer.wait_for_media(SOON).await);

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use str0m::net::{Protocol, Receive};
 use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
-use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 
+use super::relay::Wire;
 use super::rtc;
 use super::srtp::Keys;
 use crate::path::{Fate, Path};
@@ -113,7 +113,7 @@ pub(super) trait Endpoint: Send + 'static {
 /// A session that is being driven.
 pub(super) struct Driver<E> {
     pub rtc: Rtc,
-    pub socket: Arc<UdpSocket>,
+    pub socket: Wire,
     pub local: SocketAddr,
     pub endpoint: E,
     pub commands: mpsc::Receiver<Command>,
@@ -155,15 +155,6 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Nobody reads this socket any more, and others may keep it open to read what the kernel counted there: what a server
-/// still sends must not fill its buffer and look as if a viewer had been too slow.
-fn deafen(socket: &UdpSocket, local: SocketAddr) {
-    // A connected socket takes datagrams of its peer alone, and its peer is now itself.
-    if let Err(error) = socket2::SockRef::from(socket).connect(&local.into()) {
-        tracing::debug!(%error, "a socket that nobody reads stays open to its server");
-    }
-}
-
 impl<E: Endpoint> Driver<E> {
     /// Runs the session to its end.
     pub async fn run(mut self) {
@@ -171,7 +162,7 @@ impl<E: Endpoint> Driver<E> {
             Ok(reason) => reason,
             Err(error) => EndReason::Failed(error.to_string()),
         };
-        deafen(&self.socket, self.local);
+        self.socket.deafen();
         self.state.send_replace(SessionState::Ended(reason));
     }
 
@@ -383,25 +374,5 @@ impl<E: Endpoint> Driver<E> {
             self.take(&held.datagram, held.peer, now)?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_socket_that_nobody_reads_takes_nothing_more() {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let local = socket.local_addr().unwrap();
-        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let mut buffer = [0; 16];
-        server.send_to(b"read", local).await.unwrap();
-        assert_eq!(socket.recv_from(&mut buffer).await.unwrap().0, 4);
-        deafen(&socket, local);
-        server.send_to(b"late", local).await.unwrap();
-        // Loopback delivers before the call is over; an error is what the server may hear of it.
-        let late = socket.try_recv_from(&mut buffer);
-        assert!(late.is_err(), "{late:?}");
     }
 }

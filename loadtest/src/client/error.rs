@@ -97,6 +97,14 @@ pub enum ClientError {
         /// What is wrong with the answer.
         why: String,
     },
+    /// A TURN server that has to be used cannot be.
+    #[error("the TURN server {url} cannot be used: {why}")]
+    Relay {
+        /// Which.
+        url: String,
+        /// What happened.
+        why: String,
+    },
     /// WebRTC failed.
     #[error("the WebRTC session failed: {0}")]
     Session(String),
@@ -118,6 +126,14 @@ impl ClientError {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Refused { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// When a refusal asks to come again.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
@@ -145,6 +161,7 @@ impl ClientError {
                 }
             }
             Self::BadResponse { why, .. } => format!("bad response: {why}"),
+            Self::Relay { why, .. } => format!("TURN: {why}"),
             Self::Session(why) => format!("WebRTC: {why}"),
             Self::Ended(why) => format!("ended: {why}"),
             Self::Host { what, .. } => what.clone(),

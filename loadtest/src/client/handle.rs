@@ -11,14 +11,20 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::drive::{COMMANDS, Command, Driver, Endpoint, Marks, Paths, SessionState, lock};
-use super::negotiate::{Negotiated, Opened};
+use super::negotiate::{Negotiated, Opened, Turn};
+use super::relay::usable;
 use super::resource::{PatchOutcome, SessionResource};
 use super::{ClientError, EndReason};
 use crate::scenario::Impairment;
 
+/// Neither a direct way nor one by TURN has led anywhere.
+pub(super) fn no_way() -> ClientError {
+    ClientError::Session("there is no way to the server".into())
+}
+
 #[derive(Debug)]
 pub(super) struct SessionHandle {
-    local: SocketAddr,
+    host: SocketAddr,
     socket: Arc<UdpSocket>,
     commands: mpsc::Sender<Command>,
     state: watch::Receiver<SessionState>,
@@ -33,12 +39,11 @@ impl SessionHandle {
         let (sender, commands) = mpsc::channel(COMMANDS);
         let (state, watched) = watch::channel(SessionState::Connecting);
         let marks = Arc::new(Mutex::new(Marks::default()));
-        let Opened { rtc, socket, local, negotiated, resource, .. } = opened;
-        let socket = Arc::new(socket);
-        let driving = Arc::clone(&socket);
+        let Opened { rtc, socket, local, host, negotiated, resource, .. } = opened;
+        let udp = Arc::clone(socket.udp());
         let driver = Driver {
             rtc,
-            socket: driving,
+            socket,
             local,
             endpoint,
             commands,
@@ -50,8 +55,8 @@ impl SessionHandle {
         };
         tokio::spawn(driver.run());
         Self {
-            local,
-            socket,
+            host,
+            socket: udp,
             commands: sender,
             state: watched,
             marks,
@@ -61,7 +66,16 @@ impl SessionHandle {
     }
 
     pub fn local(&self) -> SocketAddr {
-        self.local
+        self.host
+    }
+
+    /// Its states, for who waits for a change of them.
+    pub fn states(&self) -> watch::Receiver<SessionState> {
+        self.state.clone()
+    }
+
+    pub fn shared_resource(&self) -> Arc<SessionResource> {
+        Arc::clone(&self.resource)
     }
 
     /// Where media arrives. The kernel's count of what it dropped there is gone with the last one who holds it.
@@ -99,6 +113,24 @@ impl SessionHandle {
                 let what = if self.marks().ice.is_some() { "DTLS" } else { "ICE" };
                 Err(ClientError::Timeout { what: what.into(), after: within })
             }
+        }
+    }
+
+    /// Waits for the connection; false if there is no direct way in half of the time, and a TURN server may be one. The
+    /// server has been told then that this session is none.
+    pub async fn direct(&self, turn: Turn, relayed: bool, within: Duration) -> Result<bool, ClientError> {
+        let another = !relayed && turn == Turn::Fallback && usable(&self.negotiated.ice_servers).is_some();
+        if !another {
+            return self.connected(within).await.map(|()| true);
+        }
+        match self.connected(within / 2).await {
+            Err(ClientError::Timeout { .. }) if self.marks().ice.is_none() => {
+                let _it_ends_by_itself = self.resource.delete().await;
+                Ok(false)
+            }
+            // It is DTLS that is slow, not the way.
+            Err(ClientError::Timeout { .. }) => self.connected(within / 2).await.map(|()| true),
+            other => other.map(|()| true),
         }
     }
 

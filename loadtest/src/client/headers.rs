@@ -19,29 +19,51 @@ pub struct IceServer {
     pub credential: Option<String>,
 }
 
-/// The ICE servers of a response's `Link` headers.
-pub fn ice_servers(headers: &HeaderMap) -> Vec<IceServer> {
+/// A `Link` as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Link {
+    /// Target, perhaps relative.
+    pub url: String,
+    parameters: Vec<(String, String)>,
+}
+
+impl Link {
+    /// Whether it has this relation type.
+    pub fn is(&self, rel: &str) -> bool {
+        let mut types = self.parameter("rel").into_iter().flat_map(str::split_ascii_whitespace);
+        types.any(|found| found.eq_ignore_ascii_case(rel))
+    }
+
+    /// A parameter's value.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// The `Link`s of a response, from one header or many.
+pub(super) fn links(headers: &HeaderMap) -> Vec<Link> {
     let lines = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
     lines.flat_map(|line| split_unquoted(line, ',')).filter_map(link).collect()
 }
 
-fn link(text: &str) -> Option<IceServer> {
-    let (url, parameters) = text.trim().strip_prefix('<')?.split_once('>')?;
-    let mut server = IceServer { url: url.trim().to_owned(), username: None, credential: None };
-    let mut wanted = false;
-    for parameter in split_unquoted(parameters, ';') {
-        let Some((name, value)) = parameter.trim().split_once('=') else { continue };
-        let value = unquote(value.trim());
-        match name.trim().to_ascii_lowercase().as_str() {
-            "rel" => {
-                wanted = value.split_ascii_whitespace().any(|rel| rel.eq_ignore_ascii_case("ice-server"))
-            }
-            "username" => server.username = Some(value),
-            "credential" => server.credential = Some(value),
-            _ => {}
-        }
-    }
-    wanted.then_some(server)
+/// The ICE servers of a response's `Link` headers.
+pub fn ice_servers(headers: &HeaderMap) -> Vec<IceServer> {
+    let wanted = links(headers).into_iter().filter(|link| link.is("ice-server"));
+    let server = |link: Link| IceServer {
+        username: link.parameter("username").map(str::to_owned),
+        credential: link.parameter("credential").map(str::to_owned),
+        url: link.url,
+    };
+    wanted.map(server).collect()
+}
+
+fn link(text: &str) -> Option<Link> {
+    let (url, rest) = text.trim().strip_prefix('<')?.split_once('>')?;
+    let parameters = split_unquoted(rest, ';').into_iter().filter_map(|parameter| {
+        let (name, value) = parameter.trim().split_once('=')?;
+        Some((name.trim().to_ascii_lowercase(), unquote(value.trim())))
+    });
+    Some(Link { url: url.trim().to_owned(), parameters: parameters.collect() })
 }
 
 /// Splits at a character that stands neither in quotes nor in angle brackets.

@@ -7,6 +7,7 @@ use ::http::header::{AUTHORIZATION, HeaderName, HeaderValue, LOCATION};
 use ::http::{HeaderMap, Method, Request};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -147,14 +148,14 @@ impl HttpCaller {
         Err(ClientError::BadResponse { url, why: format!("more than {MAX_REDIRECTS} redirects") })
     }
 
-    async fn once(
+    async fn begin(
         &self,
         method: &Method,
         url: &str,
         token: Option<&str>,
         headers: &[(String, String)],
         body: Bytes,
-    ) -> Result<HttpResponse, ClientError> {
+    ) -> Result<(::http::response::Parts, Incoming), ClientError> {
         let bad = |why: String| ClientError::BadConfig(format!("the request to {url} cannot be made: {why}"));
         let mut request = Request::builder().method(method.clone()).uri(url);
         if let Some(token) = token {
@@ -170,7 +171,36 @@ impl HttpCaller {
         let request = request.body(Full::new(body)).map_err(|error| bad(error.to_string()))?;
         let unreachable = |why: String| ClientError::Unreachable { url: url.to_owned(), why };
         let response = self.client.request(request).await.map_err(|error| unreachable(chain(&error)))?;
-        let (parts, body) = response.into_parts();
+        Ok(response.into_parts())
+    }
+
+    /// The body of a GET as it comes, which may be never. Only its beginning has to come in time.
+    pub async fn stream(&self, url: &str) -> Result<Incoming, ClientError> {
+        check_url(url, self.allow_public).await?;
+        let accept = [("accept".to_owned(), "text/event-stream".to_owned())];
+        let begun = self.begin(&Method::GET, url, self.token.as_deref(), &accept, Bytes::new());
+        let begun = tokio::time::timeout(self.timeout, begun).await;
+        let (parts, body) =
+            begun.map_err(|_| ClientError::Timeout { what: format!("GET {url}"), after: self.timeout })??;
+        match parts.status.as_u16() {
+            200 => Ok(body),
+            status => {
+                let why = format!("an event stream with status {status}");
+                Err(ClientError::BadResponse { url: url.to_owned(), why })
+            }
+        }
+    }
+
+    async fn once(
+        &self,
+        method: &Method,
+        url: &str,
+        token: Option<&str>,
+        headers: &[(String, String)],
+        body: Bytes,
+    ) -> Result<HttpResponse, ClientError> {
+        let unreachable = |why: String| ClientError::Unreachable { url: url.to_owned(), why };
+        let (parts, body) = self.begin(method, url, token, headers, body).await?;
         let body =
             Limited::new(body, self.most).collect().await.map_err(|error| unreachable(error.to_string()))?;
         Ok(HttpResponse {
@@ -199,7 +229,7 @@ pub async fn call(
 }
 
 /// Scheme, host and port of a URL.
-fn origin(url: &str) -> &str {
+pub(super) fn origin(url: &str) -> &str {
     let host = url.find("://").map_or(0, |at| at.saturating_add(3));
     let end = url.get(host..).and_then(|rest| rest.find(['/', '?', '#'])).map(|at| host.saturating_add(at));
     end.and_then(|end| url.get(..end)).unwrap_or(url)

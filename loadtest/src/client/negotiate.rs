@@ -1,17 +1,19 @@
 //! From a configuration to a session that only needs driving: socket, offer, POST, answer.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::http::Method;
 use bytes::Bytes;
-use str0m::change::SdpAnswer;
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::media::{Direction, MediaKind, Mid};
 use str0m::{Candidate, Rtc};
 use tokio::net::UdpSocket;
 
 use super::headers::{IceServer, ice_servers, retry_after};
 use super::http::HttpCaller;
+use super::relay::{self, Relay, Wire};
 use super::resource::SessionResource;
 use super::rtc::{self, Codecs};
 use super::target::{check_url, is_near, resolve_reference};
@@ -23,6 +25,10 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 const SEND_BUFFER: usize = 1 << 20;
 /// Pause before a retry where the server named none.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Characters of what is no SDP that are shown.
+const BEGINNING: usize = 40;
+/// The status that carries a server's own offer.
+const COUNTERED: u16 = 406;
 
 /// What publisher and viewer have in common when they open a session.
 #[derive(Debug, Clone)]
@@ -40,6 +46,21 @@ pub(super) struct Opening<'a> {
     pub codecs: Codecs,
     pub medias: &'a [Kind],
     pub direction: Direction,
+    /// By a TURN server that the response names, and in no other way.
+    pub relayed: bool,
+}
+
+/// When a TURN server that a response names is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Turn {
+    /// Where ICE finds no direct way within half of its time.
+    #[default]
+    Fallback,
+    /// Never.
+    Never,
+    /// Always: no direct way is tried.
+    Only,
 }
 
 /// How the two sides agreed.
@@ -59,12 +80,19 @@ pub struct Negotiated {
     pub http_time: Duration,
     /// Requests made; more than 1 where the server asked to come again.
     pub attempts: u32,
+    /// The statuses with which it did.
+    pub put_off: Vec<u16>,
+    /// The server refused the offer and made one of its own (406): `answer` is that one, `offer` what was answered.
+    pub countered: bool,
 }
 
 pub(super) struct Opened {
     pub rtc: Rtc,
-    pub socket: UdpSocket,
+    pub socket: Wire,
+    /// What ICE takes for this side's address.
     pub local: SocketAddr,
+    /// Where datagrams arrive at this host.
+    pub host: SocketAddr,
     pub mids: Vec<(Mid, Kind)>,
     pub negotiated: Negotiated,
     pub resource: SessionResource,
@@ -72,11 +100,9 @@ pub(super) struct Opened {
 
 pub(super) async fn open(opening: &Opening<'_>) -> Result<Opened, ClientError> {
     let target = check_url(opening.url, opening.allow_public).await?;
-    let (socket, local) = bind(opening.bind, target)?;
-    let mut rtc = rtc::build(&opening.codecs, Instant::now())?;
-    let session = |error: &dyn std::fmt::Display| ClientError::Session(error.to_string());
-    let candidate = Candidate::host(local, "udp").map_err(|error| session(&error))?;
-    rtc.add_local_candidate(candidate);
+    let (socket, host) = bind(opening.bind, target)?;
+    let own = (!opening.relayed).then_some(host);
+    let mut rtc = session(opening, own)?;
     let mut changes = rtc.sdp_api();
     let mut mids = Vec::with_capacity(opening.medias.len());
     for kind in opening.medias {
@@ -89,54 +115,149 @@ pub(super) async fn open(opening: &Opening<'_>) -> Result<Opened, ClientError> {
     let Some((offer, pending)) = changes.apply() else {
         return Err(ClientError::BadConfig("a session needs video, audio or both".into()));
     };
-    let offer = offer.to_sdp_string();
+    let mut offer = offer.to_sdp_string();
 
     let token = opening.token.map(str::to_owned);
     let (timeout, from) = (opening.http_timeout, opening.http_bind);
     let caller = HttpCaller::new(token, opening.allow_public, timeout, opening.trust, from)?;
     let began = Instant::now();
-    let (response, attempts) = post(opening, &caller, &offer).await?;
-    let http_time = began.elapsed();
-    let answer = response.text();
-    let bad = |why: String| ClientError::BadResponse { url: response.url.clone(), why };
-    let location = response.header("location").ok_or_else(|| bad("201 without Location".into()))?;
+    let (response, put_off) = post(opening, &caller, &offer).await?;
+    let bad = |why: &str| ClientError::BadResponse { url: response.url.clone(), why: why.to_owned() };
+    let theirs = response.text();
+    let countered = response.status == COUNTERED;
+    let location = response.header("location");
+    let location = location.ok_or_else(|| bad(&format!("{} without Location", response.status)))?;
     let url = resolve_reference(&response.url, location)?;
-    if let Some(public) =
-        sdp::candidate_addresses(&answer).into_iter().find(|ip| !opening.allow_public && !is_near(*ip))
+    if let Some(public) = sdp::candidates(&theirs)
+        .into_iter()
+        .find(|candidate| !opening.allow_public && !is_near(candidate.ip()))
     {
-        return Err(ClientError::ForbiddenTarget {
-            host: "a candidate of the answer".into(),
-            address: public,
-        });
+        let host = "a candidate of the answer".to_owned();
+        return Err(ClientError::ForbiddenTarget { host, address: public.ip() });
     }
-    let parsed =
-        SdpAnswer::from_sdp_string(&answer).map_err(|error| bad(format!("no SDP answer: {error}")))?;
-    rtc.sdp_api()
-        .accept_answer(pending, parsed)
-        .map_err(|error| bad(format!("the SDP answer does not fit: {error}")))?;
+    let mut etag = response.header("etag").map(str::to_owned);
+    let mut remote = theirs.clone();
+    if countered {
+        rtc = session(opening, own)?;
+        offer = accept(&mut rtc, &theirs).map_err(|why| bad(&why))?;
+        mids = sdp::medias(&theirs);
+        let headers = [("content-type".to_owned(), "application/sdp".to_owned())];
+        let body = Bytes::copy_from_slice(offer.as_bytes());
+        let taken = caller.send(&Method::PATCH, &url, &headers, body).await?;
+        if !matches!(taken.status, 200..=299) {
+            return Err(taken.refusal(&Method::PATCH));
+        }
+        etag = taken.header("etag").map(str::to_owned).or(etag);
+        // What an ICE restart will take for the server's answer: its role has been decided since.
+        remote = theirs.replace("a=setup:actpass", "a=setup:passive");
+    } else {
+        answered(&mut rtc, pending, &theirs).map_err(|why| bad(&why))?;
+    }
+    let http_time = began.elapsed();
 
-    let etag = response.header("etag").map(str::to_owned);
     let ice_servers = ice_servers(&response.headers);
-    let resource = SessionResource::new(url, caller, etag.clone(), offer.clone(), answer.clone());
-    let negotiated = Negotiated { offer, answer, response, etag, ice_servers, http_time, attempts };
-    Ok(Opened { rtc, socket, local, mids, negotiated, resource })
+    let resource = SessionResource::new(url, caller, etag.clone(), offer.clone(), remote);
+    let (socket, local) = match opening.relayed {
+        false => (Wire::Direct(socket), host),
+        true => relayed(opening, socket, host, &theirs, &ice_servers, &mut rtc, &resource).await?,
+    };
+    let attempts = u32::try_from(put_off.len()).unwrap_or(u32::MAX).saturating_add(1);
+    let negotiated = Negotiated {
+        offer,
+        answer: theirs,
+        response,
+        etag,
+        ice_servers,
+        http_time,
+        attempts,
+        put_off,
+        countered,
+    };
+    Ok(Opened { rtc, socket, local, host, mids, negotiated, resource })
 }
 
+/// A session that has not negotiated yet, with the host's own address where it may be used.
+fn session(opening: &Opening<'_>, own: Option<SocketAddr>) -> Result<Rtc, ClientError> {
+    let mut rtc = rtc::build(&opening.codecs, Instant::now())?;
+    if let Some(own) = own {
+        let candidate =
+            Candidate::host(own, "udp").map_err(|error| ClientError::Session(error.to_string()))?;
+        rtc.add_local_candidate(candidate);
+    }
+    Ok(rtc)
+}
+
+fn answered(rtc: &mut Rtc, pending: SdpPendingOffer, answer: &str) -> Result<(), String> {
+    let parsed = SdpAnswer::from_sdp_string(answer).map_err(|_| format!("no SDP answer{}", like(answer)))?;
+    let accepted = rtc.sdp_api().accept_answer(pending, parsed);
+    accepted.map_err(|error| format!("the SDP answer does not fit: {error}"))
+}
+
+/// Answers the server's own offer.
+fn accept(rtc: &mut Rtc, offer: &str) -> Result<String, String> {
+    let parsed = SdpOffer::from_sdp_string(offer).map_err(|_| format!("no SDP offer{}", like(offer)))?;
+    let answer = rtc.sdp_api().accept_offer(parsed);
+    answer
+        .map(|answer| answer.to_sdp_string())
+        .map_err(|error| format!("the SDP offer does not fit: {error}"))
+}
+
+/// What it is like instead. The parser's own words are lines long and differ from one viewer to the next.
+fn like(text: &str) -> String {
+    match text.lines().find(|line| !line.trim().is_empty()) {
+        Some(line) => {
+            format!(": it begins with {:?}", line.trim().chars().take(BEGINNING).collect::<String>())
+        }
+        None => ": it is empty".to_owned(),
+    }
+}
+
+/// The way by a TURN server.
+async fn relayed(
+    opening: &Opening<'_>,
+    socket: Arc<UdpSocket>,
+    host: SocketAddr,
+    theirs: &str,
+    servers: &[IceServer],
+    rtc: &mut Rtc,
+    resource: &SessionResource,
+) -> Result<(Wire, SocketAddr), ClientError> {
+    let server = relay::usable(servers).ok_or_else(|| ClientError::Relay {
+        url: servers.first().map_or("(none)".into(), |server| server.url.clone()),
+        why: "the response names none that can be used: TURN by UDP, with username and credential".into(),
+    })?;
+    let relay = Relay::allocate(socket, server, &sdp::candidates(theirs), opening.allow_public).await?;
+    let address = relay.address;
+    let candidate = Candidate::relayed(address, host, "udp");
+    let candidate = candidate.map_err(|error| ClientError::Session(error.to_string()))?;
+    let line = candidate.to_sdp_string();
+    rtc.add_local_candidate(candidate);
+    // Trickle is optional: who does not take it finds the address when it is asked from there.
+    let trickled = resource.trickle(&[line.trim_start_matches("a=").to_owned()], true).await;
+    if let Err(error) = trickled {
+        tracing::debug!(%error, "the relayed candidate was not taken");
+    }
+    Ok((Wire::Relayed(Box::new(relay)), address))
+}
+
+/// Posts the offer until it is answered; the statuses that put it off come along.
 async fn post(
     opening: &Opening<'_>,
     caller: &HttpCaller,
     offer: &str,
-) -> Result<(HttpResponse, u32), ClientError> {
+) -> Result<(HttpResponse, Vec<u16>), ClientError> {
     let mut headers = vec![("content-type".to_owned(), "application/sdp".to_owned())];
     headers.extend(opening.headers.iter().cloned());
     let end = Instant::now() + opening.retry_for;
-    let mut attempts = 0;
+    let mut put_off = Vec::new();
     loop {
-        attempts += 1;
         let body = Bytes::copy_from_slice(offer.as_bytes());
         let response = caller.send(&Method::POST, opening.url, &headers, body).await?;
-        if response.status == 201 {
-            return Ok((response, attempts));
+        // Only a server of viewers may make an offer of its own (WHEP draft 04 section 3.2).
+        let sdp = response.header("content-type").is_some_and(|kind| kind.starts_with("application/sdp"));
+        let countered = response.status == COUNTERED && sdp && opening.direction == Direction::RecvOnly;
+        if response.status == 201 || countered {
+            return Ok((response, put_off));
         }
         let asked = retry_after(&response.headers);
         let again = response.status == 503 || (matches!(response.status, 409 | 429) && asked.is_some());
@@ -144,11 +265,12 @@ async fn post(
         if !again || Instant::now() + pause > end {
             return Err(response.refusal(&Method::POST));
         }
+        put_off.push(response.status);
         tokio::time::sleep(pause).await;
     }
 }
 
-fn bind(ip: Option<IpAddr>, target: SocketAddr) -> Result<(UdpSocket, SocketAddr), ClientError> {
+fn bind(ip: Option<IpAddr>, target: SocketAddr) -> Result<(Arc<UdpSocket>, SocketAddr), ClientError> {
     let host = |what: &str, error: std::io::Error| ClientError::Host {
         what: what.to_owned(),
         why: error.to_string(),
@@ -166,7 +288,7 @@ fn bind(ip: Option<IpAddr>, target: SocketAddr) -> Result<(UdpSocket, SocketAddr
     }
     let prepared = socket.set_nonblocking(true).and_then(|()| {
         let local = socket.local_addr()?;
-        Ok((UdpSocket::from_std(socket)?, local))
+        Ok((Arc::new(UdpSocket::from_std(socket)?), local))
     });
     prepared.map_err(|error| host("a UDP socket cannot be used", error))
 }

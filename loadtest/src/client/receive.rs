@@ -92,6 +92,14 @@ impl Seen {
         }
     }
 
+    /// When the last packet of any track came.
+    pub fn last_packet(&self) -> Option<Instant> {
+        match &self.tracks {
+            Tracks::Whole(meters) => meters.iter().filter_map(|(_, meter)| meter.last_packet()).max(),
+            Tracks::Headers(meters) => meters.iter().filter_map(HeaderMeter::last_packet).max(),
+        }
+    }
+
     fn track(&mut self, mid: Mid) -> Option<&mut TrackMeter> {
         let Tracks::Whole(meters) = &mut self.tracks else { return None };
         meters.iter_mut().find(|(known, _)| *known == mid).map(|(_, meter)| meter)

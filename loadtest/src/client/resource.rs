@@ -65,6 +65,11 @@ impl SessionResource {
         self.caller.send(&method, &self.url, &headers, body.into()).await
     }
 
+    /// A caller like the session's own.
+    pub(super) fn caller(&self) -> HttpCaller {
+        self.caller.clone()
+    }
+
     /// Sends candidates (`candidate:…` lines without `a=`), with `If-Match` where the server gave an `ETag`.
     pub async fn trickle(
         &self,

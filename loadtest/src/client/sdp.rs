@@ -1,7 +1,11 @@
 //! SDP as text: what str0m does not show, fragments for PATCH (RFC 8840), and an answer renewed by one.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::SocketAddr;
+
+use str0m::media::Mid;
+
+use crate::media::Kind;
 
 /// Attributes of ICE, as they stand in descriptions and fragments.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -107,13 +111,41 @@ pub(super) fn rtx_payload_types(text: &str) -> BTreeMap<u8, u8> {
     repairs
 }
 
-/// Addresses of the candidates; names (mDNS) are left out.
-pub(super) fn candidate_addresses(text: &str) -> Vec<IpAddr> {
-    let candidates = ice_attributes(text).candidates;
-    candidates
-        .iter()
-        .filter_map(|candidate| candidate.split_ascii_whitespace().nth(4)?.parse().ok())
-        .collect()
+/// Addresses of the candidates of UDP; names (mDNS) are left out.
+pub(super) fn candidates(text: &str) -> Vec<SocketAddr> {
+    let read = |candidate: &str| {
+        let mut words = candidate.split_ascii_whitespace().skip(2);
+        let (transport, _priority, ip, port) = (words.next()?, words.next()?, words.next()?, words.next()?);
+        let place = SocketAddr::new(ip.parse().ok()?, port.parse().ok()?);
+        transport.eq_ignore_ascii_case("udp").then_some(place)
+    };
+    let mut found: Vec<SocketAddr> = Vec::new();
+    for place in ice_attributes(text).candidates.iter().filter_map(|candidate| read(candidate)) {
+        if !found.contains(&place) {
+            found.push(place);
+        }
+    }
+    found
+}
+
+/// The media sections that are in use, by their ids.
+pub(super) fn medias(text: &str) -> Vec<(Mid, Kind)> {
+    let (mut found, mut kind) = (Vec::new(), None);
+    for line in text.lines() {
+        if let Some(media) = line.strip_prefix("m=") {
+            let mut words = media.split(' ');
+            kind = match (words.next(), words.next()) {
+                // Port 0 refuses a section, but for one that is to share another's transport (RFC 9143 section 6).
+                (_, Some("0")) if !text.contains("a=bundle-only") => None,
+                (Some("audio"), _) => Some(Kind::Audio),
+                (Some("video"), _) => Some(Kind::Video),
+                _ => None,
+            };
+        } else if let (Some(mid), Some(kind)) = (line.strip_prefix("a=mid:"), kind) {
+            found.push((Mid::from(mid.trim()), kind));
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -148,7 +180,14 @@ mod tests {
     #[test]
     fn retransmission_types_and_addresses_are_read() {
         assert_eq!(rtx_payload_types(ANSWER), BTreeMap::from([(109, 108)]));
-        assert_eq!(candidate_addresses(ANSWER), ["127.0.0.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(candidates(ANSWER), ["127.0.0.1:5000".parse::<SocketAddr>().unwrap()]);
+        assert_eq!(
+            candidates(
+                "a=candidate:1 1 tcp 9 127.0.0.1 9 typ host\r\na=candidate:1 1 udp 9 x.local 5 typ host"
+            ),
+            []
+        );
+        assert_eq!(medias(ANSWER), [(Mid::from("0"), Kind::Audio), (Mid::from("1"), Kind::Video)]);
         assert_eq!(rtx_payload_types("a=fmtp:x apt=\r\na=rtpmap:\r\na=fmtp:1 apt=999"), BTreeMap::new());
     }
 }

@@ -9,8 +9,10 @@ use crate::media::stamp::{Stamp, StampError};
 use crate::media::{Kind, VideoCodec};
 use crate::scenario::Impairment;
 
-use super::Trust;
 use super::drive::Paths;
+use super::http::origin;
+use super::target::resolve_reference;
+use super::{Trust, Turn};
 
 /// How much of its media a viewer opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -125,6 +127,8 @@ pub struct ViewerConfig {
     pub http_timeout: Duration,
     /// Obey `Retry-After` of 409, 429 and 503 for so long; zero: fail at once.
     pub retry_for: Duration,
+    /// When a TURN server that the response names is used.
+    pub turn: Turn,
     /// The target is the user's own though it is neither loopback nor private.
     pub allow_public: bool,
     /// Whose certificates are believed where the URL begins with https.
@@ -156,10 +160,18 @@ impl ViewerConfig {
             connect_timeout: Duration::from_secs(10),
             http_timeout: Duration::from_secs(10),
             retry_for: Duration::ZERO,
+            turn: Turn::default(),
             allow_public: false,
             trust: Trust::default(),
             scheduled: None,
         }
+    }
+
+    /// Goes to an endpoint that a server named. A token is for the origin that it was given for.
+    pub(crate) fn go_to(&mut self, url: String) {
+        let url = resolve_reference(&self.url, &url).unwrap_or(url);
+        self.token = self.token.take().filter(|_| origin(&url) == origin(&self.url));
+        self.url = url;
     }
 
     /// The network to begin with.

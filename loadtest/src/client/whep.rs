@@ -8,14 +8,15 @@ use str0m::media::Direction;
 use tokio::net::UdpSocket;
 
 use super::drive::{SessionState, lock};
-use super::handle::SessionHandle;
+use super::events::Events;
+use super::handle::{SessionHandle, no_way};
 use super::negotiate::{Negotiated, Opening, open};
 use super::receive::{Receiver, Seen};
 use super::resource::{PatchOutcome, SessionResource};
 use super::rtc::Codecs;
 use super::sampled::Sampler;
 use super::viewing::{Depth, ViewerConfig};
-use super::{ClientError, EndReason};
+use super::{ClientError, EndReason, Standing, Turn};
 use crate::measure::{Histogram, SkewReport, TrackReport};
 use crate::media::Kind;
 use crate::scenario::Impairment;
@@ -45,6 +46,10 @@ pub struct ViewerReport {
     pub unmapped: u64,
     /// Keyframes asked for.
     pub keyframe_requests: u64,
+    /// The statuses with which the server asked to come again later, before it let the viewer in.
+    pub put_off: Vec<u16>,
+    /// Its media comes by a TURN server.
+    pub relayed: bool,
 }
 
 impl ViewerReport {
@@ -72,12 +77,22 @@ pub struct Viewer {
     joined: Instant,
     answered: Duration,
     depth: Depth,
+    relayed: bool,
+    events: Option<Events>,
 }
 
 impl Viewer {
     /// Posts an offer and waits until ICE and DTLS are done.
     pub async fn connect(config: ViewerConfig) -> Result<Self, ClientError> {
         let joined = config.scheduled.unwrap_or_else(Instant::now);
+        match Self::by(&config, joined, config.turn == Turn::Only).await? {
+            Some(found) => Ok(found),
+            None => Self::by(&config, joined, true).await?.ok_or_else(no_way),
+        }
+    }
+
+    /// One attempt; `None` where there is no direct way and one by TURN may be.
+    async fn by(config: &ViewerConfig, joined: Instant, relayed: bool) -> Result<Option<Self>, ClientError> {
         let mut medias = Vec::new();
         medias.extend(config.audio.then_some(Kind::Audio));
         medias.extend(config.video.then_some(Kind::Video));
@@ -98,22 +113,27 @@ impl Viewer {
             },
             medias: &medias,
             direction: Direction::RecvOnly,
+            relayed,
         };
         let opened = open(&opening).await?;
         let answered = joined.elapsed();
         let seen = Arc::new(Mutex::new(Seen::new(&opened, joined, config.depth)));
         let handle = match config.depth {
             Depth::Whole => {
-                let receiver = Receiver::new(&opened, &config, Arc::clone(&seen));
+                let receiver = Receiver::new(&opened, config, Arc::clone(&seen));
                 SessionHandle::spawn(opened, receiver, config.paths())
             }
             Depth::Headers => {
-                let sampler = Sampler::new(&opened, &config, Arc::clone(&seen));
+                let sampler = Sampler::new(&opened, config, Arc::clone(&seen));
                 SessionHandle::spawn(opened, sampler, config.paths())
             }
         };
-        handle.connected(config.connect_timeout).await?;
-        Ok(Self { handle, seen, joined, answered, depth: config.depth })
+        if !handle.direct(config.turn, relayed, config.connect_timeout).await? {
+            return Ok(None);
+        }
+        let response = &handle.negotiated().response;
+        let events = Events::listen(&response.headers, &response.url, handle.resource().caller());
+        Ok(Some(Self { handle, seen, joined, answered, depth: config.depth, relayed, events }))
     }
 
     /// What was seen so far.
@@ -132,6 +152,8 @@ impl Viewer {
             injected_rtx_loss: seen.injected_rtx_loss,
             unmapped: seen.unmapped,
             keyframe_requests: seen.keyframe_requests,
+            put_off: self.handle.negotiated().put_off.clone(),
+            relayed: self.relayed,
         }
     }
 
@@ -188,6 +210,16 @@ impl Viewer {
     /// Where the session stands.
     pub fn state(&self) -> SessionState {
         self.handle.state()
+    }
+
+    /// Tells when this viewer has to join again. It goes on to watch over the session when the viewer is gone.
+    pub fn standing(&self) -> Standing {
+        Standing {
+            state: self.handle.states(),
+            told: self.events.as_ref().map(Events::told),
+            resource: self.handle.shared_resource(),
+            seen: Arc::clone(&self.seen),
+        }
     }
 
     /// Waits until the session is over; `None` if it is not by then.

@@ -8,12 +8,12 @@ use rand::Rng;
 use str0m::media::Direction;
 
 use super::drive::{Paths, SessionState};
-use super::handle::SessionHandle;
+use super::handle::{SessionHandle, no_way};
 use super::negotiate::{Negotiated, Opening, open};
 use super::resource::{PatchOutcome, SessionResource};
 use super::rtc::Codecs;
 use super::send::{PublisherStats, Sender, Sending};
-use super::{ClientError, EndReason, Trust};
+use super::{ClientError, EndReason, Trust, Turn};
 use crate::media::stamp::MAX_NUMBER;
 use crate::media::{Kind, MAX_PAYLOAD, VideoConfig};
 
@@ -38,6 +38,8 @@ pub struct PublisherConfig {
     pub http_timeout: Duration,
     /// Obey `Retry-After` of 409, 429 and 503 for so long; zero: fail at once.
     pub retry_for: Duration,
+    /// When a TURN server that the response names is used.
+    pub turn: Turn,
     /// Begin to send when connected, without [`Publisher::start`].
     pub autostart: bool,
     /// The target is the user's own though it is neither loopback nor private.
@@ -61,6 +63,7 @@ impl PublisherConfig {
             connect_timeout: Duration::from_secs(10),
             http_timeout: Duration::from_secs(10),
             retry_for: Duration::ZERO,
+            turn: Turn::default(),
             autostart: true,
             allow_public: false,
             trust: Trust::default(),
@@ -92,6 +95,14 @@ impl Publisher {
     /// Posts an offer and waits until ICE and DTLS are done.
     pub async fn connect(config: PublisherConfig) -> Result<Self, ClientError> {
         config.check()?;
+        match Self::by(&config, config.turn == Turn::Only).await? {
+            Some(found) => Ok(found),
+            None => Self::by(&config, true).await?.ok_or_else(no_way),
+        }
+    }
+
+    /// One attempt; `None` where there is no direct way and one by TURN may be.
+    async fn by(config: &PublisherConfig, relayed: bool) -> Result<Option<Self>, ClientError> {
         let mut medias = Vec::new();
         medias.extend(config.audio.then_some(Kind::Audio));
         medias.extend(config.video.is_some().then_some(Kind::Video));
@@ -113,6 +124,7 @@ impl Publisher {
             codecs,
             medias: &medias,
             direction: Direction::SendOnly,
+            relayed,
         };
         let opened = open(&opening).await?;
         let publisher =
@@ -120,8 +132,8 @@ impl Publisher {
         let sending = Arc::new(Sending::new(publisher, config.autostart));
         let endpoint = Sender::new(&opened, config.video, publisher, Arc::clone(&sending))?;
         let handle = SessionHandle::spawn(opened, endpoint, Paths::new(publisher));
-        handle.connected(config.connect_timeout).await?;
-        Ok(Self { handle, sending })
+        let connected = handle.direct(config.turn, relayed, config.connect_timeout).await?;
+        Ok(connected.then_some(Self { handle, sending }))
     }
 
     /// Begins to send, or goes on after a pause: numbers without a gap, timestamps with the pause in them.

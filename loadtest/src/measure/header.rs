@@ -299,6 +299,11 @@ impl HeaderMeter {
         self.gaps.take_recent(now)
     }
 
+    /// When the last packet came.
+    pub fn last_packet(&self) -> Option<Instant> {
+        self.gaps.last()
+    }
+
     /// What was seen so far. There is no latency, and no order beyond that of the numbers.
     pub fn report(&self) -> TrackReport {
         let segments: Vec<Segment> = self.past.iter().cloned().chain(self.segment()).collect();

@@ -314,6 +314,11 @@ impl TrackMeter {
         self.latency.take_into(sum);
     }
 
+    /// When the last packet came.
+    pub fn last_packet(&self) -> Option<Instant> {
+        self.gaps.last()
+    }
+
     /// What was seen so far.
     pub fn report(&self) -> TrackReport {
         let segments: Vec<Segment> = self.past.iter().cloned().chain(self.segment()).collect();

@@ -83,10 +83,16 @@ const METRICS: &[Metric] = &[
     Metric { name: "silent", unit: Unit::Count, get: |report| Some(num::float(report.viewers.silent)) },
     Metric { name: "ended", unit: Unit::Count, get: |report| Some(num::float(report.viewers.ended_early)) },
     Metric {
+        name: "reconnects",
+        unit: Unit::Count,
+        get: |report| Some(num::float(report.viewers.reconnects.lost())),
+    },
+    Metric {
         name: "duplicates",
         unit: Unit::Count,
         get: |report| Some(num::float(report.packets.duplicates)),
     },
+    Metric { name: "overtaken", unit: Unit::Count, get: |report| Some(num::float(report.packets.overtaken)) },
     Metric {
         name: "mismatched",
         unit: Unit::Count,

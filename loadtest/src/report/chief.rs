@@ -85,6 +85,18 @@ pub fn chief(report: &RunReport) -> Vec<Chief> {
             also: format!("{drops} datagrams dropped at this host"),
         },
     ];
+    let reconnects = &viewers.reconnects;
+    if reconnects.lost() > 0 {
+        chief.push(Chief {
+            name: "Sessions lost, viewers back",
+            value: format!("{} / {}", text::count(reconnects.lost()), text::count(reconnects.back)),
+            also: format!(
+                "away for {}, at most {}",
+                pair(reconnects.away_ms),
+                millis(reconnects.away_ms, |set| set.max)
+            ),
+        });
+    }
     if let Some(server) = &report.server {
         let cores = |cores: Option<f64>| cores.map_or(text::UNKNOWN.to_owned(), text::cores);
         let memory =

@@ -229,6 +229,36 @@ pub struct ViewersReport {
     pub silent: u64,
     /// Why viewers failed or ended, and how many.
     pub reasons: BTreeMap<String, u64>,
+    /// Sessions whose media came by a TURN server.
+    #[serde(default)]
+    pub relayed: u64,
+    /// How often a server asked to come again later before it let a viewer in, by the status with which it did.
+    #[serde(default)]
+    pub put_off: BTreeMap<String, u64>,
+    /// Viewers that lost their session and came back.
+    #[serde(default)]
+    pub reconnects: ReconnectsReport,
+}
+
+/// Viewers that lost their session and joined again.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReconnectsReport {
+    /// How often a session was lost, or left because the server said so, by the reason.
+    pub reasons: BTreeMap<String, u64>,
+    /// How often somebody was back.
+    pub back: u64,
+    /// Attempts that failed, by the reason.
+    pub failed: BTreeMap<String, u64>,
+    /// From the last packet of the old session to when the new one was connected.
+    pub away_ms: Option<Percentiles>,
+}
+
+impl ReconnectsReport {
+    /// How often a session was lost.
+    pub fn lost(&self) -> u64 {
+        self.reasons.values().sum()
+    }
 }
 
 /// Loss of one kind of media.
@@ -265,6 +295,9 @@ pub struct PacketReport {
     pub recovered: u64,
     /// Packets that came more than once.
     pub duplicates: u64,
+    /// Packets that came behind one that was captured later, and were no retransmissions.
+    #[serde(default)]
+    pub overtaken: u64,
     /// Packets whose RTP numbers contradict the order of capture.
     pub out_of_order: u64,
     /// Payloads that are not what was sent.

@@ -42,6 +42,23 @@ pub fn table(report: &RunReport) -> String {
     for (reason, count) in &viewers.reasons {
         row("", format!("{count} × {reason}"));
     }
+    if viewers.relayed > 0 {
+        row("by TURN", format!("{} sessions", viewers.relayed));
+    }
+    for (status, count) in &viewers.put_off {
+        row("put off", format!("{count} × {status}"));
+    }
+    let reconnects = &viewers.reconnects;
+    if reconnects.lost() > 0 {
+        let away = millis(reconnects.away_ms.as_ref());
+        row("reconnects", format!("{} lost, {} back; away {away}", reconnects.lost(), reconnects.back));
+        for (reason, count) in &reconnects.reasons {
+            row("", format!("{count} × {reason}"));
+        }
+        for (reason, count) in &reconnects.failed {
+            row("", format!("{count} × not back yet: {reason}"));
+        }
+    }
     let published = &report.publishers;
     if published.wanted > 0 {
         row(
@@ -87,8 +104,8 @@ pub fn table(report: &RunReport) -> String {
     row(
         "duplicates",
         format!(
-            "{}; out of order {}, damaged {}, rejected {}",
-            packets.duplicates, packets.out_of_order, packets.mismatched, packets.rejected
+            "{}; overtaken {}, out of order {}, damaged {}, rejected {}",
+            packets.duplicates, packets.overtaken, packets.out_of_order, packets.mismatched, packets.rejected
         ),
     );
     if packets.unstamped > 0 {

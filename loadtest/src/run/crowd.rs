@@ -8,9 +8,10 @@ use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::rejoin::{Backoff, Visit};
 use super::tally::{Tally, Truth};
 use super::{RunPlan, Seat};
-use crate::client::{Loss, SessionState, Viewer, ViewerConfig};
+use crate::client::{EndReason, Loss, Lost, SessionState, Standing, Viewer, ViewerConfig};
 use crate::scenario::Impairment;
 
 /// Sessions closed at once: a server is not to be stormed by our goodbye.
@@ -109,29 +110,142 @@ impl Crowd {
         let Some(Seat { number: seat, due, room }) = self.plan.seats.get(number).copied() else { return };
         let mut chance = self.plan.chance(seat);
         let mut due = self.start + due;
-        for visit in 0.. {
+        let mut visit = Visit { number, seat, room, nth: 0, backoff: Backoff::new(self.plan.rejoining(seat)) };
+        loop {
             if self.over_before(due).await {
                 return;
             }
-            match Viewer::connect(self.config(seat, room, visit, due)).await {
-                Ok(viewer) => {
-                    if let Some(late) = self.seat(number, seat, viewer) {
-                        return goodbye(seat, late).await;
-                    }
-                }
+            let standing = match Viewer::connect(self.config(&visit, due)).await {
+                Ok(viewer) => match self.take_seat(number, seat, viewer) {
+                    Ok(standing) => Some(standing),
+                    Err(late) => return goodbye(seat, *late).await,
+                },
                 Err(error) => {
                     tracing::info!(viewer = seat, %error, "a viewer could not connect");
                     self.set(number, Place::Failed(error.class()));
+                    None
                 }
-            }
-            let Some(stay) = self.plan.stay.next(&mut chance) else { return };
-            if self.over_before(Instant::now() + stay).await {
+            };
+            let until = self.plan.stay.next(&mut chance).map(|stay| Instant::now() + stay);
+            if self.stay(&mut visit, standing, until).await {
                 return;
             }
             if let Some(viewer) = self.leave(number) {
                 goodbye(seat, viewer).await;
             }
+            visit.nth += 1;
             due = Instant::now();
+        }
+    }
+
+    /// Stays until a time, or to the end, and joins again whenever the session is lost; true if all is over.
+    async fn stay(&self, visit: &mut Visit, standing: Option<Standing>, until: Option<Instant>) -> bool {
+        let mut standing = standing.filter(|_| self.plan.reconnect);
+        loop {
+            let Some(here) = standing else { return self.over_by(until).await };
+            let lost = tokio::select! {
+                biased;
+                over = self.over_by(until) => return over,
+                lost = here.lost() => lost,
+            };
+            let since = self.lose(visit, &lost).await;
+            standing = match self.rejoin(visit, lost, since, until).await {
+                Ok(standing) => Some(standing),
+                Err(over) => return over,
+            };
+        }
+    }
+
+    /// Tries until it is back, or the time has come; then says whether all is over.
+    async fn rejoin(
+        &self,
+        visit: &mut Visit,
+        lost: Lost,
+        since: Instant,
+        until: Option<Instant>,
+    ) -> Result<Standing, bool> {
+        let (number, seat) = (visit.number, visit.seat);
+        let mut told = match lost {
+            Lost::Told(reconnect) => reconnect.url,
+            _ => None,
+        };
+        visit.backoff.begin();
+        let mut asked = Duration::ZERO;
+        loop {
+            let pause = visit.backoff.next().max(asked);
+            let at = Instant::now() + pause;
+            if until.is_some_and(|until| until <= at) {
+                return Err(self.over_by(until).await);
+            }
+            if self.over_before(at).await {
+                return Err(true);
+            }
+            visit.nth += 1;
+            let mut config = self.config(visit, since);
+            if let Some(url) = told.take() {
+                config.go_to(url);
+            }
+            match Viewer::connect(config).await {
+                Ok(viewer) => {
+                    let seated = self.take_seat(number, seat, viewer);
+                    if seated.is_ok() {
+                        lock(&self.gone).tally.back(since.elapsed());
+                    }
+                    match seated {
+                        Ok(standing) => return Ok(standing),
+                        Err(late) => {
+                            goodbye(seat, *late).await;
+                            return Err(true);
+                        }
+                    }
+                }
+                Err(error) => {
+                    tracing::info!(viewer = seat, %error, "a viewer is not back yet");
+                    asked = error.retry_after().unwrap_or_default();
+                    lock(&self.gone).tally.not_back(error.class());
+                }
+            }
+        }
+    }
+
+    /// Empties the place of who lost its session; says since when it has seen nothing.
+    async fn lose(&self, visit: &Visit, lost: &Lost) -> Instant {
+        let mut since = Instant::now();
+        let Some(place) = self.places.get(visit.number) else { return since };
+        let viewer = {
+            let mut gone = lock(&self.gone);
+            let was = std::mem::replace(&mut *lock(place), Place::Between);
+            gone.tally.lost(lost.to_string());
+            let Place::Live(viewer) = was else { return since };
+            let mut report = viewer.report();
+            if !matches!(lost, Lost::Told(_)) && !matches!(report.state, SessionState::Ended(_)) {
+                // For the server it may go on; for who watches it is over.
+                report.state = SessionState::Ended(EndReason::Failed(lost.to_string()));
+            }
+            let last = report.tracks.iter().filter_map(|track| track.last_packet).max();
+            // Who is told to go loses nothing before it goes.
+            since = last.filter(|_| !matches!(lost, Lost::Told(_))).unwrap_or(since);
+            gone.tally.viewer(&report, &Truth::unknown());
+            gone.sockets.push((viewer.local_address(), viewer.socket()));
+            viewer
+        };
+        match lost {
+            // A server that cannot be reached is not waited for.
+            Lost::Unreachable | Lost::Unknown(_) | Lost::Ended(_) => drop(viewer),
+            Lost::Unheard => drop(tokio::spawn(goodbye(visit.seat, *viewer))),
+            Lost::Told(_) => goodbye(visit.seat, *viewer).await,
+        }
+        since
+    }
+
+    /// Waits until a time, or to the end where there is none; true if it is over by then.
+    async fn over_by(&self, until: Option<Instant>) -> bool {
+        match until {
+            Some(until) => self.over_before(until).await,
+            None => {
+                let mut over = self.over.subscribe();
+                over.wait_for(|over| *over).await.is_ok_and(|over| *over)
+            }
         }
     }
 
@@ -151,13 +265,14 @@ impl Crowd {
     }
 
     /// How a viewer of this place connects.
-    fn config(&self, seat: u32, room: u32, visit: u64, due: Instant) -> ViewerConfig {
+    fn config(&self, visit: &Visit, due: Instant) -> ViewerConfig {
+        let seat = visit.seat;
         // Each viewer loses packets of its own.
-        let own = u64::from(seat).wrapping_add(visit << 32);
+        let own = u64::from(seat).wrapping_add(visit.nth << 32);
         let loss = self.plan.viewer.loss.map(|loss| Loss { seed: loss.seed.wrapping_add(own), ..loss });
         let address = self.loopback.then(|| address(seat));
         ViewerConfig {
-            url: self.plan.whep(room),
+            url: self.plan.whep(visit.room),
             scheduled: Some(due),
             depth: self.plan.depth(seat),
             loss,
@@ -176,15 +291,16 @@ impl Crowd {
     }
 
     /// Gives a viewer its place; it comes back if all is over.
-    fn seat(&self, number: usize, seat: u32, viewer: Viewer) -> Option<Viewer> {
+    fn take_seat(&self, number: usize, seat: u32, viewer: Viewer) -> Result<Standing, Box<Viewer>> {
         let network = lock(&self.network);
         if *self.over.borrow() {
-            return Some(viewer);
+            return Err(Box::new(viewer));
         }
+        let standing = viewer.standing();
         // It may have become bad, or good, while the viewer was connecting.
         viewer.impair(network.bad.and_then(|bad| self.plan.impaired(seat, bad)));
         self.set(number, Place::Live(Box::new(viewer)));
-        None
+        Ok(standing)
     }
 
     /// Empties a place, and counts what its viewer saw.

@@ -158,13 +158,16 @@ impl Engine {
         let mut publishers = Vec::new();
         for number in 0..self.plan.publishers {
             let config = PublisherConfig { url: self.plan.whip(number), ..self.plan.publisher.clone() };
+            let left = self.plan.time_limit.saturating_sub(self.began.elapsed());
             let connected = self.sending.block_on(async {
                 // The session's task has to live on the publishers' own thread, not on this one.
-                match tokio::spawn(Publisher::connect(config)).await {
+                let connecting = tokio::spawn(Publisher::connect(config));
+                tokio::time::timeout(left, connecting).await.map(|joined| match joined {
                     Ok(result) => result,
                     Err(error) => Err(crate::client::ClientError::Session(error.to_string())),
-                }
+                })
             });
+            let connected = connected.map_err(|_| RunError::TimeLimit(self.plan.time_limit))?;
             publishers.push(connected.map_err(|error| RunError::Publisher { number, error })?);
             self.in_time()?;
         }

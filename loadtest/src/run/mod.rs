@@ -9,6 +9,7 @@ mod host;
 mod plan;
 mod progress;
 mod pulse;
+mod rejoin;
 mod server;
 mod tally;
 mod timeline;

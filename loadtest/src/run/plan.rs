@@ -29,6 +29,7 @@ const ROOMS: u64 = 2;
 const VIEWERS: u64 = 1_000;
 const IMPAIRED: u64 = 1_000_000;
 const SAMPLED: u64 = 2_000_000;
+const REJOINING: u64 = 3_000_000;
 
 /// What a scenario does not say, because it is not for files.
 #[derive(Debug, Clone, Default)]
@@ -77,6 +78,8 @@ pub struct RunPlan {
     pub mode: Mode,
     /// Where they are sampled, one in so many decrypts all.
     pub sample: u32,
+    /// Who loses its session joins again.
+    pub reconnect: bool,
     /// What is left to chance follows from this.
     pub seed: u64,
     /// Time measured after the last viewer is due.
@@ -170,6 +173,7 @@ impl RunPlan {
             connect_timeout: viewers.connect_timeout,
             http_timeout: viewers.http_timeout,
             retry_for: viewers.retry_for,
+            turn: viewers.turn,
             allow_public: access.allow_public,
             trust: access.trust.clone(),
             ..PublisherConfig::new(publishers.url.clone().unwrap_or_default())
@@ -186,6 +190,7 @@ impl RunPlan {
             connect_timeout: viewers.connect_timeout,
             http_timeout: viewers.http_timeout,
             retry_for: viewers.retry_for,
+            turn: viewers.turn,
             allow_public: access.allow_public,
             trust: access.trust,
             ..ViewerConfig::new(viewers.url.clone())
@@ -209,6 +214,7 @@ impl RunPlan {
             stay: viewers.stay,
             mode: viewers.mode,
             sample: viewers.sample,
+            reconnect: viewers.reconnect,
             seed: scenario.seed,
             duration: scenario.duration,
             threads: viewers.threads.unwrap_or(cores.min(THREADS)).clamp(1, THREADS_MAX),
@@ -309,6 +315,11 @@ impl RunPlan {
         } else {
             Depth::Headers
         }
+    }
+
+    /// What is left to chance when one viewer joins again.
+    pub fn rejoining(&self, viewer: u32) -> Chance {
+        Chance::of(self.seed, REJOINING.saturating_add(viewer.into()))
     }
 
     /// What is left to chance at one viewer's place.

@@ -60,6 +60,7 @@ pub(crate) struct Tally {
     first_packet: Histogram,
     pub first_keyframe: Histogram,
     gap: Histogram,
+    away: Histogram,
     pub freezes: u64,
     frozen: Duration,
 }
@@ -71,6 +72,22 @@ impl Tally {
         *self.viewers.reasons.entry(class).or_default() += 1;
     }
 
+    /// A viewer that lost its session and is to come back.
+    pub fn lost(&mut self, reason: String) {
+        *self.viewers.reconnects.reasons.entry(reason).or_default() += 1;
+    }
+
+    /// It tried, and is not back yet.
+    pub fn not_back(&mut self, class: String) {
+        *self.viewers.reconnects.failed.entry(class).or_default() += 1;
+    }
+
+    /// It is back.
+    pub fn back(&mut self, away: Duration) {
+        self.viewers.reconnects.back += 1;
+        self.away.record(away);
+    }
+
     /// A viewer that connected.
     pub fn viewer(&mut self, report: &ViewerReport, truth: &Truth) {
         self.viewers.connected += 1;
@@ -78,6 +95,10 @@ impl Tally {
         if let SessionState::Ended(reason) = &report.state {
             self.viewers.ended_early += 1;
             *self.viewers.reasons.entry(format!("ended: {reason}")).or_default() += 1;
+        }
+        self.viewers.relayed += u64::from(report.relayed);
+        for status in &report.put_off {
+            *self.viewers.put_off.entry(format!("HTTP {status}")).or_default() += 1;
         }
         self.viewers.silent += u64::from(report.tracks.iter().any(|track| track.received == 0));
         self.packets.injected_loss += report.injected_loss + report.injected_rtx_loss;
@@ -117,6 +138,8 @@ impl Tally {
         packets.recovered += track.recovered_by_rtx;
         packets.lost_before_recovery += track.recovered_by_rtx + lost;
         packets.duplicates += track.duplicates;
+        // A retransmission comes behind its time, too, and is counted as what it is.
+        packets.overtaken += track.late.saturating_sub(track.recovered_by_rtx);
         packets.out_of_order += track.out_of_order_after_recovery;
         packets.mismatched += track.payload_mismatch;
         packets.unstamped += track.unstamped;
@@ -150,6 +173,7 @@ impl Tally {
 
     /// Percentages and rates; `elapsed` is the time over which packets came.
     pub fn finish(mut self, elapsed: Duration) -> Finished {
+        self.viewers.reconnects.away_ms = Percentiles::of(&self.away);
         let packets = &mut self.packets;
         let percent = |part: u64, of: u64| (of > 0).then(|| num::float(part) * 100.0 / num::float(of));
         packets.loss_percent = percent(packets.lost, packets.expected);

@@ -34,6 +34,8 @@ fn silenced(start: Instant) -> ViewerReport {
         injected_rtx_loss: 0,
         unmapped: 0,
         keyframe_requests: 0,
+        put_off: Vec::new(),
+        relayed: false,
     }
 }
 

@@ -9,6 +9,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::{Act, Arrival, Call, Event, Impairment, Rooms, Selector, Stay};
+use crate::client::Turn;
 use crate::media::Oversized;
 use crate::report::Bound;
 use crate::units;
@@ -161,6 +162,10 @@ pub struct Viewers {
     /// `Retry-After` of 409, 429 and 503 is obeyed for so long.
     #[serde(deserialize_with = "duration")]
     pub retry_for: Duration,
+    /// Who loses its session joins again.
+    pub reconnect: bool,
+    /// When TURN servers that responses name are used, by publishers too.
+    pub turn: Turn,
     /// Time for each HTTP request.
     #[serde(deserialize_with = "duration")]
     pub http_timeout: Duration,
@@ -189,6 +194,8 @@ impl Default for Viewers {
             nack: true,
             audio_nack: false,
             retry_for: Duration::from_secs(10),
+            reconnect: true,
+            turn: Turn::default(),
             http_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
             bind: None,

@@ -1,5 +1,7 @@
 //! Tables of everything else.
 
+use std::collections::BTreeMap;
+
 use crate::num;
 use crate::report::standing::mode;
 use crate::report::{LossReport, Percentiles, RunReport, agents, text};
@@ -53,6 +55,7 @@ fn times(report: &RunReport) -> String {
         ("Latency", report.latency_ms),
         ("Between sound and picture", report.av_skew_ms),
         ("Longest gap of a track", report.longest_gap_ms),
+        ("Away between two sessions", report.viewers.reconnects.away_ms),
     ];
     let mut rows = String::new();
     for (name, set) in sets {
@@ -109,6 +112,7 @@ fn packets(report: &RunReport) -> String {
             ),
             ("Recovered by RTX", text::count(packets.recovered)),
             ("Duplicates", text::count(packets.duplicates)),
+            ("Overtaken", text::count(packets.overtaken)),
             ("Out of order", text::count(packets.out_of_order)),
             ("Damaged", text::count(packets.mismatched)),
             ("Rejected", text::count(packets.rejected)),
@@ -127,25 +131,39 @@ fn viewers(report: &RunReport) -> String {
         ("Failed", text::count(viewers.failed)),
         ("Ended early", text::count(viewers.ended_early)),
         ("With a silent track", text::count(viewers.silent)),
+        ("By a TURN server", text::count(viewers.relayed)),
+        ("Sessions lost", text::count(viewers.reconnects.lost())),
+        ("Back again", text::count(viewers.reconnects.back)),
         ("Freezes", text::count(report.freezes)),
         ("Video stood still, all together", text::millis(report.frozen_ms)),
     ];
     let mut tables = table("Viewers", &counts);
-    if !viewers.reasons.is_empty() {
-        let mut reasons: Vec<(&String, &u64)> = viewers.reasons.iter().collect();
-        // The most frequent first; those of a kind by name.
-        reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        let mut rows: Vec<(&str, String)> = reasons
-            .iter()
-            .take(REASONS)
-            .map(|(reason, count)| (reason.as_str(), text::count(**count)))
-            .collect();
-        if reasons.len() > REASONS {
-            rows.push(("other reasons", text::count(num::len(reasons.len() - REASONS))));
-        }
-        tables.push_str(&table("Why viewers failed or ended", &rows));
+    let reconnects = &viewers.reconnects;
+    for (caption, found) in [
+        ("Why viewers failed or ended", &viewers.reasons),
+        ("How often viewers were put off", &viewers.put_off),
+        ("Why viewers joined again", &reconnects.reasons),
+        ("Why they were not back at once", &reconnects.failed),
+    ] {
+        tables.push_str(&reasons(caption, found));
     }
     tables
+}
+
+/// Reasons with their counts; nothing where there are none.
+fn reasons(caption: &str, found: &BTreeMap<String, u64>) -> String {
+    if found.is_empty() {
+        return String::new();
+    }
+    let mut reasons: Vec<(&String, &u64)> = found.iter().collect();
+    // The most frequent first; those of a kind by name.
+    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let mut rows: Vec<(&str, String)> =
+        reasons.iter().take(REASONS).map(|(reason, count)| (reason.as_str(), text::count(**count))).collect();
+    if reasons.len() > REASONS {
+        rows.push(("other reasons", text::count(num::len(reasons.len() - REASONS))));
+    }
+    table(caption, &rows)
 }
 
 fn publishers(report: &RunReport) -> String {

@@ -1,0 +1,75 @@
+//! How long a viewer waits before it joins again: longer each time, and by chance, so that those who lost their sessions
+//! together do not come back together.
+
+use std::time::Duration;
+
+use crate::scenario::Chance;
+
+/// Longest pause before the first attempt.
+const FIRST: Duration = Duration::from_millis(500);
+/// Longest pause at all.
+const MOST: Duration = Duration::from_secs(8);
+
+/// One viewer at its place.
+pub(super) struct Visit {
+    /// The place's number.
+    pub number: usize,
+    /// The same among the viewers of all processes, as plans know it.
+    pub seat: u32,
+    /// What it watches.
+    pub room: u32,
+    /// How many sessions there were before.
+    pub nth: u64,
+    pub backoff: Backoff,
+}
+
+/// Pauses between attempts.
+pub(super) struct Backoff {
+    chance: Chance,
+    longest: Duration,
+}
+
+impl Backoff {
+    pub fn new(chance: Chance) -> Self {
+        Self { chance, longest: FIRST }
+    }
+
+    /// Somebody has lost its session.
+    pub fn begin(&mut self) {
+        self.longest = FIRST;
+    }
+
+    /// The next pause: evenly up to the longest, which doubles; from the second on it is half of that at least.
+    pub fn next(&mut self) -> Duration {
+        let first = self.longest == FIRST;
+        let longest = self.longest;
+        self.longest = longest.saturating_mul(2).min(MOST);
+        let least = if first { Duration::ZERO } else { longest / 2 };
+        least + (longest - least).mul_f64(self.chance.unit())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_within_bounds_and_differ_between_viewers() {
+        let pauses = |number| {
+            let mut backoff = Backoff::new(Chance::of(3, number));
+            (0..8).map(|_| backoff.next()).collect::<Vec<_>>()
+        };
+        let one = pauses(1);
+        assert_eq!(one, pauses(1));
+        assert_ne!(one, pauses(2));
+        for (nth, pause) in one.iter().enumerate() {
+            let longest = (FIRST * 2_u32.pow(u32::try_from(nth).unwrap())).min(MOST);
+            let least = if nth == 0 { Duration::ZERO } else { longest / 2 };
+            assert!((least..=longest).contains(pause), "{nth}: {pause:?}");
+        }
+        let mut again = Backoff::new(Chance::of(3, 1));
+        assert!((0..5).map(|_| again.next()).max().unwrap() > FIRST);
+        again.begin();
+        assert!(again.next() <= FIRST);
+    }
+}

@@ -1,0 +1,131 @@
+//! What RFC 9725 and the WHEP draft leave to servers: whichever way one takes, the clients follow.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+mod fixture;
+
+use std::time::Duration;
+
+use fixture::{Fixture, Location, Script};
+use freshet_loadtest::client::{
+    IceServer, Publisher, PublisherConfig, SessionState, Turn, Viewer, ViewerConfig,
+};
+
+const SOON: Duration = Duration::from_secs(10);
+
+async fn publish(server: &Fixture) -> Publisher {
+    Publisher::connect(PublisherConfig::new(server.url("/whip/room"))).await.unwrap()
+}
+
+fn watch(server: &Fixture) -> ViewerConfig {
+    ViewerConfig::new(server.url("/whep/room"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_location_may_be_written_in_every_way() {
+    for location in [Location::Relative, Location::Path, Location::Network, Location::Absolute] {
+        let server = Fixture::start(Script { location, ..Script::default() }).await;
+        let publisher = publish(&server).await;
+        let viewer = Viewer::connect(watch(&server)).await.unwrap();
+        assert_eq!(publisher.resource().url(), server.url("/sessions/1"), "{location:?}");
+        assert_eq!(viewer.resource().url(), server.url("/sessions/2"), "{location:?}");
+        viewer.stop().await.unwrap();
+        publisher.stop().await.unwrap();
+        assert_eq!(server.count(|counters| &counters.deletes), 2, "{location:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redirect_takes_method_and_body_along_but_no_token_to_another_origin() {
+    let second = Fixture::start(Script::default()).await;
+    let moved = Some(second.url("/whep/room"));
+    let first = Fixture::start(Script { moved, ..Script::default() }).await;
+    let _publisher = publish(&second).await;
+    let viewer = Viewer::connect(ViewerConfig::new(first.url("/moved"))).await.unwrap();
+    assert!(viewer.wait_for_media(SOON).await);
+    assert_eq!(viewer.resource().url(), second.url("/sessions/2"));
+    assert_eq!(second.count(|counters| &counters.posts), 2, "it was a POST there too");
+    viewer.stop().await.unwrap();
+    assert_eq!(second.count(|counters| &counters.deletes), 1, "the session is the second server's");
+
+    let strict = Fixture::start(Script { token: Some("right".into()), ..Script::default() }).await;
+    let moved = Some(strict.url("/whip/room"));
+    let astray = Fixture::start(Script { moved, ..Script::default() }).await;
+    let config =
+        PublisherConfig { token: Some("right".into()), ..PublisherConfig::new(astray.url("/moved")) };
+    assert_eq!(Publisher::connect(config).await.unwrap_err().status(), Some(401));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn neither_etag_nor_patch_has_to_be_there() {
+    let server = Fixture::start(Script { no_etag: true, ..Script::default() }).await;
+    let _publisher = publish(&server).await;
+    let viewer = Viewer::connect(watch(&server)).await.unwrap();
+    assert_eq!((viewer.resource().etag(), viewer.negotiated().etag.as_deref()), (None, None));
+    let candidate = "candidate:9 1 udp 1 127.0.0.1 9 typ host".to_owned();
+    assert_eq!(viewer.resource().trickle(&[candidate], true).await.unwrap().status, 204);
+    assert_eq!(viewer.restart_ice().await.unwrap().status, 200);
+
+    let server = Fixture::start(Script { no_patch: true, no_etag: true, ..Script::default() }).await;
+    let publisher = publish(&server).await;
+    let viewer = Viewer::connect(watch(&server)).await.unwrap();
+    assert!(viewer.wait_for_media(SOON).await);
+    let refused = viewer.restart_ice().await.unwrap_err();
+    assert_eq!((refused.status(), refused.class().as_str()), (Some(405), "HTTP 405"));
+    assert_eq!(publisher.restart_ice().await.unwrap_err().status(), Some(405));
+    // The session is what it was.
+    let before = viewer.report().video().unwrap().received;
+    let on = viewer.wait_until(SOON, |report| report.video().unwrap().received > before + 300).await;
+    assert!(on && viewer.state() == SessionState::Connected, "{:?}", viewer.report());
+    viewer.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_counter_offer_is_answered() {
+    let server = Fixture::start(Script { counter_offer: true, ..Script::default() }).await;
+    let publisher = publish(&server).await;
+    let viewer = Viewer::connect(watch(&server)).await.unwrap();
+    assert_eq!(viewer.negotiated().response.status, 406);
+    assert!(viewer.negotiated().countered && !publisher.negotiated().countered);
+    assert_eq!(server.count(|counters| &counters.patches), 1);
+    assert!(viewer.wait_for_media(SOON).await, "{:?}", viewer.report());
+    let report = viewer.report();
+    assert_eq!((report.tracks.len(), report.unmapped), (2, 0));
+    assert_eq!((report.video().unwrap().missing, report.video().unwrap().unstamped), (0, 0));
+    viewer.stop().await.unwrap();
+    assert_eq!(server.count(|counters| &counters.deletes), 1);
+
+    // A viewer that hears no answer to its answer has no session.
+    let server = Fixture::start(Script { counter_offer: true, no_patch: true, ..Script::default() }).await;
+    let _publisher = publish(&server).await;
+    let refused = Viewer::connect(watch(&server)).await.unwrap_err();
+    assert_eq!(refused.class(), "HTTP 405");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ice_servers_of_links_are_read_and_tried_where_they_are_needed() {
+    // Nobody answers at the discard port.
+    let turn = "<turn:127.0.0.1:9?transport=udp>; rel=\"ice-server\"; username=\"u\"; credential=\"c\"";
+    let links =
+        vec![format!("<stun:127.0.0.1:9>; rel=\"ice-server\", {turn}"), "</x>; rel=\"other\"".to_owned()];
+    let server = Fixture::start(Script { links, ..Script::default() }).await;
+    let _publisher = publish(&server).await;
+    let viewer = Viewer::connect(watch(&server)).await.unwrap();
+    let expected = [
+        IceServer { url: "stun:127.0.0.1:9".into(), username: None, credential: None },
+        IceServer {
+            url: "turn:127.0.0.1:9?transport=udp".into(),
+            username: Some("u".into()),
+            credential: Some("c".into()),
+        },
+    ];
+    assert_eq!(viewer.negotiated().ice_servers, expected);
+    assert!(!viewer.report().relayed, "there is a direct way");
+
+    let only = Viewer::connect(ViewerConfig { turn: Turn::Only, ..watch(&server) }).await.unwrap_err();
+    assert!(only.to_string().contains("the TURN server turn:127.0.0.1:9"), "{only}");
+    let plain = Fixture::start(Script::default()).await;
+    let _publisher = publish(&plain).await;
+    let none = Viewer::connect(ViewerConfig { turn: Turn::Only, ..watch(&plain) }).await.unwrap_err();
+    assert!(none.to_string().contains("names none that can be used"), "{none}");
+}

@@ -1,0 +1,125 @@
+//! Viewers that lose their sessions come back, and the report says why they had to.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+mod fixture;
+mod program;
+
+use std::path::Path;
+use std::time::Duration;
+
+use fixture::{Fixture, Script};
+use freshet_loadtest::client::{Lost, Publisher, PublisherConfig, Reconnect, Viewer, ViewerConfig};
+use program::loadtest;
+use serde_json::Value;
+
+const SOON: Duration = Duration::from_secs(15);
+
+/// A run of the program with three viewers; its report, and its summary.
+async fn run(name: &str, server: &Fixture, arguments: &[&str]) -> (Value, String) {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _new = std::fs::remove_dir_all(&folder);
+    let (whip, whep) = (server.url("/whip/room"), server.url("/whep/room"));
+    let mut all =
+        vec!["run", "--whip", &whip, "--whep", &whep, "--threads", "1", "--bitrate", "1M", "--quiet"];
+    all.extend(["--viewers", "3", "--ramp", "storm", "--report", folder.to_str().unwrap()]);
+    all.extend(arguments);
+    let output = loadtest(&all).await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    assert!(read("report.html").contains("Why viewers joined again"));
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(table.contains("reconnects"), "{table}");
+    (serde_json::from_str(&read("report.json")).unwrap(), read("summary.md"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_closed_joins_again() {
+    let server = Fixture::start(Script { close_at: Some(100), from_viewers: 3, ..Script::default() }).await;
+    let (report, summary) = run("closed", &server, &["--duration", "7s"]).await;
+    let viewers = &report["viewers"];
+    assert_eq!((&viewers["connected"], &viewers["ended_early"]), (&6.into(), &3.into()), "{viewers}");
+    let reconnects = &viewers["reconnects"];
+    assert_eq!(
+        (&reconnects["back"], &reconnects["failed"]),
+        (&3.into(), &serde_json::json!({})),
+        "{viewers}"
+    );
+    assert_eq!(reconnects["reasons"]["closed by the server"], 3, "{viewers}");
+    // Half a second at most before they try, and what joining takes.
+    assert_eq!(reconnects["away_ms"]["count"], 3);
+    assert!(reconnects["away_ms"]["max"].as_f64().unwrap() < 4_000.0, "{viewers}");
+    assert_eq!(
+        report["packets"]["video"]["lost"], 0,
+        "what was sent while they were away is no loss: {report}"
+    );
+    let last = report["timeline"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["watching"], 3, "{last}");
+    assert!(summary.contains("3 / 3"), "{summary}");
+    assert_eq!(server.count(|counters| &counters.posts), 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_told_to_reconnect_does() {
+    let server =
+        Fixture::start(Script { reconnect_at: Some(100), from_viewers: 3, ..Script::default() }).await;
+    let (report, _) = run("told", &server, &["--duration", "6s"]).await;
+    let viewers = &report["viewers"];
+    assert_eq!((&viewers["connected"], &viewers["ended_early"]), (&6.into(), &0.into()), "{viewers}");
+    assert_eq!(viewers["reconnects"]["reasons"]["told to reconnect"], 3, "{viewers}");
+    assert_eq!(viewers["reconnects"]["back"], 3, "{viewers}");
+    assert_eq!(server.count(|counters| &counters.listens), 6);
+    // A session is ended before the next one is made: three, then three more, and the publisher's.
+    assert_eq!(server.count(|counters| &counters.deletes), 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_sent_elsewhere_goes_there() {
+    let other = Fixture::start(Script::default()).await;
+    let _publisher = Publisher::connect(PublisherConfig::new(other.url("/whip/room"))).await.unwrap();
+    let reconnect_url = Some(other.url("/whep/room"));
+    let server = Fixture::start(Script {
+        reconnect_at: Some(100),
+        reconnect_url,
+        from_viewers: 3,
+        ..Script::default()
+    })
+    .await;
+    let (report, _) = run("elsewhere", &server, &["--duration", "6s"]).await;
+    assert_eq!(report["viewers"]["reconnects"]["back"], 3, "{report}");
+    assert_eq!(other.count(|counters| &counters.posts), 4, "the publisher and three viewers");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_forgotten_notices_and_who_is_only_paused_stays() {
+    let server = Fixture::start(Script { forget_at: Some(150), ..Script::default() }).await;
+    let publisher = Publisher::connect(PublisherConfig::new(server.url("/whip/room"))).await.unwrap();
+    let watch = || Viewer::connect(ViewerConfig::new(server.url("/whep/room")));
+    let forgotten = watch().await.unwrap();
+    let lost = tokio::time::timeout(SOON, forgotten.standing().lost()).await.unwrap();
+    assert_eq!(lost, Lost::Unknown(404));
+
+    let paused = watch().await.unwrap();
+    assert!(paused.wait_for_media(SOON).await);
+    publisher.pause();
+    let asked = tokio::time::timeout(Duration::from_secs(5), paused.standing().lost()).await;
+    assert!(asked.is_err(), "the server knows it, so it waits: {asked:?}");
+
+    // The server is gone, and nobody says so.
+    let standing = paused.standing();
+    drop(server);
+    let lost = tokio::time::timeout(SOON, standing.lost()).await.unwrap();
+    assert_eq!(lost, Lost::Unreachable);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standing_tells_what_the_server_told() {
+    let (reconnect_at, reconnect_url) = (Some(100), Some("/whep/other".to_owned()));
+    let server = Fixture::start(Script { reconnect_at, reconnect_url, ..Script::default() }).await;
+    let _publisher = Publisher::connect(PublisherConfig::new(server.url("/whip/room"))).await.unwrap();
+    let viewer = Viewer::connect(ViewerConfig::new(server.url("/whep/room"))).await.unwrap();
+    let lost = tokio::time::timeout(SOON, viewer.standing().lost()).await.unwrap();
+    assert_eq!(lost, Lost::Told(Reconnect { url: Some("/whep/other".into()) }));
+    assert_eq!(lost.to_string(), "told to reconnect");
+}
