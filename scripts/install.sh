@@ -24,20 +24,23 @@ run) needs="$rust node npm" ;;
 bench) needs="$rust" ;;
 fuzz) needs="$rust cxx cargo-fuzz" ;;
 chart) needs="$common python3 venv helm kubernetes-validate" ;;
-test) needs="$rust cxx node npm etcd nats chromium firefox unshare ffmpeg iproute2 nft turnserver nginx faketime openssl curl shellcheck python3 venv cargo-fuzz helm kubernetes-validate" ;;
+test) needs="$rust cxx node npm go etcd nats chromium firefox unshare ffmpeg iproute2 nft turnserver nginx faketime openssl curl shellcheck python3 venv cargo-fuzz helm kubernetes-validate" ;;
 *) die "install.sh: --for wants one of run, test, bench, fuzz, chart" ;;
 esac
 
+# Whether the second version is the first one or newer.
 new_enough() {
-    printf '%s\n' "$NODE_VERSION" "$1" | sort --check --version-sort 2>/dev/null
+    printf '%s\n' "$1" "$2" | sort --check --version-sort 2>/dev/null
 }
 
-# Whether the distribution is known to have only a Node.js that is too old.
-old_node_only() {
+# Whether the distribution is known to have a package only in a version that is too old.
+old_only() {
     local candidate
-    candidate=$(apt-cache policy nodejs 2>/dev/null | sed -n 's/^ *Candidate: \([0-9][^-~+]*\).*/\1/p')
-    [[ -n $candidate ]] && ! new_enough "$candidate"
+    candidate=$(apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: \([0-9]*:\)\{0,1\}\([0-9][^-~+]*\).*/\2/p')
+    [[ -n $candidate ]] && ! new_enough "$2" "$candidate"
 }
+old_node_only() { old_only nodejs "$NODE_VERSION"; }
+old_go_only() { old_only golang-go "$GO_VERSION"; }
 
 has() {
     case $1 in
@@ -45,7 +48,8 @@ has() {
     cxx) command -v c++ >/dev/null ;;
     cargo) (cd "$ROOT" && cargo --version >/dev/null 2>&1 && cargo clippy --version && cargo fmt --version) >/dev/null 2>&1 ;;
     protos) [[ -f /usr/include/google/protobuf/any.proto || -f /usr/local/include/google/protobuf/any.proto ]] ;;
-    node) command -v node >/dev/null && new_enough "$(node -p process.versions.node)" ;;
+    node) command -v node >/dev/null && new_enough "$NODE_VERSION" "$(node -p process.versions.node)" ;;
+    go) command -v go >/dev/null && new_enough "$GO_VERSION" "$(go env GOVERSION | sed 's/^go//')" ;;
     etcd) command -v etcd >/dev/null || [[ -n ${FRESHET_TEST_ETCD:-} ]] ;;
     nats) command -v nats-server >/dev/null || [[ -x /usr/sbin/nats-server || -n ${FRESHET_TEST_NATS:-} ]] ;;
     chromium) command -v chromium >/dev/null || command -v chromium-browser >/dev/null || [[ -n ${CHROMIUM:-} ]] ;;
@@ -69,6 +73,7 @@ package() {
     protoc) echo protobuf-compiler ;;
     protos) echo libprotobuf-dev ;;
     node) old_node_only || echo nodejs ;;
+    go) old_go_only || echo golang-go ;;
     # Some packages of Node.js bring npm with them and refuse another: asked for once Node.js is there.
     npm) ! command -v node >/dev/null || echo npm ;;
     etcd) echo etcd-server ;;
@@ -99,7 +104,8 @@ outside() {
         case $need in
         cargo) command -v rustup >/dev/null || printf ', Rust %s (rustup.rs)' "$(pinned_rust)" ;;
         node) ! old_node_only || printf ', Node.js %s or newer (nodejs.org)' "$NODE_VERSION" ;;
-        helm) command -v go >/dev/null || printf ', Go 1.25 or newer (go.dev), or helm %s' "$HELM_VERSION" ;;
+        go) ! old_go_only || printf ', Go %s or newer (go.dev)' "$GO_VERSION" ;;
+        helm) command -v go >/dev/null || printf ', Go %s or newer (go.dev), or helm %s' "$GO_VERSION" "$HELM_VERSION" ;;
         esac
     done
 }
@@ -175,5 +181,6 @@ lacking=$(missing)
 case " $lacking" in
 "  " | " ") ;;
 *" node "*) die "freshet needs: Node.js $NODE_VERSION or newer (nodejs.org, or your distribution's backports); found $(node --version 2>/dev/null || echo none)" ;;
+*" go "*) die "freshet needs: Go $GO_VERSION or newer (go.dev, or your distribution's backports); found $(go env GOVERSION 2>/dev/null || echo none)" ;;
 *) die "freshet needs: $lacking(the installation did not bring them)" ;;
 esac

@@ -11,6 +11,7 @@ CARGO_FUZZ_VERSION=0.13.2
 KUBERNETES_VALIDATE_VERSION=1.36.0
 KUBERNETES_VERSION=1.36
 NODE_VERSION=20.19
+GO_VERSION=1.25
 
 # Built helpers (helm takes minutes) outlive a checkout. FRESHET_TOOLS names another folder.
 tools_folder() {

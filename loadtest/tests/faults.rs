@@ -207,7 +207,7 @@ async fn nonsense_and_wrong_tokens_are_one_clear_line() {
     let (nonsense, whep, whip) =
         (server.url("/nonsense"), server.url("/whep/room"), server.url("/whip/room"));
     let cases: [(&[&str], &str); 3] = [
-        (&["--whep", &nonsense], "no SDP answer"),
+        (&["--whep", &nonsense], "no SDP answer: it begins with \"no SDP at all\""),
         (&["--whep", &whep, "--token-whep", "wrong"], "HTTP 401 bad-token"),
         (&["--whip", &whip, "--whep", &whep, "--token-whip", "wrong"], "the token is missing or wrong"),
     ];
