@@ -47,11 +47,8 @@ impl Work {
         let (tasks, given) = channel();
         let thread = std::thread::spawn(move || {
             let threads = plan.threads.max(1);
-            let built = Builder::new_multi_thread()
-                .worker_threads(threads)
-                .thread_name(VIEWERS)
-                .enable_all()
-                .build();
+            let built =
+                Builder::new_multi_thread().worker_threads(threads).thread_name(VIEWERS).enable_all().build();
             match built {
                 Ok(runtime) => watch(plan, start, server, runtime, &given, &out),
                 Err(error) => {

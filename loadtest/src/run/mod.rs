@@ -20,8 +20,8 @@ pub use exposed::{Exposed, listen_address};
 pub(crate) use host::{CpuMeter, Drops, enough_files};
 pub use plan::{Access, MAX_PROCESSES, PlanError, RunPlan, Seat};
 pub use progress::{Progress, Sums, progress_line};
-pub use server::ServerMetrics;
 pub(crate) use pulse::{Pulse, VIEWERS};
+pub use server::ServerMetrics;
 pub(crate) use tally::{Tally, Truth};
 
 /// Why a run could not be made or measured nothing.

@@ -9,6 +9,7 @@ impl Tally {
         // Every field is named, so that a new one cannot be forgotten.
         let Self {
             viewers: theirs,
+            whole,
             packets,
             latency,
             skew,
@@ -25,6 +26,7 @@ impl Tally {
             frozen,
         } = other;
         viewers(&mut self.viewers, theirs);
+        self.whole = self.whole.saturating_add(*whole);
         add(&mut self.packets, packets);
         for (mine, theirs) in [
             (&mut self.latency, latency),
