@@ -169,6 +169,7 @@ fn report() -> RunReport {
             socket_drops: Some(0),
             ..ClientReport::default()
         },
+        agents: vec![],
         invalid: Vec::new(),
         bounds: vec![
             Verdict { bound: "loss>0.1%".to_owned(), value: Some(0.412), broken: true, not_measured: false },

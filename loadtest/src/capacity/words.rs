@@ -125,8 +125,18 @@ mod tests {
     fn step(viewers: u32, bound: Option<&str>, invalid: Option<&str>) -> StepReport {
         let mut run = RunReport::default();
         run.packets.loss_percent = Some(f64::from(viewers) / 1_000.0);
-        run.bounds.push(Verdict { bound: "failed>0".to_owned(), value: Some(0.0), broken: false });
-        let broken = |bound: &str| Verdict { bound: bound.to_owned(), value: Some(0.4), broken: true };
+        run.bounds.push(Verdict {
+            bound: "failed>0".to_owned(),
+            value: Some(0.0),
+            broken: false,
+            not_measured: false,
+        });
+        let broken = |bound: &str| Verdict {
+            bound: bound.to_owned(),
+            value: Some(0.4),
+            broken: true,
+            not_measured: false,
+        };
         run.bounds.extend(bound.map(broken));
         run.invalid.extend(invalid.map(str::to_owned));
         let (outcome, step) = StepReport::of(viewers, &run);
@@ -149,7 +159,12 @@ mod tests {
     #[test]
     fn it_says_what_holds_and_what_broke_first() {
         let mut last = step(450, Some("expected loss <= 0.1%"), None);
-        last.broken.push(Verdict { bound: "p99>1s".to_owned(), value: None, broken: true });
+        last.broken.push(Verdict {
+            bound: "p99>1s".to_owned(),
+            value: None,
+            broken: true,
+            not_measured: false,
+        });
         let steps = vec![step(400, None, None), step(450, Some("expected loss <= 0.1%"), None), last];
         let report = report(steps, Found { holds: Some(400), breaks: Some(450), stopped: None });
         assert_eq!(
