@@ -1,6 +1,6 @@
 //! Durations in an HdrHistogram of microseconds: three significant figures, from 1 µs to an hour.
 //!
-//! One takes 16 KiB for values of up to 2 ms and 8 KiB more for each power of two above: 48 KiB for up to 33 ms, 88 KiB
+//! One takes 16 KiB for values of up to 2 ms and 8 KiB more for each power of two above: 48 KiB for up to 32 ms, 88 KiB
 //! for up to a second, 184 KiB for an hour, and for a while up to twice as much when it has just grown. One that counted
 //! nothing takes 24 bytes and no allocation. So whoever measures for many viewers sums up what they saw
 //! ([`super::Latencies`]) instead of keeping one for each.

@@ -83,7 +83,7 @@ fn nothing_counted_takes_no_room_and_huge_values_are_kept_as_an_hour() {
     assert_eq!(hour.max(), Some(Duration::from_secs(3_600)));
     assert_eq!(hour.quantile(0.5), Some(Duration::from_secs(3_600)));
     // What the comment at the top promises.
-    for (longest, kibibytes) in [(2_000, 16), (33_000, 48), (1_000_000, 88), (u64::MAX, 184)] {
+    for (longest, kibibytes) in [(2_000, 16), (32_000, 48), (1_000_000, 88), (u64::MAX, 184)] {
         let counts = of([longest]).counts.unwrap();
         assert_eq!(counts.distinct_values() * 8, kibibytes * 1_024, "{longest}");
     }

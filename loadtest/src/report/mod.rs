@@ -28,4 +28,4 @@ pub use model::{
     Verdict, ViewersReport,
 };
 pub use table::table;
-pub use thin::merge;
+pub(crate) use thin::merge;

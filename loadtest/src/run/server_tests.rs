@@ -110,7 +110,7 @@ async fn pages_tell_cpu_packets_and_joins() {
     // The time between two readings is that of the test's host: shares of it are exact.
     let cores = second.cores.unwrap();
     let near = |value: Option<f64>, exact: f64| (value.unwrap() / exact - 1.0).abs() < 1e-9;
-    assert!((0.0..=0.6).contains(&cores), "{second:?}");
+    assert!((0.0..5.0).contains(&cores), "{second:?}");
     assert!(near(second.packets_per_second, cores * 2_000.0), "{second:?}");
     assert!(near(second.bits_per_second, cores * 20_000_000.0), "{second:?}");
     assert!(

@@ -14,6 +14,8 @@ const HEAD: usize = 40;
 const TAIL: usize = 16;
 /// One beyond the largest value that ours keep apart: the end of the step of an hour.
 const RANGE: u64 = 1 << 32;
+/// Most values: of a few hundred such the sum still fits.
+const VALUES_MAX: u64 = 1 << 48;
 /// A number that begins with so many bytes of which each has another behind it is larger than any of ours.
 const NUMBER_MAX: usize = 8;
 
@@ -58,6 +60,10 @@ impl Histogram {
         }
         let read = Deserializer::new().deserialize::<u64, _>(&mut &*bytes);
         let Ok(mut counts) = read else { return no("its counts are broken") };
+        // A sum that does not fit is told as the largest number.
+        if counts.len() > VALUES_MAX {
+            return no("a count is too large");
+        }
         counts.auto(true);
         if counts.is_empty() {
             return Ok(Self::new());

@@ -192,6 +192,8 @@ fn server(report: &RunReport) -> String {
         pids.push("…".to_owned());
     }
     let some = |value: Option<f64>, say: fn(f64) -> String| value.map_or(text::UNKNOWN.to_owned(), say);
+    let (packet, join) = server.counted();
+    let (packet, join) = (format!("CPU for each packet that {packet}"), format!("CPU for each {join}"));
     let mut rows = Vec::new();
     if !pids.is_empty() {
         rows.push(("Processes", pids.join(", ")));
@@ -204,8 +206,6 @@ fn server(report: &RunReport) -> String {
         rows.push(("Sessions taken", server.joins.map_or(text::UNKNOWN.to_owned(), text::count)));
     }
     let micros = some(server.cpu_us_per_packet, |us| format!("{} µs", text::number(us, 2)));
-    let (packet, join) = server.counted();
-    let (packet, join) = (format!("CPU for each packet that {packet}"), format!("CPU for each {join}"));
     rows.extend([
         ("CPU on average, cores", some(server.cores, text::cores)),
         ("CPU in the busiest second, cores", some(server.cores_max, text::cores)),

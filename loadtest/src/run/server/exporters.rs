@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinSet;
+
 use crate::client::{Page, ViewerConfig};
 use crate::scenario::Selector;
 
@@ -14,6 +16,8 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const PAGE_MAX: usize = 4 << 20;
 /// A rate that is older says nothing of now.
 const STALE: Duration = Duration::from_secs(3);
+/// Over less than this there is no rate: CPU is counted in steps of 10 ms.
+const SHORTEST: Duration = Duration::from_millis(500);
 
 /// Which series tell what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,28 +85,37 @@ fn growth(before: Option<f64>, now: Option<f64>) -> Option<f64> {
 /// What a page came to over time.
 #[derive(Debug, Default)]
 struct Growth {
-    last: Option<(Instant, Reading)>,
+    last: Option<Reading>,
     grown: Reading,
+    /// When a rate was taken last, and what had grown by then.
+    rated: Option<(Instant, Reading)>,
     rate: Reading,
     failed: u64,
 }
 
 impl Growth {
     fn add(&mut self, at: Instant, now: Reading) {
-        let Some((before_at, before)) = self.last.replace((at, now)) else {
+        let Some(before) = self.last.replace(now) else {
             // What was counted before belongs to nobody here.
             self.grown = now.with(now, |_, now| now.map(|_| 0.0));
+            self.rated = Some((at, self.grown));
             return;
         };
-        let seconds = at.saturating_duration_since(before_at).as_secs_f64().max(0.001);
-        let grew = before.with(now, growth);
-        self.grown = self.grown.with(grew, known);
-        self.rate = grew.with(grew, |_, grew| grew.map(|grew| grew / seconds));
+        self.grown = self.grown.with(before.with(now, growth), known);
+        self.rate.resident = now.resident;
+        let Some((rated, base)) = self.rated else { return };
+        let passed = at.saturating_duration_since(rated);
+        if passed >= SHORTEST {
+            let seconds = passed.as_secs_f64();
+            let each = |base: Option<f64>, grown: Option<f64>| Some((grown? - base.unwrap_or(0.0)) / seconds);
+            self.rate = base.with(self.grown, each);
+            self.rated = Some((at, self.grown));
+        }
     }
 
     /// What it is a second, as far as anybody knows at this time.
     fn rate(&self, now: Instant) -> Reading {
-        let fresh = self.last.is_some_and(|(at, _)| now.saturating_duration_since(at) < STALE);
+        let fresh = self.rated.is_some_and(|(at, _)| now.saturating_duration_since(at) < STALE);
         if fresh { self.rate } else { Reading::default() }
     }
 }
@@ -112,6 +125,8 @@ struct Exporter {
     page: Page,
     series: Series,
     growth: Mutex<Growth>,
+    /// Held while the page is read, so that readings come in order; true after the last one.
+    over: tokio::sync::Mutex<bool>,
 }
 
 impl Exporter {
@@ -119,7 +134,13 @@ impl Exporter {
         self.growth.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn read(&self) -> Result<(), String> {
+    /// Reads the page once more, unless it was the last time before.
+    async fn read(&self, last: bool) -> Result<(), String> {
+        let mut over = self.over.lock().await;
+        if *over {
+            return Ok(());
+        }
+        *over = last;
         let page = self.page.fetch().await;
         let mut growth = self.growth();
         match page {
@@ -144,8 +165,9 @@ impl Exporters {
     pub fn new(urls: &[String], series: &Series, like: &ViewerConfig) -> Result<Self, String> {
         let exporter = |url: &String| {
             let page = Page::new(url, PAGE_MAX, TIMEOUT, like).map_err(|error| error.to_string())?;
-            let (url, series, growth) = (url.clone(), series.clone(), Mutex::default());
-            Ok(Arc::new(Exporter { url, page, series, growth }))
+            let (url, series) = (url.clone(), series.clone());
+            let (growth, over) = Default::default();
+            Ok(Arc::new(Exporter { url, page, series, growth, over }))
         };
         urls.iter().map(exporter).collect::<Result<Vec<_>, String>>().map(Self)
     }
@@ -153,14 +175,14 @@ impl Exporters {
     /// Reads each for the first time, and again and again from then on. Must be called inside a runtime.
     pub async fn begin(&self) -> Result<(), String> {
         for exporter in &self.0 {
-            exporter.read().await?;
+            exporter.read(false).await?;
             let exporter = Arc::clone(exporter);
             tokio::spawn(async move {
                 let mut ticks = tokio::time::interval_at((Instant::now() + PERIOD).into(), PERIOD);
                 ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
                 loop {
                     ticks.tick().await;
-                    if let Err(error) = exporter.read().await {
+                    if let Err(error) = exporter.read(false).await {
                         tracing::info!(%error, "a reading is left out");
                     }
                 }
@@ -169,10 +191,14 @@ impl Exporters {
         Ok(())
     }
 
-    /// Reads each once more, so that what grew reaches to now.
+    /// Reads each for the last time, so that what grew reaches to now.
     pub async fn finish(&self) {
-        for exporter in &self.0 {
-            if let Err(error) = exporter.read().await {
+        let mut all = JoinSet::new();
+        for exporter in self.0.iter().cloned() {
+            all.spawn(async move { exporter.read(true).await });
+        }
+        while let Some(read) = all.join_next().await {
+            if let Ok(Err(error)) = read {
                 tracing::info!(%error, "the last reading is left out");
             }
         }
@@ -225,6 +251,9 @@ mod tests {
         growth.add(at(3_000), reading(1.0, Some(30.0)));
         assert_eq!((growth.grown.cpu, growth.grown.packets), (Some(4.0), Some(430.0)));
         assert_eq!(growth.grown.bytes, None, "nobody told");
+        growth.add(at(3_010), reading(2.0, Some(40.0)));
+        assert_eq!((growth.rate.cpu, growth.rate.packets), (Some(1.0), Some(30.0)), "10 ms are no second");
+        assert_eq!((growth.rate.resident, growth.grown.packets), (Some(2e6), Some(440.0)));
         assert_eq!(growth.rate(at(5_900)).packets, Some(30.0));
         assert_eq!(growth.rate(at(6_100)), Reading::default(), "that is long ago");
     }
