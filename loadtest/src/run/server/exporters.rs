@@ -194,7 +194,8 @@ impl Exporters {
     /// Reads each for the last time, so that what grew reaches to now.
     pub async fn finish(&self) {
         let mut all = JoinSet::new();
-        for exporter in self.0.iter().cloned() {
+        for exporter in &self.0 {
+            let exporter = Arc::clone(exporter);
             all.spawn(async move { exporter.read(true).await });
         }
         while let Some(read) = all.join_next().await {
