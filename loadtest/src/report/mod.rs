@@ -24,8 +24,8 @@ pub use html::html;
 pub use markdown::markdown;
 pub use model::{
     AgentReport, Bars, ClientReport, Figures, Happening, JoinReport, LossReport, ModeReport, PacketReport,
-    Percentiles, PublishersReport, RunReport, SCHEMA, Second, ServerReport, ServerSecond, TargetReport,
-    Verdict, ViewersReport,
+    Percentiles, PublishersReport, ReconnectsReport, RunReport, SCHEMA, Second, ServerReport, ServerSecond,
+    TargetReport, Verdict, ViewersReport,
 };
 pub use table::table;
 pub(crate) use thin::merge;

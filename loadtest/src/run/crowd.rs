@@ -110,7 +110,8 @@ impl Crowd {
         let Some(Seat { number: seat, due, room }) = self.plan.seats.get(number).copied() else { return };
         let mut chance = self.plan.chance(seat);
         let mut due = self.start + due;
-        let mut visit = Visit { number, seat, room, nth: 0, backoff: Backoff::new(self.plan.rejoining(seat)) };
+        let mut visit =
+            Visit { number, seat, room, nth: 0, backoff: Backoff::new(self.plan.rejoining(seat)) };
         loop {
             if self.over_before(due).await {
                 return;

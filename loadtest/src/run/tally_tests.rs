@@ -76,6 +76,8 @@ fn shares_that_went_through_a_message_add_up_to_the_whole() {
             viewer.connected = Some(Duration::from_millis(7) * nth);
             viewer.answered = Some(Duration::from_micros(3_333) * nth);
             viewer.injected_loss = nth.into();
+            viewer.relayed = nth % 4 == 0;
+            viewer.put_off = vec![503; usize::try_from(nth % 3).unwrap()];
             viewer
         })
         .collect();
@@ -87,6 +89,9 @@ fn shares_that_went_through_a_message_add_up_to_the_whole() {
     }
     for failed in [&mut whole, &mut shares[1]] {
         failed.failed("HTTP 503".into());
+        failed.lost("closed by the server".into());
+        failed.not_back("HTTP 503".into());
+        failed.back(Duration::from_millis(700));
     }
     let mut merged = Tally::default();
     for share in shares {
@@ -97,4 +102,8 @@ fn shares_that_went_through_a_message_add_up_to_the_whole() {
     assert_eq!((merged.viewers.connected, merged.viewers.failed, merged.viewers.ended_early), (40, 1, 1));
     let finished = merged.finish(Duration::from_secs(2));
     assert_eq!(finished.join.connected_ms.unwrap().max, 280.0);
+    assert_eq!((finished.viewers.relayed, finished.viewers.put_off["HTTP 503"]), (10, 40));
+    let reconnects = finished.viewers.reconnects;
+    assert_eq!((reconnects.lost(), reconnects.back, reconnects.failed["HTTP 503"]), (1, 1, 1));
+    assert_eq!(reconnects.away_ms.unwrap().max, 700.0);
 }

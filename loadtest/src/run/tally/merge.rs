@@ -1,7 +1,9 @@
 //! Sums of sums: what several processes counted, put together. Exact, histograms included.
 
+use std::collections::BTreeMap;
+
 use super::Tally;
-use crate::report::{LossReport, PacketReport, ViewersReport};
+use crate::report::{LossReport, PacketReport, ReconnectsReport, ViewersReport};
 
 impl Tally {
     /// Adds what another process counted.
@@ -22,6 +24,7 @@ impl Tally {
             first_packet,
             first_keyframe,
             gap,
+            away,
             freezes,
             frozen,
         } = other;
@@ -37,6 +40,7 @@ impl Tally {
             (&mut self.first_packet, first_packet),
             (&mut self.first_keyframe, first_keyframe),
             (&mut self.gap, gap),
+            (&mut self.away, away),
         ] {
             mine.merge(theirs);
         }
@@ -49,7 +53,18 @@ impl Tally {
 }
 
 fn viewers(mine: &mut ViewersReport, theirs: &ViewersReport) {
-    let ViewersReport { wanted, connected, failed, ended_early, left, silent, reasons } = theirs;
+    let ViewersReport {
+        wanted,
+        connected,
+        failed,
+        ended_early,
+        left,
+        silent,
+        reasons,
+        relayed,
+        put_off,
+        reconnects: ReconnectsReport { reasons: lost, back, failed: not_back, away_ms: _ },
+    } = theirs;
     for (mine, theirs) in [
         (&mut mine.wanted, wanted),
         (&mut mine.connected, connected),
@@ -57,11 +72,20 @@ fn viewers(mine: &mut ViewersReport, theirs: &ViewersReport) {
         (&mut mine.ended_early, ended_early),
         (&mut mine.left, left),
         (&mut mine.silent, silent),
+        (&mut mine.relayed, relayed),
+        (&mut mine.reconnects.back, back),
     ] {
         *mine = mine.saturating_add(*theirs);
     }
-    for (reason, count) in reasons {
-        let mine = mine.reasons.entry(reason.clone()).or_default();
+    count(&mut mine.reasons, reasons);
+    count(&mut mine.put_off, put_off);
+    count(&mut mine.reconnects.reasons, lost);
+    count(&mut mine.reconnects.failed, not_back);
+}
+
+fn count(mine: &mut BTreeMap<String, u64>, theirs: &BTreeMap<String, u64>) {
+    for (what, count) in theirs {
+        let mine = mine.entry(what.clone()).or_default();
         *mine = mine.saturating_add(*count);
     }
 }
@@ -79,6 +103,7 @@ fn add(mine: &mut PacketReport, theirs: &PacketReport) {
         loss_before_recovery_percent: _,
         recovered,
         duplicates,
+        overtaken,
         out_of_order,
         mismatched,
         history,
@@ -94,6 +119,7 @@ fn add(mine: &mut PacketReport, theirs: &PacketReport) {
         (&mut mine.lost_before_recovery, lost_before_recovery),
         (&mut mine.recovered, recovered),
         (&mut mine.duplicates, duplicates),
+        (&mut mine.overtaken, overtaken),
         (&mut mine.out_of_order, out_of_order),
         (&mut mine.mismatched, mismatched),
         (&mut mine.history, history),
