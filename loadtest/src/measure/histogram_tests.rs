@@ -71,7 +71,8 @@ fn steps_of_pictures_are_few_and_none_is_wider_than_a_sixty_fourth() {
     assert_eq!(steps.iter().map(|(_, count)| count).sum::<u64>(), all.len());
     for pair in steps.windows(2) {
         let ([(before, _), (end, count)], width) = (pair, pair[1].0 - pair[0].0) else { unreachable!() };
-        assert!(width <= 3.max(end / 64), "{before} to {end}: {count}");
+        // What was counted lies three apart, so a step may seem that much wider.
+        assert!(width <= 3 + end / 64, "{before} to {end}: {count}");
     }
 }
 
