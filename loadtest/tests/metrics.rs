@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
-#[allow(dead_code, reason = "it does not count what the server saw")]
 mod fixture;
 
 use std::process::Stdio;

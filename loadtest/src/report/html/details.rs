@@ -46,7 +46,7 @@ pub fn details(report: &RunReport) -> String {
 
 fn times(report: &RunReport) -> String {
     let join = &report.join;
-    let sets: [(&str, Option<Percentiles>); 8] = [
+    let sets: [(&str, Option<Percentiles>); 9] = [
         ("Answered after", join.answered_ms),
         ("ICE after", join.ice_ms),
         ("Connected after", join.connected_ms),
