@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod support;
+#[path = "addresses/turn.rs"]
+mod turn;
 
 use std::time::Duration;
 
 use freshet_cluster::testing::{EtcdServer, NatsServer};
-use freshet_loadtest::client::{Publisher, Turn, Viewer};
+use freshet_loadtest::client::{Publisher, Viewer};
 use support::client::{believe, trust};
 use support::nets::{self, Net, alone, wire};
 use support::{Process, hears, publish, remember_secret, view};
@@ -533,33 +535,7 @@ fn clients_without_another_way_are_relayed() {
         let base = "http://192.0.2.10:8080";
         ready(&client, base);
         let publisher = publishes(&server, base, "relayed");
-        // The load harness, which finds no direct way and then this one, or is told that there is no other.
-        let (viewer, by_turn) = client.run(async move {
-            let viewer = view(base, "relayed", "", |config| {
-                (config.allow_public, config.token, config.retry_for) = (true, None, WITHIN);
-                (config.turn, config.connect_timeout) = (Turn::Fallback, Duration::from_secs(10));
-            });
-            let viewer = viewer.await;
-            let by_turn = publish(base, "by-turn", "", |config| {
-                (config.allow_public, config.token, config.retry_for) = (true, None, WITHIN);
-                config.turn = Turn::Only;
-            });
-            (viewer, by_turn.await)
-        });
-        assert!(viewer.report().relayed, "there was no direct way");
-        let viewer = goes_on(&client, viewer, 100);
-        let (direct, _) = watches(&server, base, "by-turn");
-        let direct = goes_on(&server, direct, 100);
-        for viewer in [&viewer, &direct] {
-            let report = viewer.report();
-            let video = report.video().unwrap();
-            assert_eq!((video.missing, video.payload_mismatch, video.duplicates), (0, 0, 0), "{video:?}");
-        }
-        client.run(async move {
-            viewer.stop().await.unwrap();
-            by_turn.stop().await.unwrap();
-        });
-        drop(direct);
+        turn::harness_goes_by_it(&client, &server, base);
         let watching = [("FRESHET_WATCH_URL", base), ("FRESHET_ROOM", "relayed")];
         let publishing = [
             ("FRESHET_WATCH_URL", base),

@@ -10,11 +10,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use freshet_cluster::unit::Bitrate;
-use freshet_loadtest::client::{Trust, Turn};
+use freshet_loadtest::client::Trust;
 use freshet_loadtest::media::Oversized;
 use freshet_loadtest::report::Bound;
 use freshet_loadtest::run::{Access, listen_address};
-use freshet_loadtest::scenario::{Arrival, Codec, Mode, Rooms, Scenario, Selector, Stay, expand};
+use freshet_loadtest::scenario::{Arrival, Codec, Mode, Rooms, Scenario, Selector, Stay, Turn, expand};
 use freshet_loadtest::units;
 
 use nats::NatsArguments;

@@ -7,9 +7,8 @@ mod fixture;
 use std::time::Duration;
 
 use fixture::{Fixture, Location, Script};
-use freshet_loadtest::client::{
-    IceServer, Publisher, PublisherConfig, SessionState, Turn, Viewer, ViewerConfig,
-};
+use freshet_loadtest::client::{IceServer, Publisher, PublisherConfig, SessionState, Viewer, ViewerConfig};
+use freshet_loadtest::scenario::Turn;
 
 const SOON: Duration = Duration::from_secs(10);
 

@@ -11,11 +11,11 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::drive::{COMMANDS, Command, Driver, Endpoint, Marks, Paths, SessionState, lock};
-use super::negotiate::{Negotiated, Opened, Turn};
+use super::negotiate::{Negotiated, Opened};
 use super::relay::usable;
 use super::resource::{PatchOutcome, SessionResource};
 use super::{ClientError, EndReason};
-use crate::scenario::Impairment;
+use crate::scenario::{Impairment, Turn};
 
 /// Neither a direct way nor one by TURN has led anywhere.
 pub(super) fn no_way() -> ClientError {

@@ -33,7 +33,7 @@ pub use error::{ClientError, Problem};
 pub use events::Reconnect;
 pub use headers::{IceServer, ice_servers};
 pub use http::{HttpResponse, call};
-pub use negotiate::{Negotiated, Turn};
+pub use negotiate::Negotiated;
 pub use page::Page;
 pub use resource::{PatchOutcome, SessionResource};
 pub use send::{PublisherStats, TrackSent};

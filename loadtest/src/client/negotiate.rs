@@ -50,19 +50,6 @@ pub(super) struct Opening<'a> {
     pub relayed: bool,
 }
 
-/// When a TURN server that a response names is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Turn {
-    /// Where ICE finds no direct way within half of its time.
-    #[default]
-    Fallback,
-    /// Never.
-    Never,
-    /// Always: no direct way is tried.
-    Only,
-}
-
 /// How the two sides agreed.
 #[derive(Debug, Clone)]
 pub struct Negotiated {

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::media::stamp::{Stamp, StampError};
 use crate::media::{Kind, VideoCodec};
-use crate::scenario::Impairment;
+use crate::scenario::{Impairment, Turn};
 
+use super::Trust;
 use super::drive::Paths;
 use super::http::origin;
 use super::target::resolve_reference;
-use super::{Trust, Turn};
 
 /// How much of its media a viewer opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -16,10 +16,10 @@ use super::resource::{PatchOutcome, SessionResource};
 use super::rtc::Codecs;
 use super::sampled::Sampler;
 use super::viewing::{Depth, ViewerConfig};
-use super::{ClientError, EndReason, Standing, Turn};
+use super::{ClientError, EndReason, Standing};
 use crate::measure::{Histogram, SkewReport, TrackReport};
 use crate::media::Kind;
-use crate::scenario::Impairment;
+use crate::scenario::{Impairment, Turn};
 
 /// What a viewer saw.
 #[derive(Debug, Clone)]

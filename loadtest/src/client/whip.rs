@@ -13,9 +13,10 @@ use super::negotiate::{Negotiated, Opening, open};
 use super::resource::{PatchOutcome, SessionResource};
 use super::rtc::Codecs;
 use super::send::{PublisherStats, Sender, Sending};
-use super::{ClientError, EndReason, Trust, Turn};
+use super::{ClientError, EndReason, Trust};
 use crate::media::stamp::MAX_NUMBER;
 use crate::media::{Kind, MAX_PAYLOAD, VideoConfig};
+use crate::scenario::Turn;
 
 /// How a publisher connects and what it sends.
 #[derive(Debug, Clone)]

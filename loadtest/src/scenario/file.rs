@@ -9,7 +9,6 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::{Act, Arrival, Call, Event, Impairment, Rooms, Selector, Stay};
-use crate::client::Turn;
 use crate::media::Oversized;
 use crate::report::Bound;
 use crate::units;
@@ -129,6 +128,19 @@ pub enum Mode {
     Full,
     /// One in some viewers every packet; of the others media is counted by its headers.
     Sampled,
+}
+
+/// When a TURN server that a response names is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Turn {
+    /// Where ICE finds no direct way within half of its time.
+    #[default]
+    Fallback,
+    /// Never.
+    Never,
+    /// Always: no direct way is tried.
+    Only,
 }
 
 /// Who watches.

@@ -10,7 +10,7 @@ mod stay;
 
 pub use arrival::Arrival;
 pub use event::{Act, Call, Event, Impairment};
-pub use file::{Climb, Codec, Mode, Publishers, Scenario, ScenarioError, Server, Viewers, expand};
+pub use file::{Climb, Codec, Mode, Publishers, Scenario, ScenarioError, Server, Turn, Viewers, expand};
 pub use rooms::Rooms;
 pub use series::Selector;
 pub use stay::Stay;
