@@ -53,7 +53,7 @@ async fn a_clean_run_reports_every_packet_and_exits_with_0() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sampled_run_says_whose_figures_it_gives() {
-    let server = Fixture::start(Script { hold_every: Some(50), ..Script::default() }).await;
+    let server = Fixture::start(Script { hold_inside_every: Some(50), ..Script::default() }).await;
     let folder = std::env::temp_dir().join(format!("freshet-loadtest-sampled-{}", std::process::id()));
     let out = folder.to_str().unwrap();
     let bounds =
