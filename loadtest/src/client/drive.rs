@@ -6,13 +6,14 @@
 use std::fmt;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use str0m::net::{Protocol, Receive};
 use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 use tokio::sync::{mpsc, watch};
 
+use super::guard::lock;
 use super::relay::Wire;
 use super::rtc;
 use super::srtp::Keys;
@@ -148,11 +149,6 @@ impl Paths {
     fn next_due(&self) -> Option<Instant> {
         self.inward.next_due().into_iter().chain(self.outward.next_due()).min()
     }
-}
-
-/// Locks, whatever a panicking test thread did to the lock.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<E: Endpoint> Driver<E> {

@@ -10,7 +10,8 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::drive::{COMMANDS, Command, Driver, Endpoint, Marks, Paths, SessionState, lock};
+use super::drive::{COMMANDS, Command, Driver, Endpoint, Marks, Paths, SessionState};
+use super::guard::lock;
 use super::negotiate::{Negotiated, Opened};
 use super::relay::usable;
 use super::resource::{PatchOutcome, SessionResource};

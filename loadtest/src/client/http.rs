@@ -14,7 +14,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
 use super::headers::retry_after;
-use super::target::{check_url, resolve_reference};
+use super::target::{check_url, origin, resolve_reference};
 use super::{ClientError, Problem, Trust, ViewerConfig};
 
 /// Largest response body that is read: an SDP answer has a few kilobytes.
@@ -226,13 +226,6 @@ pub async fn call(
     let json = [("content-type".to_owned(), "application/json".to_owned())];
     let headers = if body.is_some() { &json[..] } else { &[] };
     caller.send(&method, url, headers, Bytes::from(body.unwrap_or_default().to_owned())).await
-}
-
-/// Scheme, host and port of a URL.
-pub(super) fn origin(url: &str) -> &str {
-    let host = url.find("://").map_or(0, |at| at.saturating_add(3));
-    let end = url.get(host..).and_then(|rest| rest.find(['/', '?', '#'])).map(|at| host.saturating_add(at));
-    end.and_then(|end| url.get(..end)).unwrap_or(url)
 }
 
 /// An error with its causes: hyper's own text says only "client error (Connect)".

@@ -3,6 +3,7 @@
 mod drive;
 mod error;
 mod events;
+mod guard;
 mod handle;
 mod headers;
 mod holes;

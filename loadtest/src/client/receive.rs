@@ -11,7 +11,8 @@ use str0m::media::{KeyframeRequestKind, Mid};
 use str0m::rtp::{RtpPacket, Ssrc};
 use str0m::{Event, Rtc};
 
-use super::drive::{Endpoint, lock};
+use super::drive::Endpoint;
+use super::guard::lock;
 use super::negotiate::Opened;
 use super::sdp;
 use super::viewing::{Depth, Loss, PacketHook, ReceivedPacket, ViewerConfig};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 
 use super::ClientError;
-use super::drive::lock;
+use super::guard::lock;
 use super::headers::IceServer;
 use super::target::is_near;
 use super::turn::{self, Credentials, Draft, Message, Transaction};

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use ::http::Method;
 use bytes::Bytes;
 
-use super::drive::lock;
+use super::guard::lock;
 use super::http::HttpCaller;
 use super::{ClientError, HttpResponse, sdp};
 

@@ -15,7 +15,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use str0m::{Event, Rtc};
 
-use super::drive::{Endpoint, lock};
+use super::drive::Endpoint;
+use super::guard::lock;
 use super::holes::Holes;
 use super::negotiate::Opened as Session;
 use super::receive::{FIRST_REQUEST, NEXT_REQUEST, Seen};

@@ -12,7 +12,8 @@ use str0m::rtp::RtpWrite;
 use str0m::{Event, Rtc};
 
 use super::ClientError;
-use super::drive::{Endpoint, lock};
+use super::drive::Endpoint;
+use super::guard::lock;
 use super::negotiate::Opened;
 use crate::media::{AudioSource, Kind, MediaPacket, VideoCodec, VideoConfig, VideoSource};
 use crate::{clock, num};

@@ -8,8 +8,8 @@ use ::http::Method;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::drive::lock;
 use super::events::Reconnect;
+use super::guard::lock;
 use super::receive::Seen;
 use super::resource::SessionResource;
 use super::{ClientError, EndReason, SessionState};

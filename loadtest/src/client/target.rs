@@ -26,6 +26,13 @@ pub(super) fn is_near(address: IpAddr) -> bool {
     }
 }
 
+/// Scheme, host and port of a URL.
+pub(super) fn origin(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at.saturating_add(3));
+    let end = url.get(host..).and_then(|rest| rest.find(['/', '?', '#'])).map(|at| host.saturating_add(at));
+    end.and_then(|end| url.get(..end)).unwrap_or(url)
+}
+
 /// Checks a URL and gives the address behind it. `allow_public` says that the target is the user's own.
 pub async fn check_url(url: &str, allow_public: bool) -> Result<SocketAddr, ClientError> {
     let bad = |why: &str| ClientError::BadUrl { url: url.to_owned(), why: why.to_owned() };

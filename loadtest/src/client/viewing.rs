@@ -11,8 +11,7 @@ use crate::scenario::{Impairment, Turn};
 
 use super::Trust;
 use super::drive::Paths;
-use super::http::origin;
-use super::target::resolve_reference;
+use super::target::{origin, resolve_reference};
 
 /// How much of its media a viewer opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

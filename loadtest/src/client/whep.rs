@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use str0m::media::Direction;
 use tokio::net::UdpSocket;
 
-use super::drive::{SessionState, lock};
+use super::drive::SessionState;
 use super::events::Events;
+use super::guard::lock;
 use super::handle::{SessionHandle, no_way};
 use super::negotiate::{Negotiated, Opening, open};
 use super::receive::{Receiver, Seen};

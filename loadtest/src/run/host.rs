@@ -4,9 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::RunPlan;
-use crate::num;
-
 /// Clock ticks a second in `/proc`: fixed by the kernel's interface.
 const TICKS: f64 = 100.0;
 
@@ -54,25 +51,10 @@ impl CpuMeter {
 }
 
 /// Files that this process may open.
-fn open_file_limit() -> Option<u64> {
+pub(super) fn open_file_limit() -> Option<u64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_ascii_whitespace().next()?.parse().ok()
-}
-
-/// Files beside the viewers' sockets.
-const OTHER_FILES: u64 = 128;
-
-/// This process may open as many files as a plan needs; else what to do.
-pub(crate) fn enough_files(plan: &RunPlan) -> Result<(), String> {
-    let viewers = num::len(plan.seats.len());
-    let files = (viewers + u64::from(plan.publishers)) * 2 + OTHER_FILES;
-    match open_file_limit().filter(|limit| *limit < files) {
-        Some(limit) => Err(format!(
-            "{viewers} viewers may need {files} open files and {limit} are allowed; raise it: ulimit -n {files}"
-        )),
-        None => Ok(()),
-    }
 }
 
 /// Datagrams that the kernel dropped at the receive buffers of this process, as far as anybody looked.

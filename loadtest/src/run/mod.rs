@@ -5,7 +5,9 @@ mod audience;
 mod crowd;
 mod engine;
 mod exposed;
+mod files;
 mod host;
+mod metrics;
 mod plan;
 mod progress;
 mod pulse;
@@ -17,11 +19,12 @@ mod timeline;
 pub(crate) use crowd::{Crowd, Look};
 pub use engine::{run, run_with_agents};
 pub use exposed::{Exposed, listen_address};
-pub(crate) use host::{CpuMeter, Drops, enough_files};
+pub(crate) use files::enough_files;
+pub(crate) use host::{CpuMeter, Drops};
+pub use metrics::ServerMetrics;
 pub use plan::{Access, MAX_PROCESSES, PlanError, RunPlan, Seat};
 pub use progress::{Progress, Sums, progress_line};
 pub(crate) use pulse::{Pulse, VIEWERS};
-pub use server::ServerMetrics;
 pub(crate) use tally::{Tally, Truth};
 
 /// Why a run could not be made or measured nothing.

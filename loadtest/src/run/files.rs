@@ -1,0 +1,20 @@
+//! How many files a run opens.
+
+use super::RunPlan;
+use super::host::open_file_limit;
+use crate::num;
+
+/// Files beside the viewers' sockets.
+const OTHER_FILES: u64 = 128;
+
+/// This process may open as many files as a plan needs; else what to do.
+pub(crate) fn enough_files(plan: &RunPlan) -> Result<(), String> {
+    let viewers = num::len(plan.seats.len());
+    let files = (viewers + u64::from(plan.publishers)) * 2 + OTHER_FILES;
+    match open_file_limit().filter(|limit| *limit < files) {
+        Some(limit) => Err(format!(
+            "{viewers} viewers may need {files} open files and {limit} are allowed; raise it: ulimit -n {files}"
+        )),
+        None => Ok(()),
+    }
+}
