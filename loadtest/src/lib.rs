@@ -5,6 +5,7 @@
 //! latency from capture to arrival are measured, not guessed from counters of the server.
 //!
 //! - [`client`]: a WHIP [`client::Publisher`] and a WHEP [`client::Viewer`], also used by whole-cluster tests.
+//! - [`hls`]: viewers of HLS, with a player's buffer and stalls.
 //! - [`media`]: the stamped media.
 //! - [`measure`]: what a viewer saw, and histograms of fixed memory that merge.
 //! - [`scenario`]: what is to be run, as people write it.
@@ -15,12 +16,13 @@
 //! - [`report`]: what a run found, for machines and for people, and the bounds that judge it.
 //! - [`units`]: what people write: `2M`, `30s`, `1%`.
 //!
-//! Nothing here knows Freshet: whatever serves RFC 9725 and the WHEP draft can be the other side.
+//! Nothing here knows Freshet: whatever serves RFC 9725, the WHEP draft or HLS can be the other side.
 
 pub mod agents;
 pub mod capacity;
 pub mod client;
 pub mod clock;
+pub mod hls;
 pub mod measure;
 pub mod media;
 mod num;

@@ -57,6 +57,14 @@ pub enum ClientError {
         /// Its address.
         address: IpAddr,
     },
+    /// A redirect or a playlist leads to where the user did not point.
+    #[error("{url} is at {host}, which was not named: give --allow-host {host} if it may be asked, too")]
+    StrangeHost {
+        /// What would have been asked.
+        url: String,
+        /// Its host and port.
+        host: String,
+    },
     /// No answer on the transport.
     #[error("{url} cannot be reached: {why}")]
     Unreachable {
@@ -152,6 +160,7 @@ impl ClientError {
             Self::BadUrl { .. } => "bad URL".into(),
             Self::BadConfig(_) => "bad configuration".into(),
             Self::ForbiddenTarget { .. } => "target not allowed".into(),
+            Self::StrangeHost { host, .. } => format!("{host} was not named: --allow-host {host}"),
             Self::Unreachable { .. } => "unreachable".into(),
             Self::Timeout { what, .. } => format!("timeout: {what}"),
             Self::Refused { status, problem, .. } => {

@@ -68,6 +68,24 @@ impl HttpResponse {
     }
 }
 
+/// How connections are made.
+pub(super) fn connector(
+    timeout: Duration,
+    trust: &Trust,
+    local: Option<IpAddr>,
+) -> Result<HttpsConnector<HttpConnector>, ClientError> {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_local_address(local);
+    connector.set_connect_timeout(Some(timeout));
+    connector.enforce_http(false);
+    Ok(HttpsConnectorBuilder::new()
+        .with_tls_config(trust.config()?)
+        .https_or_http()
+        .enable_all_versions()
+        .wrap_connector(connector))
+}
+
 /// What all requests of a session share.
 #[derive(Debug, Clone)]
 pub(super) struct HttpCaller {
@@ -87,16 +105,7 @@ impl HttpCaller {
         trust: &Trust,
         local: Option<IpAddr>,
     ) -> Result<Self, ClientError> {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_local_address(local);
-        connector.set_connect_timeout(Some(timeout));
-        connector.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(trust.config()?)
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(connector);
+        let connector = connector(timeout, trust, local)?;
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
         Ok(Self { client, token, allow_public, timeout, most: MAX_BODY })
     }
@@ -229,7 +238,7 @@ pub async fn call(
 }
 
 /// An error with its causes: hyper's own text says only "client error (Connect)".
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

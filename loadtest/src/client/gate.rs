@@ -1,0 +1,111 @@
+//! Who may be asked: what the user named, and nobody else that an answer points to.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use ::http::Uri;
+
+use super::ClientError;
+use super::target::check_url;
+
+/// The hosts that were named. A playlist is written by its server: it must not be able to aim a load at others.
+#[derive(Debug)]
+pub struct Gate {
+    /// Host and port of each URL that was named.
+    places: HashSet<String>,
+    /// Hosts that may be asked at any port.
+    hosts: HashSet<String>,
+    allow_public: bool,
+    /// Places whose addresses were looked at: once is enough for the thousands of requests of a run.
+    checked: Mutex<HashSet<String>>,
+}
+
+/// Host, and host with port, of a URL.
+fn place(url: &str) -> Result<(String, String), ClientError> {
+    let bad = |why: &str| ClientError::BadUrl { url: url.to_owned(), why: why.to_owned() };
+    let uri: Uri = url.parse().map_err(|error: ::http::uri::InvalidUri| bad(&error.to_string()))?;
+    let usual = match uri.scheme_str() {
+        Some("http") => 80,
+        Some("https") => 443,
+        Some(_) | None => return Err(bad("it must begin with http:// or https://")),
+    };
+    let host = uri.host().ok_or_else(|| bad("it names no host"))?.to_ascii_lowercase();
+    let port = uri.port_u16().unwrap_or(usual);
+    Ok((host.clone(), format!("{host}:{port}")))
+}
+
+impl Gate {
+    /// Lets through to the places of these URLs and to these hosts, written as `HOST` or `HOST:PORT`.
+    pub fn new(urls: &[&str], hosts: &[String], allow_public: bool) -> Result<Self, ClientError> {
+        let mut gate =
+            Self { places: HashSet::new(), hosts: HashSet::new(), allow_public, checked: Mutex::default() };
+        for url in urls {
+            gate.places.insert(place(url)?.1);
+        }
+        for host in hosts {
+            let bad =
+                |_| ClientError::BadConfig(format!("{host:?} is no host; write it as HOST or HOST:PORT"));
+            let (bare, with_port) = place(&format!("http://{host}")).map_err(bad)?;
+            if host.contains(['/', '?', '#', '@']) || bare.is_empty() {
+                return Err(bad(ClientError::BadConfig(String::new())));
+            }
+            // An IPv6 address has colons of its own, within its brackets.
+            let ported = host.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+            if ported {
+                gate.places.insert(with_port)
+            } else {
+                gate.hosts.insert(bare)
+            };
+        }
+        Ok(gate)
+    }
+
+    /// Whether this URL may be asked.
+    pub async fn check(&self, url: &str) -> Result<(), ClientError> {
+        let (host, place) = place(url)?;
+        if !self.places.contains(&place) && !self.hosts.contains(&host) {
+            return Err(ClientError::StrangeHost { url: url.to_owned(), host: place });
+        }
+        if self.checked.lock().unwrap_or_else(PoisonError::into_inner).contains(&place) {
+            return Ok(());
+        }
+        check_url(url, self.allow_public).await?;
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner).insert(place);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_what_was_named_is_asked() {
+        let hosts = ["127.0.0.2".to_owned(), "127.0.0.3:81".to_owned(), "[::1]".to_owned()];
+        let gate = Gate::new(&["http://127.0.0.1/live/a.m3u8"], &hosts, false).unwrap();
+        for near in [
+            "http://127.0.0.1/b",
+            "http://127.0.0.1:80/b",
+            "http://127.0.0.2:9/b",
+            "https://127.0.0.2/b",
+            "http://127.0.0.3:81/b",
+            "http://[::1]:7/b",
+        ] {
+            gate.check(near).await.unwrap();
+        }
+        for strange in
+            ["http://127.0.0.1:81/b", "https://127.0.0.1/b", "http://127.0.0.3/b", "http://127.0.0.4/b"]
+        {
+            let refused = gate.check(strange).await.unwrap_err();
+            assert!(matches!(refused, ClientError::StrangeHost { .. }), "{refused}");
+            assert!(refused.to_string().contains("--allow-host 127.0.0."), "{refused}");
+        }
+        assert!(matches!(gate.check("file:///etc/passwd").await, Err(ClientError::BadUrl { .. })));
+        let far = Gate::new(&["http://192.0.2.1/a"], &[], false).unwrap();
+        assert!(matches!(far.check("http://192.0.2.1/a").await, Err(ClientError::ForbiddenTarget { .. })));
+        Gate::new(&["http://192.0.2.1/a"], &[], true).unwrap().check("http://192.0.2.1/b").await.unwrap();
+        for bad in ["", "a b", "http://x", "h/p", "u@h"] {
+            assert!(Gate::new(&[], &[bad.to_owned()], false).is_err(), "{bad:?}");
+        }
+    }
+}
