@@ -6,6 +6,7 @@
 //!
 //! - [`client`]: a WHIP [`client::Publisher`] and a WHEP [`client::Viewer`], also used by whole-cluster tests.
 //! - [`hls`]: viewers of HLS, with a player's buffer and stalls.
+//! - [`chat`]: clients of a room's chat.
 //! - [`media`]: the stamped media.
 //! - [`measure`]: what a viewer saw, and histograms of fixed memory that merge.
 //! - [`scenario`]: what is to be run, as people write it.
@@ -16,10 +17,11 @@
 //! - [`report`]: what a run found, for machines and for people, and the bounds that judge it.
 //! - [`units`]: what people write: `2M`, `30s`, `1%`.
 //!
-//! Nothing here knows Freshet: whatever serves RFC 9725, the WHEP draft or HLS can be the other side.
+//! Only [`chat`] knows Freshet: whatever serves RFC 9725, the WHEP draft or HLS can be the other side of all else.
 
 pub mod agents;
 pub mod capacity;
+pub mod chat;
 pub mod client;
 pub mod clock;
 pub mod hls;

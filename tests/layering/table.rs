@@ -108,6 +108,8 @@ pub const HOUSE: &[Package] = &[
             "agents::chunks",
             "agents::offset",
             "capacity",
+            "chat::ledger",
+            "chat::sse",
             "hls::player",
             "hls::playlist",
             "hls::tags",
@@ -120,7 +122,7 @@ pub const HOUSE: &[Package] = &[
             "scenario",
             "units",
         ],
-        shells: &["agents", "cli", "client", "clock", "command", "dashboard", "files", "hls", "run"],
+        shells: &["agents", "chat", "cli", "client", "clock", "command", "dashboard", "files", "hls", "run"],
     },
     Package {
         dir: "sim",
