@@ -70,6 +70,7 @@ async fn the_harness_judges_a_cluster_in_one_process() {
     let dev = Dev::start("loadtest", 3, 12).await;
     thirty_viewers_get_all_of_it_by_json(&dev);
     a_table_has_the_same_and_a_broken_bound_is_named(&dev);
+    what_is_said_in_a_room_reaches_all_once_and_in_order(&dev);
     a_server_that_dies_breaks_the_bound_on_gaps(dev);
 }
 
@@ -116,6 +117,31 @@ fn a_table_has_the_same_and_a_broken_bound_is_named(dev: &Dev) {
     assert!(said.err.lines().any(|line| line.contains("3 watching, 0 joining")), "{}", said.err);
     assert!(said.err.contains("bound broken: failed<=0 (it is "), "{}", said.err);
     assert!(!said.err.contains("silent>0"), "a bound that is kept is not complained about: {}", said.err);
+}
+
+fn what_is_said_in_a_room_reaches_all_once_and_in_order(dev: &Dev) {
+    let room = format!("{}/v1/rooms/talk-{{i}}", dev.url());
+    let scenario = format!(
+        "duration = \"4s\"\n[chat]\nurl = \"{room}\"\nrooms = 2\nclients = 12\nrate = \"10/s\"\narrival = \"storm\"\n"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("chat.toml");
+    std::fs::write(&file, scenario).unwrap();
+    let mut command = Command::new(harness());
+    command.arg("run").arg(&file).args(["--threads", "1", "--json", "--quiet"]).stdin(Stdio::null());
+    let bounds =
+        ["chat-failed>0", "chat-lost>0", "chat-repeated>0", "chat-out-of-order>0", "chat-delay-p99>5s"];
+    bounds.iter().for_each(|bound| drop(command.args(["--fail-if", bound])));
+    let output = command.output().expect("the harness runs");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let of = |path: &str| number(&report, path);
+    assert_eq!((of("/chat/connected"), of("/chat/unacknowledged")), (12.0, 0.0), "{report:#}");
+    assert!((60.0..=85.0).contains(&of("/chat/sent")), "10 a second in each room, for 4 s: {report:#}");
+    // Six hear what is said in each room; what was said before one of them listened is its history.
+    assert_eq!(of("/chat/received") + of("/chat/history"), of("/chat/sent") * 6.0, "{report:#}");
+    assert_eq!((of("/chat/foreign"), of("/chat/reconnects")), (0.0, 0.0), "{report:#}");
+    is_sane(&report, "/chat/delay_ms", Some(of("/chat/received")));
 }
 
 fn a_server_that_dies_breaks_the_bound_on_gaps(dev: Dev) {

@@ -142,6 +142,8 @@ fn report() -> RunReport {
             first_keyframe: keyframe.bars,
             longest_gap: gap.bars,
         },
+        hls: None,
+        chat: None,
         timeline,
         happenings: vec![Happening {
             at_s: 60.0,

@@ -40,6 +40,14 @@ Examples (H stands for http://127.0.0.1:8080):
   Watch what somebody else publishes; each viewer stays a minute on average:
     freshet-loadtest run --whep H/whep/demo --viewers 20 --stay 'exponential 60s'
 
+  Fifty players of HLS, wherever it comes from, and nothing else:
+    freshet-loadtest run --hls-url https://live.example/a/index.m3u8 --hls-viewers 50 --duration 60s \\
+        --i-own-the-target --allow-host cdn.example --fail-if 'hls-stalls>0'
+
+  Thirty who chat in a room of Freshet, two messages a second:
+    freshet-loadtest run --chat-url H/v1/rooms/demo --chat-clients 30 --chat-rate 2/s \\
+        --fail-if 'chat-lost>0' --fail-if 'chat-repeated>0'
+
   Was it better than yesterday?
     freshet-loadtest compare yesterday/report.json out/report.json
 
@@ -171,6 +179,31 @@ pub struct RunArguments {
     /// Bearer token of viewers. [env: FRESHET_LOADTEST_WHEP_TOKEN, unless the file names another]
     #[arg(long, value_name = "TOKEN")]
     token_whep: Option<String>,
+    /// Playlist of HLS to watch, of whatever server; {i} stands for a publisher's number.
+    #[arg(long, value_name = "URL")]
+    hls_url: Option<String>,
+    /// Viewers of HLS. [default: 10 if there is a playlist]
+    #[arg(long, value_name = "N")]
+    hls_viewers: Option<u32>,
+    /// Room of Freshet to chat in, such as H/v1/rooms/demo. Without it that of --whep or --whip.
+    #[arg(long, value_name = "URL")]
+    chat_url: Option<String>,
+    /// Those who chat, all rooms together. [default: 10 if there is a room to chat in]
+    #[arg(long, value_name = "N")]
+    chat_clients: Option<u32>,
+    /// Messages a second in each room, of all who chat there together: 2/s, 30/m. [default: 1/s]
+    #[arg(long, value_name = "RATE", value_parser = units::rate)]
+    chat_rate: Option<f64>,
+    /// Bearer token of viewers of HLS. [env: FRESHET_LOADTEST_HLS_TOKEN, unless the file names another]
+    #[arg(long, value_name = "TOKEN")]
+    token_hls: Option<String>,
+    /// Bearer tokens of those who chat, with blanks between them; the n-th client has the n-th, and so on in a circle.
+    /// [env: FRESHET_LOADTEST_CHAT_TOKEN, unless the file names another]
+    #[arg(long, value_name = "TOKENS")]
+    token_chat: Option<String>,
+    /// Playlists and redirects may lead to this host, too, as HOST or HOST:PORT; may be given again.
+    #[arg(long, value_name = "HOST")]
+    allow_host: Vec<String>,
     /// Publishers. [default: 1]
     #[arg(long, value_name = "N")]
     publishers: Option<u32>,
@@ -407,6 +440,12 @@ impl RunArguments {
         viewers.audio_nack |= self.audio_nack;
         viewers.bind = self.bind.or(viewers.bind);
         viewers.threads = self.threads.or(viewers.threads);
+        put(&mut scenario.hls.url, self.hls_url.as_ref());
+        scenario.hls.viewers = self.hls_viewers.or(scenario.hls.viewers);
+        let chat = &mut scenario.chat;
+        chat.url = self.chat_url.clone().or(chat.url.take());
+        chat.clients = self.chat_clients.or(chat.clients);
+        put(&mut chat.rate, self.chat_rate.as_ref());
         scenario
     }
 
@@ -418,6 +457,11 @@ impl RunArguments {
             watch: token(&self.token_whep, &scenario.viewers.token_env),
             allow_public: self.i_own_the_target,
             trust: self.ca.as_ref().map(|ca| ca.trust.clone()).unwrap_or_default(),
+            hls: token(&self.token_hls, &scenario.hls.token_env),
+            chat: token(&self.token_chat, &scenario.chat.token_env)
+                .map(|tokens| tokens.split_whitespace().map(str::to_owned).collect())
+                .unwrap_or_default(),
+            hosts: self.allow_host.clone(),
         }
     }
 }

@@ -154,6 +154,7 @@ fn lines(progress: &Progress) -> Vec<Line<'static>> {
             progress.freezes
         )),
         Line::from(format!("client {}{server}", cores(second.client_cores))),
+        Line::from(progress.beside.clone()),
     ]
 }
 
@@ -211,6 +212,7 @@ mod tests {
                 ok: true,
                 said: "killed".to_owned(),
             }],
+            beside: "HLS 3 playing".to_owned(),
         }
     }
 
@@ -243,6 +245,7 @@ mod tests {
             "12000 packets/s",
             "missing 0.100 %",
             "3 freezes",
+            "HLS 3 playing",
             "latency p99, µs: 9500",
             "a node dies  killed",
         ] {

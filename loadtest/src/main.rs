@@ -53,7 +53,7 @@ fn execute(arguments: &cli::RunArguments) -> anyhow::Result<ExitCode> {
     let drawn = terminal.is_terminal() && !arguments.quiet;
     // Before the screen is taken: who is missing is said in a line.
     let field = arguments.together.gather(&plan, || command::brief(arguments, &plan))?;
-    let mut dashboard = drawn.then(|| Dashboard::open(&plan.name, &plan.viewer.url)).transpose()?;
+    let mut dashboard = drawn.then(|| Dashboard::open(&plan.name, &plan.target())).transpose()?;
     let report = command::drive(&plan, &scenario.expect, field.as_ref(), |progress| {
         exposed.iter().for_each(|exposed| exposed.show(progress));
         let _progress_is_optional = match &mut dashboard {

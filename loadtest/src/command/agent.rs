@@ -50,6 +50,7 @@ fn plan(allow_public: bool, brief: &Brief) -> Result<RunPlan, String> {
     // These happen on the coordinator's machine alone.
     scenario.events.clear();
     scenario.server = Server::default();
+    (scenario.hls, scenario.chat) = Default::default();
     scenario.viewers.count = brief.viewers.unwrap_or(scenario.viewers.count);
     scenario.duration = brief.duration.unwrap_or(scenario.duration);
     let trust = brief.authorities.as_deref().map(|pem| Trust::authorities(pem.as_bytes())).transpose();
@@ -58,6 +59,7 @@ fn plan(allow_public: bool, brief: &Brief) -> Result<RunPlan, String> {
         watch: brief.token.clone(),
         allow_public,
         trust: trust.map_err(|error| error.to_string())?.unwrap_or_default(),
+        ..Access::default()
     };
     let plan = RunPlan::among(&scenario, access, brief.of).map_err(|error| error.to_string())?;
     Ok(plan.share(brief.share, brief.of))

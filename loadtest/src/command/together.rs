@@ -10,7 +10,7 @@ use crate::cli::{RunArguments, expanded};
 
 /// What is not for agents: options and whether a value follows. Agents have rules, credentials and folders of their own,
 /// and a secret that is on the command line is sent as one.
-const OWN: [(&str, bool); 9] = [
+const OWN: [(&str, bool); 12] = [
     ("--agents", true),
     ("--agents-within", true),
     ("--clock-limit", true),
@@ -18,6 +18,9 @@ const OWN: [(&str, bool); 9] = [
     ("--report", true),
     ("--token-whip", true),
     ("--token-whep", true),
+    ("--token-hls", true),
+    ("--token-chat", true),
+    ("--allow-host", true),
     ("--server-pid", true),
     ("--i-own-the-target", false),
 ];

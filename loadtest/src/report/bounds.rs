@@ -5,22 +5,9 @@
 
 use std::str::FromStr;
 
-use super::{Percentiles, RunReport, Verdict};
+use super::metric::{Metric, Unit};
+use super::{Percentiles, RunReport, Verdict, beside};
 use crate::{num, units};
-
-/// What a bound can be about, its unit and where its figure is.
-struct Metric {
-    name: &'static str,
-    unit: Unit,
-    get: fn(&RunReport) -> Option<f64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unit {
-    Percent,
-    Millis,
-    Count,
-}
 
 fn of(set: Option<&Percentiles>, pick: fn(&Percentiles) -> f64) -> Option<f64> {
     set.map(pick)
@@ -105,6 +92,11 @@ const METRICS: &[Metric] = &[
     },
 ];
 
+/// All that bounds can be about.
+fn metrics() -> impl Iterator<Item = &'static Metric> {
+    METRICS.iter().chain(beside::METRICS)
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Comparison {
     Above,
@@ -150,8 +142,8 @@ impl FromStr for Bound {
         } else {
             (Comparison::Below, rest.trim_start_matches('<'))
         };
-        let metric = METRICS.iter().find(|metric| metric.name == name).ok_or_else(|| {
-            let names: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+        let metric = metrics().find(|metric| metric.name == name).ok_or_else(|| {
+            let names: Vec<&str> = metrics().map(|metric| metric.name).collect();
             bad(format!("there is no figure {name:?}; there are {}", names.join(", ")))
         })?;
         let value = in_unit(metric.unit, value).map_err(bad)?;
@@ -193,7 +185,7 @@ impl Bound {
     /// How a run stands against this bound.
     pub fn judge(&self, report: &RunReport) -> Verdict {
         let value =
-            METRICS.iter().find(|metric| metric.name == self.metric).and_then(|metric| (metric.get)(report));
+            metrics().find(|metric| metric.name == self.metric).and_then(|metric| (metric.get)(report));
         let broken = value.is_none_or(|value| match self.comparison {
             Comparison::Above => value > self.value,
             Comparison::AtLeast => value >= self.value,
@@ -240,6 +232,16 @@ mod tests {
         ] {
             assert_eq!(broken(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn figures_of_those_beside_are_broken_where_nobody_was_there() {
+        assert!(broken("hls-stalls>0") && broken("chat-lost>0") && broken("chat-delay-p99>1s"));
+        let mut report = report();
+        report.hls = Some(crate::report::HlsReport { stalls: 2, stalled_ms: 1_500.0, ..Default::default() });
+        let judged = |text: &str| text.parse::<Bound>().unwrap().judge(&report).broken;
+        assert!(judged("hls-stalls>1") && !judged("hls-stalls>2") && !judged("hls-stalled>1.5s"));
+        assert!(judged("hls-latency-p99>10s"), "nothing was played");
     }
 
     #[test]
@@ -302,8 +304,9 @@ mod tests {
 
     #[test]
     fn every_figure_has_a_name_of_its_own() {
-        for (place, metric) in METRICS.iter().enumerate() {
-            assert!(METRICS[place + 1..].iter().all(|other| other.name != metric.name));
+        let names: Vec<&str> = metrics().map(|metric| metric.name).collect();
+        for (place, name) in names.iter().enumerate() {
+            assert!(!names[place + 1..].contains(name), "{name}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The figures that are asked for first.
 
-use super::{Percentiles, RunReport, text};
+use super::standing::others_alone;
+use super::{ChatReport, HlsReport, Percentiles, RunReport, text};
 use crate::num;
 
 /// A figure as people read it.
@@ -85,6 +86,13 @@ pub fn chief(report: &RunReport) -> Vec<Chief> {
             also: format!("{drops} datagrams dropped at this host"),
         },
     ];
+    if others_alone(report) {
+        // The client's CPU alone is left.
+        chief.drain(..chief.len() - 1);
+    }
+    let others = report.hls.iter().flat_map(of_hls).chain(report.chat.iter().flat_map(of_chat));
+    let before_cpu = chief.len() - 1;
+    chief.splice(before_cpu..before_cpu, others);
     let reconnects = &viewers.reconnects;
     if reconnects.lost() > 0 {
         chief.push(Chief {
@@ -108,4 +116,48 @@ pub fn chief(report: &RunReport) -> Vec<Chief> {
         });
     }
     chief
+}
+
+fn of_hls(hls: &HlsReport) -> [Chief; 3] {
+    [
+        Chief {
+            name: "HLS viewers that played",
+            value: format!("{} of {}", text::count(hls.played), text::count(hls.wanted)),
+            also: format!("after {}", pair(hls.start_ms)),
+        },
+        Chief {
+            name: "HLS stalls",
+            value: text::count(hls.stalls),
+            also: format!("{} together, {} missing", text::millis(hls.stalled_ms), text::count(hls.missing)),
+        },
+        Chief {
+            name: "HLS latency p50 / p99",
+            value: pair(hls.latency_ms),
+            also: format!("at its arrival {}", pair(hls.edge_ms)),
+        },
+    ]
+}
+
+fn of_chat(chat: &ChatReport) -> [Chief; 2] {
+    [
+        Chief {
+            name: "Chat messages lost",
+            value: format!("{} of {}", text::count(chat.lost), text::count(chat.expected)),
+            also: format!(
+                "{} repeated, {} out of order",
+                text::count(chat.repeated),
+                text::count(chat.out_of_order)
+            ),
+        },
+        Chief {
+            name: "Chat delay p50 / p99",
+            value: pair(chat.delay_ms),
+            also: format!(
+                "{} of {} clients, {} messages sent",
+                text::count(chat.connected),
+                text::count(chat.wanted),
+                text::count(chat.sent)
+            ),
+        },
+    ]
 }

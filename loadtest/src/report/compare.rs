@@ -83,6 +83,29 @@ const FIGURES: &[Figure] = &[
     figure("out of order", "packets", Good::Less, 0.0, |run| whole(run.packets.out_of_order)),
     figure("damaged", "packets", Good::Less, 0.0, |run| whole(run.packets.mismatched)),
     figure("received", "bit/s", Good::Neither, STEP, |run| whole(run.packets.bits_per_second)),
+    figure("HLS stalls", "stalls", Good::Less, 0.0, |run| run.hls.as_ref().map(|hls| num::float(hls.stalls))),
+    figure("HLS stood still", "ms", Good::Less, STEP, |run| run.hls.as_ref().map(|hls| hls.stalled_ms)),
+    figure("HLS missing", "segments", Good::Less, 0.0, |run| {
+        run.hls.as_ref().map(|hls| num::float(hls.missing))
+    }),
+    figure("HLS latency p50", "ms", Good::Less, STEP, |run| {
+        of(run.hls.as_ref().and_then(|hls| hls.latency_ms), |set| set.p50)
+    }),
+    figure("HLS latency p99", "ms", Good::Less, STEP, |run| {
+        of(run.hls.as_ref().and_then(|hls| hls.latency_ms), |set| set.p99)
+    }),
+    figure("chat messages lost", "messages", Good::Less, 0.0, |run| {
+        run.chat.as_ref().map(|chat| num::float(chat.lost))
+    }),
+    figure("chat messages repeated", "messages", Good::Less, 0.0, |run| {
+        run.chat.as_ref().map(|chat| num::float(chat.repeated))
+    }),
+    figure("chat messages out of order", "messages", Good::Less, 0.0, |run| {
+        run.chat.as_ref().map(|chat| num::float(chat.out_of_order))
+    }),
+    figure("chat delay p99", "ms", Good::Less, STEP, |run| {
+        of(run.chat.as_ref().and_then(|chat| chat.delay_ms), |set| set.p99)
+    }),
     figure("client CPU", "cores", Good::Neither, HOST, |run| run.client.cpu_cores),
     figure("server CPU", "cores", Good::Less, HOST, |run| {
         run.server.as_ref().and_then(|server| server.cores)

@@ -3,7 +3,7 @@
 use super::around::{WINDOW_S, around};
 use super::chief::chief;
 use super::standing::{judge, sentence, value};
-use super::{RunReport, agents, text};
+use super::{RunReport, agents, beside, text};
 
 /// Agents that are told.
 const AGENTS: usize = 100;
@@ -24,10 +24,16 @@ pub fn markdown(report: &RunReport) -> String {
     }
     out.push_str(&md(&sentence(report)));
     let when = text::utc(report.started_ms).map_or_else(String::new, |when| format!(", {when}"));
-    out.push_str(&format!("\n{}{when}\n\n", md(&report.target.whep)));
+    out.push_str(&format!("\n{}{when}\n\n", md(&beside::target(report))));
     out.push_str("| figure | value | |\n|---|---|---|\n");
     for figure in chief(report) {
         out.push_str(&format!("| {} | {} | {} |\n", figure.name, md(&figure.value), md(&figure.also)));
+    }
+    for section in beside::sections(report) {
+        out.push_str(&format!("\n| {} | |\n|---|---|\n", section.title));
+        for (name, value) in &section.rows {
+            out.push_str(&format!("| {} | {} |\n", md(name), md(value)));
+        }
     }
     if !report.bounds.is_empty() {
         out.push_str("\n| bound | | value |\n|---|---|---|\n");
@@ -92,7 +98,7 @@ mod tests {
         let mut wide = 0;
         for row in summary.lines().filter(|line| line.starts_with('|')) {
             let cells = row.replace("\\|", "").matches('|').count() - 1;
-            assert!(cells == 3 || cells == 6, "{row}");
+            assert!([2, 3, 6].contains(&cells), "{row}");
             wide += usize::from(cells == 6);
         }
         assert_eq!(wide, 3, "{summary}");

@@ -2,12 +2,17 @@
 
 mod agents;
 mod around;
+mod beside;
 mod bounds;
+mod chat;
 mod chief;
 mod compare;
+mod hls;
 mod html;
 mod markdown;
+mod metric;
 mod model;
+mod percentiles;
 mod plot;
 #[cfg(test)]
 mod sample;
@@ -19,13 +24,16 @@ mod thin;
 mod well_formed;
 
 pub use bounds::{Bound, BoundError};
+pub use chat::ChatReport;
 pub use compare::{Change, Compared, Comparison, OtherSchema, Row, compare};
+pub use hls::HlsReport;
 pub use html::html;
 pub use markdown::markdown;
 pub use model::{
     AgentReport, Bars, ClientReport, Figures, Happening, JoinReport, LossReport, ModeReport, PacketReport,
-    Percentiles, PublishersReport, ReconnectsReport, RunReport, SCHEMA, Second, ServerReport, ServerSecond,
-    TargetReport, Verdict, ViewersReport,
+    PublishersReport, ReconnectsReport, RunReport, SCHEMA, Second, ServerReport, ServerSecond, TargetReport,
+    Verdict, ViewersReport,
 };
+pub use percentiles::Percentiles;
 pub use table::table;
 pub(crate) use thin::merge;

@@ -1,6 +1,6 @@
 //! How a run stands, in the words that come first wherever it is shown.
 
-use super::{RunReport, SCHEMA, Verdict, text};
+use super::{RunReport, SCHEMA, Verdict, beside, text};
 
 /// How a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub fn judge(report: &RunReport) -> Judgement {
     if report.interrupted {
         reasons.push("it was stopped by hand before its end".to_owned());
     }
-    if report.viewers.connected == 0 {
+    if report.viewers.connected == 0 && !others_alone(report) {
         reasons.push("no viewer connected".to_owned());
     }
     if report.schema != SCHEMA {
@@ -71,6 +71,11 @@ pub fn judge(report: &RunReport) -> Judgement {
         ));
     }
     Judgement { standing, headline, reasons }
+}
+
+/// Nobody was to watch by WHEP.
+pub fn others_alone(report: &RunReport) -> bool {
+    report.viewers.wanted == 0 && (report.hls.is_some() || report.chat.is_some())
 }
 
 /// The figure of a verdict, in the unit of its bound.
@@ -99,8 +104,17 @@ pub fn mode(report: &RunReport) -> Option<String> {
     })
 }
 
-/// What happened, in one sentence.
+/// What happened, in a sentence for each kind of audience.
 pub fn sentence(report: &RunReport) -> String {
+    let mut said = Vec::new();
+    if !others_alone(report) {
+        said.push(watched(report));
+    }
+    said.extend(beside::sections(report).into_iter().map(|section| section.sentence));
+    said.join(" ")
+}
+
+fn watched(report: &RunReport) -> String {
     let viewers = &report.viewers;
     let mut said = format!(
         "{} of {} viewers connected in {}",

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::standing::mode;
-use super::{Percentiles, RunReport, ServerReport, agents};
+use super::standing::{mode, others_alone};
+use super::{Percentiles, RunReport, ServerReport, agents, beside};
 use crate::num;
 
 /// The table after a run.
@@ -13,20 +13,66 @@ pub fn table(report: &RunReport) -> String {
         // Writing to a string cannot fail.
         let _infallible = writeln!(text, "{name:<22} {value}");
     };
-    row("mode", mode(report).unwrap_or_else(|| "full: every viewer decrypted every packet".to_owned()));
-    let (viewers, packets) = (&report.viewers, &report.packets);
     row(
         "target",
         format!(
             "{} → {}",
             report.target.whip.as_deref().unwrap_or("(published by others)"),
-            report.target.whep
+            beside::target(report)
         ),
     );
     row(
         "measured",
         format!("{:.1} s{}", report.seconds, if report.interrupted { ", interrupted" } else { "" }),
     );
+    if !others_alone(report) {
+        watched(report, &mut row);
+    }
+    for section in beside::sections(report) {
+        row(section.title, section.sentence);
+        section.rows.into_iter().for_each(|(name, value)| row(&format!("  {name}"), value));
+    }
+    for done in &report.happenings {
+        let word = if done.ok { "" } else { "NOT DONE: " };
+        row("event", format!("{:.1} s: {word}{} {}", done.at_s, done.what, done.said).trim_end().to_owned());
+    }
+    if let Some(server) = &report.server {
+        for line in self::server(server) {
+            row("server", line);
+        }
+    }
+    let client = &report.client;
+    let cpu = client
+        .cpu_cores
+        .map_or("unknown".to_owned(), |cores| format!("{cores:.2} of {} cores", client.host_cores));
+    let drops = client.socket_drops.map_or("unknown".to_owned(), |drops| drops.to_string());
+    row(
+        "client",
+        format!("{cpu} used, {} threads for viewers, {drops} datagrams dropped here", client.threads),
+    );
+    if let Some(late) = &client.late_ms {
+        row(
+            "client's own timers",
+            format!("late by {}; no time left in {} seconds", millis(Some(late)), client.full_seconds),
+        );
+    }
+    for agent in &report.agents {
+        row("agent", agents::line(agent));
+    }
+    for doubt in &report.invalid {
+        row("INVALID", doubt.clone());
+    }
+    for verdict in &report.bounds {
+        let well = !verdict.broken && !verdict.not_measured;
+        row(if well { "bound" } else { "BOUND" }, verdict.to_string());
+    }
+    text
+}
+
+/// What viewers by WHEP saw.
+fn watched(report: &RunReport, row: &mut impl FnMut(&str, String)) {
+    row("mode", mode(report).unwrap_or_else(|| "full: every viewer decrypted every packet".to_owned()));
+    let (viewers, packets) = (&report.viewers, &report.packets);
     row(
         "viewers",
         format!(
@@ -122,41 +168,6 @@ pub fn table(report: &RunReport) -> String {
         "freezes",
         format!("{} of more than 200 ms in video, {:.1} s in all", report.freezes, report.frozen_ms / 1e3),
     );
-    for done in &report.happenings {
-        let word = if done.ok { "" } else { "NOT DONE: " };
-        row("event", format!("{:.1} s: {word}{} {}", done.at_s, done.what, done.said).trim_end().to_owned());
-    }
-    if let Some(server) = &report.server {
-        for line in self::server(server) {
-            row("server", line);
-        }
-    }
-    let client = &report.client;
-    let cpu = client
-        .cpu_cores
-        .map_or("unknown".to_owned(), |cores| format!("{cores:.2} of {} cores", client.host_cores));
-    let drops = client.socket_drops.map_or("unknown".to_owned(), |drops| drops.to_string());
-    row(
-        "client",
-        format!("{cpu} used, {} threads for viewers, {drops} datagrams dropped here", client.threads),
-    );
-    if let Some(late) = &client.late_ms {
-        row(
-            "client's own timers",
-            format!("late by {}; no time left in {} seconds", millis(Some(late)), client.full_seconds),
-        );
-    }
-    for agent in &report.agents {
-        row("agent", agents::line(agent));
-    }
-    for doubt in &report.invalid {
-        row("INVALID", doubt.clone());
-    }
-    for verdict in &report.bounds {
-        let well = !verdict.broken && !verdict.not_measured;
-        row(if well { "bound" } else { "BOUND" }, verdict.to_string());
-    }
-    text
 }
 
 /// How far sound and picture are apart, and which of them is behind.

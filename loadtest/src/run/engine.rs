@@ -1,6 +1,7 @@
 //! Runs a plan: publishers on a thread of their own, so that viewers never delay a capture, viewers on as many as asked.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::acts::Acts;
 use super::audience::Audience;
+use super::beside::Beside;
 use super::crowd::Crowd;
 use super::files::enough_files;
 use super::host::{CpuMeter, Drops};
@@ -18,7 +20,7 @@ use super::tally::{Truth, publishers};
 use super::timeline::Timeline;
 use super::{Progress, RunError, RunPlan};
 use crate::agents::Field;
-use crate::client::{Publisher, PublisherConfig, PublisherStats, SessionState, check_url};
+use crate::client::{ClientError, Publisher, PublisherConfig, PublisherStats, SessionState, check_url};
 use crate::report::{Bound, ClientReport, ModeReport, RunReport, SCHEMA, TargetReport};
 use crate::scenario::Mode;
 use crate::{clock, num};
@@ -93,6 +95,7 @@ struct Meters {
     pulse: Pulse,
     server: ServerMeter,
     timeline: Timeline,
+    beside: Beside,
 }
 
 impl Engine {
@@ -102,14 +105,7 @@ impl Engine {
         server: ServerMeter,
         progress: impl FnMut(&Progress),
     ) -> Result<RunReport, RunError> {
-        let address = match &self.field {
-            Some(_) => None,
-            None => {
-                let whep = self.plan.whep(0);
-                let checked = self.watching.block_on(check_url(&whep, self.plan.viewer.allow_public));
-                Some(checked.map_err(RunError::Endpoint)?.ip())
-            }
-        };
+        let address = self.check().map_err(RunError::Endpoint)?;
         self.watching.block_on(server.begin()).map_err(RunError::Host)?;
         let publishers = self.publish()?;
         let stopped = Arc::clone(&self.stopped);
@@ -124,7 +120,7 @@ impl Engine {
             let _inside = self.watching.enter();
             Pulse::start(VIEWERS, self.plan.threads)
         };
-        let mut meters = Meters { start, cpu, drops, pulse, server, timeline };
+        let mut meters = Meters { start, cpu, drops, pulse, server, timeline, beside: Beside::default() };
         let here = |address| Audience::Here(Crowd::new(Arc::clone(&self.plan), start, address));
         let there = || self.field.clone().map(Audience::There);
         let audience = address.map(here).or_else(there);
@@ -133,22 +129,43 @@ impl Engine {
         {
             let _inside = self.watching.enter();
             audience.come(start);
+            meters.beside = Beside::come(&self.plan.beside, start).map_err(RunError::Endpoint)?;
             acts.begin(&self.plan, &audience, start);
         }
         self.watch(&mut meters, &audience, &acts, progress)?;
         audience.close();
+        meters.beside.close();
         let until = Instant::now();
         publishers.iter().for_each(Publisher::pause);
         std::thread::sleep(GRACE);
+        meters.beside.settle();
         let report = self.report(meters, until, &audience, &acts, &publishers, bounds);
         self.farewell(&audience, publishers);
-        let nobody = report.viewers.connected == 0;
+        if let Some(nobody) = nobody_beside(&report).filter(|_| !report.interrupted) {
+            return Err(nobody);
+        }
+        let nobody = self.viewers() > 0 && report.viewers.connected == 0;
         if nobody && !report.interrupted {
             let most = report.viewers.reasons.iter().max_by_key(|(_, count)| **count);
             let reason = most.map_or("none answered in time".into(), |(reason, _)| reason.clone());
             return Err(RunError::NoViewer { viewers: self.viewers(), reason });
         }
         Ok(report)
+    }
+
+    /// Sees whether all targets may be loaded; gives the address behind the WHEP endpoint where this process watches.
+    fn check(&self) -> Result<Option<IpAddr>, ClientError> {
+        let plan = &self.plan;
+        self.watching.block_on(async {
+            Beside::check(&plan.beside).await?;
+            if self.field.is_some() {
+                return Ok(None);
+            }
+            if plan.seats.is_empty() {
+                return Ok(Some(Ipv4Addr::UNSPECIFIED.into()));
+            }
+            check_url(&plan.whep(0), plan.viewer.allow_public).await.map(|address| Some(address.ip()))
+        })
     }
 
     fn viewers(&self) -> u32 {
@@ -165,7 +182,7 @@ impl Engine {
                 let connecting = tokio::spawn(Publisher::connect(config));
                 tokio::time::timeout(left, connecting).await.map(|joined| match joined {
                     Ok(result) => result,
-                    Err(error) => Err(crate::client::ClientError::Session(error.to_string())),
+                    Err(error) => Err(ClientError::Session(error.to_string())),
                 })
             });
             let connected = connected.map_err(|_| RunError::TimeLimit(self.plan.time_limit))?;
@@ -211,6 +228,7 @@ impl Engine {
                 freezes: look.tally.freezes,
                 sums: look.tally.sums(),
                 happenings: acts.so_far(),
+                beside: meters.beside.words(),
             });
         }
         Ok(())
@@ -249,6 +267,7 @@ impl Engine {
         let (whole, connected) = (tally.whole, tally.viewers.connected);
         let sampled = self.plan.mode == Mode::Sampled;
         let finished = tally.finish(elapsed);
+        let (hls, chat) = meters.beside.report(elapsed);
         let mut report = RunReport {
             schema: SCHEMA,
             name: self.plan.name.clone(),
@@ -277,6 +296,8 @@ impl Engine {
             freezes: finished.freezes,
             frozen_ms: num::millis(finished.frozen),
             figures: finished.figures,
+            hls,
+            chat,
             timeline: meters.timeline.take(),
             happenings: acts.take(&self.plan),
             client: ClientReport {
@@ -315,6 +336,24 @@ impl Engine {
             }
         }
     }
+}
+
+/// Those beside viewers by WHEP of whom not one got in: their figures are of nothing.
+fn nobody_beside(report: &RunReport) -> Option<RunError> {
+    let most = |reasons: &BTreeMap<String, u64>| {
+        let most = reasons.iter().max_by_key(|(_, count)| **count);
+        most.map_or("nothing came in time".to_owned(), |(reason, _)| reason.clone())
+    };
+    let hls = report.hls.as_ref().filter(|hls| hls.played == 0).map(|hls| RunError::Nobody {
+        who: "viewers of HLS played",
+        wanted: hls.wanted,
+        reason: most(&hls.reasons),
+    });
+    hls.or_else(|| {
+        let chat = report.chat.as_ref().filter(|chat| chat.connected == 0)?;
+        let reason = most(&chat.reasons);
+        Some(RunError::Nobody { who: "chat clients connected", wanted: chat.wanted, reason })
+    })
 }
 
 /// Reasons why figures speak of this host rather than of the server.

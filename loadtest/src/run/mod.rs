@@ -2,6 +2,7 @@
 
 mod acts;
 mod audience;
+mod beside;
 mod crowd;
 mod engine;
 mod exposed;
@@ -16,6 +17,7 @@ mod server;
 mod tally;
 mod timeline;
 
+pub use beside::{BesideAccess, BesidePlan, ChatPlan, HlsPlan};
 pub(crate) use crowd::{Crowd, Look};
 pub use engine::{run, run_with_agents};
 pub use exposed::{Exposed, listen_address};
@@ -49,6 +51,16 @@ pub enum RunError {
     NoViewer {
         /// Viewers that tried.
         viewers: u32,
+        /// The most frequent reason.
+        reason: String,
+    },
+    /// Nobody of those beside viewers by WHEP got in.
+    #[error("none of {wanted} {who}; most often: {reason}")]
+    Nobody {
+        /// Who, and what they did not do.
+        who: &'static str,
+        /// Those who tried.
+        wanted: u64,
         /// The most frequent reason.
         reason: String,
     },

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::ServerMetrics;
+use super::beside::{BesideAccess, BesidePlan};
 use crate::client::{Depth, Loss, PublisherConfig, Trust, ViewerConfig};
 use crate::media::{VideoCodec, VideoConfig};
 use crate::num;
@@ -42,6 +43,12 @@ pub struct Access {
     pub allow_public: bool,
     /// Whose certificates are believed where a URL begins with https.
     pub trust: Trust,
+    /// Bearer token of viewers of HLS.
+    pub hls: Option<String>,
+    /// Bearer tokens of those who chat.
+    pub chat: Vec<String>,
+    /// Hosts that playlists and redirects may lead to, beside those of the URLs.
+    pub hosts: Vec<String>,
 }
 
 /// When a viewer comes first, and whom it watches.
@@ -94,6 +101,8 @@ pub struct RunPlan {
     pub pids: Vec<u32>,
     /// Where it tells of itself.
     pub server: ServerMetrics,
+    /// Viewers of HLS, and those who chat.
+    pub beside: BesidePlan,
 }
 
 /// Why a plan is impossible.
@@ -124,8 +133,11 @@ pub enum PlanError {
     #[error("the WHEP URL has {{i}} but there are no publishers to count")]
     NothingToNumber,
     /// Nowhere to watch.
-    #[error("there is no WHEP URL: give --whep, or url under [viewers]")]
+    #[error("there is no WHEP URL: give --whep, or url under [viewers]; or --hls-url, or --chat-url")]
     NoTarget,
+    /// Viewers of HLS or chat are impossible.
+    #[error("{0}")]
+    Beside(String),
     /// An event would end this process.
     #[error("{0} is this process itself: an event cannot kill it")]
     Myself(u32),
@@ -156,6 +168,13 @@ impl RunPlan {
         within("viewers", viewers.count, 1, most, " in one process")?;
         within("sample", viewers.sample, 1, MAX_VIEWERS, ": one in so many viewers")?;
         within("publishers", publishers.count, 0, MAX_PUBLISHERS, "")?;
+        let (allow_public, trust) = (access.allow_public, access.trust.clone());
+        let besides =
+            BesideAccess { hls: access.hls, chat: access.chat, hosts: access.hosts, allow_public, trust };
+        let beside = BesidePlan::of(scenario, &besides).map_err(PlanError::Beside)?;
+        // Without a WHEP URL those beside are the whole audience.
+        let alone = viewers.url.is_empty() && beside.anybody();
+        let wanted = if alone { 0 } else { viewers.count };
         let codec = match publishers.codec {
             Codec::H264 => Some(VideoCodec::H264),
             Codec::Vp8 => Some(VideoCodec::Vp8),
@@ -196,12 +215,12 @@ impl RunPlan {
             ..ViewerConfig::new(viewers.url.clone())
         };
         let count = if publishers.url.is_some() { publishers.count } else { 0 };
-        let due = viewers.arrival.due(viewers.count, &mut Chance::of(scenario.seed, ARRIVALS));
-        let rooms = viewers.rooms.of(viewers.count, count, &mut Chance::of(scenario.seed, ROOMS));
+        let due = viewers.arrival.due(wanted, &mut Chance::of(scenario.seed, ARRIVALS));
+        let rooms = viewers.rooms.of(wanted, count, &mut Chance::of(scenario.seed, ROOMS));
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let last_due = due.last().copied().unwrap_or_default();
         let mut plan = Self {
-            name: name(&scenario.name, viewers.count, &viewers.arrival),
+            name: name(&scenario.name, wanted, &viewers.arrival, &beside),
             publisher,
             publishers: count,
             viewer,
@@ -209,7 +228,7 @@ impl RunPlan {
                 .zip(due.into_iter().zip(rooms))
                 .map(|(number, (due, room))| Seat { number, due, room })
                 .collect(),
-            audience: viewers.count,
+            audience: wanted,
             last_due,
             stay: viewers.stay,
             mode: viewers.mode,
@@ -222,6 +241,7 @@ impl RunPlan {
             events: scenario.events.clone(),
             pids: scenario.server.pids.clone(),
             server: metrics(&scenario.server),
+            beside,
         };
         plan.time_limit = scenario.time_limit.unwrap_or(plan.end().saturating_add(SLACK));
         plan.check()?;
@@ -232,7 +252,7 @@ impl RunPlan {
         let range = |what, value: Duration, range: String| {
             Err(PlanError::Range { what, value: format!("{value:?}"), range })
         };
-        if self.viewer.url.is_empty() {
+        if self.viewer.url.is_empty() && !self.beside.anybody() {
             return Err(PlanError::NoTarget);
         }
         if self.duration < Duration::from_secs(1) {
@@ -277,7 +297,22 @@ impl RunPlan {
 
     /// When the last viewer is due.
     pub fn arrival(&self) -> Duration {
-        self.last_due
+        self.last_due.max(self.beside.arrival())
+    }
+
+    /// What is aimed at, in one line.
+    pub fn target(&self) -> String {
+        let whep = Some(&self.viewer.url).filter(|url| !url.is_empty());
+        let hls = self.beside.hls.as_ref().map(|hls| &hls.url);
+        let chat = self.beside.chat.as_ref().map(|chat| &chat.url);
+        [whep, hls, chat].into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Everybody who watches or chats here.
+    pub fn everybody(&self) -> usize {
+        let BesidePlan { hls, chat } = &self.beside;
+        let hls = hls.as_ref().map_or(0, |hls| hls.due.len());
+        self.seats.len() + hls + chat.as_ref().map_or(0, |chat| chat.due.len())
     }
 
     /// When measuring ends, from when the first viewer is due.
@@ -347,9 +382,12 @@ fn within(what: &'static str, value: u32, least: u32, most: u32, more: &str) -> 
 }
 
 /// A name for one that has none.
-fn name(name: &str, viewers: u32, arrival: &Arrival) -> String {
+fn name(name: &str, viewers: u32, arrival: &Arrival, beside: &BesidePlan) -> String {
     if name.is_empty() {
-        return format!("{viewers} viewers, {arrival}");
+        let whep = (viewers > 0).then(|| format!("{viewers} viewers, {arrival}"));
+        let hls = beside.hls.as_ref().map(|hls| format!("{} viewers of HLS", hls.due.len()));
+        let chat = beside.chat.as_ref().map(|chat| format!("{} in chat", chat.due.len()));
+        return [whep, hls, chat].into_iter().flatten().collect::<Vec<_>>().join(", ");
     }
     name.chars().take(NAME_MAX).collect()
 }
@@ -445,6 +483,23 @@ mod tests {
     fn sound_alone_is_watched_without_pictures() {
         let plan = plan(|s| s.publishers.codec = Codec::Opus).unwrap();
         assert!(plan.publisher.video.is_none() && !plan.viewer.video && plan.viewer.audio);
+    }
+
+    #[test]
+    fn those_beside_can_be_the_whole_audience() {
+        let alone = plan(|s| {
+            (s.viewers.url, s.publishers.url) = (String::new(), None);
+            s.hls.url = "http://127.0.0.1/live.m3u8".to_owned();
+        })
+        .unwrap();
+        assert!(alone.seats.is_empty());
+        assert_eq!((alone.everybody(), alone.name.as_str()), (10, "10 viewers of HLS"));
+        assert_eq!(alone.end(), Duration::from_millis(180) + Duration::from_secs(10));
+        assert_eq!(alone.target(), "http://127.0.0.1/live.m3u8");
+        let refused = refused(|s| s.hls.url = "http://".to_owned());
+        assert!(refused.contains("cannot be used"), "{refused}");
+        let both = plan(|s| s.chat.clients = Some(6)).unwrap();
+        assert_eq!((both.everybody(), both.name.as_str()), (106, "100 viewers, 50/s, 6 in chat"));
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub struct Progress {
     pub sums: Sums,
     /// What was done so far.
     pub happenings: Vec<Happening>,
+    /// How viewers of HLS and those who chat are, in a few words; empty where nobody is there.
+    pub beside: String,
 }
 
 impl Progress {
@@ -71,8 +73,12 @@ pub fn progress_line(progress: &Progress) -> String {
     let client = cores("client", second.client_cores).unwrap_or_default();
     let server = cores("server", second.server.and_then(|server| server.cores)).unwrap_or_default();
     let event = progress.happenings.last().map(|last| format!(" · {}", last.what)).unwrap_or_default();
+    let beside = match progress.beside.as_str() {
+        "" => String::new(),
+        words => format!(" · {words}"),
+    };
     format!(
-        "{:>4.0}/{:.0} s · {} watching, {} joining, {} failed · {} packets/s · {} missing · {latency}{client}{server}{event}",
+        "{:>4.0}/{:.0} s · {} watching, {} joining, {} failed · {} packets/s · {} missing · {latency}{beside}{client}{server}{event}",
         second.at_s,
         progress.total.as_secs_f64(),
         second.watching,
@@ -104,6 +110,7 @@ mod tests {
             freezes: 0,
             sums: Sums::default(),
             happenings: Vec::new(),
+            beside: String::new(),
         };
         let line = progress_line(&progress);
         assert_eq!(
@@ -116,6 +123,8 @@ mod tests {
         progress.happenings.push(Happening { what: "a node dies".to_owned(), ..Happening::default() });
         let line = progress_line(&progress);
         assert!(line.ends_with("latency p50 4.0 p99 9.5 ms · client 0.25 cores · a node dies"), "{line}");
+        progress.beside = "HLS 3 playing".to_owned();
+        assert!(progress_line(&progress).contains("9.5 ms · HLS 3 playing · client"));
         progress.received = 0;
         assert_eq!(progress.missing_percent(), None);
     }

@@ -8,7 +8,7 @@ use freshet_cluster::unit::Bitrate;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use super::{Act, Arrival, Call, Event, Impairment, Rooms, Selector, Stay};
+use super::{Act, Arrival, Call, Chat, Event, Hls, Impairment, Rooms, Selector, Stay};
 use crate::media::Oversized;
 use crate::report::Bound;
 use crate::units;
@@ -36,6 +36,10 @@ pub struct Scenario {
     pub publishers: Publishers,
     /// Who watches.
     pub viewers: Viewers,
+    /// Who watches by HLS.
+    pub hls: Hls,
+    /// Who chats.
+    pub chat: Chat,
     /// What is done in the run.
     #[serde(deserialize_with = "events")]
     pub events: Vec<Event>,
@@ -57,6 +61,8 @@ impl Default for Scenario {
             seed: 1,
             publishers: Publishers::default(),
             viewers: Viewers::default(),
+            hls: Hls::default(),
+            chat: Chat::default(),
             events: Vec::new(),
             expect: Vec::new(),
             server: Server::default(),

@@ -151,3 +151,20 @@ fn variables_stand_for_what_the_environment_has() {
     assert_eq!(read("# ${NOWHERE}\n  # ${x\nname = \"a\"").unwrap().name, "a", "not in comments");
     assert_eq!(read("seed = ${N:-12}").unwrap().seed, 12, "numbers, too");
 }
+
+#[test]
+fn those_beside_are_read() {
+    let scenario = read(
+        "[hls]\nurl = \"${HERE}/live.m3u8\"\nviewers = 20\narrival = \"storm 2s\"\nallow-hosts = [\"cdn\"]\n\
+         [chat]\nclients = 5\nrate = \"30/m\"\n",
+    )
+    .unwrap();
+    let (hls, chat) = (&scenario.hls, &scenario.chat);
+    assert_eq!((hls.url.as_str(), hls.viewers), ("http://127.0.0.1:8080/live.m3u8", Some(20)));
+    assert_eq!(
+        (hls.allow_hosts.as_slice(), chat.clients, chat.rate),
+        (&["cdn".to_owned()][..], Some(5), 0.5)
+    );
+    assert!(refused("[hls]\nspeed = 1\n").contains("line 2: unknown field `speed`"));
+    assert!(refused("[chat]\nrate = \"2\"\n").contains("50/s"));
+}

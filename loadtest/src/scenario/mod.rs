@@ -1,6 +1,7 @@
 //! What is to be run, as people write it: a file of TOML, or the command line. Pure: randomness is a seed.
 
 mod arrival;
+mod beside;
 mod chance;
 mod event;
 mod file;
@@ -9,6 +10,7 @@ mod series;
 mod stay;
 
 pub use arrival::Arrival;
+pub use beside::{Chat, Hls};
 pub use event::{Act, Call, Event, Impairment};
 pub use file::{Climb, Codec, Mode, Publishers, Scenario, ScenarioError, Server, Turn, Viewers, expand};
 pub use rooms::Rooms;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::num;
-use crate::report::standing::mode;
-use crate::report::{LossReport, Percentiles, RunReport, agents, text};
+use crate::report::standing::{mode, others_alone};
+use crate::report::{LossReport, Percentiles, RunReport, agents, beside, text};
 
 /// Agents that are shown.
 const AGENTS: usize = 100;
@@ -32,11 +32,21 @@ fn table(caption: &str, rows: &[(&str, String)]) -> String {
 /// Distributions, then counts, then what the run was.
 pub fn details(report: &RunReport) -> String {
     let mut section = "<section>\n<h2>Details</h2>\n".to_owned();
-    section.push_str(&times(report));
+    let whep = !others_alone(report);
+    if whep {
+        section.push_str(&times(report));
+    }
     section.push_str("<div class=\"cards\">\n");
-    section.push_str(&packets(report));
-    section.push_str(&viewers(report));
+    if whep {
+        section.push_str(&packets(report));
+        section.push_str(&viewers(report));
+    }
     section.push_str(&publishers(report));
+    for beside in beside::sections(report) {
+        let rows: Vec<(&str, String)> =
+            beside.rows.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        section.push_str(&table(beside.title, &rows));
+    }
     section.push_str(&server(report));
     section.push_str(&agents_of(report));
     section.push_str(&what_it_was(report));
@@ -238,7 +248,7 @@ fn what_it_was(report: &RunReport) -> String {
             ("Measured for", text::clock(report.seconds)),
             ("Stopped by hand", if report.interrupted { "yes" } else { "no" }.to_owned()),
             ("Mode", mode(report).unwrap_or_else(|| "full: every viewer decrypted every packet".to_owned())),
-            ("Watched", report.target.whep.clone()),
+            ("Watched", beside::target(report)),
             ("Published", published.to_owned()),
             ("Client’s threads for viewers", text::count(client.threads)),
             ("Client’s CPU on average, cores", client.cpu_cores.map_or_else(unknown, text::cores)),

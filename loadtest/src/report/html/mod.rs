@@ -8,9 +8,9 @@ mod words;
 use self::words::{GLOSSARY, TIME};
 use super::around::{Around, MOST, WINDOW_S, around};
 use super::chief::chief;
-use super::standing::{Standing, judge, sentence, value};
+use super::standing::{Standing, judge, others_alone, sentence, value};
 use super::thin::thin;
-use super::{RunReport, text};
+use super::{RunReport, beside, text};
 
 const CSS: &str = include_str!("page.css");
 /// Bounds that are shown.
@@ -22,7 +22,9 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 pub fn html(report: &RunReport) -> String {
     let name = if report.name.is_empty() { "Load test" } else { report.name.as_str() };
     let name = text::escape(name);
-    let timeline = thin(&report.timeline);
+    // What is drawn is of viewers by WHEP.
+    let drawn = if others_alone(report) { &[][..] } else { &report.timeline[..] };
+    let timeline = thin(drawn);
     let around = around(&report.happenings, &report.timeline);
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en-GB\">\n<head>\n<meta charset=\"utf-8\"/>\n\
@@ -32,14 +34,14 @@ pub fn html(report: &RunReport) -> String {
         text::escape(POLICY)
     );
     let when = text::utc(report.started_ms).map_or_else(String::new, |when| format!(" · {when}"));
-    let (whep, seconds) = (text::escape(&report.target.whep), text::clock(report.seconds));
+    let (whep, seconds) = (text::escape(&beside::target(report)), text::clock(report.seconds));
     page.push_str(&format!(
         "<header>\n<p>Load test report</p>\n<h1>{name}</h1>\n<p>{whep} · {seconds}{when}</p>\n</header>\n<main>\n"
     ));
     page.push_str(&verdict(report));
     page.push_str(&tiles(report));
     page.push_str(&bounds(report));
-    page.push_str(&charts::over_time(&timeline, &report.happenings, report.timeline.len()));
+    page.push_str(&charts::over_time(&timeline, &report.happenings, drawn.len()));
     page.push_str(&events(&around, report.happenings.len()));
     page.push_str(&charts::spreads(report));
     page.push_str(&details::details(report));

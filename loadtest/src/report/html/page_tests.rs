@@ -1,6 +1,6 @@
 use super::*;
 use crate::report::well_formed::{all_between, check};
-use crate::report::{Happening, Percentiles, Second, Verdict, sample};
+use crate::report::{ChatReport, Happening, HlsReport, Percentiles, Second, Verdict, sample};
 
 const HOSTILE: &str = "\"><script>alert(1)</script>\n<img src=x onerror='y'>&copy;\u{0}\u{202e}]]>";
 
@@ -116,4 +116,25 @@ fn odd_numbers_and_huge_lengths_make_a_page_of_bounded_size() {
     assert_safe(&page);
     assert!(page.contains("Each point stands for about 50 s"), "{page:.6000}");
     assert!(page.len() < 2_000_000, "{}", page.len());
+}
+
+#[test]
+fn those_beside_have_tables_of_their_own_and_nothing_else_is_shown_where_they_are_alone() {
+    let mut report = sample::full();
+    report.hls = Some(HlsReport { url: HOSTILE.to_owned(), stalls: 7, ..HlsReport::default() });
+    report.chat = Some(ChatReport { lost: 3, ..ChatReport::default() });
+    report.chat.as_mut().unwrap().reasons.insert(HOSTILE.to_owned(), 1);
+    let both = html(&report);
+    assert_safe(&both);
+    for part in
+        ["<caption>HLS</caption>", "<caption>Chat</caption>", "<caption>Packets of all viewers</caption>"]
+    {
+        assert!(both.contains(part), "{part}");
+    }
+    report.viewers.wanted = 0;
+    let alone = html(&report);
+    assert_safe(&alone);
+    assert!(alone.contains("<caption>HLS</caption>") && alone.contains("HLS stalls"), "{alone:.3000}");
+    assert!(!alone.contains("Packets of all viewers") && !alone.contains("Viewers connected"));
+    assert!(!alone.contains("no viewer connected"));
 }
