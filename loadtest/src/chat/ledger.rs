@@ -124,7 +124,7 @@ pub struct Listener {
 }
 
 /// What was counted of one listener.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ListenerCounts {
     /// Messages that came, of those posted while it listened; each once.
     pub received: u64,

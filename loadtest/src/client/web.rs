@@ -16,8 +16,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
-use super::http::{chain, connector, origin};
-use super::target::resolve_reference;
+use super::http::{chain, connector};
+use super::target::{origin, resolve_reference};
 use super::{ClientError, Gate, HttpResponse, Trust};
 
 /// Redirects followed for one request.

@@ -39,7 +39,7 @@ pub struct Player {
 }
 
 /// What a player saw.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct PlayerReport {
     /// When it began to play.
     pub began: Option<u64>,

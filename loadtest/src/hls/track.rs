@@ -111,7 +111,7 @@ pub(super) struct Track {
 }
 
 /// What was counted of a playlist.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Counts {
     /// Playlists that were read.
     pub playlists: u64,
