@@ -36,6 +36,8 @@ const OVERLOAD: Times = Times::millis(2_000, 1_500);
 const LATENCY: Times = Times::millis(1_000, 2_000);
 /// Until the mean of the shard forgets the load before, and then twenty newcomers.
 const NEWCOMERS: Times = Times::millis(5_000, 2_000);
+/// Longer than a session lives that nobody hears, 15 s.
+const LONG: Times = Times::millis(5_000, 20_000);
 const ROUNDS: usize = 7;
 
 struct Ground {
@@ -102,13 +104,16 @@ impl Ground {
         assert!(!late, "{} were offered instead of {wanted}", out.offered);
         println!(
             "{rooms} rooms of {}: {:.0} packets a second offered, {:.0} delivered, {:.0} of them at first, least {:.3}; \
-             door dropped {}; shard {:.2}, busy {}, {} of {} newcomers refused, crowd {:.2}; p99 {:.2} ms, not held {:.2} ms",
+             door dropped {}, kernel {}, RTCP {}; {} sessions ended; shard {:.2}, busy {}, {} of {} newcomers refused, crowd {:.2}; p99 {:.2} ms, not held {:.2} ms",
             self.each,
             out.offered,
             out.delivered,
             out.first,
             out.least,
             out.dropped,
+            out.unread,
+            out.unheard,
+            out.ended,
             out.shard,
             out.busy,
             out.newcomers.refused,
@@ -202,9 +207,13 @@ pub async fn saturation(settings: &Settings) -> Vec<Row> {
         target: Target::Least(50.0),
         note: format!("rounds {}", listed(&least)),
     });
-    for (load, target) in [(50, Target::Most(0.0)), (125, Target::Least(100.0)), (150, Target::Least(100.0))]
-    {
-        let level = ground.offer(ground.full * f64::from(load) / 100.0, NEWCOMERS);
+    let refused = [
+        (50, Target::Most(0.0), NEWCOMERS),
+        (125, Target::Least(100.0), NEWCOMERS),
+        (150, Target::Least(100.0), LONG),
+    ];
+    for (load, target, times) in refused {
+        let level = ground.offer(ground.full * f64::from(load) / 100.0, times);
         let Newcomers { asked, refused, .. } = level.newcomers;
         rows.push(Row {
             name: format!("saturation, {load} % offered, newcomers refused"),
@@ -213,10 +222,26 @@ pub async fn saturation(settings: &Settings) -> Vec<Row> {
             reference: None,
             target,
             note: format!(
-                "{refused} of {asked}, from 5 s on; the shard was at work {} % of 2 s",
+                "{refused} of {asked}, from 5 s on for {} s; the shard was at work {} % of 2 s",
+                times.time.as_secs(),
                 level.busy / 10
             ),
         });
+        if times.time > NEWCOMERS.time {
+            rows.push(Row {
+                name: format!("saturation, {load} % offered for 25 s, sessions that end"),
+                unit: "sessions",
+                ours: samples(&[level.ended as f64]),
+                reference: None,
+                target: Target::Most(0.0),
+                note: format!(
+                    "of {}; {} datagrams of clients dropped by the kernel, {} RTCP packets by the shard, unread",
+                    ground.rooms * ground.each,
+                    level.unread,
+                    level.unheard
+                ),
+            });
+        }
     }
     rows
 }

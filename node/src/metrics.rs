@@ -122,7 +122,7 @@ const MICROS: [Of<Counters>; 5] = [
     }),
 ];
 
-const DROPPED: [Of<Counted>; 6] = [
+const DROPPED: [Of<Counted>; 7] = [
     ("relay_refused_packets_total", "Packets of relay links lost because a shard did not keep up", |c| {
         c.arrivals_dropped
     }),
@@ -135,6 +135,9 @@ const DROPPED: [Of<Counted>; 6] = [
         "Packets that the system dropped before a shard read them, mostly as its buffer was full",
         |c| c.socket_overflow,
     ),
+    ("rtcp_dropped_packets_total", "RTCP packets dropped unread because too many came at once", |c| {
+        c.reports_dropped
+    }),
     ("handshakes_dropped_total", "Datagrams of handshakes dropped because too many waited", |c| {
         c.handshakes_dropped
     }),

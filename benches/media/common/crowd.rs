@@ -244,21 +244,28 @@ impl Crowd {
         self.viewers.iter().all(|viewer| viewer.lanes.iter().all(|lane| lane.place.is_some()))
     }
 
-    /// Gives each viewer time once a second, and asks again.
+    /// Gives each viewer time once a second, and asks again. Those whose time came while others were read have theirs now: a
+    /// viewer's checks of its way (RFC 7675) wait for nobody else.
     pub fn tend(&mut self, now: Instant) {
-        let (at, due) = self.turn;
-        if due <= now {
-            let share = Duration::from_secs(1) / self.viewers.len() as u32;
+        let everyone = self.viewers.len();
+        let share = Duration::from_secs(1) / everyone as u32;
+        for _ in 0..everyone {
+            let (at, due) = self.turn;
+            if due > now {
+                break;
+            }
             self.viewers[at].pass(now);
-            self.turn = ((at + 1) % self.viewers.len(), (due + share).max(now - Duration::from_millis(100)));
+            self.turn = ((at + 1) % everyone, due + share);
             // Ten of them a turn: each is looked at ten times a second.
             for nth in 0..10 {
-                let of = (at * 10 + nth) % self.viewers.len();
+                let of = (at * 10 + nth) % everyone;
                 if !self.viewers[of].holes.is_empty() {
                     self.viewers[of].ask(now);
                 }
             }
         }
+        // More than a second behind is no debt.
+        self.turn.1 = self.turn.1.max(now - Duration::from_secs(1));
     }
 
     /// Reads what has come, 256 sockets at most. Returns how many packets.

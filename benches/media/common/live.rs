@@ -74,6 +74,11 @@ pub struct Outcome {
     pub missing: u64,
     /// Packets that the door dropped.
     pub dropped: u64,
+    /// Sessions that ended.
+    pub ended: usize,
+    /// Datagrams of clients that the kernel dropped before the shard read them, and RTCP that the shard did not look into.
+    pub unread: u64,
+    pub unheard: u64,
     pub newcomers: Newcomers,
     /// What the shard says of itself, in thousandths.
     pub busy: u32,
@@ -220,6 +225,7 @@ impl Live {
         self.rooms[..playing].iter_mut().for_each(|room| room.rounds += 1);
         let mut latency = Latency([vec![0; STEPS], vec![0; STEPS]]);
         let before = self.state(Duration::ZERO);
+        let counted = self.shard.latest();
         let (mut start, mut end) = (None, None);
         let (mut idle, mut quiet) = (Duration::ZERO, Instant::now());
         let mut newcomers = Newcomers { next: from, asked: 0, refused: 0 };
@@ -270,6 +276,10 @@ impl Live {
         let last = self.state(idle);
         let mut out = self.between(playing, &start.unwrap(), &end.unwrap(), latency);
         out.missing = self.missing(playing, &before, &last);
+        let now = self.shard.latest();
+        out.ended = counted.kept.0 - now.kept.0;
+        out.unread = now.socket_overflow - counted.socket_overflow;
+        out.unheard = now.reports_dropped - counted.reports_dropped;
         out.newcomers = newcomers;
         out
     }
@@ -299,6 +309,9 @@ impl Live {
             newcomers: Newcomers { next: *from, asked: 0, refused: 0 },
             busy: after.busy,
             dropped: after.dropped - before.dropped,
+            ended: 0,
+            unread: 0,
+            unheard: 0,
             latency,
             shard: (after.cpu - before.cpu).as_secs_f64() / seconds,
             crowd: 1.0 - (after.idle - before.idle).as_secs_f64() / seconds,

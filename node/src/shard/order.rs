@@ -158,6 +158,8 @@ pub struct Counted {
     pub socket_refused: u64,
     /// Packets that the system dropped before this shard read them.
     pub socket_overflow: u64,
+    /// RTCP packets dropped unread because more of them came in a turn than is taken in.
+    pub reports_dropped: u64,
     /// Datagrams of handshakes dropped because too many waited.
     pub handshakes_dropped: u64,
     /// Packets of other shards lost because this one did not keep up.

@@ -3,8 +3,10 @@
 #[cfg(test)]
 mod tests;
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use freshet_cluster::room::EndReason;
@@ -27,10 +29,17 @@ use crate::service::{Choice, SessionError};
 use crate::sfu::{self, Hop, HopPacket, Sfu};
 use crate::socket::{RecvBatch, Stop};
 
-/// Batches of datagrams taken from a socket in one turn. More would keep what is in from going out; fewer would let what
-/// thousands ask for again, beside a turn of 25 ms that a shard at its limit takes, push their signs of life out of the
-/// kernel's buffer.
-const BATCHES: usize = 16;
+/// Batches of datagrams read from a socket in one turn. At its limit a shard takes 25 ms for a turn, in which thousands ask
+/// for packets again: what is not read then pushes signs of life out of the kernel's buffer.
+const BATCHES: usize = 256;
+/// Datagrams taken in of one socket in one turn. More would keep what is in from going out.
+const TAKEN: usize = 512;
+/// RTCP packets of them; others are dropped as they are. What they report or ask for is reported and asked for again.
+const REPORTS: usize = 384;
+/// The same while more comes than goes out: what is sent again then makes what comes wait longer, and more is asked for again.
+const REPORTS_BEHIND: usize = 32;
+/// Turns, one after the other, that found as many packets as they take: fewer are a burst.
+const BEHIND: u32 = 2;
 /// Packets of links, and of other shards, and orders taken in one turn.
 const PER_TURN: usize = 256;
 /// Longest sleep: the machine is looked at again at least so often.
@@ -69,6 +78,9 @@ pub(super) struct Turn {
     trains: Trains,
     ears: Ears,
     lost: Lost,
+    reports_dropped: u64,
+    /// Turns, one after the other, that left packets waiting.
+    behind: u32,
     later: Later,
     latest: Arc<RwLock<Counted>>,
     told: Instant,
@@ -99,6 +111,8 @@ impl Turn {
             trains: Trains::new(TrainLimits::default()),
             ears: Ears::default(),
             lost: Lost::default(),
+            reports_dropped: 0,
+            behind: 0,
             later: Later::default(),
             latest,
             told: Instant::now(),
@@ -126,6 +140,7 @@ impl Turn {
             socket_dropped: self.lost.dropped,
             socket_refused: self.lost.refused,
             socket_overflow: self.sockets.overflow(),
+            reports_dropped: self.reports_dropped,
             handshakes_dropped: self.later.dropped,
             crossings_dropped,
             arrivals_dropped,
@@ -134,14 +149,16 @@ impl Turn {
 
     pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         let mut received = self.sockets.batches();
+        let mut waited = true;
         loop {
             let now = Instant::now();
             let due = [self.machine.poll_timeout(), self.ears.poll_timeout()].into_iter().flatten().min();
             let due = due.map_or(IDLE, |due| due.saturating_duration_since(now)).min(IDLE);
             let waiting = !self.trains.is_empty();
             let joining = self.later.waiting() > 0;
-            if joining || !self.later.has_time() {
-                // Nothing else would make this thread look at the socket while joins are there all the time.
+            if !std::mem::take(&mut waited) {
+                // The kernel is asked what has come only when this thread waits or yields. Where something is there to do at every
+                // turn, joins or what links bring, nobody would be heard, and whoever is not heard ends by silence.
                 tokio::task::yield_now().await;
             }
             self.later.begin();
@@ -157,6 +174,8 @@ impl Turn {
                 },
                 () = std::future::ready(()), if joining => {}
                 () = tokio::time::sleep(due) => {}
+                // Asked last, when none of the others is ready.
+                () = poll_fn(|_| { waited = true; Poll::Pending }) => {}
             }
             self.rest(&mut orders).await;
         }
@@ -164,21 +183,31 @@ impl Turn {
 
     /// Every door at every turn: a socket that is never empty does not keep links and other shards out.
     async fn rest(&mut self, orders: &mut mpsc::Receiver<Order>) {
-        self.link_packets();
-        self.arrive();
+        let surplus = self.link_packets() | self.arrive();
+        self.behind = if surplus { self.behind.saturating_add(1) } else { 0 };
         self.join(orders);
         self.finish().await;
     }
 
     fn receive(&mut self, received: &mut [RecvBatch]) {
         for (socket, received) in received.iter_mut().enumerate() {
+            let (mut taken, mut reports) = (0, 0);
+            let most = if self.behind >= BEHIND { REPORTS_BEHIND } else { REPORTS };
             for _ in 0..BATCHES {
-                if self.sockets.try_recv(socket, received) == 0 {
+                if taken >= TAKEN || self.sockets.try_recv(socket, received) == 0 {
                     break;
                 }
                 let bound = self.sockets.bound_to(socket);
                 let mut now = Instant::now();
                 for datagram in received.iter() {
+                    if is_rtcp(datagram.bytes) {
+                        if reports == most {
+                            self.reports_dropped += 1;
+                            continue;
+                        }
+                        reports += 1;
+                    }
+                    taken += 1;
                     let way = Way { peer: datagram.source, local: datagram.local.or(bound) };
                     now = self.take(now, way, datagram.bytes);
                 }
@@ -232,23 +261,27 @@ impl Turn {
         }
     }
 
-    /// Takes what links have brought.
-    fn link_packets(&mut self) {
+    /// Takes what links have brought. Whether it was as much as a turn takes.
+    fn link_packets(&mut self) -> bool {
         self.media.take(Instant::now(), PER_TURN, &mut self.came);
+        let surplus = self.came.len() == PER_TURN;
         for packet in self.came.drain(..) {
             let lane = (packet.header.track, packet.header.layer);
             let (alias, hop) = (packet.header.alias, Hop::Link(Link(packet.link.0)));
             self.machine.handle_hop_packet(Instant::now(), hop, alias, lane, wire::packet(packet));
         }
+        surplus
     }
 
-    /// Takes what other shards have sent.
-    fn arrive(&mut self) {
+    /// Takes what other shards have sent. Whether it was as much as a turn takes.
+    fn arrive(&mut self) -> bool {
         let now = Instant::now();
         self.inlet.take(now, PER_TURN, &mut self.arriving);
+        let surplus = self.arriving.len() == PER_TURN;
         for Crossing { from, alias, lane, packet } in self.arriving.drain(..) {
             self.machine.handle_hop_packet(now, Hop::Shard(from), alias, lane, packet);
         }
+        surplus
     }
 
     /// Hands packets to links, and to other shards in one batch each.
@@ -407,6 +440,11 @@ impl Turn {
             }
         }
     }
+}
+
+/// By the packet types that RFC 5761 section 4 keeps for RTCP.
+fn is_rtcp(datagram: &[u8]) -> bool {
+    matches!(datagram, [128..=191, 192..=223, ..])
 }
 
 /// Picks a layer for the m-line that the client names by its place in the SDP.
