@@ -28,6 +28,7 @@ STEPS=(
     "web-build|3|build the pages"
     "licences|3|licences and advisories of dependencies"
     "clippy|15|lints, warnings denied"
+    "rust-build|20|compile all Rust tests"
     "rust|30|all Rust tests, the whole cluster and the browser among them"
     "chart|3|the Helm chart: lint, render, schemas"
     "fuzz|10|a short run of every fuzz target"
@@ -51,6 +52,7 @@ step_web-test() (cd web && npm test)
 step_web-build() (cd web && npm run build && [[ -s dist/index.html ]])
 step_licences() { scripts/licences.sh; }
 step_clippy() { cargo clippy --locked --workspace --all-targets -- -D warnings; }
+step_rust-build() { cargo test --locked --workspace --no-run; }
 step_rust() {
     cargo test --locked --workspace --no-fail-fast || return 1
     if cargo test --locked --workspace -- --list --ignored 2>/dev/null | grep ': test$'; then
@@ -113,10 +115,10 @@ gist() {
 
 # What a reader wants of a failed one: for Rust each failed binary's own words, for others the end of the log.
 lament() {
-    if [[ $1 == rust ]]; then
+    if [[ $1 == rust* ]]; then
         # Errors of a build, and what each failed binary said of itself.
         awk '/^failures:$|^error(\[|:)/ { on = 150 } /^test result:|^     Running/ { on = 0 } on-- > 0 { print substr($0, 1, 400) }' \
-            "$LOGS/rust.log" | head -400
+            "$LOGS/$1.log" | head -400
     else
         tail -n 60 "$LOGS/$1.log"
     fi
@@ -124,9 +126,9 @@ lament() {
 
 # The same in a few lines, for the last screen of a run: which tests failed, and the first words of each.
 nutshell() {
-    if [[ $1 == rust ]]; then
-        grep -E '^test .* FAILED$|^error(\[|:)' "$LOGS/rust.log" | sort -u | head -12
-        awk '/panicked at/ { n = 5 } n-- > 0 { print substr($0, 1, 240) }' "$LOGS/rust.log" | head -30
+    if [[ $1 == rust* ]]; then
+        grep -E '^test .* FAILED$|^error(\[|:)' "$LOGS/$1.log" | sort -u | head -12
+        awk '/panicked at/ { n = 5 } n-- > 0 { print substr($0, 1, 240) }' "$LOGS/$1.log" | head -30
     else
         tail -n 8 "$LOGS/$1.log" | cut -c1-240
     fi

@@ -3,13 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use freshet_cluster::token::{ApiKey, Claims, sign};
 use freshet_cluster::unit::UnixMillis;
+use freshet_test_support as support;
 use serde_json::{Value, json};
 
 use support::{Answer, Cluster, KEY, Plan, eventually, get_json, request, token, view};

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-mod support;
 #[path = "addresses/turn.rs"]
 mod turn;
 
@@ -10,6 +9,7 @@ use std::time::Duration;
 
 use freshet_cluster::testing::{EtcdServer, NatsServer};
 use freshet_loadtest::client::{Publisher, Viewer};
+use freshet_test_support as support;
 use support::client::{believe, trust};
 use support::nets::{self, Net, alone, wire};
 use support::{Process, hears, publish, remember_secret, view};

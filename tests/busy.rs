@@ -1,8 +1,6 @@
 //! A node's media threads that have no time left get no more sessions, and get them again when they have.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +10,7 @@ use std::time::Duration;
 use freshet_cluster::bus::memory::MemoryBus;
 use freshet_cluster::store::memory::MemoryStore;
 use freshet_node::Node;
+use freshet_test_support as support;
 use support::node::config;
 use support::{Answer, eventually, metric, request};
 

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +11,7 @@ use freshet_cluster::store::Store as _;
 use freshet_cluster::store::memory::MemoryStore;
 use freshet_node::Node;
 use freshet_node::session::{CreateSession, Direction};
+use freshet_test_support as support;
 use support::eventually;
 use support::node::config;
 

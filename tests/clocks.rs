@@ -2,12 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::time::Duration;
 
 use freshet_cluster::token::{ApiKey, Claims, sign};
 use freshet_cluster::unit::UnixMillis;
+use freshet_test_support as support;
 use serde_json::json;
 use support::{Cluster, KEY, Plan, metric, publish, request, served_by, token, view};
 

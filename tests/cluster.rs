@@ -8,8 +8,6 @@
     clippy::print_stdout
 )]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +16,7 @@ use std::time::Duration;
 use freshet_cluster::unit::Bitrate;
 use freshet_loadtest::client::{Loss, PacketHook, PublisherConfig, Viewer, ViewerConfig, ViewerReport};
 use freshet_loadtest::media::{Kind, MAX_PAYLOAD, Oversized};
+use freshet_test_support as support;
 use support::{Cluster, Plan, eventually, get_json, metric, publish, served_by, token, view};
 
 const VIEWERS: usize = 60;

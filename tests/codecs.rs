@@ -3,13 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use freshet_loadtest::client::{Publisher, PublisherConfig, Viewer, ViewerConfig};
 use freshet_loadtest::media::VideoCodec;
+use freshet_test_support as support;
 use support::dev::Dev;
 use support::{Listener, eventually, request};
 

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,6 +14,7 @@ use freshet_cluster::token::{ApiKey, Claims, sign};
 use freshet_cluster::unit::UnixMillis;
 use freshet_edge::serve::Limits;
 use freshet_loadtest::client::ViewerConfig;
+use freshet_test_support as support;
 use http_body_util::Full;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;

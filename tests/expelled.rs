@@ -2,13 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::time::Duration;
 
 use freshet_cluster::token::{ApiKey, Claims, LEEWAY_S, sign};
 use freshet_cluster::unit::{Bitrate, UnixMillis};
 use freshet_loadtest::client::{PublisherConfig, SessionState};
+use freshet_test_support as support;
 use serde_json::{Value, json};
 
 use support::{

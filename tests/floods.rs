@@ -11,10 +11,6 @@
 )]
 #![cfg(target_os = "linux")]
 
-#[path = "support/stun.rs"]
-mod stun;
-mod support;
-
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,11 +18,13 @@ use std::time::{Duration, Instant};
 use freshet_cluster::unit::Bitrate;
 use freshet_loadtest::client::{Publisher, PublisherConfig, Viewer, ViewerConfig};
 use freshet_loadtest::media::Kind;
+use freshet_test_support as support;
 use str0m::change::SdpAnswer;
 use str0m::media::{Direction, MediaKind};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Input, Output, RtcConfig};
 use support::dev::Dev;
+use support::stun;
 use support::{eventually, metric, request};
 
 const WAIT: Duration = Duration::from_secs(20);

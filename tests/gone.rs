@@ -3,12 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::time::{Duration, Instant};
 
 use freshet_cluster::unit::Bitrate;
 use freshet_loadtest::client::{Publisher, SessionState};
+use freshet_test_support as support;
 use serde_json::Value;
 use support::{Cluster, Listener, Plan, eventually, publish, received_from, request, served_by, token, view};
 

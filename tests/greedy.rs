@@ -2,12 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::time::Duration;
 
 use freshet_cluster::unit::Bitrate;
 use freshet_loadtest::client::{Viewer, ViewerConfig};
+use freshet_test_support as support;
 use support::{KEY, Process, eventually, hears, metric, publish, request, token};
 
 const SDP: (&str, &str) = ("content-type", "application/sdp");

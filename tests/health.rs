@@ -3,17 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-#[path = "support/peer.rs"]
-mod peer;
-mod support;
-
 use std::time::{Duration, Instant};
 
 use freshet_loadtest::client::{Publisher, PublisherConfig};
-use peer::{Host, Path, Peer, talk};
+use freshet_test_support as support;
 use serde_json::Value;
 use str0m::format::Codec;
 use support::dev::Dev;
+use support::peer::{Host, Path, Peer, talk};
 use support::{eventually, request};
 
 const SOON: Duration = Duration::from_secs(20);

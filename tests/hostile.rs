@@ -9,13 +9,12 @@
     clippy::print_stdout
 )]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use freshet_loadtest::client::{Publisher, PublisherConfig, Viewer, ViewerConfig};
 use freshet_loadtest::media::Kind;
+use freshet_test_support as support;
 use support::{Process, hears, request};
 
 const SEED: u64 = 0x5eed_0f5d_90ff_e125;

@@ -2,11 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::time::{Duration, Instant};
 
 use freshet_cluster::unit::Bitrate;
+use freshet_test_support as support;
 use support::{Cluster, Plan, metric, publish, served_by, token, view};
 
 const ROOM: &str = "show";

@@ -8,13 +8,12 @@
     clippy::print_stdout
 )]
 
-mod support;
-
 use std::time::Duration;
 
 use freshet_cluster::unit::Bitrate;
 use freshet_loadtest::client::{Publisher, Viewer};
 use freshet_loadtest::media::{Kind, Oversized};
+use freshet_test_support as support;
 use support::{Cluster, Plan, metric, publish, served_by, token, view};
 
 /// Viewers join by the coordinator of the child's region and are placed there.

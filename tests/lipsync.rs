@@ -5,8 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod support;
-
+use freshet_test_support as support;
 use support::dev::Dev;
 
 /// The deliberate error, in microseconds, and the least of it that a browser must show: it corrects an offset until

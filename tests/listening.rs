@@ -2,10 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::time::Duration;
 
+use freshet_test_support as support;
 use support::{Answer, Cluster, Listener, Plan, eventually, gauges, publish, request, token};
 
 const SDP: (&str, &str) = ("content-type", "application/sdp");

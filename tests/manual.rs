@@ -2,13 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "support/answers.rs"]
-mod answers;
-#[path = "support/problems.rs"]
-mod problems;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+
+use freshet_test_support::{answers, problems};
 
 const API: &str = include_str!("../docs/api.md");
 /// What gives a problem its reason.

@@ -4,12 +4,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout)]
 
-mod support;
-
 use std::time::Duration;
 
 use freshet_cluster::unit::Bitrate;
 use freshet_loadtest::client::{Publisher, Viewer};
+use freshet_test_support as support;
 use support::nets::{self, Net, alone, wire};
 use support::{Process, hears, metric, publish, view};
 

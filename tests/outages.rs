@@ -3,14 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::time::{Duration, Instant};
 
 use freshet_cluster::keys;
 use freshet_cluster::unit::{Bitrate, UnixMillis};
 use freshet_loadtest::client::{Publisher, Viewer};
 use freshet_loadtest::media::Kind;
+use freshet_test_support as support;
 use support::{Answer, Cluster, Listener, Plan, eventually, publish, request, served_by, token, view};
 
 const SOON: Duration = Duration::from_secs(30);

@@ -3,8 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod support;
-
+use freshet_test_support as support;
 use serde_json::json;
 use support::dev::{Dev, browse};
 use support::{Cluster, Plan, token};

@@ -3,14 +3,13 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use freshet_cluster::bus::memory::MemoryBus;
 use freshet_cluster::store::memory::MemoryStore;
 use freshet_node::Node;
+use freshet_test_support as support;
 use support::node::config;
 
 /// The cores that a thread of this process may run on, from its status: "0-3,8".

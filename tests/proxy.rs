@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use freshet_cluster::testing::free_ports;
 use freshet_loadtest::client::{Publisher, PublisherConfig, Viewer, ViewerConfig};
+use freshet_test_support as support;
 use http_body_util::Empty;
 use support::byhand::{ByHand, lines};
 use support::client::{Pair, client, old_client};

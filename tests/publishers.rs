@@ -9,19 +9,16 @@
     clippy::cast_possible_truncation
 )]
 
-#[path = "support/peer.rs"]
-mod peer;
-mod support;
-
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use peer::{Host, Peer, post, talk};
+use freshet_test_support as support;
 use serde_json::Value;
 use str0m::change::SdpAnswer;
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind};
 use support::dev::Dev;
+use support::peer::{Host, Peer, post, talk};
 use support::request;
 
 const SOON: Duration = Duration::from_secs(20);

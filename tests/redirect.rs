@@ -2,13 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::time::{Duration, Instant};
 
 use freshet_cluster::token::{ApiKey, Claims, sign};
 use freshet_cluster::unit::UnixMillis;
 use freshet_loadtest::client::{Publisher, PublisherConfig};
+use freshet_test_support as support;
 use serde_json::json;
 use support::client::Pair;
 use support::dev::browse;

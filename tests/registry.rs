@@ -1,8 +1,6 @@
 //! A node and its place in the registry: another start of it, a lost lease, a store that never answers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -21,6 +19,7 @@ use freshet_cluster::{Epoch, Incarnation, NodeId, RoomId, keys};
 use freshet_node::Node;
 use freshet_node::control::standing::{LOST_MAX, Unfit};
 use freshet_node::session::{CreateError, CreateSession, Created, Direction};
+use freshet_test_support as support;
 use support::eventually;
 use support::node::config;
 use tokio::sync::mpsc;

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,6 +19,7 @@ use freshet_cluster::testing::free_ports;
 use freshet_cluster::token::{ApiKey, Claims, sign};
 use freshet_cluster::unit::UnixMillis;
 use freshet_loadtest::client::ViewerConfig;
+use freshet_test_support as support;
 use serde_json::{Value, json};
 
 use support::{Answer, Cluster, KEY, Plan, Process, eventually, request, view};

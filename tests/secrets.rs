@@ -2,12 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use freshet_test_support as support;
 use support::{Cluster, Plan, eventually, publish, remember_secret, request, token, view};
 
 const SDP: (&str, &str) = ("content-type", "application/sdp");

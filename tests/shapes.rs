@@ -3,13 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use freshet_loadtest::client::Trust;
+use freshet_test_support as support;
 use support::byhand::{ByHand, lines};
 use support::client::{believe, trust};
 use support::nets::{Net, alone, wire};

@@ -9,8 +9,6 @@
     clippy::print_stdout
 )]
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +20,7 @@ use freshet_cluster::unit::Bitrate;
 use freshet_loadtest::client::{Publisher, PublisherConfig, Viewer, ViewerConfig};
 use freshet_loadtest::media::Kind;
 use freshet_node::Node;
+use freshet_test_support as support;
 use support::node::config;
 use support::{Process, eventually, hears, metric};
 

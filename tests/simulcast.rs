@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod support;
-
+use freshet_test_support as support;
 use support::dev::Dev;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

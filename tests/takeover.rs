@@ -8,8 +8,6 @@
     clippy::print_stdout
 )]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -20,6 +18,7 @@ use freshet_cluster::store::etcd::{EtcdConfig, EtcdStore};
 use freshet_cluster::unit::Bitrate;
 use freshet_cluster::version::decode;
 use freshet_loadtest::client::{Publisher, PublisherConfig, SessionState};
+use freshet_test_support as support;
 use support::{
     Cluster, Listener, Plan, eventually, metric, publish, received_from, request, served_by, token, view,
 };

@@ -2,14 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use freshet_cluster::testing::free_ports;
 use freshet_loadtest::client::{Publisher, PublisherConfig, Trust, Viewer, ViewerConfig};
+use freshet_test_support as support;
 use support::client::{Pair, believe, trust};
 use support::{Cluster, Flags, Listener, Plan, Process, eventually, publish, request, token, view};
 

@@ -2,22 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "support/peer.rs"]
-mod peer;
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use freshet_node::forward::rtp::parse;
 use freshet_node::peer::sdp;
-use peer::{Host, Peer, Seen, talk};
+use freshet_test_support as support;
 use serde_json::Value;
 use str0m::change::SdpAnswer;
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind, MediaTime};
 use str0m::rtp::{Extension, ExtensionValues, VideoOrientation};
 use support::dev::Dev;
+use support::peer::{Host, Peer, Seen, talk};
 use support::{eventually, request, served_by};
 
 const SOON: Duration = Duration::from_secs(20);

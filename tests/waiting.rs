@@ -8,13 +8,12 @@
     clippy::print_stdout
 )]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use freshet_cluster::unit::Bitrate;
 use freshet_loadtest::client::{Publisher, PublisherConfig, Viewer, ViewerConfig};
+use freshet_test_support as support;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use support::dev::Dev;
 use support::{eventually, gauges, metric, request};

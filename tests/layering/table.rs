@@ -22,6 +22,7 @@ const EDGE: &str = "freshet-edge";
 const NODE: &str = "freshet-node";
 const COORDINATOR: &str = "freshet-coordinator";
 const LOADTEST: &str = "freshet-loadtest";
+const SUPPORT: &str = "freshet-test-support";
 
 pub const HOUSE: &[Package] = &[
     Package {
@@ -133,9 +134,16 @@ pub const HOUSE: &[Package] = &[
         shells: &[],
     },
     Package {
+        dir: "tests/support",
+        name: SUPPORT,
+        may_import: &[CLUSTER, RELAY, EDGE, NODE, LOADTEST],
+        machines: &[],
+        shells: &["answers", "byhand", "client", "dev", "names", "nets", "node", "peer", "problems", "stun"],
+    },
+    Package {
         dir: "",
         name: "freshet",
-        may_import: &[CLUSTER, RELAY, EDGE, NODE, COORDINATOR, LOADTEST, "freshet-sim"],
+        may_import: &[CLUSTER, RELAY, EDGE, NODE, COORDINATOR, LOADTEST, SUPPORT, "freshet-sim"],
         machines: &[
             "config::error",
             "config::layers",

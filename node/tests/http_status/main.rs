@@ -3,14 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "../../../tests/support/answers.rs"]
+#[path = "../../../tests/support/src/answers.rs"]
 mod answers;
 mod calls;
 mod endpoints;
 mod fake;
 mod listeners;
 mod methods;
-#[path = "../../../tests/support/problems.rs"]
+#[path = "../../../tests/support/src/problems.rs"]
 mod problems;
 mod roster;
 mod sessions;

@@ -2,7 +2,7 @@
 
 pub mod client;
 pub mod node;
-#[path = "../../../../tests/support/problems.rs"]
+#[path = "../../../../tests/support/src/problems.rs"]
 pub mod problems;
 pub mod sse;
 

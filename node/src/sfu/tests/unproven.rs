@@ -2,7 +2,7 @@
 //! with less than it brought.
 
 /// The node's and the whole server's tests send the same.
-#[path = "../../../../tests/support/stun.rs"]
+#[path = "../../../../tests/support/src/stun.rs"]
 pub(crate) mod stun;
 
 use std::net::SocketAddr;

@@ -1,14 +1,5 @@
 //! Clients with sockets of their own: who publishes under somebody else's offer, and paths of a length that a test chooses.
 
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
-
 use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -23,7 +14,7 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, ExtensionValues, RtpWrite, Ssrc};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig};
 
-use crate::support::request;
+use crate::request;
 
 const SDP: (&str, &str) = ("content-type", "application/sdp");
 /// What str0m calls Opus where it offers itself.

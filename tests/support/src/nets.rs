@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::Process;
+use crate::Process;
 
 /// Says to a test that it runs inside.
 const INSIDE: &str = "FRESHET_TEST_NETS";

@@ -1,7 +1,7 @@
 //! What docs/api.md promises of answers that succeed: every one that any test gets is held against its table, both ways.
 //! An answer has the headers of its row, and no others.
 
-const API: &str = include_str!("../../docs/api.md");
+const API: &str = include_str!("../../../docs/api.md");
 /// The path below which the tests' proxies serve.
 const PREFIX: &str = "/cast";
 /// What all answers have, and what HTTP and proxies write.

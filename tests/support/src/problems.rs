@@ -1,7 +1,7 @@
 //! What docs/api.md promises of problem details: every one that any test is answered is held against its table, both ways.
 //! A problem has the headers of its row, and no others.
 
-const API: &str = include_str!("../../docs/api.md");
+const API: &str = include_str!("../../../docs/api.md");
 /// What all answers have, and all problems.
 const ALWAYS: [&str; 4] =
     ["access-control-allow-origin", "access-control-expose-headers", "cache-control", "content-type"];

@@ -1,6 +1,6 @@
 //! The rule for names of metrics, asked of what a real process shows at `/metrics`.
 
-use super::request;
+use crate::request;
 
 /// No base unit: seconds, bytes and ratios are.
 const OTHER_UNITS: [&str; 12] = [

@@ -1,6 +1,18 @@
 //! A whole cluster of real processes on loopback: etcd, NATS with JetStream, coordinators, nodes.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+// Tests are its only users: what fails in it should fail them.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
 
 pub mod answers;
 pub mod byhand;
@@ -9,7 +21,9 @@ pub mod dev;
 pub mod names;
 pub mod nets;
 pub mod node;
+pub mod peer;
 pub mod problems;
+pub mod stun;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -26,6 +40,12 @@ use freshet_loadtest::client::{Publisher, PublisherConfig, Viewer, ViewerConfig}
 /// The API key of every test cluster.
 pub const KEY: &str = "test:0123456789abcdef0123456789abcdef";
 
+/// The built binary: it lies above the tests' own.
+pub fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.parent().and_then(Path::parent).unwrap().join("freshet")
+}
+
 /// A process of the built binary. Killed when dropped.
 pub struct Process {
     child: Child,
@@ -40,7 +60,7 @@ impl Process {
         std::fs::create_dir_all(&logs).unwrap();
         let log = logs.join(format!("{test}-{name}.log"));
         let out = OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_freshet"));
+        let mut command = Command::new(program());
         command.args(args).stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
         command.env_remove("FRESHET_CONFIG");
         for (key, value) in env {
@@ -295,7 +315,7 @@ pub fn token(room: &str, identity: &str, grants: &str) -> String {
 
 /// The same by a key that a setting names.
 pub fn token_of(key: (&str, &std::ffi::OsStr), room: &str, identity: &str, grants: &str) -> String {
-    let out = Command::new(env!("CARGO_BIN_EXE_freshet"))
+    let out = Command::new(program())
         .args(["token", "--room", room, "--identity", identity, "--grant", grants, "--ttl", "1h"])
         .env(key.0, key.1)
         .output()

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Process, hears};
+use crate::{Process, hears};
 
 /// `freshet dev` with as many nodes, each with room for as many sessions.
 pub struct Dev {
@@ -26,7 +26,7 @@ pub struct Outcome {
 
 /// Runs a script of `tests/browser` with this environment, whatever becomes of it.
 pub fn browse(name: &str, env: &[(&str, &str)]) -> Outcome {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../browser");
     assert!(folder.join("node_modules").exists(), "run `npm ci` in tests/browser first (`make test` does)");
     let mut command = Command::new("node");
     let out = command.arg(name).current_dir(&folder).envs(env.iter().copied()).output().expect("node runs");

@@ -3,11 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::nets::{Net, all_documented, blocks};
-use super::{Process, remember_secret, token_of};
+use crate::nets::{Net, all_documented, blocks};
+use crate::{Process, program, remember_secret, token_of};
 
-const MANUAL: &str = include_str!("../../docs/operate.md");
-const PROGRAM: &str = env!("CARGO_BIN_EXE_freshet");
+const MANUAL: &str = include_str!("../../../docs/operate.md");
 const KEYS: &str = "## A cluster by hand";
 
 /// Keys and the cluster's secret, etcd, NATS, and what was started beside them. All of it ends when this is dropped.
@@ -50,7 +49,13 @@ impl ByHand {
         let mut env: Vec<(&str, &str)> = self.env.iter().map(|(key, value)| (&**key, &**value)).collect();
         // A debug build on a machine that runs other tests is busy at times.
         env.extend([("FRESHET_ID", name), ("FRESHET_MAX_BUSY", "100%")]);
-        self.processes.push(machine.start(self.dir.path(), self.test, PROGRAM, &args, &env));
+        self.processes.push(machine.start(
+            self.dir.path(),
+            self.test,
+            program().to_str().unwrap(),
+            &args,
+            &env,
+        ));
     }
 
     /// A token by the manual's key.
@@ -86,7 +91,8 @@ pub fn lines(heading: &str, role: &str) -> Vec<Vec<String>> {
 fn make_keys(dir: &Path) -> String {
     let blocks = blocks(MANUAL, KEYS);
     let script = blocks.iter().find(|block| block.contains("> keys")).expect("lines that make the keys");
-    let bin = Path::new(PROGRAM).parent().unwrap().display();
+    let program = program();
+    let bin = program.parent().unwrap().display();
     let path = format!("{bin}:{}", std::env::var("PATH").unwrap_or_default());
     let out = Command::new("sh").args(["-ec", script]).current_dir(dir).env("PATH", path).output().unwrap();
     assert!(out.status.success(), "{script}: {}", String::from_utf8_lossy(&out.stderr));
