@@ -305,3 +305,33 @@ async fn a_link_that_brings_more_than_may_wait_loses_the_oldest_and_they_are_cou
     assert!(dropped >= BROUGHT - MAY_WAIT, "{dropped} dropped");
     assert!(stage.sent() > 1, "it goes on with what came last");
 }
+
+#[tokio::test]
+async fn reports_beyond_a_turns_share_are_dropped_and_what_comes_behind_them_is_heard() {
+    for (behind, most) in [(0, REPORTS), (BEHIND - 1, REPORTS), (BEHIND, REPORTS_BEHIND)] {
+        let mut stage = Stage::new();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..most + 100 {
+            client.send_to(&[0x80, 201, 0, 1, 0, 0, 0, 1], stage.server).unwrap();
+        }
+        client.send_to(b"\0 what is no RTCP", stage.server).unwrap();
+        stage.turn.behind = behind;
+        let mut received = stage.turn.sockets.batches();
+        stage.turn.sockets.readable().await;
+        stage.turn.receive(&mut received);
+        let counted = stage.turn.counted();
+        // A stranger's all of them, and each of those that are taken in is counted as that.
+        let heard = counted.counters.unknown_datagrams;
+        assert_eq!((counted.reports_dropped, heard), (100, most as u64 + 1), "{behind} turns behind");
+    }
+}
+
+#[tokio::test]
+async fn a_shard_is_behind_while_links_bring_as_much_as_a_turn_takes() {
+    let mut stage = Stage::new();
+    (0..2 * PER_TURN).for_each(|_| stage.frame());
+    for behind in [1, 2, 0] {
+        stage.turn().await;
+        assert_eq!(stage.turn.behind, behind);
+    }
+}
