@@ -1,8 +1,6 @@
 //! A shard on real sockets.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use freshet_cluster::unit::UnixMillis;
@@ -168,34 +166,4 @@ async fn a_viewer_is_answered_from_the_address_that_it_calls() {
             media.put(Instant::now(), sound(index));
         }
     }
-}
-
-/// More comes by links than the shard can take: there is something to do at every turn, and sockets are read all the same.
-#[tokio::test]
-async fn clients_are_heard_while_links_bring_too_much() {
-    let (shard, media) = shard("127.0.0.1", "127.0.0.1".parse().unwrap()).await;
-    shard.tell(Tell::Up(stream())).await;
-    let (done, door) = (Arc::new(AtomicBool::new(false)), media.clone());
-    let until = done.clone();
-    let flood = std::thread::spawn(move || {
-        let mut index = 0;
-        let start = Instant::now();
-        while !until.load(Ordering::Relaxed) && start.elapsed() < WAIT * 2 {
-            door.put_all(Instant::now(), (index..index + 1_024).map(sound));
-            index += 1_024;
-            std::thread::sleep(Duration::from_micros(100));
-        }
-    });
-    let start = Instant::now();
-    while media.dropped() == 0 {
-        assert!(start.elapsed() < WAIT, "the shard keeps up");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    let mut caller = Caller::join(&shard, "127.0.0.1".parse().unwrap()).await;
-    while caller.got < 5 && start.elapsed() < WAIT {
-        caller.turn().await;
-    }
-    done.store(true, Ordering::Relaxed);
-    flood.join().unwrap();
-    assert!(caller.got >= 5, "nobody answers");
 }

@@ -1,6 +1,7 @@
 //! A shard's turns one by one, while many join: what each does of the joins, and that packets go out in each.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::pin::pin;
 
 use bytes::Bytes;
 use freshet_cluster::Generation;
@@ -334,4 +335,25 @@ async fn a_shard_is_behind_while_links_bring_as_much_as_a_turn_takes() {
         stage.turn().await;
         assert_eq!(stage.turn.behind, behind);
     }
+}
+
+#[tokio::test]
+async fn clients_are_heard_at_every_turn_though_more_of_links_waits() {
+    let mut stage = Stage::new();
+    (0..20 * PER_TURN).for_each(|_| stage.frame());
+    let mut client = stage.join();
+    for datagram in client.pass() {
+        client.socket.send_to(&datagram, stage.server).unwrap();
+    }
+    let Stage { turn, media, orders, .. } = stage;
+    let mut run = pin!(turn.run(orders.1));
+    for _ in 0..5 {
+        poll_fn(|task| Poll::Ready(run.as_mut().poll(task).is_pending())).await;
+        tokio::task::yield_now().await;
+    }
+    let mut left = vec![];
+    media.take(Instant::now(), usize::MAX, &mut left);
+    assert!(left.len() >= 10 * PER_TURN, "only {} packets wait still", left.len());
+    let mut answer = [0; 2_000];
+    assert!(client.socket.recv_from(&mut answer).is_ok(), "nobody has heard the client's check");
 }
