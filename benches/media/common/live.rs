@@ -74,7 +74,7 @@ pub struct Outcome {
     pub missing: u64,
     /// Packets that the door dropped.
     pub dropped: u64,
-    /// Sessions that ended.
+    /// Sessions that have ended since the start, in this load or before.
     pub ended: usize,
     /// Datagrams of clients that the kernel dropped before the shard read them, and RTCP that the shard did not look into.
     pub unread: u64,
@@ -277,7 +277,7 @@ impl Live {
         let mut out = self.between(playing, &start.unwrap(), &end.unwrap(), latency);
         out.missing = self.missing(playing, &before, &last);
         let now = self.shard.latest();
-        out.ended = counted.kept.0 - now.kept.0;
+        out.ended = self.crowd.viewers.len().saturating_sub(now.kept.0);
         out.unread = now.socket_overflow - counted.socket_overflow;
         out.unheard = now.reports_dropped - counted.reports_dropped;
         out.newcomers = newcomers;
