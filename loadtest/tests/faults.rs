@@ -167,7 +167,7 @@ async fn sessions_that_end_early_are_told_with_their_reason() {
     let (report, status, said) = run(&server, &arguments).await;
     assert_eq!(status, Some(1), "{said}");
     let viewers = &report["viewers"];
-    assert_eq!((&viewers["connected"], &viewers["ended_early"]), (&4.into(), &4.into()), "{viewers}");
+    assert_eq!((&viewers["sessions"], &viewers["ended_early"]), (&4.into(), &4.into()), "{viewers}");
     assert_eq!(viewers["reasons"]["ended: closed by the server"], 4, "{viewers}");
     assert_eq!(viewers["reconnects"]["back"], 0, "{viewers}");
 }
@@ -179,7 +179,7 @@ async fn a_503_with_retry_after_is_obeyed_and_counted() {
         run(&server, &["--viewers", "3", "--ramp", "storm", "--duration", "5s"]).await;
     assert_eq!(status, Some(0), "{said}");
     let viewers = &report["viewers"];
-    assert_eq!((&viewers["connected"], &viewers["failed"]), (&3.into(), &0.into()), "{viewers}");
+    assert_eq!((&viewers["sessions"], &viewers["failed"]), (&3.into(), &0.into()), "{viewers}");
     assert_eq!(viewers["put_off"]["HTTP 503"], 5, "{viewers}");
     // Three are put off once and two of them twice, for a second each.
     let answered = &report["join"]["answered_ms"];

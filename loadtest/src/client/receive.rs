@@ -15,6 +15,7 @@ use super::drive::Endpoint;
 use super::guard::lock;
 use super::negotiate::Opened;
 use super::sdp;
+use super::section::sections;
 use super::viewing::{Depth, Loss, PacketHook, ReceivedPacket, ViewerConfig};
 use crate::measure::{
     Captured, HeaderMeter, Histogram, Observed, RtpPeek, SkewMeter, TrackMeter, TrackReport, WireMeter,
@@ -53,9 +54,15 @@ impl Seen {
     pub fn new(opened: &Opened, joined: Instant, depth: Depth) -> Self {
         let mids = opened.mids.iter();
         let tracks = match depth {
-            Depth::Whole => Tracks::Whole(
-                mids.map(|(mid, kind)| (*mid, TrackMeter::new(mid.to_string(), *kind, joined))).collect(),
-            ),
+            Depth::Whole => {
+                let sections = sections(&opened.negotiated.answer);
+                let resends = |mid: &str| sections.iter().any(|one| one.mid == mid && one.resends());
+                let meter = |(mid, kind): &(Mid, Kind)| {
+                    let meter = TrackMeter::new(mid.to_string(), *kind, joined);
+                    (*mid, if resends(&mid.to_string()) { meter.resent() } else { meter })
+                };
+                Tracks::Whole(mids.map(meter).collect())
+            }
             Depth::Headers => Tracks::Headers(
                 mids.map(|(mid, kind)| HeaderMeter::new(mid.to_string(), *kind, joined)).collect(),
             ),
@@ -210,10 +217,10 @@ impl Receiver {
             seen.unmapped += 1;
             return;
         };
-        track.on_packet(&observed);
+        let again = track.on_packet(&observed);
         let kind = track.kind();
         let wants_keyframe = track.wants_keyframe();
-        if !via_rtx {
+        if !again {
             let report = sender_report.map(|(at, timestamp)| (clock::micros_of(at), timestamp));
             let captured = Captured::of(&stamp, report, packet.header.timestamp);
             seen.skew.on_packet(kind, observed.at_us, captured);
@@ -234,7 +241,7 @@ impl Receiver {
                 timestamp: packet.header.timestamp,
                 marker: packet.header.marker,
                 keyframe,
-                via_rtx,
+                via_rtx: again,
                 at,
                 payload: &packet.payload,
                 stamp,

@@ -52,7 +52,7 @@ pub struct ReceivedPacket<'a> {
     pub marker: bool,
     /// It starts a keyframe.
     pub keyframe: bool,
-    /// It came as a retransmission.
+    /// It came as a retransmission, by RTX or under its own number.
     pub via_rtx: bool,
     /// When it was read from the socket.
     pub at: Instant,

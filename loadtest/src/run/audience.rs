@@ -48,7 +48,7 @@ impl Audience {
     /// How it goes.
     pub fn look(&self) -> Look {
         match self {
-            Self::Here(crowd) => crowd.look(&Truth::unknown()),
+            Self::Here(crowd) => crowd.look(),
             Self::There(field) => field.look(),
         }
     }
@@ -56,7 +56,7 @@ impl Audience {
     /// How it went, knowing what was sent.
     pub fn finish(&self, truth: &Truth) -> Look {
         match self {
-            Self::Here(crowd) => crowd.look(truth),
+            Self::Here(crowd) => crowd.finish(truth),
             Self::There(field) => field.finish(truth),
         }
     }

@@ -21,8 +21,8 @@ use super::timeline::Timeline;
 use super::{Progress, RunError, RunPlan};
 use crate::agents::Field;
 use crate::client::{ClientError, Publisher, PublisherConfig, PublisherStats, SessionState, check_url};
-use crate::report::{Bound, ClientReport, ModeReport, RunReport, SCHEMA, TargetReport};
-use crate::scenario::Mode;
+use crate::report::{Bound, ClientReport, ModeReport, PublishersReport, RunReport, SCHEMA, TargetReport};
+use crate::scenario::{Act, Mode};
 use crate::{clock, num};
 
 /// What is still under way when publishers pause gets so long to arrive: a retransmission asked for five times.
@@ -144,7 +144,7 @@ impl Engine {
         if let Some(nobody) = nobody_beside(&report).filter(|_| !report.interrupted) {
             return Err(nobody);
         }
-        let nobody = self.viewers() > 0 && report.viewers.connected == 0;
+        let nobody = self.viewers() > 0 && report.viewers.sessions == 0;
         if nobody && !report.interrupted {
             let most = report.viewers.reasons.iter().max_by_key(|(_, count)| **count);
             let reason = most.map_or("none answered in time".into(), |(reason, _)| reason.clone());
@@ -246,11 +246,14 @@ impl Engine {
         let elapsed = meters.start.elapsed();
         let sent: HashMap<u64, PublisherStats> =
             sessions.iter().map(Publisher::stats).map(|stats| (stats.publisher, stats)).collect();
-        let ended: HashSet<u64> = sessions
-            .iter()
-            .filter(|session| matches!(session.state(), SessionState::Ended(_)))
-            .map(|session| session.stats().publisher)
-            .collect();
+        let mut reasons = BTreeMap::<String, u64>::new();
+        let mut ended = HashSet::new();
+        for session in sessions {
+            if let SessionState::Ended(reason) = session.state() {
+                ended.insert(session.stats().publisher);
+                *reasons.entry(reason.to_string()).or_default() += 1;
+            }
+        }
         let truth = Truth { sent, ended, until };
         let look = audience.finish(&truth);
         meters.drops.look(&look.sockets);
@@ -264,7 +267,7 @@ impl Engine {
             .for_each(|_| tally.failed("still connecting when the run ended".into()));
         tally.viewers.wanted = self.viewers().into();
         tally.viewers.left = look.left;
-        let (whole, connected) = (tally.whole, tally.viewers.connected);
+        let (whole, connected) = (tally.whole, tally.viewers.sessions);
         let sampled = self.plan.mode == Mode::Sampled;
         let finished = tally.finish(elapsed);
         let (hls, chat) = meters.beside.report(elapsed);
@@ -278,7 +281,7 @@ impl Engine {
             },
             seconds: elapsed.as_secs_f64(),
             interrupted: self.stopped.load(Ordering::Relaxed),
-            publishers: publishers(self.plan.publishers, &truth),
+            publishers: PublishersReport { reasons, ..publishers(self.plan.publishers, &truth) },
             mode: ModeReport {
                 name: if sampled { "sampled" } else { "full" }.to_owned(),
                 every: if sampled { self.plan.sample.into() } else { 1 },
@@ -314,7 +317,10 @@ impl Engine {
             bounds: Vec::new(),
         };
         report.bounds = bounds.iter().map(|bound| bound.judge(&report)).collect();
-        report.invalid = meters.pulse.doubt().into_iter().chain(doubts(&report)).collect();
+        // What is done to a server may well end its publishers' sessions; a bad network is the viewers' alone.
+        let disturbed = self.plan.events.iter().any(|event| !matches!(event.act, Act::Impair(_)));
+        let gone = ended_early(&report.publishers).filter(|_| !disturbed);
+        report.invalid = meters.pulse.doubt().into_iter().chain(gone).chain(doubts(&report)).collect();
         report
     }
 
@@ -356,6 +362,15 @@ fn nobody_beside(report: &RunReport) -> Option<RunError> {
     })
 }
 
+/// Publishers whose session ended in the middle, in words: viewers could not see what was not sent.
+fn ended_early(publishers: &PublishersReport) -> Option<String> {
+    let most = publishers.reasons.iter().max_by_key(|(_, count)| **count);
+    most.map(|(reason, _)| {
+        let (ended, of) = (publishers.ended_early, publishers.wanted);
+        format!("{ended} of {of} publishers' sessions ended before the run did, most often: {reason}")
+    })
+}
+
 /// Reasons why figures speak of this host rather than of the server.
 fn doubts(report: &RunReport) -> Vec<String> {
     let mut doubts = Vec::new();
@@ -388,7 +403,7 @@ fn doubts(report: &RunReport) -> Vec<String> {
             doubts.push(format!("agent {}: {why}", agent.name));
         }
     }
-    let late = report.client.late_ms.map_or(0.0, |late| late.p99);
+    let late = report.late_p99_ms();
     for unknown in report.bounds.iter().filter(|bound| bound.not_measured && !report.saturated()) {
         doubts.push(format!(
             "the client was the limit of {:?}: one in a hundred of its own timers was {late:.1} ms late and more",

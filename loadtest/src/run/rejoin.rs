@@ -20,6 +20,8 @@ pub(super) struct Visit {
     pub room: u32,
     /// How many sessions there were before.
     pub nth: u64,
+    /// Somebody was connected there.
+    pub seated: bool,
     pub backoff: Backoff,
 }
 
