@@ -8,10 +8,10 @@ use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::rejoin::{Backoff, Visit};
+use super::rejoin::{Backoff, Told, Visit};
 use super::tally::{Tally, Truth};
 use super::{RunPlan, Seat};
-use crate::client::{EndReason, Loss, Lost, SessionState, Standing, Viewer, ViewerConfig};
+use crate::client::{ClientError, EndReason, Loss, Lost, SessionState, Standing, Viewer, ViewerConfig};
 use crate::scenario::Impairment;
 
 /// Sessions closed at once: a server is not to be stormed by our goodbye.
@@ -166,10 +166,10 @@ impl Crowd {
         until: Option<Instant>,
     ) -> Result<Standing, bool> {
         let (number, seat) = (visit.number, visit.seat);
-        let mut told = match lost {
+        let mut told = Told::by(match lost {
             Lost::Told(reconnect) => reconnect.url,
             _ => None,
-        };
+        });
         visit.backoff.begin();
         let mut asked = Duration::ZERO;
         loop {
@@ -183,7 +183,7 @@ impl Crowd {
             }
             visit.nth += 1;
             let mut config = self.config(visit, since);
-            if let Some(url) = told.take() {
+            if let Some(url) = told.next() {
                 config.go_to(url);
             }
             match Viewer::connect(config).await {
@@ -203,6 +203,14 @@ impl Crowd {
                 Err(error) => {
                     tracing::info!(viewer = seat, %error, "a viewer is not back yet");
                     asked = error.retry_after().unwrap_or_default();
+                    if matches!(
+                        error,
+                        ClientError::BadUrl { .. }
+                            | ClientError::ForbiddenTarget { .. }
+                            | ClientError::StrangeHost { .. }
+                    ) {
+                        told.forget();
+                    }
                     lock(&self.gone).tally.not_back(error.class());
                 }
             }
