@@ -159,7 +159,7 @@ impl HttpCaller {
     fn token_for(&self, url: &str) -> Option<&str> {
         let Token { value, of } = self.token.as_ref()?;
         let allowed = || self.gate.as_ref().is_some_and(|gate| gate.allows(url)) && !less_secret(url, of);
-        (same_origin(url, of) || same_host(url, of) || allowed()).then_some(value)
+        (same_origin(url, of) || same_host(url, of) || allowed()).then_some(value.as_str())
     }
 
     /// Sends a request and reads the whole response, following 307 and 308.

@@ -161,10 +161,10 @@ fn gate(scenario: &Scenario, access: &Access) -> Result<Arc<Gate>, ClientError> 
     let all = urls.flat_map(|url| {
         // Most have the number in their path, if at all; those that have it in their host name many.
         let many = if url.contains(NUMBER) { numbers() } else { 0..1 };
-        many.map(|number| url.replace(NUMBER, &number.to_string()))
+        many.map(move |number| url.replace(NUMBER, &number.to_string()))
     });
     // What is no URL is told where it is asked, with all that is wrong with it.
-    let all: Vec<String> = all.filter(|url| Gate::new(&[url], &[], true).is_ok()).collect();
+    let all: Vec<String> = all.filter(|url| Gate::new(&[url.as_str()], &[], true).is_ok()).collect();
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     let hosts: Vec<String> = access.hosts.iter().chain(&scenario.viewers.allow_hosts).cloned().collect();
     Gate::of_sessions(&all, &hosts, access.allow_public).map(Arc::new)
