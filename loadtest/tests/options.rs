@@ -183,7 +183,8 @@ async fn a_session_that_comes_to_nothing_is_deleted() {
     fn hidden(sdp: String) -> String {
         public(sdp).replace("a=candidate:", "a=candidate:x\t")
     }
-    let cases: [(fn(String) -> String, &str); 4] = [
+    type Rewrite = fn(String) -> String;
+    let cases: [(Rewrite, &str); 4] = [
         (unreachable, "timeout: ICE"),
         (|_| "no SDP at all".to_owned(), "bad response: no SDP answer: it begins with \"no SDP at all\""),
         (public, "target not allowed"),
