@@ -175,3 +175,21 @@ async fn a_standing_tells_what_the_server_told() {
     assert_eq!(lost, Lost::Told(Reconnect { url: Some("/whep/other".into()) }));
     assert_eq!(lost.to_string(), "told to reconnect");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_sent_where_nobody_is_comes_back_to_where_the_user_pointed() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Nobody listens there; nobody may be asked there.
+    for (name, url, tries, class) in [
+        ("nowhere", format!("http://{gone}/whep/room"), 6, "unreachable"),
+        ("forbidden", "http://192.0.2.1/whep/room".to_owned(), 3, "target not allowed"),
+    ] {
+        let script = Script { reconnect_at: Some(100), from_viewers: 3, ..Script::default() };
+        let server = Fixture::start(Script { reconnect_url: Some(url), ..script }).await;
+        let (report, _) = run(name, &server, &["--duration", "10s"]).await;
+        let reconnects = &report["viewers"]["reconnects"];
+        assert_eq!(reconnects["back"], 3, "{reconnects}");
+        assert_eq!(reconnects["failed"], serde_json::json!({ class: tries }), "{reconnects}");
+        assert_eq!(server.count(|counters| &counters.posts), 7, "the publisher, three, and three again");
+    }
+}

@@ -1,5 +1,6 @@
 //! WHIP and WHEP clients: HTTP as RFC 9725 and the WHEP draft want it, WebRTC by str0m in RTP mode.
 
+mod contain;
 mod drive;
 mod error;
 mod events;
@@ -32,7 +33,7 @@ mod whep;
 mod whip;
 
 pub use drive::{EndReason, SessionState};
-pub use error::{ClientError, Problem};
+pub use error::{ClientError, Problem, kind};
 pub use events::Reconnect;
 pub use gate::Gate;
 pub use headers::{IceServer, ice_servers};

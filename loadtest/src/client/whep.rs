@@ -104,6 +104,7 @@ impl Viewer {
             bind: config.bind,
             http_bind: config.http_bind,
             allow_public: config.allow_public,
+            gate: config.gate.as_ref(),
             trust: &config.trust,
             http_timeout: config.http_timeout,
             retry_for: config.retry_for,
@@ -122,11 +123,11 @@ impl Viewer {
         let handle = match config.depth {
             Depth::Whole => {
                 let receiver = Receiver::new(&opened, config, Arc::clone(&seen));
-                SessionHandle::spawn(opened, receiver, config.paths())
+                SessionHandle::spawn(opened, receiver, config.paths(), config.allow_public)
             }
             Depth::Headers => {
                 let sampler = Sampler::new(&opened, config, Arc::clone(&seen));
-                SessionHandle::spawn(opened, sampler, config.paths())
+                SessionHandle::spawn(opened, sampler, config.paths(), config.allow_public)
             }
         };
         if !handle.direct(config.turn, relayed, config.connect_timeout).await? {

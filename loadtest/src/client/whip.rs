@@ -13,7 +13,7 @@ use super::negotiate::{Negotiated, Opening, open};
 use super::resource::{PatchOutcome, SessionResource};
 use super::rtc::Codecs;
 use super::send::{PublisherStats, Sender, Sending};
-use super::{ClientError, EndReason, Trust};
+use super::{ClientError, EndReason, Gate, Trust};
 use crate::media::stamp::MAX_NUMBER;
 use crate::media::{Kind, MAX_PAYLOAD, VideoConfig};
 use crate::scenario::Turn;
@@ -45,6 +45,8 @@ pub struct PublisherConfig {
     pub autostart: bool,
     /// The target is the user's own though it is neither loopback nor private.
     pub allow_public: bool,
+    /// Keeps out whom redirects, `Location`s and `Link`s lead to; `None`: whatever address may be loaded.
+    pub gate: Option<Arc<Gate>>,
     /// Whose certificates are believed where the URL begins with https.
     pub trust: Trust,
     /// Number in the stamps; `None`: random.
@@ -67,6 +69,7 @@ impl PublisherConfig {
             turn: Turn::default(),
             autostart: true,
             allow_public: false,
+            gate: None,
             trust: Trust::default(),
             publisher: None,
         }
@@ -119,6 +122,7 @@ impl Publisher {
             bind: config.bind,
             http_bind: None,
             allow_public: config.allow_public,
+            gate: config.gate.as_ref(),
             trust: &config.trust,
             http_timeout: config.http_timeout,
             retry_for: config.retry_for,
@@ -131,8 +135,15 @@ impl Publisher {
         let publisher =
             config.publisher.unwrap_or_else(|| rand::rng().random_range(1..=MAX_NUMBER)) & MAX_NUMBER;
         let sending = Arc::new(Sending::new(publisher, config.autostart));
-        let endpoint = Sender::new(&opened, config.video, publisher, Arc::clone(&sending))?;
-        let handle = SessionHandle::spawn(opened, endpoint, Paths::new(publisher));
+        let endpoint = match Sender::new(&opened, config.video, publisher, Arc::clone(&sending)) {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                opened.resource.abandon().await;
+                return Err(error);
+            }
+        };
+        let paths = Paths::new(publisher);
+        let handle = SessionHandle::spawn(opened, endpoint, paths, config.allow_public);
         let connected = handle.direct(config.turn, relayed, config.connect_timeout).await?;
         Ok(connected.then_some(Self { handle, sending }))
     }

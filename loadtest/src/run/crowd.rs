@@ -8,10 +8,12 @@ use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::rejoin::{Backoff, Visit};
+use super::rejoin::{Backoff, Told, Visit};
 use super::tally::{Session, Tally, Truth};
 use super::{RunPlan, Seat};
-use crate::client::{EndReason, Loss, Lost, SessionState, Standing, Viewer, ViewerConfig, ViewerReport};
+use crate::client::{
+    ClientError, EndReason, Loss, Lost, SessionState, Standing, Viewer, ViewerConfig, ViewerReport, kind,
+};
 use crate::scenario::Impairment;
 
 /// Sessions closed at once: a server is not to be stormed by our goodbye.
@@ -51,7 +53,7 @@ fn stranded(report: &ViewerReport, session: Session, now: Instant) -> Option<Awa
     let last = report.tracks.iter().filter_map(|track| track.last_packet).max();
     let since = session.lost(last).unwrap_or(now);
     match (&report.state, session) {
-        (SessionState::Ended(reason), _) => Some(Away { since, why: reason.to_string() }),
+        (SessionState::Ended(reason), _) => Some(Away { since, why: kind(&reason.to_string()) }),
         (_, Session::Again(_)) if last.is_none() => Some(Away { since, why: "nothing came".to_owned() }),
         _ => None,
     }
@@ -197,10 +199,10 @@ impl Crowd {
         until: Option<Instant>,
     ) -> Result<Standing, bool> {
         let seat = visit.seat;
-        let mut told = match lost {
+        let mut told = Told::by(match lost {
             Lost::Told(reconnect) => reconnect.url,
             _ => None,
-        };
+        });
         visit.backoff.begin();
         let mut asked = Duration::ZERO;
         loop {
@@ -214,7 +216,7 @@ impl Crowd {
             }
             visit.nth += 1;
             let mut config = self.config(visit, since);
-            if let Some(url) = told.take() {
+            if let Some(url) = told.next() {
                 config.go_to(url);
             }
             match Viewer::connect(config).await {
@@ -228,6 +230,14 @@ impl Crowd {
                 Err(error) => {
                     tracing::info!(viewer = seat, %error, "a viewer is not back yet");
                     asked = error.retry_after().unwrap_or_default();
+                    if matches!(
+                        error,
+                        ClientError::BadUrl { .. }
+                            | ClientError::ForbiddenTarget { .. }
+                            | ClientError::StrangeHost { .. }
+                    ) {
+                        told.forget();
+                    }
                     lock(&self.gone).tally.in_vain(error.class());
                     self.set(visit.number, Place::Away(Away { since, why: error.class() }));
                 }
@@ -254,7 +264,7 @@ impl Crowd {
             // Who is told to go loses nothing before it goes.
             let told = matches!(lost, Lost::Told(_)) && last.is_some();
             since = session.lost(last).filter(|_| !told).unwrap_or(since);
-            *place = Place::Away(Away { since, why: lost.to_string() });
+            *place = Place::Away(Away { since, why: kind(&lost.to_string()) });
             gone.tally.left_behind(&report, session);
             gone.sockets.push((viewer.local_address(), viewer.socket()));
             viewer

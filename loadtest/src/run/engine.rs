@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
 
 use super::acts::Acts;
 use super::audience::Audience;
@@ -16,11 +17,11 @@ use super::files::enough_files;
 use super::host::{CpuMeter, Drops};
 use super::pulse::{Pulse, VIEWERS};
 use super::server::ServerMeter;
-use super::tally::{Truth, publishers};
+use super::tally::{Truth, count, publishers};
 use super::timeline::Timeline;
 use super::{Progress, RunError, RunPlan};
 use crate::agents::Field;
-use crate::client::{ClientError, Publisher, PublisherConfig, PublisherStats, SessionState, check_url};
+use crate::client::{ClientError, Publisher, PublisherConfig, PublisherStats, SessionState, check_url, kind};
 use crate::report::{Bound, ClientReport, ModeReport, PublishersReport, RunReport, SCHEMA, TargetReport};
 use crate::scenario::{Act, Mode};
 use crate::{clock, num};
@@ -132,7 +133,10 @@ impl Engine {
             meters.beside = Beside::come(&self.plan.beside, start).map_err(RunError::Endpoint)?;
             acts.begin(&self.plan, &audience, start);
         }
-        self.watch(&mut meters, &audience, &acts, progress)?;
+        if let Err(error) = self.watch(&mut meters, &audience, &acts, progress) {
+            self.farewell(&audience, publishers);
+            return Err(error);
+        }
         audience.close();
         meters.beside.close();
         let until = Instant::now();
@@ -172,8 +176,19 @@ impl Engine {
         self.plan.audience
     }
 
+    /// All publishers, or none.
     fn publish(&self) -> Result<Vec<Publisher>, RunError> {
         let mut publishers = Vec::new();
+        match self.publish_into(&mut publishers) {
+            Ok(()) => Ok(publishers),
+            Err(error) => {
+                self.part(publishers);
+                Err(error)
+            }
+        }
+    }
+
+    fn publish_into(&self, publishers: &mut Vec<Publisher>) -> Result<(), RunError> {
         for number in 0..self.plan.publishers {
             let config = PublisherConfig { url: self.plan.whip(number), ..self.plan.publisher.clone() };
             let left = self.plan.time_limit.saturating_sub(self.began.elapsed());
@@ -189,7 +204,7 @@ impl Engine {
             publishers.push(connected.map_err(|error| RunError::Publisher { number, error })?);
             self.in_time()?;
         }
-        Ok(publishers)
+        Ok(())
     }
 
     fn in_time(&self) -> Result<(), RunError> {
@@ -246,12 +261,12 @@ impl Engine {
         let elapsed = meters.start.elapsed();
         let sent: HashMap<u64, PublisherStats> =
             sessions.iter().map(Publisher::stats).map(|stats| (stats.publisher, stats)).collect();
-        let mut reasons = BTreeMap::<String, u64>::new();
+        let mut reasons = BTreeMap::new();
         let mut ended = HashSet::new();
         for session in sessions {
             if let SessionState::Ended(reason) = session.state() {
                 ended.insert(session.stats().publisher);
-                *reasons.entry(reason.to_string()).or_default() += 1;
+                count(&mut reasons, kind(&reason.to_string()));
             }
         }
         let truth = Truth { sent, ended, until };
@@ -334,12 +349,21 @@ impl Engine {
                 }
             }
         }
-        for publisher in publishers {
-            let stopped =
-                self.sending.block_on(async { tokio::time::timeout(FAREWELL, publisher.stop()).await });
-            if let Ok(Err(error)) = stopped {
-                tracing::warn!(%error, "a publisher could not be closed");
+        self.part(publishers);
+    }
+
+    /// Ends publishers' sessions, all at once: one that is slow keeps nobody from being told.
+    fn part(&self, publishers: Vec<Publisher>) {
+        let all = async {
+            let mut stopping: JoinSet<_> = publishers.into_iter().map(Publisher::stop).collect();
+            while let Some(stopped) = stopping.join_next().await {
+                if let Ok(Err(error)) = stopped {
+                    tracing::warn!(%error, "a publisher could not be closed");
+                }
             }
+        };
+        if self.sending.block_on(async { tokio::time::timeout(FAREWELL, all).await }).is_err() {
+            tracing::warn!("some publishers could not be closed in {FAREWELL:?}");
         }
     }
 }

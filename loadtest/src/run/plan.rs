@@ -1,10 +1,11 @@
 //! What a scenario comes to, checked before anything is sent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::ServerMetrics;
 use super::beside::{BesideAccess, BesidePlan};
-use crate::client::{Depth, Loss, PublisherConfig, Trust, ViewerConfig};
+use crate::client::{ClientError, Depth, Gate, Loss, PublisherConfig, Trust, ViewerConfig};
 use crate::media::{VideoCodec, VideoConfig};
 use crate::num;
 use crate::scenario::{Act, Arrival, Chance, Codec, Event, Impairment, Mode, Scenario, Server, Stay};
@@ -153,6 +154,22 @@ pub enum PlanError {
     },
 }
 
+/// Keeps out whom sessions' servers lead to: what is public and was not named.
+fn gate(scenario: &Scenario, access: &Access) -> Result<Arc<Gate>, ClientError> {
+    let numbers = || 0..scenario.publishers.count.max(1);
+    let urls = scenario.publishers.url.iter().chain([&scenario.viewers.url]).filter(|url| !url.is_empty());
+    let all = urls.flat_map(|url| {
+        // Most have the number in their path, if at all; those that have it in their host name many.
+        let many = if url.contains(NUMBER) { numbers() } else { 0..1 };
+        many.map(move |number| url.replace(NUMBER, &number.to_string()))
+    });
+    // What is no URL is told where it is asked, with all that is wrong with it.
+    let all: Vec<String> = all.filter(|url| Gate::new(&[url.as_str()], &[], true).is_ok()).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let hosts: Vec<String> = access.hosts.iter().chain(&scenario.viewers.allow_hosts).cloned().collect();
+    Gate::of_sessions(&all, &hosts, access.allow_public).map(Arc::new)
+}
+
 impl RunPlan {
     /// What a scenario comes to.
     pub fn of(scenario: &Scenario, access: Access) -> Result<Self, PlanError> {
@@ -169,6 +186,7 @@ impl RunPlan {
         within("sample", viewers.sample, 1, MAX_VIEWERS, ": one in so many viewers")?;
         within("publishers", publishers.count, 0, MAX_PUBLISHERS, "")?;
         let (allow_public, trust) = (access.allow_public, access.trust.clone());
+        let gate = gate(scenario, &access).map_err(|error| PlanError::Beside(error.to_string()))?;
         let besides =
             BesideAccess { hls: access.hls, chat: access.chat, hosts: access.hosts, allow_public, trust };
         let beside = BesidePlan::of(scenario, &besides).map_err(PlanError::Beside)?;
@@ -194,6 +212,7 @@ impl RunPlan {
             retry_for: viewers.retry_for,
             turn: viewers.turn,
             allow_public: access.allow_public,
+            gate: Some(Arc::clone(&gate)),
             trust: access.trust.clone(),
             ..PublisherConfig::new(publishers.url.clone().unwrap_or_default())
         };
@@ -211,6 +230,7 @@ impl RunPlan {
             retry_for: viewers.retry_for,
             turn: viewers.turn,
             allow_public: access.allow_public,
+            gate: Some(gate),
             trust: access.trust,
             ..ViewerConfig::new(viewers.url.clone())
         };

@@ -1,12 +1,12 @@
 //! From what each viewer and publisher saw to one report.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::Sums;
-use crate::client::{Depth, PublisherStats, SessionState, ViewerReport};
+use crate::client::{Depth, PublisherStats, SessionState, ViewerReport, kind};
 use crate::measure::{FREEZE, Histogram, TrackReport, mean_ms};
 use crate::media::Kind;
 use crate::num;
@@ -62,6 +62,15 @@ impl Session {
     }
 }
 
+/// Reasons that are counted apart; a server that has more has them in its own words.
+const REASONS: usize = 32;
+
+/// Counts a reason among others.
+pub(super) fn count(reasons: &mut BTreeMap<String, u64>, reason: String) {
+    let known = reasons.len() < REASONS || reasons.contains_key(&reason);
+    *reasons.entry(if known { reason } else { "other reasons".to_owned() }).or_default() += 1;
+}
+
 /// Sums over viewers.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Tally {
@@ -91,17 +100,17 @@ impl Tally {
     /// A viewer that could not connect.
     pub fn failed(&mut self, class: String) {
         self.viewers.failed += 1;
-        *self.viewers.reasons.entry(class).or_default() += 1;
+        count(&mut self.viewers.reasons, class);
     }
 
     /// A viewer that lost its session and is to come back.
     pub fn lost(&mut self, reason: String) {
-        *self.viewers.reconnects.reasons.entry(reason).or_default() += 1;
+        count(&mut self.viewers.reconnects.reasons, kind(&reason));
     }
 
     /// It tried, and is not back yet.
     pub fn in_vain(&mut self, class: String) {
-        *self.viewers.reconnects.failed.entry(class).or_default() += 1;
+        count(&mut self.viewers.reconnects.failed, class);
     }
 
     /// Somebody sits at a place where nobody did before.
@@ -148,7 +157,7 @@ impl Tally {
         self.whole += u64::from(report.depth == Depth::Whole);
         if let SessionState::Ended(reason) = &report.state {
             self.viewers.ended_early += 1;
-            *self.viewers.reasons.entry(format!("ended: {reason}")).or_default() += 1;
+            count(&mut self.viewers.reasons, kind(&format!("ended: {reason}")));
         }
         self.viewers.relayed += u64::from(report.relayed);
         for status in &report.put_off {

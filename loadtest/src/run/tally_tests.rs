@@ -112,3 +112,20 @@ fn shares_that_went_through_a_message_add_up_to_the_whole() {
     assert_eq!((reconnects.not_back, reconnects.first_packet_ms.unwrap().count), (1, 1));
     assert_eq!((reconnects.away_ms.unwrap().count, reconnects.away_ms.unwrap().max), (2, 700.0));
 }
+
+#[test]
+fn a_server_that_says_something_else_each_time_does_not_make_a_row_of_each() {
+    let mut tally = Tally::default();
+    for letter in 0..1_000_u32 {
+        let word: String = letter.to_string().bytes().map(|byte| char::from(byte + 50)).collect();
+        tally.failed(format!("bad response: {word}"));
+        tally.lost(format!("closed at 10.0.0.1:{letter} after {letter}0000 ms"));
+    }
+    assert_eq!(tally.viewers.failed, 1_000);
+    assert_eq!(tally.viewers.reasons.len(), REASONS + 1);
+    assert_eq!(tally.viewers.reasons.values().sum::<u64>(), 1_000);
+    assert_eq!(
+        tally.viewers.reconnects.reasons.into_iter().collect::<Vec<_>>(),
+        [("closed at … after … ms".to_owned(), 1_000)]
+    );
+}

@@ -184,6 +184,8 @@ pub struct Viewers {
     pub reconnect: bool,
     /// When TURN servers that responses name are used, by publishers too.
     pub turn: Turn,
+    /// Hosts beside those of the URLs that sessions may lead to, publishers' too, as `HOST` or `HOST:PORT`.
+    pub allow_hosts: Vec<String>,
     /// Time for each HTTP request.
     #[serde(deserialize_with = "duration")]
     pub http_timeout: Duration,
@@ -214,6 +216,7 @@ impl Default for Viewers {
             retry_for: Duration::from_secs(10),
             reconnect: true,
             turn: Turn::default(),
+            allow_hosts: Vec::new(),
             http_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
             bind: None,
