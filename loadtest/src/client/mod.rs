@@ -1,5 +1,6 @@
 //! WHIP and WHEP clients: HTTP as RFC 9725 and the WHEP draft want it, WebRTC by str0m in RTP mode.
 
+mod decode;
 mod drive;
 mod error;
 mod events;
@@ -31,6 +32,8 @@ mod web;
 mod whep;
 mod whip;
 
+pub use decode::Decoded;
+pub(crate) use decode::decoder_is_there;
 pub use drive::{EndReason, SessionState};
 pub use error::{ClientError, Problem};
 pub use events::Reconnect;

@@ -38,6 +38,7 @@ impl Feed {
             via_rtx,
             bytes: 100,
             stamp: Ok(stamp),
+            captured_us: None,
             keyframe: stamp.keyframe,
         });
     }
@@ -128,6 +129,7 @@ fn repeats_wrong_order_and_damage_are_counted() {
         via_rtx: false,
         bytes: 1,
         stamp: Err(StampError::Fill),
+        captured_us: None,
         keyframe: false,
     };
     feed.meter.on_packet(&bad);
@@ -171,6 +173,7 @@ fn foreign_media_is_counted_by_rtp_numbers() {
             via_rtx: false,
             bytes: 9,
             stamp,
+            captured_us: None,
             keyframe: sequence == 70_001,
         });
     }
@@ -189,4 +192,26 @@ fn the_age_of_history_is_no_latency() {
     let report = feed.report();
     assert_eq!((report.received, report.history, report.latency.len()), (300, 200, 100));
     assert_eq!(report.latency.max(), Some(Duration::from_millis(7)));
+}
+
+#[test]
+fn media_without_stamps_is_as_old_as_its_headers_say() {
+    let start = Instant::now();
+    let mut meter = TrackMeter::new("1".into(), Kind::Video, start);
+    meter.on_connected(NOON);
+    for (sequence, captured_us) in [(1, Some(NOON - 1)), (2, None), (3, Some(NOON + 10_000))] {
+        meter.on_packet(&Observed {
+            at: start,
+            at_us: NOON + 25_000,
+            sequence,
+            via_rtx: false,
+            bytes: 100,
+            stamp: Err(StampError::Unstamped),
+            captured_us,
+            keyframe: false,
+        });
+    }
+    let report = meter.report();
+    assert_eq!((report.history, report.unstamped, report.latency.len()), (1, 3, 1));
+    assert_eq!(report.latency.max(), Some(Duration::from_millis(15)));
 }

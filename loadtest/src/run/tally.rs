@@ -10,7 +10,9 @@ use crate::client::{Depth, PublisherStats, SessionState, ViewerReport};
 use crate::measure::{FREEZE, Histogram, TrackReport, mean_ms};
 use crate::media::Kind;
 use crate::num;
-use crate::report::{Bars, Figures, JoinReport, PacketReport, Percentiles, PublishersReport, ViewersReport};
+use crate::report::{
+    Bars, DecodeReport, Figures, JoinReport, PacketReport, Percentiles, PublishersReport, ViewersReport,
+};
 
 mod merge;
 
@@ -63,6 +65,7 @@ pub(crate) struct Tally {
     away: Histogram,
     pub freezes: u64,
     frozen: Duration,
+    pub decode: DecodeReport,
 }
 
 impl Tally {
@@ -95,6 +98,18 @@ impl Tally {
         if let SessionState::Ended(reason) = &report.state {
             self.viewers.ended_early += 1;
             *self.viewers.reasons.entry(format!("ended: {reason}")).or_default() += 1;
+        }
+        if let Some(seen) = &report.decoded {
+            self.decode.merge(&DecodeReport {
+                sessions: 1,
+                handed: seen.handed,
+                decoded: seen.decoded,
+                missing: seen.missing(),
+                broken: seen.broken,
+                errors: seen.errors,
+                first_error: seen.first_error.clone(),
+                dropped: seen.dropped,
+            });
         }
         self.viewers.relayed += u64::from(report.relayed);
         for status in &report.put_off {
