@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::message::{Count, Sent};
 use crate::num;
-use crate::run::{CpuMeter, Crowd, Drops, Look, Pulse, RunPlan, Truth, VIEWERS};
+use crate::run::{CpuMeter, Crowd, Drops, Look, Pulse, RunPlan, Truth, VIEWERS, check_decoder};
 use crate::scenario::Impairment;
 
 /// Sessions get so long to be closed in the end.
@@ -46,6 +46,11 @@ impl Work {
     pub fn begin(plan: RunPlan, start: Instant, server: IpAddr, out: UnboundedSender<Outcome>) -> Self {
         let (tasks, given) = channel();
         let thread = std::thread::spawn(move || {
+            if let Err(why) = check_decoder(&plan) {
+                // Who does not listen any more need not know.
+                let _told = out.send(Outcome::Failed(why));
+                return;
+            }
             let threads = plan.threads.max(1);
             let built =
                 Builder::new_multi_thread().worker_threads(threads).thread_name(VIEWERS).enable_all().build();
@@ -115,6 +120,7 @@ fn watch(
             Ok(Task::Heal(_)) => {}
             Ok(Task::Close) => crowd.close(),
             Ok(Task::Finish(sent)) => {
+                runtime.block_on(crowd.finish_all_decoding());
                 let count = meters.count(crowd.finish(&Truth::from(&sent)), second.saturating_add(1));
                 let _heard = out.send(Outcome::Counted(count));
                 break FAREWELL;

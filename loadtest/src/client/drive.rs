@@ -418,7 +418,7 @@ mod tests {
     async fn asked(allow_public: bool) -> Vec<SocketAddr> {
         let udp = Arc::new(tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap());
         let local = udp.local_addr().unwrap();
-        let codecs = Codecs { video: Vec::new(), video_rtx: false, audio_rtx: false };
+        let codecs = Codecs { video: Vec::new(), video_rtx: false, audio_rtx: false, capture_time: false };
         let session = |address| {
             let mut rtc = build(&codecs, Instant::now()).unwrap();
             rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());

@@ -104,6 +104,10 @@ pub struct ViewerConfig {
     pub audio_nack: bool,
     /// Ask for a keyframe while none came (PLI).
     pub request_keyframes: bool,
+    /// Ask for the time of capture in headers (abs-capture-time), because media has no stamps.
+    pub capture_time: bool,
+    /// Hand its video to a real decoder, ffmpeg; only what is opened whole can be decoded.
+    pub decode: bool,
     /// How much of its media it opens.
     pub depth: Depth,
     /// Loss made on purpose.
@@ -150,6 +154,8 @@ impl ViewerConfig {
             nack: true,
             audio_nack: false,
             request_keyframes: true,
+            capture_time: false,
+            decode: false,
             depth: Depth::Whole,
             loss: None,
             impairment: None,

@@ -33,6 +33,8 @@ pub struct Observed {
     pub bytes: usize,
     /// Its stamp, or why there is none.
     pub stamp: Result<Stamp, StampError>,
+    /// When it was captured by its header, where it has no stamp; in microseconds since the Unix epoch.
+    pub captured_us: Option<u64>,
     /// It starts a keyframe.
     pub keyframe: bool,
 }
@@ -286,11 +288,9 @@ impl TrackMeter {
         if let Ok(stamp) = packet.stamp {
             self.offset = number(index).saturating_sub(number(packet.sequence));
             self.order.insert(packet.sequence, index);
-            if stamp.captured_us < self.live_from_us {
-                self.history += 1;
-            } else {
-                self.latency.record_micros(packet.at_us.saturating_sub(stamp.captured_us));
-            }
+            self.captured(packet.at_us, stamp.captured_us);
+        } else if let Some(captured_us) = packet.captured_us {
+            self.captured(packet.at_us, captured_us);
         }
         if packet.keyframe {
             self.keyframe(packet, index);
@@ -326,6 +326,14 @@ impl TrackMeter {
             && matches!(self.window.insert(sequence), Arrival::Newest | Arrival::Late)
         {
             self.padding += 1;
+        }
+    }
+
+    fn captured(&mut self, at_us: u64, captured_us: u64) {
+        if captured_us < self.live_from_us {
+            self.history += 1;
+        } else {
+            self.latency.record_micros(at_us.saturating_sub(captured_us));
         }
     }
 

@@ -38,6 +38,7 @@ impl Feed {
             via_rtx,
             bytes: 100,
             stamp: Ok(stamp),
+            captured_us: None,
             keyframe: stamp.keyframe,
         });
     }
@@ -128,6 +129,7 @@ fn repeats_wrong_order_and_damage_are_counted() {
         via_rtx: false,
         bytes: 1,
         stamp: Err(StampError::Fill),
+        captured_us: None,
         keyframe: false,
     };
     feed.meter.on_packet(&bad);
@@ -171,6 +173,7 @@ fn foreign_media_is_counted_by_rtp_numbers() {
             via_rtx: false,
             bytes: 9,
             stamp,
+            captured_us: None,
             keyframe: sequence == 70_001,
         });
     }
@@ -196,7 +199,8 @@ impl Feed {
     fn odd(&mut self, sequence: u64, bytes: usize, stamp: StampError) {
         let (at, keyframe) = (self.start + Duration::from_millis(sequence), false);
         let (at_us, via_rtx, stamp) = (NOON + sequence * 1_000, false, Err(stamp));
-        self.meter.on_packet(&Observed { at, at_us, sequence, via_rtx, bytes, stamp, keyframe });
+        let captured_us = None;
+        self.meter.on_packet(&Observed { at, at_us, sequence, via_rtx, bytes, stamp, captured_us, keyframe });
     }
 }
 
@@ -267,4 +271,26 @@ fn a_retransmission_without_rtx_is_loss_before_recovery_and_what_is_overtaken_is
     assert_eq!((report.lost_before_recovery, report.duplicates), (2, 1));
     assert_eq!(report.out_of_order_after_recovery, 0);
     assert_eq!(feed(false).recovered_by_rtx, 0, "with RTX they are late");
+}
+
+#[test]
+fn media_without_stamps_is_as_old_as_its_headers_say() {
+    let start = Instant::now();
+    let mut meter = TrackMeter::new("1".into(), Kind::Video, start);
+    meter.on_connected(NOON);
+    for (sequence, captured_us) in [(1, Some(NOON - 1)), (2, None), (3, Some(NOON + 10_000))] {
+        meter.on_packet(&Observed {
+            at: start,
+            at_us: NOON + 25_000,
+            sequence,
+            via_rtx: false,
+            bytes: 100,
+            stamp: Err(StampError::Unstamped),
+            captured_us,
+            keyframe: false,
+        });
+    }
+    let report = meter.report();
+    assert_eq!((report.history, report.unstamped, report.latency.len()), (1, 3, 1));
+    assert_eq!(report.latency.max(), Some(Duration::from_millis(15)));
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChatReport, HlsReport, Percentiles};
+use super::{ChatReport, DecodeReport, HlsReport, Percentiles};
 use crate::num;
 
 /// How often values occurred, for a picture of their spread.
@@ -462,6 +462,9 @@ pub struct RunReport {
     pub frozen_ms: f64,
     /// The spread of the percentiles' values.
     pub figures: Figures,
+    /// What real decoders made of viewers' video, if some had them.
+    #[serde(default)]
+    pub decode: Option<DecodeReport>,
     /// Those who watched by HLS, if there were any.
     #[serde(default)]
     pub hls: Option<HlsReport>,

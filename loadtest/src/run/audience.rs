@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Runtime;
+
 use super::crowd::{Crowd, Look};
 use super::tally::Truth;
 use crate::agents::Field;
@@ -50,6 +52,13 @@ impl Audience {
         match self {
             Self::Here(crowd) => crowd.look(),
             Self::There(field) => field.look(),
+        }
+    }
+
+    /// What decoders were given is decoded to the end, within seconds; agents do that by themselves.
+    pub fn finish_decoding(&self, runtime: &Runtime) {
+        if let Self::Here(crowd) = self {
+            runtime.block_on(crowd.finish_all_decoding());
         }
     }
 

@@ -164,6 +164,7 @@ impl Crowd {
             if self.stay(&mut visit, standing, until).await {
                 return;
             }
+            self.finish_decoding(number).await;
             if let Some(viewer) = self.leave(number) {
                 goodbye(seat, viewer).await;
             }
@@ -248,6 +249,7 @@ impl Crowd {
     /// Empties the place of who lost its session; says since when it has seen nothing.
     async fn lose(&self, visit: &Visit, lost: &Lost) -> Instant {
         let mut since = Instant::now();
+        self.finish_decoding(visit.number).await;
         let Some(place) = self.places.get(visit.number) else { return since };
         let viewer = {
             let mut gone = lock(&self.gone);
@@ -315,6 +317,7 @@ impl Crowd {
             url: self.plan.whep(visit.room),
             scheduled: Some(due),
             depth: self.plan.depth(seat),
+            decode: self.plan.decodes(seat),
             loss,
             impairment: lock(&self.network).bad.and_then(|bad| self.plan.impaired(seat, bad)),
             seed: self.plan.seed.wrapping_add(own),
@@ -349,6 +352,27 @@ impl Crowd {
         viewer.impair(network.bad.and_then(|bad| self.plan.impaired(visit.seat, bad)));
         self.set(visit.number, Place::Live(Box::new(viewer), session));
         Ok(standing)
+    }
+
+    /// What a viewer's decoder was given is decoded to the end, if it has one.
+    async fn finish_decoding(&self, number: usize) {
+        let decoding = match self.places.get(number).map(lock).as_deref() {
+            Some(Place::Live(viewer, _)) => viewer.decoding(),
+            _ => None,
+        };
+        if let Some(decoding) = decoding {
+            decoding.finish().await;
+        }
+    }
+
+    /// The same of all viewers, within seconds.
+    pub async fn finish_all_decoding(self: &Arc<Self>) {
+        let mut all = JoinSet::new();
+        for number in 0..self.places.len() {
+            let crowd = Arc::clone(self);
+            all.spawn(async move { crowd.finish_decoding(number).await });
+        }
+        all.join_all().await;
     }
 
     /// Empties a place, and counts what its viewer saw.

@@ -19,7 +19,7 @@ use super::pulse::{Pulse, VIEWERS};
 use super::server::ServerMeter;
 use super::tally::{Truth, count, publishers};
 use super::timeline::Timeline;
-use super::{Progress, RunError, RunPlan};
+use super::{Progress, RunError, RunPlan, samples};
 use crate::agents::Field;
 use crate::client::{ClientError, Publisher, PublisherConfig, PublisherStats, SessionState, check_url, kind};
 use crate::report::{Bound, ClientReport, ModeReport, PublishersReport, RunReport, SCHEMA, TargetReport};
@@ -60,7 +60,11 @@ fn drive(
     field: Option<Arc<Field>>,
     progress: impl FnMut(&Progress),
 ) -> Result<RunReport, RunError> {
-    let server = ServerMeter::start(plan).map_err(RunError::Host)?;
+    if field.is_none() {
+        samples::check_decoder(plan).map_err(RunError::Host)?;
+    }
+    let plan = RunPlan { publisher: samples::publisher(plan)?, ..plan.clone() };
+    let server = ServerMeter::start(&plan).map_err(RunError::Host)?;
     let began = Instant::now();
     let runtime = |threads: usize, name: &str| {
         let built =
@@ -69,7 +73,7 @@ fn drive(
     };
     let sending = runtime(1, "publishers")?;
     let watching = runtime(plan.threads, VIEWERS)?;
-    let plan = Arc::new(plan.clone());
+    let plan = Arc::new(plan);
     let engine = Engine { plan, field, sending, watching, stopped: Arc::new(AtomicBool::new(false)), began };
     let result = engine.run(bounds, server, progress);
     // Whatever hangs is left behind.
@@ -270,6 +274,7 @@ impl Engine {
             }
         }
         let truth = Truth { sent, ended, until };
+        audience.finish_decoding(&self.watching);
         let look = audience.finish(&truth);
         meters.drops.look(&look.sockets);
         self.watching.block_on(meters.server.finish());
@@ -284,6 +289,7 @@ impl Engine {
         tally.viewers.left = look.left;
         let (whole, connected) = (tally.whole, tally.viewers.sessions);
         let sampled = self.plan.mode == Mode::Sampled;
+        let decode = self.plan.decode.map(|_| tally.decode.clone());
         let finished = tally.finish(elapsed);
         let (hls, chat) = meters.beside.report(elapsed);
         let mut report = RunReport {
@@ -314,6 +320,7 @@ impl Engine {
             freezes: finished.freezes,
             frozen_ms: num::millis(finished.frozen),
             figures: finished.figures,
+            decode,
             hls,
             chat,
             timeline: meters.timeline.take(),

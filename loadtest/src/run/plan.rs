@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::ServerMetrics;
 use super::beside::{BesideAccess, BesidePlan};
+use super::real::Media;
 use crate::client::{ClientError, Depth, Gate, Loss, PublisherConfig, Trust, ViewerConfig};
-use crate::media::{VideoCodec, VideoConfig};
+use crate::media::VideoConfig;
 use crate::num;
-use crate::scenario::{Act, Arrival, Chance, Codec, Event, Impairment, Mode, Scenario, Server, Stay};
+use crate::scenario::{Act, Arrival, Chance, Event, Impairment, Mode, Scenario, Server, Stay};
 
 /// Most processes that viewers are spread over.
 pub const MAX_PROCESSES: u32 = 100;
@@ -68,6 +69,8 @@ pub struct Seat {
 pub struct RunPlan {
     /// Its name in the report.
     pub name: String,
+    /// What they send, where that is real.
+    pub media: Media,
     /// How publishers connect; its URL is the WHIP endpoint and may hold `{i}`.
     pub publisher: PublisherConfig,
     /// How many; 0: watch what others publish.
@@ -86,6 +89,8 @@ pub struct RunPlan {
     pub mode: Mode,
     /// Where they are sampled, one in so many decrypts all.
     pub sample: u32,
+    /// One in so many hands its video to a real decoder.
+    pub decode: Option<u32>,
     /// Who loses its session joins again.
     pub reconnect: bool,
     /// What is left to chance follows from this.
@@ -127,6 +132,9 @@ pub enum PlanError {
         /// Publishers of the plan.
         publishers: u32,
     },
+    /// Real media is impossible.
+    #[error("{0}")]
+    Media(String),
     /// Nothing to receive.
     #[error("neither video nor audio is left to send or receive")]
     NoMedia,
@@ -193,15 +201,13 @@ impl RunPlan {
         // Without a WHEP URL those beside are the whole audience.
         let alone = viewers.url.is_empty() && beside.anybody();
         let wanted = if alone { 0 } else { viewers.count };
-        let codec = match publishers.codec {
-            Codec::H264 => Some(VideoCodec::H264),
-            Codec::Vp8 => Some(VideoCodec::Vp8),
-            Codec::Opus => None,
-        };
+        within("decode", viewers.decode.unwrap_or(1), 1, MAX_VIEWERS, ": one in so many viewers")?;
+        let (media, codec) = Media::of(publishers).map_err(PlanError::Media)?;
         let (bitrate, fps, gop, oversized) =
             (publishers.bitrate, publishers.fps, publishers.gop, publishers.oversized);
         let video =
             codec.map(|codec| VideoConfig { codec, bitrate, fps, gop, oversized, ..VideoConfig::default() });
+        let real = media != Media::default();
         let publisher = PublisherConfig {
             token: access.publish,
             video,
@@ -222,6 +228,7 @@ impl RunPlan {
             audio: publishers.audio,
             nack: viewers.nack,
             audio_nack: viewers.audio_nack,
+            capture_time: real,
             loss: (viewers.loss > 0.0).then_some(Loss { fraction: viewers.loss, seed: scenario.seed }),
             seed: scenario.seed,
             bind: viewers.bind,
@@ -241,6 +248,7 @@ impl RunPlan {
         let last_due = due.last().copied().unwrap_or_default();
         let mut plan = Self {
             name: name(&scenario.name, wanted, &viewers.arrival, &beside),
+            media,
             publisher,
             publishers: count,
             viewer,
@@ -253,6 +261,7 @@ impl RunPlan {
             stay: viewers.stay,
             mode: viewers.mode,
             sample: viewers.sample,
+            decode: viewers.decode,
             reconnect: viewers.reconnect,
             seed: scenario.seed,
             duration: scenario.duration,
@@ -293,6 +302,9 @@ impl RunPlan {
         }
         if !(self.viewer.video || self.viewer.audio) {
             return Err(PlanError::NoMedia);
+        }
+        if self.decode.is_some() && !self.viewer.video {
+            return Err(PlanError::Media("there is no video to decode".to_owned()));
         }
         for event in &self.events {
             if event.at >= self.end() {
@@ -356,7 +368,12 @@ impl RunPlan {
         (chance.unit() < bad.share).then_some(bad)
     }
 
-    /// How much of its media this viewer decrypts.
+    /// Whether this viewer hands its video to a real decoder.
+    pub fn decodes(&self, viewer: u32) -> bool {
+        self.decode.is_some_and(|each| viewer.is_multiple_of(each.max(1)))
+    }
+
+    /// How much of its media this viewer decrypts: all where it is decoded.
     pub fn depth(&self, viewer: u32) -> Depth {
         let sample = self.sample.max(1);
         // The first one always, so that there is one. Then by chance in each group, lest it be always the same room's.
@@ -365,7 +382,7 @@ impl RunPlan {
             0 => 0.0,
             _ => Chance::of(self.seed, SAMPLED.saturating_add(group.into())).unit() * f64::from(sample),
         };
-        if self.mode == Mode::Full || num::count(chosen) == u64::from(place) {
+        if self.mode == Mode::Full || self.decodes(viewer) || num::count(chosen) == u64::from(place) {
             Depth::Whole
         } else {
             Depth::Headers
@@ -415,7 +432,7 @@ fn name(name: &str, viewers: u32, arrival: &Arrival, beside: &BesidePlan) -> Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::{Publishers, Rooms, Viewers};
+    use crate::scenario::{Codec, Publishers, Rooms, Viewers};
 
     fn scenario() -> Scenario {
         Scenario {

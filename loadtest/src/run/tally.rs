@@ -10,7 +10,9 @@ use crate::client::{Depth, PublisherStats, SessionState, ViewerReport, kind};
 use crate::measure::{FREEZE, Histogram, TrackReport, mean_ms};
 use crate::media::Kind;
 use crate::num;
-use crate::report::{Bars, Figures, JoinReport, PacketReport, Percentiles, PublishersReport, ViewersReport};
+use crate::report::{
+    Bars, DecodeReport, Figures, JoinReport, PacketReport, Percentiles, PublishersReport, ViewersReport,
+};
 
 mod merge;
 
@@ -94,6 +96,7 @@ pub(crate) struct Tally {
     back_keyframe: Histogram,
     pub freezes: u64,
     frozen: Duration,
+    pub decode: DecodeReport,
 }
 
 impl Tally {
@@ -158,6 +161,18 @@ impl Tally {
         if let SessionState::Ended(reason) = &report.state {
             self.viewers.ended_early += 1;
             count(&mut self.viewers.reasons, kind(&format!("ended: {reason}")));
+        }
+        if let Some(seen) = &report.decoded {
+            self.decode.merge(&DecodeReport {
+                sessions: 1,
+                handed: seen.handed,
+                decoded: seen.decoded,
+                missing: seen.missing(),
+                broken: seen.broken,
+                errors: seen.errors,
+                first_error: seen.first_error.clone(),
+                dropped: seen.dropped,
+            });
         }
         self.viewers.relayed += u64::from(report.relayed);
         for status in &report.put_off {

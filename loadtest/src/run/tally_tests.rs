@@ -19,6 +19,7 @@ fn silenced(start: Instant) -> ViewerReport {
             via_rtx: false,
             bytes: 100,
             stamp: Ok(stamp),
+            captured_us: None,
             keyframe,
         });
     }
@@ -36,6 +37,7 @@ fn silenced(start: Instant) -> ViewerReport {
         keyframe_requests: 0,
         put_off: Vec::new(),
         relayed: false,
+        decoded: None,
     }
 }
 

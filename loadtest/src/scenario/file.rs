@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use freshet_cluster::unit::Bitrate;
@@ -102,6 +103,10 @@ pub struct Publishers {
     pub gop: u32,
     /// With sound.
     pub audio: bool,
+    /// A file of real video to send again and again, or of real sound alone.
+    pub media: Option<PathBuf>,
+    /// A file of real sound to send with it.
+    pub audio_media: Option<PathBuf>,
     /// Single packets of unusual size.
     #[serde(deserialize_with = "oversized")]
     pub oversized: Option<Oversized>,
@@ -119,6 +124,8 @@ impl Default for Publishers {
             fps: 30,
             gop: 60,
             audio: true,
+            media: None,
+            audio_media: None,
             oversized: None,
             token_env: "FRESHET_LOADTEST_WHIP_TOKEN".to_owned(),
         }
@@ -170,6 +177,8 @@ pub struct Viewers {
     pub mode: Mode,
     /// Where they are sampled, one in so many decrypts all.
     pub sample: u32,
+    /// One in so many hands its video to a real decoder.
+    pub decode: Option<u32>,
     /// They lose this share of the media that reaches them.
     #[serde(deserialize_with = "share")]
     pub loss: f64,
@@ -210,6 +219,7 @@ impl Default for Viewers {
             rooms: Rooms::Even,
             mode: Mode::Full,
             sample: 20,
+            decode: None,
             loss: 0.0,
             nack: true,
             audio_nack: false,

@@ -29,6 +29,7 @@ impl Tally {
             back_keyframe,
             freezes,
             frozen,
+            decode,
         } = other;
         viewers(&mut self.viewers, theirs);
         self.whole = self.whole.saturating_add(*whole);
@@ -53,6 +54,7 @@ impl Tally {
         self.bytes = self.bytes.saturating_add(*bytes);
         self.freezes = self.freezes.saturating_add(*freezes);
         self.frozen = self.frozen.saturating_add(*frozen);
+        self.decode.merge(decode);
     }
 }
 
