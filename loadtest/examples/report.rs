@@ -144,6 +144,7 @@ fn report() -> RunReport {
             first_keyframe: keyframe.bars,
             longest_gap: gap.bars,
         },
+        decode: None,
         hls: None,
         chat: None,
         timeline,
