@@ -83,7 +83,8 @@ fn thirty_viewers_get_all_of_it_by_json(dev: &Dev) {
     let report: Value = serde_json::from_str(&said.out).unwrap();
     let is = |path: &str, value: f64| assert_eq!(number(&report, path), value, "{path} in {report:#}");
     is("/viewers/wanted", 30.0);
-    is("/viewers/connected", 30.0);
+    is("/viewers/seated", 30.0);
+    is("/viewers/sessions", 30.0);
     is("/packets/lost", 0.0);
     is("/packets/loss_percent", 0.0);
     is("/packets/mismatched", 0.0);
