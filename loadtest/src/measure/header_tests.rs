@@ -136,7 +136,9 @@ fn padding_and_strays_do_not_end_a_publishers_count() {
     assert_eq!((report.last_index, report.missing_up_to(5)), (Some(4), 2));
     assert_eq!((report.segments.len(), report.bytes), (1, 4_000));
     // As many as make a stream are one.
-    (107..300).for_each(|sequence| drop(meter.on_packet(&headed(begin, sequence), Some(&unstamped()))));
+    for sequence in 107..300 {
+        meter.on_packet(&headed(begin, sequence), Some(&unstamped()));
+    }
     let report = meter.report();
     let publishers: Vec<u64> = report.segments.iter().map(|segment| segment.publisher).collect();
     assert_eq!((publishers, report.missing), (vec![5, 0], 1));

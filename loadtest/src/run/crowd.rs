@@ -248,8 +248,8 @@ impl Crowd {
 
     /// Empties the place of who lost its session; says since when it has seen nothing.
     async fn lose(&self, visit: &Visit, lost: &Lost) -> Instant {
-        let mut since = Instant::now();
         self.finish_decoding(visit.number).await;
+        let mut since = Instant::now();
         let Some(place) = self.places.get(visit.number) else { return since };
         let viewer = {
             let mut gone = lock(&self.gone);
