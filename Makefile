@@ -1,7 +1,7 @@
 # The commands of this repository. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench fuzz fmt lint web chart picture clean
+.PHONY: help run test event bench fuzz fmt lint web chart picture clean
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -18,6 +18,9 @@ run: ## install what is missing, build in release, start `freshet dev` and print
 
 test: ## install what the tests need and run all of them: format, lints, Rust, web, browser, chart, fuzz
 	@scripts/test.sh $(ARGS)
+
+event: ## the event scenario on a cluster of this machine's own, and a report in target/event (ARGS="--viewers 300")
+	@scripts/event.sh $(ARGS)
 
 bench: ## measure the media plane against what it must cost, and print the ratios (ARGS go to cargo bench)
 	@scripts/bench.sh $(ARGS)

@@ -334,6 +334,16 @@ async fn ones_own_oldest_session_makes_way() {
         assert_eq!(state(&one, cam, Some(&several)).await.0, 204);
     }
 
+    // Each room counts by itself, for a token of every room, too.
+    let crew = minted("*", "crew", &["publish"], json!({}));
+    let first = made(&join(&one, "whip/stage/crew-1", Some(&crew)).await);
+    let elsewhere = made(&join(&two, "whip/annex/crew-1", Some(&crew)).await);
+    let second = made(&join(&one, "whip/stage/crew-2", Some(&crew)).await);
+    ends(&one, &first, &crew, "taken-over").await;
+    for session in [&elsewhere, &second] {
+        assert_eq!(state(&one, session, Some(&crew)).await.0, 204);
+    }
+
     // To watch: as the claim says. At one node at once; over nodes when a coordinator has seen both.
     let viewer = minted("stage", "ann", &["subscribe"], json!({"max_sessions": 1}));
     let free = minted("stage", "bob", &["subscribe"], json!({}));

@@ -5,13 +5,19 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
+use freshet_cluster::bus::memory::MemoryBus;
+use freshet_cluster::secret::Secret;
+use freshet_cluster::store::memory::MemoryStore;
 use freshet_cluster::token::{ApiKey, Claims, sign};
 use freshet_cluster::unit::UnixMillis;
+use freshet_coordinator::{Coordinator, CoordinatorConfig};
+use freshet_edge::Guard;
 use freshet_edge::serve::Limits;
 use freshet_loadtest::client::ViewerConfig;
 use freshet_test_support as support;
@@ -192,14 +198,16 @@ fn two_hosts_of_one_64_share_what_an_address_may_and_one_of_another_has_its_own(
     });
 }
 
-/// Asks once from this address and keeps the connection; the whole answer is one that ends with `}`.
-async fn stays(from: &str, server: SocketAddr) -> (TcpStream, String) {
+/// Asks once from this address and keeps the connection: its answer as far as that is well or ends with `}`.
+async fn stays(from: &str, server: SocketAddr, path: &str) -> (TcpStream, String) {
     let socket = TcpSocket::new_v6().unwrap();
     socket.bind(SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
     let mut stream = socket.connect(server).await.expect("a connection");
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: door\r\n\r\n").await.unwrap();
+    let asks = format!("GET {path} HTTP/1.1\r\nHost: door\r\n\r\n");
+    stream.write_all(asks.as_bytes()).await.unwrap();
     let (mut said, mut part) = (String::new(), [0; 2048]);
-    while !said.ends_with('}') {
+    let is_well = |said: &str| said.starts_with("HTTP/1.1 200 ") && said.contains("\r\n\r\n");
+    while !is_well(&said) && !said.ends_with('}') {
         let read = tokio::time::timeout(SOON, stream.read(&mut part)).await.expect("an answer").unwrap();
         assert!(read > 0, "{from}: the connection ended: {said}");
         said.push_str(&String::from_utf8_lossy(&part[..read]));
@@ -224,20 +232,67 @@ fn two_hosts_of_one_64_share_its_connections_and_one_of_another_has_its_own() {
         client.run(async move {
             let mut open = Vec::new();
             for from in PAIR.into_iter().cycle().take(6) {
-                let (stream, said) = stays(from, at).await;
+                let (stream, said) = stays(from, at, "/").await;
                 assert!(said.starts_with("HTTP/1.1 200 "), "{from}: {said}");
                 open.push(stream);
             }
             for from in PAIR {
-                let (_, said) = stays(from, at).await;
+                let (_, said) = stays(from, at, "/").await;
                 assert!(
                     said.starts_with("HTTP/1.1 503 ") && said.contains("from your address"),
                     "{from}: {said}"
                 );
             }
-            let (_, said) = stays(BESIDE, at).await;
+            let (_, said) = stays(BESIDE, at, "/").await;
             assert!(said.starts_with("HTTP/1.1 200 "), "{BESIDE}: {said}");
         });
+    });
+}
+
+#[test]
+fn two_hosts_of_one_64_share_its_event_streams_and_one_of_another_has_its_own() {
+    alone("two_hosts_of_one_64_share_its_event_streams_and_one_of_another_has_its_own", || {
+        let (server, client) = neighbours();
+        let at: SocketAddr = "[2001:db8:0:1::10]:8080".parse().unwrap();
+        let coordinator = server.run(async move {
+            let (id, secret) = ("six".parse().unwrap(), Secret::new("a secret of the whole cluster"));
+            let mut config = CoordinatorConfig::new(at, id, Guard::open(), secret);
+            // Of eight, one household holds six, as of connections, and has more of those than it needs here.
+            (config.listeners, config.patience) = (8, Duration::ZERO);
+            let (store, bus) = (Arc::new(MemoryStore::new()), Arc::new(MemoryBus::new()));
+            Coordinator::start(config, store, bus).await.expect("a coordinator")
+        });
+        client.run(async move {
+            let base = format!("http://{at}");
+            eventually(SOON, "the coordinator is ready", || async {
+                let answer = request("GET", &format!("{base}/readyz"), None, &[], "").await?;
+                (answer.status == 200).then_some(())
+            })
+            .await;
+            // Of one room or of several, each is one.
+            let events = |n: usize| format!("/v1/rooms/r{}/events", n % 3);
+            let mut open = Vec::new();
+            for (n, from) in PAIR.into_iter().cycle().take(6).enumerate() {
+                let (stream, said) = stays(from, at, &events(n)).await;
+                assert!(said.contains("text/event-stream"), "{from}: {said}");
+                open.push(stream);
+            }
+            for (n, from) in PAIR.into_iter().enumerate() {
+                let (_, said) = stays(from, at, &events(n)).await;
+                let shared = said.contains("too-many-listeners") && said.contains("listens 6 times");
+                assert!(said.starts_with("HTTP/1.1 429 ") && shared, "{from}: {said}");
+            }
+            let (_beside, said) = stays(BESIDE, at, &events(0)).await;
+            assert!(said.contains("text/event-stream"), "{BESIDE}: {said}");
+            // What one of them gives back either of them may have.
+            open.remove(0);
+            eventually(SOON, "a place is free again", || async {
+                let (_, said) = stays(PAIR[1], at, &events(0)).await;
+                said.contains("text/event-stream").then_some(())
+            })
+            .await;
+        });
+        drop(coordinator);
     });
 }
 

@@ -148,13 +148,26 @@ fn median(levels: &[Outcome], what: impl Fn(&Outcome) -> f64) -> f64 {
     samples(&levels.iter().map(what).collect::<Vec<f64>>()).median()
 }
 
+/// What a load is a part of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// What the shard delivered at most when the bench began.
+    Start,
+    /// What it delivers as the round begins: who shares the machine changes that from minute to minute.
+    Round,
+}
+
 /// Runs each of these loads, in parts of what the shard delivers at most, in every round; up in one, down in the next.
-fn rounds(ground: &mut Ground, loads: &[u32], times: Times) -> Vec<Vec<Outcome>> {
+fn rounds(ground: &mut Ground, loads: &[u32], of: Of, times: Times) -> Vec<Vec<Outcome>> {
     let mut levels: Vec<Vec<Outcome>> = loads.iter().map(|_| vec![]).collect();
     for round in 0..ROUNDS {
+        let full = match of {
+            Of::Start => ground.full,
+            Of::Round => ground.offer(ground.full * 1.2, OVERLOAD).delivered,
+        };
         for step in 0..loads.len() {
             let nth = if round % 2 == 0 { step } else { loads.len() - 1 - step };
-            let level = ground.offer(ground.full * f64::from(loads[nth]) / 100.0, times);
+            let level = ground.offer(full * f64::from(loads[nth]) / 100.0, times);
             levels[nth].push(level);
         }
     }
@@ -169,7 +182,7 @@ pub async fn saturation(settings: &Settings) -> Vec<Row> {
     if settings.quick {
         return vec![];
     }
-    let rounds = rounds(&mut ground, &LOADS, OVERLOAD);
+    let rounds = rounds(&mut ground, &LOADS, Of::Start, OVERLOAD);
     println!("{} loads were run again because of neighbours", ground.again);
     // A round is short against the time for which a neighbour comes: its loads are compared with each other.
     let peak = |round: usize| rounds.iter().map(|levels| levels[round].first).fold(0.0, f64::max);
@@ -250,14 +263,14 @@ fn listed(values: &[f64]) -> String {
     values.iter().map(|value| format!("{value:.0}")).collect::<Vec<_>>().join(", ")
 }
 
-/// From the shard's door to the receiver's read.
+/// From the shard's door to the receiver's read, at loads that are parts of what the shard delivers in the same round.
 pub async fn latency(settings: &Settings) -> Vec<Row> {
     const LOADS: [u32; 3] = [20, 60, 80];
     let mut ground = Ground::new(settings).await;
     if settings.quick {
         return vec![];
     }
-    let rounds = rounds(&mut ground, &LOADS, LATENCY);
+    let rounds = rounds(&mut ground, &LOADS, Of::Round, LATENCY);
     let mut rows = vec![];
     for (load, levels) in LOADS.iter().zip(&rounds) {
         for (held_too, which) in [(true, "all"), (false, "not held")] {

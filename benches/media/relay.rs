@@ -2,7 +2,8 @@
 //!
 //! Ours is two whole relays (`quic::Relay`) and the link between them: from a shard's `MediaOut` to the far shard's
 //! door. The reference is quinn as it comes, with the same datagrams made beforehand. All of it runs on this thread in
-//! real time; what the player alone costs, timers and loop, is measured too and taken off both.
+//! real time; what the player alone costs, timers and loop, is measured too and taken off both. The core is kept awake
+//! meanwhile (`Awake`), because a link leaves it most of the time.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,9 +23,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::common::Settings;
+use super::common::awake::Awake;
 use super::common::measure::{Samples, thread_cpu};
 use super::common::report::{Row, Target};
 use super::common::trace::Trace;
+use crate::WORKER_CORE;
 
 /// Longest wait for what should come at once.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -261,6 +264,7 @@ async fn play(plan: &Plan, road: &mut dyn Road) -> f64 {
 
 /// Both ends of a link, against both ends of a bare connection.
 pub async fn relay(settings: &Settings) -> Vec<Row> {
+    let _awake = Awake::new(WORKER_CORE);
     let trace = Trace::new(settings.size(2, 1));
     let (streams, repetitions) = (settings.size([1, 20], [1, 3]), settings.size(9, 1));
     let mut rows = vec![];

@@ -25,7 +25,7 @@ const GAP: i64 = 64;
 /// Kernel buffer of each viewer's socket: a keyframe of some streams.
 const BUFFER: libc::c_int = 512 * 1024;
 const NACK_SSRC: u32 = 1;
-/// Packets that one NACK asks for at most.
+/// Words that one NACK has at most.
 const NACK: usize = 200;
 
 /// Sound or picture of a viewer, numbered from the first packet that came.
@@ -113,17 +113,37 @@ impl Viewer {
     }
 
     /// Asks for holes that are due.
-    fn ask(&mut self, now: Instant) {
+    fn ask_again(&mut self, now: Instant) {
         while self.holes.front().is_some_and(|hole| hole.asks >= ASKS && hole.due <= now) {
             self.holes.pop_front();
         }
+        self.ask(now, 0);
+    }
+
+    /// Asks for those that nobody has asked for yet.
+    fn ask_first(&mut self, now: Instant) {
+        let fresh = self.holes.iter().rev().take_while(|hole| hole.asks == 0).count();
+        if fresh > 0 {
+            self.ask(now, self.holes.len() - fresh);
+        }
+    }
+
+    /// Asks for holes that are due, from this place on.
+    fn ask(&mut self, now: Instant, from: usize) {
         let Some(sealer) = &mut self.sealer else { return };
-        let (mut due, mut of) = (Vec::new(), 0);
-        for hole in self.holes.iter_mut().filter(|hole| hole.due <= now && hole.asks < ASKS) {
+        // Words of a generic NACK (RFC 4585 section 6.2.1): a number, and a bit for each of the sixteen behind it.
+        let (mut due, mut of) = (Vec::<(u16, u16)>::new(), 0);
+        for hole in self.holes.range_mut(from..).filter(|hole| hole.due <= now && hole.asks < ASKS) {
             // One stream at a time; the other's turn is the next.
-            if (of == 0 || of == hole.ssrc) && due.len() < NACK {
-                (of, hole.asks, hole.due) = (hole.ssrc, hole.asks + 1, now + ASK_EVERY);
-                due.push(hole.seq);
+            if (of != 0 && of != hole.ssrc) || due.len() >= NACK {
+                continue;
+            }
+            (of, hole.asks, hole.due) = (hole.ssrc, hole.asks + 1, now + ASK_EVERY);
+            match due.last_mut() {
+                Some((first, behind)) if (1..=16).contains(&hole.seq.wrapping_sub(*first)) => {
+                    *behind |= 1 << (hole.seq.wrapping_sub(*first) - 1);
+                }
+                _ => due.push((hole.seq, 0)),
             }
         }
         if due.is_empty() {
@@ -134,7 +154,10 @@ impl Viewer {
         nack.extend(words.to_be_bytes());
         nack.extend(NACK_SSRC.to_be_bytes());
         nack.extend(of.to_be_bytes());
-        due.iter().for_each(|seq| nack.extend((u32::from(*seq) << 16).to_be_bytes()));
+        due.iter().for_each(|(first, behind)| {
+            nack.extend(first.to_be_bytes());
+            nack.extend(behind.to_be_bytes());
+        });
         let mut out = [0; 1_400];
         let len = sealer.seal_rtcp(&nack, &mut out).unwrap();
         let _ = self.socket.send(&out[..len]);
@@ -193,7 +216,7 @@ impl Viewer {
 pub struct Crowd {
     pub viewers: Vec<Viewer>,
     poll: libc::c_int,
-    buffer: Vec<u8>,
+    post: Post,
     /// Packets may be taken as lost.
     pub lossy: bool,
     seed: u32,
@@ -203,6 +226,34 @@ pub struct Crowd {
 
 const BATCH: usize = 32;
 const SLOT: usize = 2_048;
+/// Sockets that one look tells of.
+const EVENTS: usize = 256;
+
+/// What the kernel writes to, laid out once.
+struct Post {
+    buffer: Vec<u8>,
+    events: Vec<libc::epoll_event>,
+    headers: Vec<libc::mmsghdr>,
+    /// The headers point to them, and they to the buffer: neither is touched again.
+    _vectors: Vec<libc::iovec>,
+}
+
+impl Post {
+    fn new() -> Self {
+        let mut buffer = vec![0; BATCH * SLOT];
+        let place = |slot: &mut [u8]| libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: SLOT };
+        let mut vectors: Vec<libc::iovec> = buffer.chunks_exact_mut(SLOT).map(place).collect();
+        let header = |vector: &mut libc::iovec| {
+            // SAFETY: zeros are a valid value of this plain structure.
+            let mut header: libc::mmsghdr = unsafe { zeroed() };
+            (header.msg_hdr.msg_iov, header.msg_hdr.msg_iovlen) = (vector, 1);
+            header
+        };
+        let headers = vectors.iter_mut().map(header).collect();
+        let events = vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS];
+        Self { buffer, events, headers, _vectors: vectors }
+    }
+}
 
 impl Crowd {
     pub fn new(viewers: Vec<Viewer>) -> Self {
@@ -215,14 +266,7 @@ impl Crowd {
             }
             poll
         };
-        Self {
-            viewers,
-            poll,
-            buffer: vec![0; BATCH * SLOT],
-            lossy: false,
-            seed: 1,
-            turn: (0, Instant::now()),
-        }
+        Self { viewers, poll, post: Post::new(), lossy: false, seed: 1, turn: (0, Instant::now()) }
     }
 
     /// Until all are connected.
@@ -260,7 +304,7 @@ impl Crowd {
             for nth in 0..10 {
                 let of = (at * 10 + nth) % everyone;
                 if !self.viewers[of].holes.is_empty() {
-                    self.viewers[of].ask(now);
+                    self.viewers[of].ask_again(now);
                 }
             }
         }
@@ -270,20 +314,12 @@ impl Crowd {
 
     /// Reads what has come, 256 sockets at most. Returns how many packets.
     pub fn read(&mut self, heard: &mut impl FnMut(Instant, usize, bool, usize)) -> usize {
-        let Self { viewers, poll, buffer, lossy, seed, .. } = self;
+        let Self { viewers, poll, post, lossy, seed, .. } = self;
+        let Post { buffer, events, headers, .. } = post;
         let mut count = 0;
-        // SAFETY: all pointers handed to the kernel are to `buffer`, `vectors`, `headers` and `events`, which live to
-        // the end of this function and are not moved.
+        // SAFETY: all pointers handed to the kernel are to what `post` holds, which is neither moved nor freed.
         unsafe {
-            let mut events: [libc::epoll_event; 256] = zeroed();
-            let ready = libc::epoll_wait(*poll, events.as_mut_ptr(), 256, 0).max(0) as usize;
-            let mut vectors: [libc::iovec; BATCH] = zeroed();
-            let mut headers: [libc::mmsghdr; BATCH] = zeroed();
-            for (nth, (header, vector)) in headers.iter_mut().zip(&mut vectors).enumerate() {
-                *vector = libc::iovec { iov_base: buffer.as_mut_ptr().add(nth * SLOT).cast(), iov_len: SLOT };
-                header.msg_hdr.msg_iov = vector;
-                header.msg_hdr.msg_iovlen = 1;
-            }
+            let ready = libc::epoll_wait(*poll, events.as_mut_ptr(), EVENTS as i32, 0).max(0) as usize;
             for event in &events[..ready] {
                 let viewer = &mut viewers[event.u64 as usize];
                 let fd = viewer.socket.as_raw_fd();
@@ -297,9 +333,7 @@ impl Crowd {
                     viewer.take(now, lost, datagram, heard);
                     count += 1;
                 }
-                if viewer.holes.back().is_some_and(|hole| hole.asks == 0) {
-                    viewer.ask(now);
-                }
+                viewer.ask_first(now);
             }
         }
         count

@@ -1,6 +1,7 @@
 //! What the benches share: the floor, sinks, the stream that is sent, a shard with clients, a live one with a crowd, clocks and tables.
 
 pub mod allocations;
+pub mod awake;
 pub mod client;
 pub mod crowd;
 pub mod feedback;

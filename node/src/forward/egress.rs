@@ -7,13 +7,14 @@ pub mod repeated;
 
 use std::time::{Duration, Instant};
 
+pub use repeated::{Again, Request};
 use repeated::{Repeat, Repeated};
 
 use crate::forward::blank::Blank;
 use crate::forward::history::{EstimateInput, Sent};
 use crate::forward::rtcp::{self, Compound, SenderReport, Twcc};
 use crate::forward::rtp::{ExtensionIds, HEADER_MAX, Header, Stamps};
-use crate::forward::srtp::{Profile, RTCP_OVERHEAD, RTP_OVERHEAD, SrtpSender};
+use crate::forward::srtp::{RTCP_OVERHEAD, RTP_OVERHEAD, SrtpSender};
 use crate::forward::stamp::{Once, SentAt, Stamper};
 use crate::forward::train::{Trains, Way};
 use crate::media::clock::{ReportPoint, Skew, ViewClock};
@@ -85,7 +86,7 @@ impl Sealer {
 
     /// Reads what sending will read, so that it is on its way from memory.
     pub fn glance(&self) -> u64 {
-        u64::from(self.srtp.profile() == Profile::Aes128CmSha1_80) ^ self.stamper.glance()
+        self.srtp.glance() ^ self.stamper.glance()
     }
 
     /// Seals reports; none when there are none.
@@ -110,7 +111,7 @@ pub struct Road<'a> {
     /// Sends the pending trains and empties the arena.
     pub depart: &'a mut dyn FnMut(&mut Trains),
     /// Where the viewer is.
-    pub to: Way,
+    pub to: &'a Way,
     /// When this flush sends.
     pub at: SentAt,
 }
@@ -126,43 +127,12 @@ impl Road<'_> {
     }
 }
 
-/// A request to send again, as a NACK makes it.
-#[derive(Debug, Clone, Copy)]
-pub struct Request {
-    /// The sequence number that the viewer misses.
-    pub seq: u16,
-    /// The source that had it ([`Outlet::find`]).
-    pub source: SourceEpoch,
-    /// When it asks.
-    pub now: Instant,
-    /// The shortest round trip to it of late, where it is known.
-    pub round_trip: Option<Duration>,
-    /// Copies that may go.
-    pub copies: u64,
-}
-
 /// Why a packet was not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unsent {
     /// It has no place on this SSRC: it comes from before the source began for this viewer, is late for what has closed
     /// up, or is left out on purpose.
     NoPlace,
-    /// It could not be sealed.
-    Failed,
-}
-
-/// What came of a request to send again.
-#[derive(Debug)]
-pub enum Again {
-    /// It stands in the train.
-    Sent {
-        /// So many times.
-        copies: u64,
-        /// So long, all copies together.
-        bytes: u64,
-    },
-    /// It was sent again a moment ago, the viewer has had its share of retransmissions, or it never agreed to NACK.
-    TooSoon,
     /// It could not be sealed.
     Failed,
 }
@@ -366,7 +336,8 @@ impl Outlet {
             stamps = sealer.stamper.stamps(&self.ids, road.at);
         }
         let slot = road.slot(room).ok_or(Unsent::Failed)?;
-        let len = self.seal(sealer, format.pt, (packet, patch), (out, stamps), slot).ok_or(Unsent::Failed)?;
+        let len = self.seal(sealer, format.pt, packet, patch.as_ref(), out, &stamps, slot);
+        let len = len.ok_or(Unsent::Failed)?;
         road.trains.commit(len);
         sealer.stamper.sent(stamps, road.at, len);
         self.packets = self.packets.saturating_add(1);
@@ -388,12 +359,18 @@ impl Outlet {
         Some(&*self.mid).filter(|mid| mid.len().saturating_add(packet.payload.len()) <= MID_ROOM)
     }
 
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "in groups they are copied, and the core waits for their parts"
+    )]
     fn seal(
         &self,
         sealer: &Sealer,
         pt: u8,
-        (packet, patch): (&Packet, Option<Patch>),
-        (out, stamps): (Outgoing, Stamps),
+        packet: &Packet,
+        patch: Option<&Patch>,
+        out: Outgoing,
+        stamps: &Stamps,
         slot: &mut [u8],
     ) -> Option<usize> {
         let header = Header {
@@ -404,7 +381,7 @@ impl Outlet {
             ssrc: self.ssrc,
             // By the sequence number, so that a plain repeat has the very same header under the same nonce.
             mid: self.named(packet).filter(|_| out.seq < self.mid_until),
-            exts: packet.exts,
+            exts: &packet.exts,
             stamps,
         };
         let header_len = header.write(&self.ids, slot)?;
@@ -517,7 +494,7 @@ impl Outlet {
             Some(names) => self.seal_rtx(sealer, names, (packet, patch), (out, stamps), slot),
             // Sealing the very same packet under the same index gives the very same bytes: the nonce is not used
             // for anything else.
-            None => self.seal(sealer, format.pt, (packet, patch), (out, stamps), slot),
+            None => self.seal(sealer, format.pt, packet, patch.as_ref(), out, &stamps, slot),
         };
         let len = sealed?;
         road.trains.commit(len);
@@ -545,8 +522,8 @@ impl Outlet {
             timestamp: rtx.timestamp,
             ssrc,
             mid: self.named(packet).filter(|_| self.rtx_bytes < AGAIN_BURST),
-            exts: packet.exts,
-            stamps,
+            exts: &packet.exts,
+            stamps: &stamps,
         };
         let header_len = header.write(&self.ids, slot)?;
         self.scratch.clear();

@@ -79,6 +79,11 @@ impl History {
         Blank::of(sent)
     }
 
+    /// Reads the place of a packet that will go, so that it is on its way from memory.
+    pub fn glance(&self, number: u16) -> u64 {
+        self.sent.get(usize::from(number % KEPT)).map_or(0, |place| u64::from(place.micros))
+    }
+
     /// A packet of `size` bytes went with this number.
     pub fn note(&mut self, number: u16, micros: u32, size: usize) {
         if self.sent.is_empty() {

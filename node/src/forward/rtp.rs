@@ -45,9 +45,9 @@ pub struct Header<'a> {
     /// The m-line's `mid`.
     pub mid: Option<&'a str>,
     /// What came from the publisher.
-    pub exts: Extensions,
+    pub exts: &'a Extensions,
     /// What is new with every sending.
-    pub stamps: Stamps,
+    pub stamps: &'a Stamps,
 }
 
 /// Extensions that say when and how a packet was sent.

@@ -73,6 +73,11 @@ impl SrtpSender {
         self.profile
     }
 
+    /// Reads what sealing will read, as far as it can be reached, so that it is on its way from memory.
+    pub fn glance(&self) -> u64 {
+        u64::from(self.profile == Profile::Aes128CmSha1_80) ^ self.cipher.glance()
+    }
+
     /// Seals an RTP packet whose header stands in `out[..header_len]`, extensions included, and whose payload is
     /// elsewhere. Returns the length of the packet in `out`.
     ///

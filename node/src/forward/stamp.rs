@@ -44,9 +44,9 @@ impl Stamper {
         history.into_memory()
     }
 
-    /// Reads what sending will read, so that it is on its way from memory.
+    /// Reads what sending will read and write, so that it is on its way from memory.
     pub fn glance(&self) -> u64 {
-        u64::from(self.next)
+        u64::from(self.next) ^ self.history.glance(self.next)
     }
 
     /// What the next packet carries, as far as the viewer negotiated it.

@@ -85,7 +85,7 @@ pub struct Trains {
     used: usize,
     trains: Vec<Train>,
     sent: usize,
-    to: Option<(SocketAddr, Option<IpAddr>)>,
+    to: Option<Way>,
     growing: Option<Growing>,
 }
 
@@ -104,14 +104,14 @@ impl Trains {
     }
 
     /// What follows goes this way.
-    pub fn begin_way(&mut self, way: Way) {
-        self.begin(way.peer, way.local);
+    pub fn begin_way(&mut self, way: &Way) {
+        self.cut(self.used);
+        self.to = Some(*way);
     }
 
     /// What follows goes to `dst`, from the local address `src`.
     pub fn begin(&mut self, dst: SocketAddr, src: Option<IpAddr>) {
-        self.end();
-        self.to = Some((dst, src));
+        self.begin_way(&Way { peer: dst, local: src });
     }
 
     /// Room for a packet of up to `max_len` bytes. None: the arena is full; [`Self::end`], send what is
@@ -174,8 +174,9 @@ impl Trains {
 
     /// Ends the growing train at `end`.
     fn cut(&mut self, end: usize) {
-        if let (Some(train), Some((dst, src))) = (self.growing.take(), self.to) {
-            self.trains.push(Train { dst, src, range: train.start..end, segment: train.segment });
+        if let (Some(train), Some(way)) = (self.growing.take(), &self.to) {
+            let range = train.start..end;
+            self.trains.push(Train { dst: way.peer, src: way.local, range, segment: train.segment });
         }
     }
 }

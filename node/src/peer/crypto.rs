@@ -53,20 +53,20 @@ pub fn certificate() -> Option<DtlsCert> {
     base().dtls_provider.generate_certificate()
 }
 
-/// Looks at what DTLS says before str0m does; true for a DTLS client.
-type See = for<'a> fn(DtlsOutput<'a>, bool) -> DtlsOutput<'a>;
+/// Looks at what DTLS says before str0m does, and may change it; true for a DTLS client. It is asked at each poll, so it
+/// is shown the value where it lies: to hand it through would be to copy what was written a moment ago.
+type See = fn(&mut DtlsOutput<'_>, bool);
 
 #[derive(Debug)]
 struct Watched(See);
 static WATCHED: Watched = Watched(note);
 
 /// Leaves a copy of keys where they are picked up.
-fn note(output: DtlsOutput<'_>, client: bool) -> DtlsOutput<'_> {
-    if let DtlsOutput::KeyingMaterial(material, profile) = &output {
+fn note(output: &mut DtlsOutput<'_>, client: bool) {
+    if let DtlsOutput::KeyingMaterial(material, profile) = output {
         let keys = Keys { material: material.as_ref().to_vec(), profile: *profile, client };
         SEEN.with(|seen| *seen.borrow_mut() = Some(keys));
     }
-    output
 }
 
 /// The same provider with other eyes on DTLS.
@@ -136,7 +136,9 @@ impl DtlsInstance for WatchedDtls {
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
         let client = self.dtls.is_active();
-        (self.see)(self.dtls.poll_output(buf), client)
+        let mut output = self.dtls.poll_output(buf);
+        (self.see)(&mut output, client);
+        output
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {

@@ -348,8 +348,11 @@ fn kept(slab: &mut BytesMut, payload: &[u8]) -> Bytes {
     if slab.capacity() < payload.len() {
         *slab = BytesMut::with_capacity(SLAB.max(payload.len()));
     }
-    slab.extend_from_slice(payload);
-    slab.split().freeze()
+    // Parted before it is filled: a locked count waits for all that was stored before it, and a slab is cold memory.
+    let rest = slab.split_off(payload.len());
+    let mut kept = std::mem::replace(slab, rest);
+    kept.extend_from_slice(payload);
+    kept.freeze()
 }
 
 fn forwarded(values: &ExtensionValues) -> Extensions {

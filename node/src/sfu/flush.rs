@@ -159,7 +159,7 @@ impl Sfu {
             return;
         }
         viewer.round = *round;
-        let (Some(to), Some(sealer), true) = (viewer.to, viewer.sealer.as_mut(), viewer.connected) else {
+        let (Some(to), Some(sealer), true) = (&viewer.to, viewer.sealer.as_mut(), viewer.connected) else {
             return;
         };
         trains.begin_way(to);
@@ -171,9 +171,15 @@ impl Sfu {
             counters.egress_packets = counters.egress_packets.saturating_add(served.packets);
             counters.egress_bytes = counters.egress_bytes.saturating_add(served.bytes);
             left |= served.left;
-            changed.extend(served.changed.map(|lane| (at, n, lane)));
-            overrun.extend(served.passed);
-            turned.extend(served.turned.then_some(at));
+            if let Some(lane) = served.changed {
+                changed.push((at, n, lane));
+            }
+            if let Some(lane) = served.passed {
+                overrun.push(lane);
+            }
+            if served.turned {
+                turned.push(at);
+            }
             if served.overrun > 0 {
                 counters.overrun_packets = counters.overrun_packets.saturating_add(served.overrun);
                 overrun.push(lane);
@@ -206,7 +212,7 @@ impl Sfu {
             let session = sessions.get_mut(first.session).filter(|session| session.serial == first.serial);
             let Some(session) = session else { continue };
             let Role::Viewer(viewer) = &mut session.role else { continue };
-            let (Some(to), Some(sealer)) = (viewer.to, viewer.sealer.as_mut()) else { continue };
+            let (Some(to), Some(sealer)) = (&viewer.to, viewer.sealer.as_mut()) else { continue };
             trains.begin_way(to);
             let mut road = Road { trains, depart, to, at };
             let round_trip = viewer.reception.round_trip();
@@ -265,23 +271,15 @@ fn serve(
     let Slot { coming, outlet, .. } = slot;
     let look = |coming| look_for_keyframe(now, lanes, coming, outlet.newest_capture());
     let passed = coming.as_deref_mut().and_then(look);
-    let served = Served { passed, ..send_waiting(now, lanes, slot, sealer, pacer, road, counters) };
+    let mut served = Served { passed, ..Served::default() };
+    send_waiting(now, lanes, slot, sealer, pacer, road, counters, &mut served);
     let ready = slot.coming.as_ref().and_then(|coming| coming.ready);
     let between = slot.attached.as_ref().is_none_or(|attached| attached.between);
-    if !ready.is_some_and(|(ready, _)| between || now.saturating_duration_since(ready) >= FRAME_MAX) {
-        return served;
+    if ready.is_some_and(|(ready, _)| between || now.saturating_duration_since(ready) >= FRAME_MAX) {
+        served.changed = slot.change();
+        send_waiting(now, lanes, slot, sealer, pacer, road, counters, &mut served);
     }
-    let changed = slot.change();
-    let more = send_waiting(now, lanes, slot, sealer, pacer, road, counters);
-    Served {
-        packets: served.packets.saturating_add(more.packets),
-        bytes: served.bytes.saturating_add(more.bytes),
-        overrun: served.overrun.saturating_add(more.overrun),
-        left: more.left,
-        changed,
-        passed,
-        turned: served.turned | more.turned,
-    }
+    served
 }
 
 /// Looks for the keyframe at which a slot changes to another layer.
@@ -309,6 +307,7 @@ fn look_for_keyframe(
 }
 
 /// Sends what waits in one slot, as far as pacing allows; up to the end of a frame when another layer is ready.
+#[allow(clippy::too_many_arguments, reason = "in groups they are copied, and the core waits for their parts")]
 fn send_waiting(
     now: Instant,
     lanes: &Table<Lane>,
@@ -317,30 +316,34 @@ fn send_waiting(
     pacer: &mut Pacer,
     road: &mut Road<'_>,
     counters: &mut Counters,
-) -> Served {
-    let mut served = Served::default();
-    let Slot { outlet, attached: Some(attached), coming, foreign, .. } = slot else { return served };
+    served: &mut Served,
+) {
+    served.left = false;
+    let Slot { outlet, attached: Some(attached), coming, foreign, .. } = slot else { return };
     let leaves = coming.as_ref().is_some_and(|coming| coming.ready.is_some());
-    let Some(lane) = lanes.get(attached.lane) else { return served };
+    let Some(lane) = lanes.get(attached.lane) else { return };
     let end = lane.ring.next_arrival();
-    if !attached.waiting {
-        served.overrun = lane.ring.first_arrival().saturating_sub(attached.next);
-    }
-    if served.overrun > 0 {
-        attached.next = lane.ring.first_arrival();
+    let first = lane.ring.first_arrival();
+    if !attached.waiting && attached.next < first {
+        served.overrun = served.overrun.saturating_add(first.saturating_sub(attached.next));
+        attached.next = first;
         attached.waiting = lane.kind == MediaKind::Video;
     }
     if attached.waiting {
         // The keyframe's first packet may be the last of it to come: all of them go, and each has its place.
-        let Some(start) = lane.ring.keyframe_since(attached.next) else { return served };
+        let Some(start) = lane.ring.keyframe_since(attached.next) else { return };
         (attached.waiting, attached.next) = (false, start.arrival);
         outlet.begin_at(start.index);
     }
-    let Some(waiting) = end.checked_sub(attached.next).filter(|waiting| *waiting > 0) else { return served };
+    let Some(waiting) = end.checked_sub(attached.next).filter(|waiting| *waiting > 0) else { return };
     // Sound is little, and late sound is worse than a late picture.
     let paced = lane.kind == MediaKind::Video;
     let allowed = if paced { pacer.allow(now, lane.meter.rate(), waiting) } else { Allowed::ALL };
-    while attached.next < end && !allowed.is_used_up(served.packets, served.bytes) {
+    // Who came first has waited longest: mostly nobody has to be asked.
+    let lags = |packet: &Packet| now.saturating_duration_since(packet.arrived) > LAG;
+    let some_lag = !attached.catching_up && lane.ring.arrived(attached.next).is_none_or(|first| lags(first));
+    let (mut packets, mut bytes) = (0_u64, 0_u64);
+    while attached.next < end && !allowed.is_used_up(packets, bytes) {
         if leaves && attached.between {
             break;
         }
@@ -359,9 +362,9 @@ fn send_waiting(
         let counter = match sent {
             Ok(len) => {
                 attached.between = packet.marker;
-                served.packets = served.packets.saturating_add(1);
-                served.bytes = served.bytes.saturating_add(len);
-                if attached.catching_up || now.saturating_duration_since(packet.arrived) <= LAG {
+                packets = packets.saturating_add(1);
+                bytes = bytes.saturating_add(len);
+                if !(some_lag && lags(packet)) {
                     continue;
                 }
                 &mut counters.lagging_packets
@@ -371,10 +374,11 @@ fn send_waiting(
         };
         *counter = counter.saturating_add(1);
     }
-    pacer.spend(if paced { served.packets } else { 0 }, served.bytes);
+    pacer.spend(if paced { packets } else { 0 }, bytes);
+    served.packets = served.packets.saturating_add(packets);
+    served.bytes = served.bytes.saturating_add(bytes);
     served.left = attached.next < end;
     attached.catching_up &= served.left;
-    served
 }
 
 /// Sends one packet again; none when the ring does not have it any more.

@@ -30,11 +30,10 @@ impl ByHand {
         assert!(!env.is_empty(), "{heading}: the manual says where etcd and NATS are");
         let mut hand = Self { test, dir, env, processes: Vec::new(), token };
         for program in ["etcd", "nats-server"] {
-            let lines = all_documented(MANUAL, heading, program);
-            assert_eq!(lines.len(), 1, "{heading}: {program}");
+            let line = line(heading, program);
             // The manual's folders lie in the test's own, where all of it runs.
             let here = |word: &str| word.strip_prefix("/tmp/").or(word.strip_prefix("/var/lib/")).is_some();
-            let words = lines[0].iter().map(String::as_str);
+            let words = line.iter().map(String::as_str);
             let args: Vec<&str> =
                 words.map(|word| if here(word) { word.rsplit('/').next().unwrap() } else { word }).collect();
             let process = machine.start(hand.dir.path(), test, program, &args, &[]);
@@ -56,6 +55,11 @@ impl ByHand {
             &args,
             &env,
         ));
+    }
+
+    /// Runs the block of a section's lines in which these words stand, where all of it runs; what it prints.
+    pub fn shell(&self, heading: &str, words: &str) -> String {
+        shell(self.dir.path(), heading, words)
     }
 
     /// A token by the manual's key.
@@ -81,25 +85,37 @@ impl Drop for ByHand {
     }
 }
 
+/// The one line of a section for a program, without its name.
+pub fn line(heading: &str, program: &str) -> Vec<String> {
+    let mut lines = all_documented(MANUAL, heading, program);
+    assert_eq!(lines.len(), 1, "{heading}: {program}");
+    lines.remove(0)
+}
+
 /// The lines of a section for `freshet`, of one role.
 pub fn lines(heading: &str, role: &str) -> Vec<Vec<String>> {
     let all = all_documented(MANUAL, heading, "freshet");
     all.into_iter().filter(|line| line.first().is_some_and(|word| word == role)).collect()
 }
 
-/// Runs the manual's lines that make keys and secret; what the last one prints.
-fn make_keys(dir: &Path) -> String {
-    let blocks = blocks(MANUAL, KEYS);
-    let script = blocks.iter().find(|block| block.contains("> keys")).expect("lines that make the keys");
+/// Runs a block of the manual's lines in a folder; what they print.
+fn shell(dir: &Path, heading: &str, words: &str) -> String {
+    let blocks = blocks(MANUAL, heading);
+    let script = blocks.iter().find(|block| block.contains(words)).expect("a block with these words");
     let program = program();
     let bin = program.parent().unwrap().display();
     let path = format!("{bin}:{}", std::env::var("PATH").unwrap_or_default());
     let out = Command::new("sh").args(["-ec", script]).current_dir(dir).env("PATH", path).output().unwrap();
     assert!(out.status.success(), "{script}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
+}
+
+/// Runs the manual's lines that make keys and secret; what the last one prints.
+fn make_keys(dir: &Path) -> String {
+    let token = shell(dir, KEYS, "> keys");
     let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap().trim().to_owned();
     remember_secret(read("keys").split_once(':').expect("ID:SECRET").1);
     remember_secret(&read("secret"));
-    let token = String::from_utf8(out.stdout).unwrap().trim().to_owned();
     remember_secret(&token);
     token
 }

@@ -36,7 +36,7 @@ impl Bench {
     }
 
     fn with<T>(&mut self, call: impl FnOnce(&mut Outlet, &mut Sealer, &mut Road<'_>) -> T) -> (T, Vec<u8>) {
-        let to = Way::from(SocketAddr::from(([127, 0, 0, 1], 9)));
+        let to = &Way::from(SocketAddr::from(([127, 0, 0, 1], 9)));
         self.trains.begin_way(to);
         let depart = &mut |_: &mut Trains| {};
         let mut road = Road { trains: &mut self.trains, depart, to, at: SentAt::default() };

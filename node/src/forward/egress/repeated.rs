@@ -1,8 +1,40 @@
-//! What was sent again lately.
+//! What is asked for again, and what was sent again lately.
 
 use std::time::{Duration, Instant};
 
 use crate::forward::blank::Blank;
+use crate::media::rewrite::SourceEpoch;
+
+/// A request to send again, as a NACK makes it.
+#[derive(Debug, Clone, Copy)]
+pub struct Request {
+    /// The sequence number that the viewer misses.
+    pub seq: u16,
+    /// The source that had it ([`super::Outlet::find`]).
+    pub source: SourceEpoch,
+    /// When it asks.
+    pub now: Instant,
+    /// The shortest round trip to it of late, where it is known.
+    pub round_trip: Option<Duration>,
+    /// Copies that may go.
+    pub copies: u64,
+}
+
+/// What came of a request to send again.
+#[derive(Debug)]
+pub enum Again {
+    /// It stands in the train.
+    Sent {
+        /// So many times.
+        copies: u64,
+        /// So long, all copies together.
+        bytes: u64,
+    },
+    /// It was sent again a moment ago, the viewer has had its share of retransmissions, or it never agreed to NACK.
+    TooSoon,
+    /// It could not be sealed.
+    Failed,
+}
 
 /// Retransmissions remembered for each outlet, a power of two.
 const KEPT: u16 = 512;

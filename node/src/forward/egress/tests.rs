@@ -96,7 +96,7 @@ impl Desk {
         trains.begin(TO, None);
         let spare = self.spare;
         let mut depart = |_: &mut Trains| assert!(spare, "the arena is large enough");
-        let done = work(sealer, now, &mut Road { trains, depart: &mut depart, to: TO.into(), at });
+        let done = work(sealer, now, &mut Road { trains, depart: &mut depart, to: &TO.into(), at });
         trains.end();
         for train in trains.pending() {
             let bytes = &trains.arena()[train.range.clone()];

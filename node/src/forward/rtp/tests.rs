@@ -4,6 +4,9 @@ use super::{ExtensionIds, Fields, HEADER_MAX, Header, Stamps, abs_send_time, par
 use crate::media::clock::NtpTime;
 use crate::media::packet::{CaptureMicros, Extensions};
 
+const NO_EXTENSIONS: Extensions = Extensions { audio_level: None, orientation: None, playout_delay: None };
+const NO_STAMPS: Stamps = Stamps { abs_send_time: None, transport_cc: None, abs_capture_time: None };
+
 fn header() -> Header<'static> {
     Header {
         pt: 102,
@@ -12,8 +15,8 @@ fn header() -> Header<'static> {
         timestamp: 0xdeca_fbad,
         ssrc: 0xcafe_babe,
         mid: None,
-        exts: Extensions::default(),
-        stamps: Stamps::default(),
+        exts: &NO_EXTENSIONS,
+        stamps: &NO_STAMPS,
     }
 }
 
@@ -34,8 +37,8 @@ fn extensions_are_laid_out_as_rfc_8285_wants() {
     };
     let header = Header {
         mid: Some("0"),
-        exts: Extensions { audio_level: Some((35, true)), ..Extensions::default() },
-        stamps: Stamps { abs_send_time: Some(0x0001_0203), ..Stamps::default() },
+        exts: &Extensions { audio_level: Some((35, true)), ..NO_EXTENSIONS },
+        stamps: &Stamps { abs_send_time: Some(0x0001_0203), ..NO_STAMPS },
         ..header()
     };
     let mut out = [0xff; HEADER_MAX];
@@ -128,8 +131,8 @@ proptest! {
         let header = Header {
             pt, marker, seq, timestamp, ssrc,
             mid: mid.as_deref(),
-            exts: Extensions { audio_level: level, orientation, playout_delay: delay },
-            stamps: Stamps { abs_send_time: send, transport_cc: cc, abs_capture_time: capture.map(NtpTime) },
+            exts: &Extensions { audio_level: level, orientation, playout_delay: delay },
+            stamps: &Stamps { abs_send_time: send, transport_cc: cc, abs_capture_time: capture.map(NtpTime) },
         };
         let mut out = [0xffu8; HEADER_MAX + 50];
         let len = header.write(&ids, &mut out).unwrap();

@@ -22,9 +22,8 @@ impl Header<'_> {
         let kind = self.pt & 0x7f | if self.marker { MARKER } else { 0 };
         *fixed = [VERSION, kind, s0, s1, t0, t1, t2, t3, i0, i1, i2, i3];
 
-        let mut block = Block { room, used: 4, two_byte: self.wants_two_byte(ids), fits: true };
-        self.extensions(ids, |id, value| block.put(id, value));
-        let len = block.finish()?;
+        // Ids above 14 and long values are rare: what is found not to fit the one-byte form is written again.
+        let len = self.block(ids, room, false).or_else(|| self.block(ids, room, true))?;
         if len > 0
             && let Some(first) = fixed.first_mut()
         {
@@ -33,16 +32,16 @@ impl Header<'_> {
         Some(FIXED + len)
     }
 
-    /// The one-byte form has no place for large ids, and none for long or empty values.
-    fn wants_two_byte(&self, ids: &ExtensionIds) -> bool {
-        let mut wants = false;
-        self.extensions(ids, |id, value| {
-            wants |= id > ONE_BYTE_ID || value.is_empty() || value.len() > ONE_BYTE_VALUE;
-        });
-        wants
+    /// Writes the extension block in one of its forms, and returns its length; none when it does not fit.
+    #[inline]
+    fn block(&self, ids: &ExtensionIds, room: &mut [u8], two_byte: bool) -> Option<usize> {
+        let mut block = Block { room, used: 4, two_byte, fits: true };
+        self.extensions(ids, |id, value| block.put(id, value));
+        block.finish()
     }
 
     /// Tells every extension that has both an id and a value.
+    #[inline(always)]
     fn extensions(&self, ids: &ExtensionIds, mut tell: impl FnMut(u8, &[u8])) {
         if let (Some(id), Some(mid)) = (ids.mid, self.mid) {
             tell(id, mid.as_bytes());
@@ -80,14 +79,23 @@ struct Block<'a> {
 }
 
 impl Block<'_> {
+    #[inline(always)]
     fn put(&mut self, id: u8, value: &[u8]) {
-        let Ok(len) = u8::try_from(value.len()) else { return self.fits = false };
-        let (head, head_len) =
-            if self.two_byte { ([id, len], 2) } else { ([id << 4 | len.wrapping_sub(1) & 0x0f, 0], 1) };
-        let end = self.used + head_len + value.len();
-        let Some(place) = self.room.get_mut(self.used..end) else { return self.fits = false };
-        for (byte, from) in place.iter_mut().zip(head.iter().take(head_len).chain(value)) {
-            *byte = *from;
+        let head = if self.two_byte { 2 } else { 1 };
+        let (Ok(len), true) = (u8::try_from(value.len()), self.two_byte || fits_one_byte(id, value)) else {
+            return self.fits = false;
+        };
+        let end = self.used + head + value.len();
+        match self.room.get_mut(self.used..end) {
+            Some([first, second, rest @ ..]) if self.two_byte => {
+                (*first, *second) = (id, len);
+                rest.copy_from_slice(value);
+            }
+            Some([first, rest @ ..]) if !self.two_byte => {
+                *first = id << 4 | len.wrapping_sub(1) & 0x0f;
+                rest.copy_from_slice(value);
+            }
+            _ => return self.fits = false,
         }
         self.used = end;
     }
@@ -107,4 +115,9 @@ impl Block<'_> {
         *self.room.first_chunk_mut::<4>()? = [a, b, c, d];
         Some(len)
     }
+}
+
+/// The one-byte form has no place for large ids, and none for long or empty values.
+fn fits_one_byte(id: u8, value: &[u8]) -> bool {
+    id <= ONE_BYTE_ID && (1..=ONE_BYTE_VALUE).contains(&value.len())
 }

@@ -23,7 +23,8 @@ pub(super) enum Cipher {
 
 pub(super) struct Gcm {
     key: LessSafeKey,
-    salt: [u8; 12],
+    /// 96 bits.
+    salt: u128,
 }
 
 pub(super) struct Cm {
@@ -45,6 +46,14 @@ impl Cipher {
                 rtcp: Cm::derive(key, salt, [RtcpKey, RtcpAuth, RtcpSalt])?,
             },
         })
+    }
+
+    /// Reads what sealing RTP will read, without what stands elsewhere.
+    pub fn glance(&self) -> u64 {
+        match self {
+            Self::Gcm { rtp, .. } => rtp.salt.leading_zeros().into(),
+            Self::Cm { .. } => 0,
+        }
     }
 
     /// `packet` is header, payload and room for the tag, exactly. The payload is read from `payload`, or in place.
@@ -120,15 +129,14 @@ impl Gcm {
     pub fn new(key: &[u8], salt: [u8; 12]) -> Result<Self, SrtpError> {
         let algorithm = if key.len() == 32 { &AES_256_GCM } else { &AES_128_GCM };
         let key = UnboundKey::new(algorithm, key).map_err(|_| SrtpError::Crypto)?;
+        let salt = salt.iter().fold(0, |so_far, byte| so_far << 8 | u128::from(*byte));
         Ok(Self { key: LessSafeKey::new(key), salt })
     }
 
-    fn nonce(&self, [a, b, c, d]: [u8; 4], tail: [u8; 6]) -> Nonce {
-        let [e, f, g, h, i, j] = tail;
-        let mut nonce = [0, 0, a, b, c, d, e, f, g, h, i, j];
-        for (byte, salt) in nonce.iter_mut().zip(self.salt) {
-            *byte ^= salt;
-        }
+    /// Two bytes of zeros, the SSRC, and an index of 48 bits, with the salt over them.
+    fn nonce(&self, ssrc: u32, index: u64) -> Nonce {
+        let name = u128::from(ssrc) << 48 | u128::from(index);
+        let [_, _, _, _, nonce @ ..] = (self.salt ^ name).to_be_bytes();
         Nonce::assume_unique_for_key(nonce)
     }
 
@@ -140,8 +148,7 @@ impl Gcm {
         payload: Option<&[u8]>,
         name: Packet,
     ) -> Result<(), SrtpError> {
-        let ([a, b, c, d], [e, f]) = (name.roc.to_be_bytes(), name.seq.to_be_bytes());
-        let nonce = self.nonce(name.ssrc.to_be_bytes(), [a, b, c, d, e, f]);
+        let nonce = self.nonce(name.ssrc, u64::from(name.roc) << 16 | u64::from(name.seq));
         let (header, body) = split(packet, header_len)?;
         let body_len = body.len().checked_sub(GCM_TAG).ok_or(SrtpError::Crypto)?;
         let (body, tag) = split(body, body_len)?;
@@ -153,8 +160,7 @@ impl Gcm {
         let (clear, plain) =
             packet.split_first_chunk::<RTCP_CLEAR>().ok_or(SrtpError::Short(packet.len()))?;
         let [_, _, _, _, ssrc @ ..] = *clear;
-        let [a, b, c, d] = index.to_be_bytes();
-        let nonce = self.nonce(ssrc, [0, 0, a, b, c, d]);
+        let nonce = self.nonce(u32::from_be_bytes(ssrc), index.into());
         let word = (ENCRYPTED | index).to_be_bytes();
         let mut authenticated = [0u8; RTCP_CLEAR + 4];
         for (byte, from) in authenticated.iter_mut().zip(clear.iter().chain(&word)) {
@@ -175,8 +181,7 @@ impl Gcm {
         let (sealed, word) = split(packet, sealed_len)?;
         let (clear, body) = split(sealed, RTCP_CLEAR)?;
         let [_, _, _, _, ssrc @ ..] = *clear.first_chunk::<RTCP_CLEAR>().ok_or(short)?;
-        let [a, b, c, d] = index.to_be_bytes();
-        let nonce = self.nonce(ssrc, [0, 0, a, b, c, d]);
+        let nonce = self.nonce(u32::from_be_bytes(ssrc), index.into());
         let mut authenticated = [0u8; RTCP_CLEAR + 4];
         for (byte, from) in authenticated.iter_mut().zip(clear.iter().chain(&*word)) {
             *byte = *from;

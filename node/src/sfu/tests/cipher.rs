@@ -30,12 +30,9 @@ fn take_keys() -> Option<Keys> {
 }
 
 /// What the client gets.
-fn without_aead(output: DtlsOutput<'_>, _client: bool) -> DtlsOutput<'_> {
-    match output {
-        DtlsOutput::KeyingMaterial(material, _) => {
-            DtlsOutput::KeyingMaterial(KeyingMaterial::new(&material.as_ref()[..MATERIAL]), PROFILE)
-        }
-        output => output,
+fn without_aead(output: &mut DtlsOutput<'_>, _client: bool) {
+    if let DtlsOutput::KeyingMaterial(material, _) = output {
+        *output = DtlsOutput::KeyingMaterial(KeyingMaterial::new(&material.as_ref()[..MATERIAL]), PROFILE);
     }
 }
 
