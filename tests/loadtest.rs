@@ -71,6 +71,7 @@ async fn the_harness_judges_a_cluster_in_one_process() {
     a_table_has_the_same_and_a_broken_bound_is_named(&dev);
     what_is_said_in_a_room_reaches_all_once_and_in_order(&dev);
     a_server_that_dies_breaks_the_bound_on_gaps(dev);
+    one_command_leaves_a_report_of_an_event();
 }
 
 fn thirty_viewers_get_all_of_it_by_json(dev: &Dev) {
@@ -83,7 +84,8 @@ fn thirty_viewers_get_all_of_it_by_json(dev: &Dev) {
     let report: Value = serde_json::from_str(&said.out).unwrap();
     let is = |path: &str, value: f64| assert_eq!(number(&report, path), value, "{path} in {report:#}");
     is("/viewers/wanted", 30.0);
-    is("/viewers/connected", 30.0);
+    is("/viewers/seated", 30.0);
+    is("/viewers/sessions", 30.0);
     is("/packets/lost", 0.0);
     is("/packets/loss_percent", 0.0);
     is("/packets/mismatched", 0.0);
@@ -162,4 +164,35 @@ fn a_server_that_dies_breaks_the_bound_on_gaps(dev: Dev) {
     let gap = number(&report, "/longest_gap_ms/p50");
     assert!((2_000.0..10_000.0).contains(&gap), "every track was silent to the end: {report:#}");
     assert!(number(&report, "/packets/lost") > 3.0 * 50.0, "what was sent then is missing: {report:#}");
+}
+
+/// `make event`, smaller: a server of its own, an audience that needs both nodes, one page afterwards, and nobody left.
+fn one_command_leaves_a_report_of_an_event() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report");
+    let mut event = Command::new("bash");
+    event.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/event.sh")).arg("--bin");
+    event.arg(harness().parent().unwrap()).arg("--report").arg(&report).args(["--nodes", "2"]);
+    event.args(["--max-sessions", "12", "--viewers", "16", "--ramp", "storm", "--duration", "25s"]);
+    event.args(["--bitrate", "300k", "--threads", "1", "--quiet"]).stdin(Stdio::null());
+    let output = event.output().expect("bash is there");
+    let err = String::from_utf8(output.stderr).unwrap();
+    let read = |name: &str| {
+        std::fs::read_to_string(report.join(name)).unwrap_or_else(|e| panic!("{name}: {e}: {err}"))
+    };
+    let told: Value = serde_json::from_str(&read("report.json")).unwrap();
+    let broken = told["bounds"].as_array().unwrap().iter().any(|bound| bound["broken"] != false);
+    assert_eq!(output.status.code(), Some(i32::from(broken)), "{err}{told:#}");
+    assert_eq!((number(&told, "/viewers/seated"), number(&told, "/viewers/failed")), (16.0, 0.0), "{told:#}");
+    // What the nodes say of themselves: sixteen viewers and a publisher were more than one of them takes.
+    assert_eq!(told["server"]["metrics"].as_array().unwrap().len(), 2, "{told:#}");
+    assert_eq!(number(&told, "/server/joins"), 17.0, "{told:#}");
+    assert!(number(&told, "/server/packets") >= number(&told, "/packets/received"), "{told:#}");
+    assert!(number(&told, "/server/cpu_us_per_packet") > 0.0, "{told:#}");
+    assert!(read("report.html").contains("a bad network for 5 %"), "{err}");
+    assert!(read("summary.md").contains("16 of 16"), "{err}");
+    let line =
+        err.lines().find_map(|line| line.strip_prefix("http://")).expect("it says where the server is");
+    let server = line.split(':').take(2).collect::<Vec<_>>().join(":");
+    assert!(std::net::TcpStream::connect(&server).is_err(), "the server at {server} has ended: {err}");
 }

@@ -98,6 +98,7 @@ fn report() -> RunReport {
         publishers: PublishersReport {
             wanted: 1,
             ended_early: 0,
+            reasons: BTreeMap::new(),
             packets: 27_840,
             bytes: 30_600_000,
             keyframes: 63,
@@ -107,7 +108,8 @@ fn report() -> RunReport {
         mode: ModeReport { name: "sampled".to_owned(), every: 20, whole: 50, headers: 950 },
         viewers: ViewersReport {
             wanted: VIEWERS.into(),
-            connected: VIEWERS.into(),
+            seated: VIEWERS.into(),
+            sessions: VIEWERS.into(),
             failed: 0,
             ended_early: LOST.into(),
             left: 0,
@@ -142,6 +144,7 @@ fn report() -> RunReport {
             first_keyframe: keyframe.bars,
             longest_gap: gap.bars,
         },
+        decode: None,
         hls: None,
         chat: None,
         timeline,

@@ -235,6 +235,12 @@ pub struct RunArguments {
     /// What publishers send; opus: sound alone. [default: h264]
     #[arg(long, value_enum)]
     codec: Option<CodecName>,
+    /// Send the real media of this file again and again: .h264 (Annex B), .ivf (VP8), or .ogg (Opus, sound alone).
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["codec", "no_video", "oversized"])]
+    media: Option<PathBuf>,
+    /// Send the real sound of this file (.ogg, Opus) with it.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_audio")]
+    audio_media: Option<PathBuf>,
     /// Make every N-th frame one packet of BYTES, to see relays split it.
     #[arg(long, value_name = "N:BYTES", value_parser = units::oversized)]
     oversized: Option<Oversized>,
@@ -251,6 +257,9 @@ pub struct RunArguments {
     /// With --mode sampled, one in N viewers decrypts every packet. [default: 20]
     #[arg(long, value_name = "N")]
     sample: Option<u32>,
+    /// One in N viewers hands its video to a real decoder, ffmpeg, which counts pictures and errors.
+    #[arg(long, value_name = "N")]
+    decode: Option<u32>,
     /// Viewers lose this share of the media that reaches them: 0.01 or 1%.
     #[arg(long, value_name = "SHARE", value_parser = units::share)]
     loss: Option<f64>,
@@ -413,6 +422,8 @@ impl RunArguments {
         let publishers = &mut scenario.publishers;
         publishers.url = self.whip.clone().or(publishers.url.take());
         publishers.oversized = self.oversized.or(publishers.oversized);
+        publishers.media = self.media.clone().or(publishers.media.take());
+        publishers.audio_media = self.audio_media.clone().or(publishers.audio_media.take());
         put(&mut publishers.count, self.publishers.as_ref());
         put(&mut publishers.bitrate, self.bitrate.as_ref());
         put(&mut publishers.fps, self.fps.as_ref());
@@ -420,7 +431,7 @@ impl RunArguments {
         put(&mut publishers.codec, self.codec.map(CodecName::codec).as_ref());
         publishers.audio &= !self.no_audio;
         if self.no_video {
-            publishers.codec = Codec::Opus;
+            (publishers.codec, publishers.media) = (Codec::Opus, None);
         }
         let viewers = &mut scenario.viewers;
         put(&mut viewers.url, self.whep.as_ref());
@@ -430,6 +441,7 @@ impl RunArguments {
         put(&mut viewers.rooms, self.rooms.as_ref());
         put(&mut viewers.mode, self.mode.map(ModeName::mode).as_ref());
         put(&mut viewers.sample, self.sample.as_ref());
+        viewers.decode = self.decode.or(viewers.decode);
         put(&mut viewers.loss, self.loss.as_ref());
         put(&mut viewers.retry_for, self.retry_for.as_ref());
         put(&mut viewers.http_timeout, self.http_timeout.as_ref());

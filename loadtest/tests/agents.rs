@@ -13,6 +13,7 @@ use fixture::{Fixture, Script};
 use freshet_cluster::bus::Bus as _;
 use freshet_cluster::bus::nats::{NatsBus, NatsConfig};
 use freshet_cluster::testing::NatsServer;
+use freshet_loadtest::client::{Publisher, PublisherConfig};
 use program::loadtest;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
@@ -134,7 +135,7 @@ async fn sums_are_exact_and_clocks_are_corrected(nats: &NatsServer, server: &Fix
     let shares: Vec<_> =
         agents.iter().map(|a| (a["name"].as_str().unwrap(), a["viewers"].as_u64().unwrap())).collect();
     assert_eq!(shares, [("ada", 3), ("ben", 2), ("eve", 2)]);
-    assert_eq!((sum(&report, "connected"), &report["viewers"]["connected"]), (7, &7.into()));
+    assert_eq!((sum(&report, "connected"), &report["viewers"]["seated"]), (7, &7.into()));
     assert_eq!(report["viewers"]["wanted"], 7);
     // All that each counted is in the whole, and nothing else.
     let received = report["packets"]["received"].as_u64().unwrap();
@@ -176,7 +177,11 @@ async fn what_breaks_the_network_reaches_agents_and_a_vague_clock_is_no_latency(
     assert!(said.contains("bound broken: p99>1h (nothing was measured)"), "{said}");
     assert!(!said.contains("failed>0"), "{said}");
     assert_eq!((&report["name"], &report["latency_ms"]), (&"bad luck".into(), &Value::Null));
-    assert!(report["agents"].as_array().unwrap().iter().all(|agent| agent["latency_refused"] == true));
+    for agent in report["agents"].as_array().unwrap() {
+        assert_eq!((&agent["latency_refused"], &agent["latencies"]), (&true.into(), &0.into()), "{agent}");
+        assert_eq!(agent["clock_doubt"], "its clock is known worse than to 0ns", "{agent}");
+        assert!(agent["late_ms"]["count"].as_u64().unwrap() > 50, "{agent}");
+    }
     let happened = report["happenings"].as_array().unwrap();
     assert_eq!((happened.len(), &happened[0]["said"]), (2, &"6 viewers who are there".into()));
     assert!(report["freezes"].as_u64().unwrap() >= 6, "{report:#}");
@@ -230,7 +235,7 @@ async fn an_agent_that_dies_is_named_and_what_it_told_counts() {
     let packets = |agent: &Value| agent["packets"].as_u64().unwrap();
     assert!((1..packets(other)).contains(&packets(lost)), "{report:#}");
     assert_eq!(packets(lost) + packets(other), report["packets"]["received"].as_u64().unwrap());
-    assert_eq!((&lost["connected"], &report["viewers"]["connected"]), (&3.into(), &6.into()));
+    assert_eq!((&lost["connected"], &report["viewers"]["seated"]), (&3.into(), &6.into()));
     assert_eq!(other["failed"], 0);
     drop(stays);
 }
@@ -249,7 +254,7 @@ async fn agents_without_a_coordinator_stop_their_viewers_and_wait_again() {
     assert_eq!(server.count(|counters| &counters.deletes), 4, "its viewers said goodbye");
     let again = ["--agents", "1", "--viewers", "2", "--ramp", "storm", "--duration", "1s", "--json"];
     let (status, report, said) = start(&nats, &server, &again).report().await;
-    assert_eq!((status, &report["viewers"]["connected"]), (Some(0), &2.into()), "{said}");
+    assert_eq!((status, &report["viewers"]["seated"]), (Some(0), &2.into()), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -302,4 +307,72 @@ async fn too_few_agents_and_those_of_another_version_are_told_in_a_line() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         assert!(said.contains(says), "{arguments:?}: {said}");
     }
+}
+
+/// A coordinator by hand, which begins a run and never ends it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_ends_a_run_that_its_coordinator_does_not_end() {
+    let (nats, server) = (NatsServer::start(), Fixture::start(Script::default()).await);
+    let publisher = PublisherConfig::new(server.url("/whip/room"));
+    let _publisher = Publisher::connect(publisher).await.unwrap();
+    let mut agent = Program::agent(&nats, "one", &[]);
+    agent.says("waits for runs").await;
+    let bus =
+        NatsBus::connect(NatsConfig { servers: vec![nats.url()], ..NatsConfig::default() }).await.unwrap();
+    let begun = Instant::now();
+    while !bus.is_up() {
+        assert!(begun.elapsed() < LONG);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut words = bus.subscribe("freshet.loadtest.run.hand.from.*");
+    let mut nth = 0_u64;
+    let mut message = |value: Value| {
+        nth += 1;
+        let head = [&nth.to_be_bytes()[..], &[0, 0, 0, 0, 0, 0, 0, 1]].concat();
+        [head, serde_json::to_vec(&value).unwrap()].concat()
+    };
+    bus.publish("freshet.loadtest.call", message(json!({"run": "hand", "version": "any"})).into())
+        .await
+        .unwrap();
+    let mut next = async || {
+        let word = tokio::time::timeout(LONG, words.recv()).await.unwrap().unwrap();
+        serde_json::from_slice::<Value>(&word.payload[16..]).unwrap()
+    };
+    let hello = next().await;
+    let whep = server.url("/whep/room");
+    let arguments = ["run", "--whep", &whep, "--viewers", "2", "--ramp", "storm", "--duration", "1s"];
+    let brief = json!({
+        "arguments": arguments, "file": null, "viewers": null, "duration": null, "token": null,
+        "authorities": null, "share": 0, "of": 1, "limit": {"secs": 3, "nanos": 0},
+    });
+    let prepare = message(json!({"Prepare": {"run": "hand", "brief": brief}}));
+    let to = format!("freshet.loadtest.agent.{}", hello["Hello"]["agent"].as_str().unwrap());
+    bus.publish(&to, prepare.into()).await.unwrap();
+    while next().await.get("Ready").is_none() {}
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let all = "freshet.loadtest.run.hand.to";
+    bus.publish(all, message(json!({"Start": u64::try_from(now.as_micros()).unwrap()})).into())
+        .await
+        .unwrap();
+    // It beats as long as the agent goes on, and says nothing else.
+    let beating = async {
+        loop {
+            bus.publish(all, message(json!("Beat")).into()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    let gone = async {
+        loop {
+            if let Some(why) = next().await.get("Gone") {
+                return why.clone();
+            }
+        }
+    };
+    let why = tokio::select! {
+        why = gone => why,
+        () = beating => unreachable!(),
+    };
+    assert_eq!(why, "the coordinator did not end the run in time: viewers were stopped");
+    agent.says("did not end the run in time").await;
+    assert_eq!(server.count(|counters| &counters.deletes), 2, "its viewers said goodbye");
 }

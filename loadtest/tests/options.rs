@@ -4,10 +4,13 @@
 
 mod fixture;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fixture::{Fixture, Location, Script};
-use freshet_loadtest::client::{IceServer, Publisher, PublisherConfig, SessionState, Viewer, ViewerConfig};
+use freshet_loadtest::client::{
+    ClientError, Gate, IceServer, Publisher, PublisherConfig, SessionState, Viewer, ViewerConfig,
+};
 use freshet_loadtest::scenario::Turn;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -127,4 +130,80 @@ async fn ice_servers_of_links_are_read_and_tried_where_they_are_needed() {
     let _publisher = publish(&plain).await;
     let none = Viewer::connect(ViewerConfig { turn: Turn::Only, ..watch(&plain) }).await.unwrap_err();
     assert!(none.to_string().contains("names none that can be used"), "{none}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_led_to_a_public_host_that_was_not_named() {
+    let sessions = Script { location: Location::Public, ..Script::default() };
+    let moved = Some("http://192.0.2.1:9/whep/room".to_owned());
+    let away = Fixture::start(Script { moved, ..sessions }).await;
+    for path in ["/whip/room", "/moved"] {
+        let url = away.url(path);
+        // The target is the user's own; what it leads to is not.
+        let gate = Some(Arc::new(Gate::of_sessions(&[&url], &[], true).unwrap()));
+        let config = PublisherConfig { allow_public: true, gate, ..PublisherConfig::new(url.clone()) };
+        let refused = Publisher::connect(config).await.unwrap_err();
+        assert!(matches!(refused, ClientError::StrangeHost { .. }), "{path}: {refused}");
+        assert_eq!(refused.class(), "192.0.2.1:9 was not named: --allow-host 192.0.2.1:9");
+        // Without that statement the address is enough.
+        let refused = Publisher::connect(PublisherConfig::new(url)).await.unwrap_err();
+        assert!(matches!(refused, ClientError::ForbiddenTarget { .. }), "{path}: {refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_goes_to_no_other_host_unless_it_is_allowed() {
+    let server = Fixture::start(Script {
+        location: Location::Renamed,
+        token: Some("right".into()),
+        ..Script::default()
+    })
+    .await;
+    let url = server.url("/whip/room");
+    let bearers = || server.count(|counters| &counters.bearers);
+    for (hosts, expected) in [(vec![], 0), (vec!["localhost".to_owned()], 1)] {
+        let gate = Some(Arc::new(Gate::of_sessions(&[&url], &hosts, false).unwrap()));
+        let config =
+            PublisherConfig { token: Some("right".into()), gate, ..PublisherConfig::new(url.clone()) };
+        Publisher::connect(config).await.unwrap().stop().await.unwrap();
+        assert_eq!(bearers(), expected, "{hosts:?}");
+    }
+    assert_eq!(server.count(|counters| &counters.deletes), 2, "both sessions were ended there");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_comes_to_nothing_is_deleted() {
+    fn unreachable(sdp: String) -> String {
+        replaced(&sdp, "a=candidate:", " 127.0.0.1 ", " 127.255.255.254 ")
+    }
+    fn public(sdp: String) -> String {
+        replaced(&sdp, "a=candidate:", " 127.0.0.1 ", " 192.0.2.1 ")
+    }
+    // A parser that splits at every white space sees no address here; that of the session does.
+    fn hidden(sdp: String) -> String {
+        public(sdp).replace("a=candidate:", "a=candidate:x\t")
+    }
+    type Rewrite = fn(String) -> String;
+    let cases: [(Rewrite, &str); 4] = [
+        (unreachable, "timeout: ICE"),
+        (|_| "no SDP at all".to_owned(), "bad response: no SDP answer: it begins with \"no SDP at all\""),
+        (public, "target not allowed"),
+        (hidden, "target not allowed"),
+    ];
+    for (rewrite, class) in cases {
+        let server = Fixture::start(Script { rewrite: Some(rewrite), ..Script::default() }).await;
+        let _publisher = publish(&server).await;
+        let config = ViewerConfig { connect_timeout: Duration::from_millis(700), ..watch(&server) };
+        assert_eq!(Viewer::connect(config).await.unwrap_err().class(), class);
+        assert_eq!(server.count(|counters| &counters.deletes), 1, "{class}");
+    }
+}
+
+/// The text with a word of certain lines replaced.
+fn replaced(text: &str, lines: &str, word: &str, by: &str) -> String {
+    let change = |line: &str| match line.starts_with(lines) {
+        true => format!("{}\r\n", line.replace(word, by)),
+        false => format!("{line}\r\n"),
+    };
+    text.lines().map(change).collect()
 }

@@ -120,7 +120,7 @@ async fn run(base: &str, codec: &str) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{codec}: {said}");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["viewers"]["connected"], 4, "{report}");
+    assert_eq!(report["viewers"]["seated"], 4, "{report}");
     assert_eq!((&report["packets"]["unstamped"], &report["packets"]["rejected"]), (&0.into(), &0.into()));
     assert!(report["packets"]["received"].as_u64().unwrap() > 4 * 150, "{report}");
     assert_eq!(report["join"]["first_keyframe_ms"]["count"], 4, "{report}");

@@ -15,8 +15,15 @@ use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(15);
 
-/// A run of the program with three viewers; its report, and its summary.
+/// A run of the program with three viewers that goes well; its report, and its summary.
 async fn run(name: &str, server: &Fixture, arguments: &[&str]) -> (Value, String) {
+    let (status, report, summary, said) = end(name, server, arguments).await;
+    assert_eq!(status, Some(0), "{said}");
+    (report, summary)
+}
+
+/// The same however it goes; its exit status, its report, its summary, and what it said.
+async fn end(name: &str, server: &Fixture, arguments: &[&str]) -> (Option<i32>, Value, String, String) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _new = std::fs::remove_dir_all(&folder);
     let (whip, whep) = (server.url("/whip/room"), server.url("/whep/room"));
@@ -26,12 +33,12 @@ async fn run(name: &str, server: &Fixture, arguments: &[&str]) -> (Value, String
     all.extend(arguments);
     let output = loadtest(&all).await;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{said}");
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
     assert!(read("report.html").contains("Why viewers joined again"));
     let table = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(table.contains("reconnects"), "{table}");
-    (serde_json::from_str(&read("report.json")).unwrap(), read("summary.md"))
+    let report = serde_json::from_str(&read("report.json")).unwrap_or_else(|error| panic!("{error}: {said}"));
+    (output.status.code(), report, read("summary.md"), said)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -39,7 +46,7 @@ async fn who_is_closed_joins_again() {
     let server = Fixture::start(Script { close_at: Some(100), from_viewers: 3, ..Script::default() }).await;
     let (report, summary) = run("closed", &server, &["--duration", "7s"]).await;
     let viewers = &report["viewers"];
-    assert_eq!((&viewers["connected"], &viewers["ended_early"]), (&6.into(), &3.into()), "{viewers}");
+    assert_eq!((&viewers["sessions"], &viewers["ended_early"]), (&6.into(), &3.into()), "{viewers}");
     let reconnects = &viewers["reconnects"];
     assert_eq!(
         (&reconnects["back"], &reconnects["failed"]),
@@ -49,6 +56,20 @@ async fn who_is_closed_joins_again() {
     assert_eq!(reconnects["reasons"]["closed by the server"], 3, "{viewers}");
     // Half a second at most before they try, and what joining takes.
     assert_eq!(reconnects["away_ms"]["count"], 3);
+    assert_eq!((&viewers["seated"], &viewers["wanted"]), (&3.into(), &3.into()), "places, and not sessions");
+    assert_eq!((&viewers["failed"], &reconnects["not_back"]), (&0.into(), &0.into()), "{viewers}");
+    // Who joins again is not counted among those who join.
+    let join = &report["join"];
+    for figure in ["first_packet_ms", "first_keyframe_ms"] {
+        assert_eq!(
+            (&join[figure]["count"], &reconnects[figure]["count"]),
+            (&3.into(), &3.into()),
+            "{figure}"
+        );
+    }
+    // Who was away saw nothing, and that is a gap.
+    let (gap, away) = (&report["longest_gap_ms"]["max"], reconnects["away_ms"]["max"].as_f64().unwrap());
+    assert!(gap.as_f64().unwrap() >= away * 0.99, "{gap} {away}");
     assert!(reconnects["away_ms"]["max"].as_f64().unwrap() < 4_000.0, "{viewers}");
     assert_eq!(
         report["packets"]["video"]["lost"], 0,
@@ -61,12 +82,43 @@ async fn who_is_closed_joins_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_audience_that_is_lost_for_good_has_failed() {
+    let script = Script { close_at: Some(100), stays_closed: true, from_viewers: 3, ..Script::default() };
+    let server = Fixture::start(script).await;
+    let expected = ["not-back>2", "not-back-share>99%", "away-max>1s", "gap-max>1s", "not-back>3"];
+    let bounds: Vec<&str> = expected.iter().flat_map(|bound| ["--fail-if", *bound]).collect();
+    let (status, report, _, said) =
+        end("for-good", &server, &[&["--duration", "6s"][..], &bounds].concat()).await;
+    assert_eq!(status, Some(1), "{said}");
+    for bound in &expected[..4] {
+        assert!(said.contains(&format!("bound broken: {bound}")), "{bound}: {said}");
+    }
+    assert!(!said.contains("not-back>3"), "{said}");
+    let viewers = &report["viewers"];
+    assert_eq!(
+        (&viewers["seated"], &viewers["sessions"], &viewers["failed"]),
+        (&3.into(), &3.into(), &3.into()),
+        "{viewers}"
+    );
+    assert_eq!(viewers["reasons"]["not back: closed by the server"], 3, "{viewers}");
+    let reconnects = &viewers["reconnects"];
+    assert_eq!((&reconnects["back"], &reconnects["not_back"]), (&0.into(), &3.into()), "{viewers}");
+    assert_eq!(reconnects["away_ms"]["count"], 3, "{viewers}");
+    // They saw nothing from then on: a gap of seconds in each video.
+    assert!(report["freezes"].as_u64().unwrap() >= 3, "{report}");
+    let away = reconnects["away_ms"]["p50"].as_f64().unwrap();
+    assert!(away > 1_500.0 && report["frozen_ms"].as_f64().unwrap() >= 3.0 * 1_500.0, "{report}");
+    let last = report["timeline"].as_array().unwrap().last().unwrap();
+    assert_eq!((&last["watching"], &last["failed"]), (&0.into(), &3.into()), "{last}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_told_to_reconnect_does() {
     let server =
         Fixture::start(Script { reconnect_at: Some(100), from_viewers: 3, ..Script::default() }).await;
     let (report, _) = run("told", &server, &["--duration", "6s"]).await;
     let viewers = &report["viewers"];
-    assert_eq!((&viewers["connected"], &viewers["ended_early"]), (&6.into(), &0.into()), "{viewers}");
+    assert_eq!((&viewers["sessions"], &viewers["ended_early"]), (&6.into(), &0.into()), "{viewers}");
     assert_eq!(viewers["reconnects"]["reasons"]["told to reconnect"], 3, "{viewers}");
     assert_eq!(viewers["reconnects"]["back"], 3, "{viewers}");
     assert_eq!(server.count(|counters| &counters.listens), 6);
@@ -122,4 +174,22 @@ async fn a_standing_tells_what_the_server_told() {
     let lost = tokio::time::timeout(SOON, viewer.standing().lost()).await.unwrap();
     assert_eq!(lost, Lost::Told(Reconnect { url: Some("/whep/other".into()) }));
     assert_eq!(lost.to_string(), "told to reconnect");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_sent_where_nobody_is_comes_back_to_where_the_user_pointed() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Nobody listens there; nobody may be asked there.
+    for (name, url, tries, class) in [
+        ("nowhere", format!("http://{gone}/whep/room"), 6, "unreachable"),
+        ("forbidden", "http://192.0.2.1/whep/room".to_owned(), 3, "target not allowed"),
+    ] {
+        let script = Script { reconnect_at: Some(100), from_viewers: 3, ..Script::default() };
+        let server = Fixture::start(Script { reconnect_url: Some(url), ..script }).await;
+        let (report, _) = run(name, &server, &["--duration", "10s"]).await;
+        let reconnects = &report["viewers"]["reconnects"];
+        assert_eq!(reconnects["back"], 3, "{reconnects}");
+        assert_eq!(reconnects["failed"], serde_json::json!({ class: tries }), "{reconnects}");
+        assert_eq!(server.count(|counters| &counters.posts), 7, "the publisher, three, and three again");
+    }
 }

@@ -39,7 +39,7 @@ async fn a_clean_run_reports_every_packet_and_exits_with_0() {
     let report = json(&output);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!((&report["schema"], &report["mode"]["name"]), (&3.into(), &"full".into()));
-    assert_eq!(report["viewers"]["connected"], 6);
+    assert_eq!(report["viewers"]["seated"], 6);
     assert_eq!((&report["packets"]["lost"], &report["packets"]["loss_percent"]), (&0.into(), &0.0.into()));
     assert_eq!(report["packets"]["mismatched"], 0);
     assert!(report["packets"]["received"].as_u64().unwrap() > 6 * 150, "{report}");
@@ -210,4 +210,29 @@ async fn the_help_teaches() {
     for part in ["Examples ", "--fail-if 'loss>0.1%'", "Exit status:", "--i-own-the-target", "{i}"] {
         assert!(help.contains(part), "{part} in {help}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publisher_that_ends_early_makes_a_run_invalid_unless_an_event_may_have_ended_it() {
+    let script = Script { end_publisher_at: Some(100), from_viewers: 2, ..Script::default() };
+    let server = Fixture::start(script.clone()).await;
+    let usual = ["--viewers", "2", "--ramp", "storm", "--json", "--quiet"];
+    let output = run(&server, &usual).await;
+    let (report, (_, said)) = (json(&output), words(&output));
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let says = "1 of 1 publishers' sessions ended before the run did, most often: closed by the server";
+    assert!(said.contains(&format!("the run is invalid: {says}")), "{said}");
+    assert_eq!(report["invalid"][0], says);
+    assert_eq!(report["publishers"]["reasons"], serde_json::json!({ "closed by the server": 1 }));
+
+    let server = Fixture::start(script).await;
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("ends.toml");
+    std::fs::write(&file, "[[events]]\nat = \"500ms\"\ncommand = [\"true\"]\n").unwrap();
+    let output = run(&server, &[&[file.to_str().unwrap()][..], &usual].concat()).await;
+    let report = json(&output);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(
+        (&report["publishers"]["ended_early"], &report["invalid"]),
+        (&1.into(), &serde_json::json!([]))
+    );
 }

@@ -108,6 +108,36 @@ async fn what_is_lost_is_asked_for_and_found_in_retransmissions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sent_again_under_its_own_number_was_lost_and_is_recovered() {
+    let resend_after = Some(Duration::from_millis(150));
+    let server = Fixture::start(Script { hold_every: Some(50), resend_after, ..Script::default() }).await;
+    let publisher = publish(&server, VideoConfig::default()).await;
+    let whole = watch(&server, Depth::Whole).await;
+    let headers = watch(&server, Depth::Headers).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    settle(&publisher).await;
+    for viewer in [&whole, &headers] {
+        let report = viewer.report();
+        let (depth, video) = (report.depth, report.video().unwrap());
+        let held = fiftieth(video);
+        assert!(held >= 8, "{depth:?} {held}");
+        // Of the very last one nobody could know that it was missing, nor of one before the first.
+        let edge = |index: Option<u64>| u64::from(index.unwrap() % 50 == 49);
+        let asked = held - edge(video.last_index) - edge(video.first_index);
+        assert_eq!((video.missing, video.recovered_by_rtx), (0, asked), "{depth:?}: {video:?}");
+        assert_eq!(
+            (video.lost_before_recovery, video.duplicates, video.rejected),
+            (asked, 0, 0),
+            "{depth:?}"
+        );
+        let late = asked..=asked + edge(video.first_index);
+        assert!(late.contains(&video.late), "{depth:?}: no more are late: {video:?}");
+        assert_eq!(video.out_of_order_after_recovery, 0, "{depth:?}");
+        assert_eq!(report.unmapped, 0, "{depth:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn seeded_loss_and_keyframes_are_asked_for_by_headers_too() {
     let server = Fixture::start(Script::default()).await;
     let publisher = publish(&server, VideoConfig { gop: 0, ..VideoConfig::default() }).await;

@@ -79,7 +79,7 @@ async fn what_a_file_wants_done_is_done_and_seen_in_the_report() {
     assert!(mark.exists(), "the command was run");
     assert!(!victim.wait().await.unwrap().success(), "the process was killed");
     assert_eq!(report["name"], "all of it");
-    assert_eq!(report["viewers"]["connected"], 6, "{said}");
+    assert_eq!(report["viewers"]["seated"], 6, "{said}");
     let done: Vec<&str> =
         report["happenings"].as_array().unwrap().iter().map(|one| one["what"].as_str().unwrap()).collect();
     let impaired = "100 % of viewers: 120ms to 120ms late for 2s";
@@ -115,11 +115,12 @@ async fn who_stays_a_second_is_followed_by_a_newcomer() {
     )
     .await;
     let viewers = &report["viewers"];
-    let (left, connected) = (viewers["left"].as_u64().unwrap(), viewers["connected"].as_u64().unwrap());
+    let (left, connected) = (viewers["left"].as_u64().unwrap(), viewers["sessions"].as_u64().unwrap());
     assert_eq!(
         (&viewers["wanted"], &viewers["failed"], &viewers["ended_early"]),
         (&3.into(), &0.into(), &0.into())
     );
+    assert_eq!(viewers["seated"], 3, "places are not sessions: {viewers}");
     // Eight seconds of a second each, and what joining takes.
     assert!((10..=24).contains(&left), "{viewers}\n{said}");
     assert!((left..=left + 3).contains(&connected), "{viewers}");

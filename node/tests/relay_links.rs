@@ -31,6 +31,7 @@ fn header(index: u64) -> MediaHeader {
             audio_level: Some((33, true)),
             orientation: Some(1),
             playout_delay: Some((0, 40)),
+            abs_capture_time: Some(0xee62_ba80_1f9a_dd37),
         },
     }
 }

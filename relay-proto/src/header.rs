@@ -20,6 +20,7 @@ const EXTENSIONS: u8 = 0x08;
 const AUDIO_LEVEL: u8 = 1;
 const ORIENTATION: u8 = 2;
 const PLAYOUT_DELAY: u8 = 3;
+const ABS_CAPTURE_TIME: u8 = 4;
 
 /// Most parts that a packet is split into.
 pub const PARTS_MAX: u8 = 64;
@@ -33,6 +34,8 @@ pub struct Extensions {
     pub orientation: Option<u8>,
     /// Playout delay bounds, minimum and maximum in units of 10 ms, 12 bits each (higher bits are not sent).
     pub playout_delay: Option<(u16, u16)>,
+    /// When the media was captured, by the clock of whoever captured it: NTP's 32.32 fixed point seconds.
+    pub abs_capture_time: Option<u64>,
 }
 
 /// What a datagram says of its packet.
@@ -98,7 +101,8 @@ fn write_extensions(out: &mut Vec<u8>, exts: &Extensions) {
     out.push(
         len(exts.audio_level.is_some(), 3)
             + len(exts.orientation.is_some(), 3)
-            + len(exts.playout_delay.is_some(), 5),
+            + len(exts.playout_delay.is_some(), 5)
+            + len(exts.abs_capture_time.is_some(), 10),
     );
     if let Some((level, voice)) = exts.audio_level {
         out.extend([AUDIO_LEVEL, 1, (u8::from(voice) << 7) | (level & 0x7f)]);
@@ -110,6 +114,10 @@ fn write_extensions(out: &mut Vec<u8>, exts: &Extensions) {
         let both = (u32::from(min & 0xfff) << 12) | u32::from(max & 0xfff);
         let [_, a, b, c] = both.to_be_bytes();
         out.extend([PLAYOUT_DELAY, 3, a, b, c]);
+    }
+    if let Some(time) = exts.abs_capture_time {
+        out.extend([ABS_CAPTURE_TIME, 8]);
+        out.extend(time.to_be_bytes());
     }
 }
 
@@ -171,6 +179,9 @@ fn read_extensions(bytes: &[u8]) -> Result<Extensions, DecodeError> {
                 let min = (u16::from(*a) << 4) | (u16::from(*b) >> 4);
                 let max = (u16::from(*b & 0x0f) << 8) | u16::from(*c);
                 exts.playout_delay = Some((min, max));
+            }
+            (ABS_CAPTURE_TIME, &[a, b, c, d, e, f, g, h]) => {
+                exts.abs_capture_time = Some(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
             }
             _ => {}
         }

@@ -97,7 +97,12 @@ const HEADER: MediaHeader = MediaHeader {
     keyframe: true,
     codec: 0,
     capture: 1_790_000_000_123_456,
-    exts: Extensions { audio_level: None, orientation: Some(1), playout_delay: Some((0, 40)) },
+    exts: Extensions {
+        audio_level: None,
+        orientation: Some(1),
+        playout_delay: Some((0, 40)),
+        abs_capture_time: Some(0xee62_ba80_1f9a_dd37),
+    },
 };
 
 #[test]
@@ -113,9 +118,10 @@ fn datagram() {
         (&[0x80, 0x01, 0x11, 0x70], "index: 70000"),
         (&[0x00, 0x01, 0x5f, 0x90], "RTP timestamp"),
         (&[0xc0, 0x06, 0x5b, 0xfe, 0xda, 0x27, 0xc2, 0x40], "captured at, us since 1970"),
-        (&[0x08], "extensions: 8 bytes"),
+        (&[0x12], "extensions: 18 bytes"),
         (&[0x02, 0x01, 0x01], "orientation, 1 byte"),
         (&[0x03, 0x03, 0x00, 0x00, 0x28], "playout delay, 3 bytes: 0 to 400 ms"),
+        (&[0x04, 0x08, 0xee, 0x62, 0xba, 0x80, 0x1f, 0x9a, 0xdd, 0x37], "abs-capture-time, 8 bytes"),
         (b"media", "payload"),
     ];
     assert_eq!(written.len(), 1);
@@ -124,7 +130,7 @@ fn datagram() {
 
 #[test]
 fn part() {
-    let exts = Extensions { orientation: None, playout_delay: None, ..HEADER.exts };
+    let exts = Extensions::default();
     let header = MediaHeader { marker: false, exts, ..HEADER };
     let written = split(&header, &[0xaa; 2_000], 1_200).unwrap();
     let fields: &[(&[u8], &str)] = &[

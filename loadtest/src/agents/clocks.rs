@@ -46,7 +46,8 @@ pub(super) async fn follow(post: Arc<Post>, run: String, agent: String, told: wa
         }
         if let (Some(offset), Some(uncertainty)) = (estimate.at(now), estimate.worst(now)) {
             clock::correct(offset.micros);
-            told.send_replace(Some(Clock { offset: offset.micros, uncertainty }));
+            let jumped = estimate.jumped();
+            told.send_replace(Some(Clock { offset: offset.micros, uncertainty, jumped }));
         }
         tokio::time::sleep(if estimate.at(now).is_some() { PAUSE } else { IMPATIENCE }).await;
     }

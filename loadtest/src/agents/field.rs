@@ -10,6 +10,7 @@ use super::message::{Count, Hello, Order, Sent, Word, subject};
 use super::offset::millis;
 use super::post::{Hearing, Post};
 use super::{BEAT, LOST};
+use crate::measure::Histogram;
 use crate::report::AgentReport;
 use crate::run::{Look, RunPlan, Truth};
 use crate::scenario::Impairment;
@@ -45,6 +46,8 @@ pub(super) struct Member {
     /// Its viewers are gone.
     done: bool,
     lost: Option<Lost>,
+    /// Why none of its latencies count, from when that was seen first.
+    doubt: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -65,6 +68,7 @@ impl Member {
             counted: false,
             done: false,
             lost: None,
+            doubt: None,
         }
     }
 
@@ -93,10 +97,40 @@ impl Member {
         }
     }
 
-    /// Its clock is known too badly for latency to mean anything.
-    fn vague(&self, limit: Duration) -> bool {
-        let clock = self.count.clock;
-        self.viewers > 0 && clock.is_none_or(|clock| Duration::from_micros(clock.uncertainty) > limit)
+    /// Sees whether its clock is known well enough for latency to mean anything. What was doubtful once stays so: nobody
+    /// knows since when its latencies were wrong.
+    fn judge(&mut self, limit: Duration) {
+        if self.viewers == 0 || self.doubt.is_some() {
+            return;
+        }
+        self.doubt = match self.count.clock {
+            None => Some("its clock is not known".to_owned()),
+            Some(clock) if clock.jumped => Some("its clock or the coordinator's jumped".to_owned()),
+            Some(clock) if Duration::from_micros(clock.uncertainty) > limit => {
+                Some(format!("its clock is known worse than to {limit:?}"))
+            }
+            Some(_) => None,
+        };
+    }
+
+    /// What it counted, without latencies that may be wrong.
+    fn add_to(&self, look: &mut Look) {
+        let count = &self.count;
+        if self.doubt.is_some() {
+            let mut tally = count.tally.clone();
+            tally.latency = Histogram::new();
+            look.tally.merge(&tally);
+        } else {
+            look.tally.merge(&count.tally);
+        }
+        look.left += count.left;
+        look.failed += count.failed;
+        if self.live() {
+            look.joining += count.joining;
+            look.between += count.between;
+            look.watching += count.watching;
+            look.gap = look.gap.max(count.gap);
+        }
     }
 }
 
@@ -116,6 +150,7 @@ pub struct Field {
     state: Arc<Mutex<State>>,
     orders: mpsc::UnboundedSender<Order>,
     plan: RunPlan,
+    /// Latency of an agent counts while its clock is known at least so well.
     clock: Duration,
     runtime: Option<Runtime>,
 }
@@ -186,20 +221,9 @@ impl Field {
             state.looked = second;
         }
         let mut look = Look::default();
-        for member in &state.members {
-            let count = &member.count;
-            look.tally.merge(&count.tally);
-            look.left += count.left;
-            look.failed += count.failed;
-            if member.live() {
-                look.joining += count.joining;
-                look.between += count.between;
-                look.watching += count.watching;
-                look.gap = look.gap.max(count.gap);
-            }
-        }
-        if state.members.iter().any(|member| member.vague(self.clock)) {
-            look.tally.latency = crate::measure::Histogram::new();
+        for member in &mut state.members {
+            member.judge(self.clock);
+            member.add_to(&mut look);
         }
         look
     }
@@ -273,17 +297,19 @@ impl Field {
             AgentReport {
                 name: member.hello.name.clone(),
                 viewers: member.viewers,
-                connected: count.tally.viewers.connected,
+                connected: count.tally.viewers.seated,
                 failed: count.failed,
                 packets: count.tally.packets.received,
-                latencies: count.tally.latency.len(),
+                latencies: if member.doubt.is_some() { 0 } else { count.tally.latency.len() },
                 clock_offset_ms: clock.map(|clock| millis(clock.offset)),
                 clock_uncertainty_ms: clock.map(|clock| num::float(clock.uncertainty) / 1_000.0),
-                latency_refused: member.vague(self.clock),
+                latency_refused: member.doubt.is_some(),
+                clock_doubt: member.doubt.clone(),
                 cpu_cores: count.cores,
                 host_cores: member.hello.cores,
                 socket_drops: count.drops,
                 saturated: count.saturated.clone(),
+                late_ms: count.late_ms,
                 lost: member.lost.as_ref().map(|lost| lost.why.clone()),
                 heard_s: member.lost.as_ref().and_then(|lost| since(lost.heard)),
             }
@@ -332,5 +358,57 @@ async fn tend(
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::Clock;
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_millis(5);
+
+    fn member(name: &str) -> Member {
+        let (agent, name, version) = (name.to_owned(), name.to_owned(), String::new());
+        Member { viewers: 1, ..Member::new(Hello { agent, name, version, cores: 1 }) }
+    }
+
+    /// What it tells: so many latencies of so many milliseconds, and its clock.
+    fn tick(member: &mut Member, latencies: u64, ms: u64, clock: Option<Clock>) {
+        let mut count = Count { clock, failed: 1, ..Count::default() };
+        (0..latencies).for_each(|_| count.tally.latency.record_micros(ms * 1_000));
+        member.hear(Word::Tick(Box::new(count)), Instant::now());
+    }
+
+    fn look(members: &mut [Member]) -> Look {
+        let mut look = Look::default();
+        for member in members {
+            member.judge(LIMIT);
+            member.add_to(&mut look);
+        }
+        look
+    }
+
+    #[test]
+    fn latencies_by_a_clock_that_is_not_known_count_for_nothing_from_then_on() {
+        let well = Some(Clock { offset: 40, uncertainty: 300, jumped: false });
+        let jumped = Some(Clock { offset: -9_000_000, uncertainty: 300, jumped: true });
+        let vague = Some(Clock { offset: 40, uncertainty: 5_001, jumped: false });
+        for (bad, says) in [(jumped, "jumped"), (vague, "worse than to 5ms"), (None, "not known")] {
+            let mut members = [member("good"), member("bad")];
+            tick(&mut members[0], 10, 4, well);
+            tick(&mut members[1], 20, 5, well);
+            assert_eq!(look(&mut members).tally.latency.len(), 30);
+            tick(&mut members[1], 25, 9_000, bad);
+            let found = look(&mut members);
+            assert_eq!((found.tally.latency.len(), found.failed), (10, 2), "{says}: all else counts");
+            assert!(found.tally.latency.max().unwrap() < Duration::from_millis(5), "{says}");
+            tick(&mut members[1], 30, 5, well);
+            assert_eq!(look(&mut members).tally.latency.len(), 10, "{says}: it stays doubtful");
+            assert!(members[1].doubt.as_ref().unwrap().contains(says) && members[0].doubt.is_none());
+        }
+        let mut idle = Member { viewers: 0, ..member("idle") };
+        idle.judge(LIMIT);
+        assert!(idle.doubt.is_none(), "it has nothing to tell");
     }
 }

@@ -16,7 +16,7 @@ use crate::run::RunPlan;
 /// Between two calls.
 const CALL: Duration = Duration::from_millis(500);
 /// Agents have so long to prepare their shares.
-const PREPARE: Duration = Duration::from_secs(30);
+pub(super) const PREPARE: Duration = Duration::from_secs(30);
 
 /// What is wanted of agents.
 #[derive(Debug, Clone)]
@@ -42,7 +42,8 @@ pub fn gather(
     let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("agents").enable_all().build();
     let runtime =
         runtime.map_err(|error| AgentsError::Host(format!("threads cannot be started: {error}")))?;
-    let gathered = runtime.block_on(find(wanted, brief, say));
+    let brief = Brief { limit: plan.time_limit, ..brief.clone() };
+    let gathered = runtime.block_on(find(wanted, &brief, say));
     match gathered {
         Ok(Gathered { post, run, heard, members }) => {
             Ok(Field::open(runtime, post, run, heard, members, plan, wanted.clock))

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::client::{PublisherStats, TrackSent};
+use crate::report::Percentiles;
 use crate::run::{Look, Tally, Truth};
 use crate::scenario::Impairment;
 use crate::{clock, num};
 
 /// Raised when messages change.
-const PROTOCOL: u32 = 1;
+const PROTOCOL: u32 = 2;
 
 /// Which programs understand each other: those of one version and one protocol.
 pub fn version() -> String {
@@ -93,6 +94,8 @@ pub struct Brief {
     pub share: u32,
     /// How many there are.
     pub of: u32,
+    /// The coordinator ends its run within this, counting aside.
+    pub limit: Duration,
 }
 
 /// What the coordinator says to one agent or to all.
@@ -154,6 +157,8 @@ pub struct Clock {
     pub offset: i64,
     /// How well that is known, at its worst so far, in microseconds.
     pub uncertainty: u64,
+    /// One of the two clocks has jumped since the run was prepared.
+    pub jumped: bool,
 }
 
 /// How an agent's share is going; sums since the start.
@@ -181,6 +186,8 @@ pub struct Count {
     pub drops: Option<u64>,
     /// Why its figures would speak of itself: it had no time to measure.
     pub saturated: Option<String>,
+    /// By how much the agent's own timers were late.
+    pub late_ms: Option<Percentiles>,
     /// The agent's clock.
     pub clock: Option<Clock>,
 }

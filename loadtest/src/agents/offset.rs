@@ -49,6 +49,7 @@ impl Exchange {
 pub struct Estimate {
     known: Option<Known>,
     worst: Option<u64>,
+    jumped: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +62,9 @@ impl Estimate {
     /// Takes what the best of some exchanges told, at a time by our own clock.
     pub fn update(&mut self, now: u64, told: Offset) {
         let before = self.at(now);
-        let offset = before.and_then(|before| both(before, told)).unwrap_or(told);
+        let refined = before.map(|before| both(before, told));
+        self.jumped |= refined.is_some_and(|refined| refined.is_none());
+        let offset = refined.flatten().unwrap_or(told);
         self.known = Some(Known { at: now, offset });
         // What was believed until now was this uncertain at its worst.
         let worst = before.map_or(offset.uncertainty, |before| before.uncertainty);
@@ -73,6 +76,12 @@ impl Estimate {
         let Known { at, offset } = self.known?;
         let drift = now.saturating_sub(at).saturating_mul(DRIFT).div_ceil(1_000_000);
         Some(Offset { uncertainty: offset.uncertainty.saturating_add(drift), ..offset })
+    }
+
+    /// Something that was told contradicts what was known: one of the clocks was set, or stood still. What was counted
+    /// around then is wrong by nobody knows how much.
+    pub fn jumped(&self) -> bool {
+        self.jumped
     }
 
     /// How uncertain it was at its worst, up to a time by our own clock.
@@ -152,10 +161,12 @@ mod tests {
         estimate.update(11_000_000, Offset { micros: 900, uncertainty: 300 });
         let now = estimate.at(11_000_000).unwrap();
         assert_eq!((now.micros, now.uncertainty), (850, 250), "between 600 and 1,100");
-        assert_eq!(estimate.worst(11_000_000), Some(600));
+        assert_eq!((estimate.worst(11_000_000), estimate.jumped()), (Some(600), false));
         // Somebody set the clock: the new knowledge contradicts the old and replaces it.
         estimate.update(12_000_000, Offset { micros: -9_000_000, uncertainty: 40 });
         assert_eq!(estimate.at(12_000_000), Some(Offset { micros: -9_000_000, uncertainty: 40 }));
+        estimate.update(13_000_000, Offset { micros: -9_000_000, uncertainty: 40 });
+        assert!(estimate.jumped(), "what was counted before stays doubtful");
     }
 
     #[test]

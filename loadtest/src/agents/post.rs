@@ -15,6 +15,8 @@ use super::chunks::{Assembler, split};
 
 /// A NATS that is not there by then is not used.
 const CONNECT: Duration = Duration::from_secs(5);
+/// A NATS that takes nothing for so long is away: who says something does not wait for it.
+const TAKE: Duration = Duration::from_secs(2);
 /// A message has left its process by then.
 const SETTLE: Duration = Duration::from_millis(50);
 /// Senders whose messages are put together on one subscription.
@@ -47,7 +49,9 @@ impl Post {
         let bad = |error: String| AgentsError::Nats(error);
         let bytes = serde_json::to_vec(message).map_err(|error| bad(error.to_string()))?;
         for chunk in split(self.sent.fetch_add(1, Ordering::Relaxed), &bytes) {
-            self.bus.publish(subject, chunk.into()).await.map_err(|error| bad(error.to_string()))?;
+            let taken = tokio::time::timeout(TAKE, self.bus.publish(subject, chunk.into())).await;
+            let taken = taken.map_err(|_| bad(format!("it took nothing for {TAKE:?}")))?;
+            taken.map_err(|error| bad(error.to_string()))?;
         }
         Ok(())
     }

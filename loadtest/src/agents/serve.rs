@@ -9,6 +9,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use super::gather::PREPARE;
 use super::message::{Brief, Call, Clock, Count, Hello, Order, Word, cores, subject, version};
 use super::post::{Hearing, Post};
 use super::work::{Outcome, Task, Work, viewers};
@@ -19,6 +20,8 @@ use crate::run::{RunPlan, enough_files};
 
 /// The coordinator's clock is waited for so long.
 const CLOCK: Duration = Duration::from_secs(5);
+/// From the order to count, everybody has counted and said goodbye by then.
+const ENDING: Duration = Duration::from_secs(60);
 /// Longest name of a run.
 const NAME_MAX: usize = 64;
 
@@ -136,7 +139,9 @@ impl Agent<'_> {
         let (told, mut known) = watch::channel(None);
         let (post, agent) = (Arc::clone(&self.post), self.hello.agent.clone());
         let _follows = Ends(tokio::spawn(clocks::follow(post, run.to_owned(), agent, told)));
-        let (plan, server) = match self.plan(brief).await {
+        let planned = tokio::time::timeout(PREPARE, self.plan(brief)).await;
+        let planned = planned.unwrap_or_else(|_| Err(format!("it could not prepare within {PREPARE:?}")));
+        let (plan, server) = match planned {
             Ok(plan) => plan,
             Err(why) => {
                 (self.say)(&format!("run {run}: refused: {why}"));
@@ -147,7 +152,8 @@ impl Agent<'_> {
         let clock = tokio::time::timeout(CLOCK, known.wait_for(Option::is_some)).await;
         let clock = clock.ok().and_then(Result::ok).and_then(|clock| *clock);
         self.post.try_send(&from, &Word::Ready { viewers: viewers(&plan), clock }).await;
-        let mut share = Share { from, plan: Some(plan), server, known, work: None };
+        let patience = Patience::new(brief.limit, Instant::now());
+        let mut share = Share { from, plan: Some(plan), server, known, work: None, patience };
         let (end, how) = self.watch(&mut share, &mut orders).await;
         if let Some(work) = share.work {
             // Its end is waited for: the next run must not find viewers of this one.
@@ -184,6 +190,7 @@ impl Agent<'_> {
                 came = orders.next::<Order>() => {
                     let Some((_, order)) = came else { return (true, "NATS is closed".into()) };
                     heard = Instant::now();
+                    share.patience.hear(&order, heard);
                     if share.obey(order, &out) {
                         return (false, "over".into());
                     }
@@ -203,10 +210,41 @@ impl Agent<'_> {
                     if heard.elapsed() > LOST {
                         return (false, format!("the coordinator was not heard for {LOST:?}: viewers were stopped"));
                     }
+                    if share.patience.is_over(Instant::now()) {
+                        let why = "the coordinator did not end the run in time: viewers were stopped".to_owned();
+                        self.post.try_send(&share.from, &Word::Gone(why.clone())).await;
+                        return (false, why);
+                    }
                     self.post.try_send(&share.from, &Word::Here).await;
                 }
             }
         }
+    }
+}
+
+/// How long this agent goes on, whatever a coordinator does that is there and ends nothing. Pure.
+struct Patience {
+    limit: Duration,
+    /// Unlimited where a time cannot be said.
+    until: Option<Instant>,
+}
+
+impl Patience {
+    /// The other agents have so long to get ready, and the run begins within its limit.
+    fn new(limit: Duration, now: Instant) -> Self {
+        Self { limit, until: now.checked_add(limit.saturating_add(PREPARE).saturating_add(LOST)) }
+    }
+
+    fn hear(&mut self, order: &Order, now: Instant) {
+        match order {
+            Order::Start(_) => self.until = now.checked_add(self.limit.saturating_add(LOST)),
+            Order::Finish(_) => self.until = now.checked_add(ENDING),
+            _ => {}
+        }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now > until)
     }
 }
 
@@ -218,6 +256,7 @@ struct Share {
     server: IpAddr,
     known: watch::Receiver<Option<Clock>>,
     work: Option<Work>,
+    patience: Patience,
 }
 
 impl Share {
@@ -252,5 +291,28 @@ impl Share {
             Outcome::Done => Word::Done,
             Outcome::Failed(why) => Word::Gone(why),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::Sent;
+    use super::*;
+
+    #[test]
+    fn a_run_that_nobody_ends_is_over_all_the_same() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut patience = Patience::new(Duration::from_secs(20), begin);
+        assert!(!patience.is_over(at(55)) && patience.is_over(at(56)), "others get ready, and the limit");
+        patience.hear(&Order::Start(0), at(50));
+        patience.hear(&Order::Beat, at(70));
+        assert!(!patience.is_over(at(75)) && patience.is_over(at(76)));
+        patience.hear(&Order::Finish(Sent::default()), at(70));
+        assert!(!patience.is_over(at(130)) && patience.is_over(at(131)));
+        assert!(
+            !Patience::new(Duration::MAX, begin).is_over(at(1 << 30)),
+            "what cannot be said does not end"
+        );
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::message::{Count, Sent};
 use crate::num;
-use crate::run::{CpuMeter, Crowd, Drops, Pulse, RunPlan, Truth, VIEWERS};
+use crate::run::{CpuMeter, Crowd, Drops, Look, Pulse, RunPlan, Truth, VIEWERS, check_decoder};
 use crate::scenario::Impairment;
 
 /// Sessions get so long to be closed in the end.
@@ -46,6 +46,11 @@ impl Work {
     pub fn begin(plan: RunPlan, start: Instant, server: IpAddr, out: UnboundedSender<Outcome>) -> Self {
         let (tasks, given) = channel();
         let thread = std::thread::spawn(move || {
+            if let Err(why) = check_decoder(&plan) {
+                // Who does not listen any more need not know.
+                let _told = out.send(Outcome::Failed(why));
+                return;
+            }
             let threads = plan.threads.max(1);
             let built =
                 Builder::new_multi_thread().worker_threads(threads).thread_name(VIEWERS).enable_all().build();
@@ -82,12 +87,12 @@ struct Meters {
 }
 
 impl Meters {
-    fn count(&mut self, crowd: &Crowd, truth: &Truth, second: u64) -> Count {
-        let look = crowd.look(truth);
+    fn count(&mut self, look: Look, second: u64) -> Count {
         self.drops.look(&look.sockets);
         self.pulse.look();
         let (cores, drops) = (self.cpu.cores(), self.drops.count());
-        Count { second, cores, drops, saturated: self.pulse.doubt(), ..Count::of(look) }
+        let (saturated, late_ms) = (self.pulse.doubt(), self.pulse.late());
+        Count { second, cores, drops, saturated, late_ms, ..Count::of(look) }
     }
 }
 
@@ -115,14 +120,15 @@ fn watch(
             Ok(Task::Heal(_)) => {}
             Ok(Task::Close) => crowd.close(),
             Ok(Task::Finish(sent)) => {
-                let count = meters.count(&crowd, &Truth::from(&sent), second.saturating_add(1));
+                runtime.block_on(crowd.finish_all_decoding());
+                let count = meters.count(crowd.finish(&Truth::from(&sent)), second.saturating_add(1));
                 let _heard = out.send(Outcome::Counted(count));
                 break FAREWELL;
             }
             Err(RecvTimeoutError::Timeout) => {
                 // One that was held up does not tell of each second that it missed.
                 second = second.saturating_add(1).max(start.elapsed().as_secs());
-                let count = meters.count(&crowd, &Truth::unknown(), second);
+                let count = meters.count(crowd.look(), second);
                 let _heard = out.send(Outcome::Tick(count));
             }
             Err(RecvTimeoutError::Disconnected) => break HURRY,

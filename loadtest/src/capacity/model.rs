@@ -104,7 +104,7 @@ impl StepReport {
             outcome: word(outcome).to_owned(),
             broken,
             why,
-            connected: report.viewers.connected,
+            connected: report.viewers.seated,
             failed: report.viewers.failed,
             loss_percent: report.packets.loss_percent,
             latency_p99_ms: report.latency_ms.map(|set| set.p99),

@@ -13,10 +13,12 @@ use str0m::net::{Protocol, Receive};
 use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 use tokio::sync::{mpsc, watch};
 
+use super::contain::{PANICKED, contained};
 use super::guard::lock;
 use super::relay::Wire;
 use super::rtc;
 use super::srtp::Keys;
+use super::target::is_near;
 use crate::path::{Fate, Path};
 use crate::scenario::{Chance, Impairment};
 
@@ -126,6 +128,19 @@ pub(super) struct Driver<E> {
     pub known: Vec<SocketAddr>,
     /// Who of them sent the last datagram that the endpoint kept for itself.
     pub peer: Option<SocketAddr>,
+    /// It may send to addresses that are neither loopback nor private.
+    pub allow_public: bool,
+}
+
+/// Why a session broke.
+struct Broken(String);
+
+/// Does something with a session. One that panicked is not touched again.
+fn within<T>(work: impl FnOnce() -> Result<T, RtcError>) -> Result<T, Broken> {
+    match contained(work) {
+        Some(done) => done.map_err(|error| Broken(error.to_string())),
+        None => Err(Broken(PANICKED.into())),
+    }
 }
 
 /// A network, both ways.
@@ -156,13 +171,13 @@ impl<E: Endpoint> Driver<E> {
     pub async fn run(mut self) {
         let reason = match self.turn().await {
             Ok(reason) => reason,
-            Err(error) => EndReason::Failed(error.to_string()),
+            Err(Broken(why)) => EndReason::Failed(why),
         };
         self.socket.deafen();
         self.state.send_replace(SessionState::Ended(reason));
     }
 
-    async fn turn(&mut self) -> Result<EndReason, RtcError> {
+    async fn turn(&mut self) -> Result<EndReason, Broken> {
         let mut buffer = vec![0u8; DATAGRAM];
         let sleep = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(sleep);
@@ -174,7 +189,7 @@ impl<E: Endpoint> Driver<E> {
             let due = match wake {
                 Some(due) => due,
                 None => {
-                    let mut due = self.settle()?;
+                    let mut due = within(|| self.settle())?;
                     if !self.rtc.is_alive() {
                         return Ok(if closing.is_some() {
                             EndReason::Stopped
@@ -198,11 +213,14 @@ impl<E: Endpoint> Driver<E> {
                 command = self.commands.recv() => {
                     wake = None;
                     match command {
-                        Some(Command::With(action)) => action(&mut self.rtc),
+                        Some(Command::With(action)) => within(|| {
+                            action(&mut self.rtc);
+                            Ok(())
+                        })?,
                         Some(Command::Wake) => {}
                         Some(Command::Impair(bad)) => self.paths.set(bad),
                         Some(Command::Close) => {
-                            self.rtc.close()?;
+                            within(|| self.rtc.close())?;
                             closing = Some(Instant::now() + CLOSE_TIME);
                         }
                         None => return Ok(EndReason::Stopped),
@@ -211,7 +229,7 @@ impl<E: Endpoint> Driver<E> {
                 // Before what was read: who is sent more than can be read has timers, too.
                 () = &mut sleep => wake = None,
                 readable = self.socket.readable() => {
-                    let shown = readable.is_ok() && self.read(&mut buffer)?;
+                    let shown = readable.is_ok() && within(|| self.read(&mut buffer))?;
                     if shown || self.endpoint.next_due().is_some_and(|next| next < due) {
                         wake = None;
                     }
@@ -245,6 +263,10 @@ impl<E: Endpoint> Driver<E> {
                 Output::Timeout(deadline) => {
                     self.take_keys();
                     return Ok(deadline);
+                }
+                // Whatever a candidate was and however it was learnt: nobody is sent anything whom the user did not allow.
+                Output::Transmit(packet) if !self.allow_public && !is_near(packet.destination.ip()) => {
+                    tracing::debug!("a datagram to a public address was not sent");
                 }
                 Output::Transmit(packet) => {
                     if self.known.len() < KNOWN && !self.known.contains(&packet.destination) {
@@ -370,5 +392,69 @@ impl<E: Endpoint> Driver<E> {
             self.take(&held.datagram, held.peer, now)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use str0m::Candidate;
+    use str0m::change::SdpAnswer;
+    use str0m::media::{Direction, MediaKind};
+
+    use super::super::rtc::{Codecs, build};
+    use super::*;
+
+    struct Nothing;
+
+    impl Endpoint for Nothing {
+        fn on_event(&mut self, _rtc: &mut Rtc, _event: Event, _now: Instant) {}
+        fn next_due(&mut self) -> Option<Instant> {
+            None
+        }
+        fn on_due(&mut self, _rtc: &mut Rtc, _now: Instant) {}
+    }
+
+    /// Whom a session sends to whose server claims to be at a public address.
+    async fn asked(allow_public: bool) -> Vec<SocketAddr> {
+        let udp = Arc::new(tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        let local = udp.local_addr().unwrap();
+        let codecs = Codecs { video: Vec::new(), video_rtx: false, audio_rtx: false, capture_time: false };
+        let session = |address| {
+            let mut rtc = build(&codecs, Instant::now()).unwrap();
+            rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
+            rtc
+        };
+        let (mut rtc, mut server) = (session(local), session("192.0.2.1:9".parse().unwrap()));
+        let mut changes = rtc.sdp_api();
+        changes.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
+        let (offer, pending) = changes.apply().unwrap();
+        let answer = server.sdp_api().accept_offer(offer).unwrap().to_sdp_string();
+        rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(&answer).unwrap()).unwrap();
+        let (_commands, commands) = mpsc::channel(1);
+        let mut driver = Driver {
+            rtc,
+            socket: Wire::Direct(udp),
+            local,
+            endpoint: Nothing,
+            commands,
+            state: watch::channel(SessionState::Connecting).0,
+            marks: Arc::default(),
+            paths: Paths::new(1),
+            known: Vec::new(),
+            peer: None,
+            allow_public,
+        };
+        for _ in 0..20 {
+            driver.settle().unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        driver.known
+    }
+
+    #[tokio::test]
+    async fn a_session_sends_to_no_public_address_however_it_learnt_of_it() {
+        assert_eq!(asked(false).await, []);
+        // Where the user allows it the check goes out, as far as a socket of loopback can send it.
+        assert_eq!(asked(true).await, ["192.0.2.1:9".parse().unwrap()]);
     }
 }

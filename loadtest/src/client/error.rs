@@ -33,6 +33,33 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Longest kind, in characters.
+const KIND_MAX: usize = 120;
+/// Words of more characters than these that hold several digits are an address, a number or a name of one case alone.
+const SHORT: usize = 4;
+
+/// The kind of a failure: its words without what differs from one case to the next. URLs, and words with digits but for
+/// statuses and names such as H264 and #EXTM3U, are left out.
+pub fn kind(text: &str) -> String {
+    let mut kind = String::new();
+    for word in text.split_whitespace() {
+        let core = word.trim_matches(|character: char| !character.is_alphanumeric());
+        let digits = core.chars().filter(char::is_ascii_digit).count();
+        let own = word.contains("://")
+            || (digits > 1 && core.len() > SHORT)
+            || (digits > 0 && core.contains([':', '.']));
+        let next = if own { "…" } else { word };
+        if own && kind.ends_with('…') {
+            continue;
+        }
+        if !kind.is_empty() {
+            kind.push(' ');
+        }
+        kind.push_str(next);
+    }
+    kind.chars().take(KIND_MAX).collect()
+}
+
 /// Errors of the WHIP and WHEP clients.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ClientError {
@@ -154,13 +181,22 @@ impl ClientError {
         }
     }
 
-    /// A few words by which failures are counted together.
+    /// A few words by which failures are counted together: those of one kind have the same, whatever their addresses,
+    /// numbers and times.
     pub fn class(&self) -> String {
+        match self {
+            // Which host it was is what the user has to know, and they are few.
+            Self::StrangeHost { host, .. } => format!("{host} was not named: --allow-host {host}"),
+            other => kind(&other.words()),
+        }
+    }
+
+    fn words(&self) -> String {
         match self {
             Self::BadUrl { .. } => "bad URL".into(),
             Self::BadConfig(_) => "bad configuration".into(),
             Self::ForbiddenTarget { .. } => "target not allowed".into(),
-            Self::StrangeHost { host, .. } => format!("{host} was not named: --allow-host {host}"),
+            Self::StrangeHost { .. } => "a host was not named".into(),
             Self::Unreachable { .. } => "unreachable".into(),
             Self::Timeout { what, .. } => format!("timeout: {what}"),
             Self::Refused { status, problem, .. } => {
@@ -183,5 +219,33 @@ fn explain(problem: Option<&Problem>, body: &str) -> String {
         (Some(problem), _) => format!(": {problem}"),
         (None, "") => String::new(),
         (None, body) => format!(": {body}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_that_differ_in_addresses_numbers_and_times_are_one_kind() {
+        let of = |n: u32| {
+            [
+                ClientError::Timeout {
+                    what: format!("POST http://h/whep/room-{n}?t={n}"),
+                    after: Duration::from_millis(n.into()),
+                },
+                ClientError::BadResponse {
+                    url: format!("http://h/{n}"),
+                    why: format!("session 0x{n:08x} of [fe80::{n:x}]:{n} and 10.0.0.{n}: no"),
+                },
+                ClientError::Ended(format!("after {n}ms12: gone")),
+            ]
+            .map(|error| error.class())
+        };
+        assert_eq!(of(1), of(254));
+        assert_eq!(of(1)[0], "timeout: POST …");
+        assert_eq!(kind("HTTP 503 over-capacity"), "HTTP 503 over-capacity");
+        assert_eq!(kind("the answer takes no H264"), "the answer takes no H264");
+        assert_eq!(kind(&"x ".repeat(999)).chars().count(), KIND_MAX);
     }
 }

@@ -13,8 +13,12 @@ use super::target::check_url;
 pub struct Gate {
     /// Host and port of each URL that was named.
     places: HashSet<String>,
+    /// Host and port of those that were allowed beside them.
+    allowed: HashSet<String>,
     /// Hosts that may be asked at any port.
     hosts: HashSet<String>,
+    /// Near addresses may be asked without being named.
+    near_too: bool,
     allow_public: bool,
     /// Places whose addresses were looked at: once is enough for the thousands of requests of a run.
     checked: Mutex<HashSet<String>>,
@@ -37,8 +41,14 @@ fn place(url: &str) -> Result<(String, String), ClientError> {
 impl Gate {
     /// Lets through to the places of these URLs and to these hosts, written as `HOST` or `HOST:PORT`.
     pub fn new(urls: &[&str], hosts: &[String], allow_public: bool) -> Result<Self, ClientError> {
-        let mut gate =
-            Self { places: HashSet::new(), hosts: HashSet::new(), allow_public, checked: Mutex::default() };
+        let mut gate = Self {
+            places: HashSet::new(),
+            allowed: HashSet::new(),
+            hosts: HashSet::new(),
+            near_too: false,
+            allow_public,
+            checked: Mutex::default(),
+        };
         for url in urls {
             gate.places.insert(place(url)?.1);
         }
@@ -52,7 +62,7 @@ impl Gate {
             // An IPv6 address has colons of its own, within its brackets.
             let ported = host.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
             if ported {
-                gate.places.insert(with_port)
+                gate.allowed.insert(with_port)
             } else {
                 gate.hosts.insert(bare)
             };
@@ -60,11 +70,30 @@ impl Gate {
         Ok(gate)
     }
 
+    /// The same for servers of sessions, which send clients on within their cluster: loopback and private addresses may be
+    /// asked without being named. A public one must be named though public ones are allowed.
+    pub fn of_sessions(urls: &[&str], hosts: &[String], allow_public: bool) -> Result<Self, ClientError> {
+        Ok(Self { near_too: true, ..Self::new(urls, hosts, allow_public)? })
+    }
+
+    /// Whether the user allowed this URL's host beside those of the URLs: it is one with their servers.
+    pub(super) fn allows(&self, url: &str) -> bool {
+        place(url).is_ok_and(|(host, place)| self.allowed.contains(&place) || self.hosts.contains(&host))
+    }
+
     /// Whether this URL may be asked.
     pub async fn check(&self, url: &str) -> Result<(), ClientError> {
-        let (host, place) = place(url)?;
-        if !self.places.contains(&place) && !self.hosts.contains(&host) {
-            return Err(ClientError::StrangeHost { url: url.to_owned(), host: place });
+        let named = self.allows(url);
+        let (_, place) = place(url)?;
+        if !named && !self.places.contains(&place) {
+            let strange = ClientError::StrangeHost { url: url.to_owned(), host: place };
+            if !self.near_too {
+                return Err(strange);
+            }
+            return match check_url(url, false).await {
+                Err(ClientError::ForbiddenTarget { .. }) if self.allow_public => Err(strange),
+                near => near.map(|_| ()),
+            };
         }
         if self.checked.lock().unwrap_or_else(PoisonError::into_inner).contains(&place) {
             return Ok(());
@@ -104,6 +133,19 @@ mod tests {
         let far = Gate::new(&["http://192.0.2.1/a"], &[], false).unwrap();
         assert!(matches!(far.check("http://192.0.2.1/a").await, Err(ClientError::ForbiddenTarget { .. })));
         Gate::new(&["http://192.0.2.1/a"], &[], true).unwrap().check("http://192.0.2.1/b").await.unwrap();
+        // A cluster's own machines need no names; whoever is public does, consent or not.
+        let cluster = Gate::of_sessions(&["http://192.0.2.1/a"], &["192.0.2.2:81".to_owned()], true).unwrap();
+        for fine in
+            ["http://192.0.2.1/b", "http://192.0.2.2:81/b", "http://127.0.0.1:9/b", "http://10.0.0.1/b"]
+        {
+            cluster.check(fine).await.unwrap();
+        }
+        for strange in ["http://192.0.2.3/b", "http://192.0.2.2/b", "http://192.0.2.1:81/b"] {
+            let refused = cluster.check(strange).await.unwrap_err();
+            assert!(matches!(refused, ClientError::StrangeHost { .. }), "{refused}");
+        }
+        let near = Gate::of_sessions(&["http://127.0.0.1/a"], &[], false).unwrap();
+        assert!(matches!(near.check("http://192.0.2.1/b").await, Err(ClientError::ForbiddenTarget { .. })));
         for bad in ["", "a b", "http://x", "h/p", "u@h"] {
             assert!(Gate::new(&[], &[bad.to_owned()], false).is_err(), "{bad:?}");
         }

@@ -36,7 +36,7 @@ pub(super) struct SessionHandle {
 
 impl SessionHandle {
     /// Starts to drive a session on the current runtime.
-    pub fn spawn<E: Endpoint>(opened: Opened, endpoint: E, paths: Paths) -> Self {
+    pub fn spawn<E: Endpoint>(opened: Opened, endpoint: E, paths: Paths, allow_public: bool) -> Self {
         let (sender, commands) = mpsc::channel(COMMANDS);
         let (state, watched) = watch::channel(SessionState::Connecting);
         let marks = Arc::new(Mutex::new(Marks::default()));
@@ -53,6 +53,7 @@ impl SessionHandle {
             paths,
             known: Vec::new(),
             peer: None,
+            allow_public,
         };
         tokio::spawn(driver.run());
         Self {
@@ -118,17 +119,23 @@ impl SessionHandle {
     }
 
     /// Waits for the connection; false if there is no direct way in half of the time, and a TURN server may be one. The
-    /// server has been told then that this session is none.
+    /// server has been told then that this session is none, and so it has been where there is an error.
     pub async fn direct(&self, turn: Turn, relayed: bool, within: Duration) -> Result<bool, ClientError> {
+        let found = self.way(turn, relayed, within).await;
+        if found.as_ref().is_ok_and(|direct| *direct) {
+            return found;
+        }
+        self.resource.abandon().await;
+        found
+    }
+
+    async fn way(&self, turn: Turn, relayed: bool, within: Duration) -> Result<bool, ClientError> {
         let another = !relayed && turn == Turn::Fallback && usable(&self.negotiated.ice_servers).is_some();
         if !another {
             return self.connected(within).await.map(|()| true);
         }
         match self.connected(within / 2).await {
-            Err(ClientError::Timeout { .. }) if self.marks().ice.is_none() => {
-                let _it_ends_by_itself = self.resource.delete().await;
-                Ok(false)
-            }
+            Err(ClientError::Timeout { .. }) if self.marks().ice.is_none() => Ok(false),
             // It is DTLS that is slow, not the way.
             Err(ClientError::Timeout { .. }) => self.connected(within / 2).await.map(|()| true),
             other => other.map(|()| true),

@@ -41,11 +41,10 @@ impl Holes {
         }
     }
 
-    /// This one came after all.
-    pub fn fill(&mut self, index: u64) {
-        if let Ok(place) = self.open.binary_search_by_key(&index, |hole| hole.index) {
-            self.open.remove(place);
-        }
+    /// This one came after all; true if it had been asked for.
+    pub fn fill(&mut self, index: u64) -> bool {
+        let place = self.open.binary_search_by_key(&index, |hole| hole.index).ok();
+        place.and_then(|place| self.open.remove(place)).is_some_and(|hole| hole.tries > 0)
     }
 
     /// Numbers begin anew.
@@ -90,11 +89,10 @@ mod tests {
         holes.add(65_535..65_538, begin);
         assert_eq!(holes.next_due(), Some(ms(10)));
         assert_eq!(holes.take_due(ms(9)), [0; 0], "it may only be late");
-        holes.fill(65_536);
-        holes.fill(70_000);
+        assert!(!holes.fill(65_536) && !holes.fill(70_000), "nobody asked for these");
         assert_eq!(holes.take_due(ms(10)), [65_535, 1]);
         assert_eq!(holes.next_due(), Some(ms(110)));
-        holes.fill(65_537);
+        assert!(holes.fill(65_537));
         for at in [110, 210, 310, 410] {
             assert_eq!(holes.take_due(ms(at)), [65_535], "{at}");
         }

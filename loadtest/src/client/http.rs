@@ -1,6 +1,7 @@
 //! HTTP requests, one connection each: viewers of the real world do not share connections either.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::header::{AUTHORIZATION, HeaderName, HeaderValue, LOCATION};
@@ -14,8 +15,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
 use super::headers::retry_after;
-use super::target::{check_url, origin, resolve_reference};
-use super::{ClientError, Problem, Trust, ViewerConfig};
+use super::target::{check_url, less_secret, resolve_reference, same_host, same_origin};
+use super::{ClientError, Gate, Problem, Trust, ViewerConfig};
 
 /// Largest response body that is read: an SDP answer has a few kilobytes.
 const MAX_BODY: usize = 256 * 1024;
@@ -86,12 +87,35 @@ pub(super) fn connector(
         .wrap_connector(connector))
 }
 
+/// A bearer token.
+#[derive(Clone)]
+pub(super) struct Token {
+    value: String,
+    /// The URL that the user gave it for.
+    of: String,
+}
+
+impl Token {
+    /// A token for a URL's server, and nobody else.
+    pub fn of(url: &str, value: Option<&str>) -> Option<Self> {
+        value.map(|value| Self { value: value.to_owned(), of: url.to_owned() })
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Token(of {})", self.of)
+    }
+}
+
 /// What all requests of a session share.
 #[derive(Debug, Clone)]
 pub(super) struct HttpCaller {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    token: Option<String>,
+    token: Option<Token>,
     allow_public: bool,
+    /// Keeps out whom the user did not name; without it addresses alone decide.
+    gate: Option<Arc<Gate>>,
     timeout: Duration,
     /// Largest body that is read.
     most: usize,
@@ -99,7 +123,7 @@ pub(super) struct HttpCaller {
 
 impl HttpCaller {
     pub fn new(
-        token: Option<String>,
+        token: Option<Token>,
         allow_public: bool,
         timeout: Duration,
         trust: &Trust,
@@ -107,13 +131,35 @@ impl HttpCaller {
     ) -> Result<Self, ClientError> {
         let connector = connector(timeout, trust, local)?;
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        Ok(Self { client, token, allow_public, timeout, most: MAX_BODY })
+        Ok(Self { client, token, allow_public, gate: None, timeout, most: MAX_BODY })
     }
 
     /// Reads bodies of up to so many bytes.
     pub fn reading(mut self, most: usize) -> Self {
         self.most = most;
         self
+    }
+
+    /// Asks nobody whom this keeps out.
+    pub fn kept_by(mut self, gate: Option<Arc<Gate>>) -> Self {
+        self.gate = gate;
+        self
+    }
+
+    /// Whether this URL may be asked.
+    pub async fn check(&self, url: &str) -> Result<(), ClientError> {
+        match &self.gate {
+            Some(gate) => gate.check(url).await,
+            None => check_url(url, self.allow_public).await.map(|_| ()),
+        }
+    }
+
+    /// The token, if it may go to this URL: the origin that it was given for, another port of the same host, where a server
+    /// has put its session, and hosts that the user allowed by name. Never without the encryption that it was given for.
+    fn token_for(&self, url: &str) -> Option<&str> {
+        let Token { value, of } = self.token.as_ref()?;
+        let allowed = || self.gate.as_ref().is_some_and(|gate| gate.allows(url)) && !less_secret(url, of);
+        (same_origin(url, of) || same_host(url, of) || allowed()).then_some(value.as_str())
     }
 
     /// Sends a request and reads the whole response, following 307 and 308.
@@ -139,10 +185,10 @@ impl HttpCaller {
         body: Bytes,
     ) -> Result<HttpResponse, ClientError> {
         let mut url = url.to_owned();
-        // A token is for the origin that it was given for: browsers take it away as well.
-        let mut token = self.token.as_deref();
+        // Where a redirect leaves the origin, browsers take the token away as well.
+        let mut token = self.token_for(&url);
         for _ in 0..=MAX_REDIRECTS {
-            check_url(&url, self.allow_public).await?;
+            self.check(&url).await?;
             let response = self.once(method, &url, token, headers, body.clone()).await?;
             if !matches!(response.status, 307 | 308) {
                 return Ok(response);
@@ -151,7 +197,7 @@ impl HttpCaller {
                 return Err(ClientError::BadResponse { url, why: "a redirect without Location".into() });
             };
             let next = resolve_reference(&url, location)?;
-            token = token.filter(|_| origin(&next) == origin(&url));
+            token = token.filter(|_| same_origin(&next, &url));
             url = next;
         }
         Err(ClientError::BadResponse { url, why: format!("more than {MAX_REDIRECTS} redirects") })
@@ -185,9 +231,9 @@ impl HttpCaller {
 
     /// The body of a GET as it comes, which may be never. Only its beginning has to come in time.
     pub async fn stream(&self, url: &str) -> Result<Incoming, ClientError> {
-        check_url(url, self.allow_public).await?;
+        self.check(url).await?;
         let accept = [("accept".to_owned(), "text/event-stream".to_owned())];
-        let begun = self.begin(&Method::GET, url, self.token.as_deref(), &accept, Bytes::new());
+        let begun = self.begin(&Method::GET, url, self.token_for(url), &accept, Bytes::new());
         let begun = tokio::time::timeout(self.timeout, begun).await;
         let (parts, body) =
             begun.map_err(|_| ClientError::Timeout { what: format!("GET {url}"), after: self.timeout })??;
@@ -231,6 +277,7 @@ pub async fn call(
 ) -> Result<HttpResponse, ClientError> {
     let bad = |_| ClientError::BadConfig(format!("{method:?} is no HTTP method"));
     let method = Method::from_bytes(method.as_bytes()).map_err(bad)?;
+    let token = Token::of(url, token.as_deref());
     let caller = HttpCaller::new(token, like.allow_public, like.http_timeout, &like.trust, None)?;
     let json = [("content-type".to_owned(), "application/json".to_owned())];
     let headers = if body.is_some() { &json[..] } else { &[] };

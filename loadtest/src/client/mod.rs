@@ -1,5 +1,7 @@
 //! WHIP and WHEP clients: HTTP as RFC 9725 and the WHEP draft want it, WebRTC by str0m in RTP mode.
 
+mod contain;
+mod decode;
 mod drive;
 mod error;
 mod events;
@@ -31,8 +33,10 @@ mod web;
 mod whep;
 mod whip;
 
+pub use decode::Decoded;
+pub(crate) use decode::decoder_is_there;
 pub use drive::{EndReason, SessionState};
-pub use error::{ClientError, Problem};
+pub use error::{ClientError, Problem, kind};
 pub use events::Reconnect;
 pub use gate::Gate;
 pub use headers::{IceServer, ice_servers};

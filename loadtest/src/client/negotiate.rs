@@ -11,13 +11,14 @@ use str0m::media::{Direction, MediaKind, Mid};
 use str0m::{Candidate, Rtc};
 use tokio::net::UdpSocket;
 
+use super::contain::{PANICKED, contained};
 use super::headers::{IceServer, ice_servers, retry_after};
-use super::http::HttpCaller;
+use super::http::{HttpCaller, Token};
 use super::relay::{self, Relay, Wire};
 use super::resource::SessionResource;
 use super::rtc::{self, Codecs};
 use super::target::{check_url, is_near, resolve_reference};
-use super::{ClientError, HttpResponse, Trust, sdp};
+use super::{ClientError, Gate, HttpResponse, Trust, sdp};
 use crate::media::Kind;
 
 /// Receive buffer asked for: the kernel may give less, and what it drops is reported.
@@ -39,6 +40,7 @@ pub(super) struct Opening<'a> {
     pub bind: Option<IpAddr>,
     pub http_bind: Option<IpAddr>,
     pub allow_public: bool,
+    pub gate: Option<&'a Arc<Gate>>,
     pub trust: &'a Trust,
     pub http_timeout: Duration,
     /// Obey `Retry-After` for so long.
@@ -86,10 +88,14 @@ pub(super) struct Opened {
 }
 
 pub(super) async fn open(opening: &Opening<'_>) -> Result<Opened, ClientError> {
+    let token = Token::of(opening.url, opening.token);
+    let (timeout, from) = (opening.http_timeout, opening.http_bind);
+    let caller = HttpCaller::new(token, opening.allow_public, timeout, opening.trust, from)?;
+    let caller = caller.kept_by(opening.gate.cloned());
+    caller.check(opening.url).await?;
     let target = check_url(opening.url, opening.allow_public).await?;
     let (socket, host) = bind(opening.bind, target)?;
-    let own = (!opening.relayed).then_some(host);
-    let mut rtc = session(opening, own)?;
+    let mut rtc = session(opening, (!opening.relayed).then_some(host))?;
     let mut changes = rtc.sdp_api();
     let mut mids = Vec::with_capacity(opening.medias.len());
     for kind in opening.medias {
@@ -102,19 +108,65 @@ pub(super) async fn open(opening: &Opening<'_>) -> Result<Opened, ClientError> {
     let Some((offer, pending)) = changes.apply() else {
         return Err(ClientError::BadConfig("a session needs video, audio or both".into()));
     };
-    let mut offer = offer.to_sdp_string();
+    let offer = offer.to_sdp_string();
 
-    let token = opening.token.map(str::to_owned);
-    let (timeout, from) = (opening.http_timeout, opening.http_bind);
-    let caller = HttpCaller::new(token, opening.allow_public, timeout, opening.trust, from)?;
     let began = Instant::now();
     let (response, put_off) = post(opening, &caller, &offer).await?;
-    let bad = |why: &str| ClientError::BadResponse { url: response.url.clone(), why: why.to_owned() };
+    let location = response.header("location").ok_or_else(|| ClientError::BadResponse {
+        url: response.url.clone(),
+        why: format!("{} without Location", response.status),
+    })?;
+    let url = resolve_reference(&response.url, location)?;
+    caller.check(&url).await?;
+    let etag = response.header("etag").map(str::to_owned);
+    let resource = SessionResource::new(url, caller, etag, offer.clone(), response.text());
+    let ours = Ours { rtc, pending, mids, offer, socket, host };
+    match agree(opening, ours, response, &resource, began).await {
+        Ok(agreed) => {
+            let Agreed { rtc, socket, local, mids, mut negotiated } = agreed;
+            negotiated.attempts = u32::try_from(put_off.len()).unwrap_or(u32::MAX).saturating_add(1);
+            negotiated.put_off = put_off;
+            Ok(Opened { rtc, socket, local, host, mids, negotiated, resource })
+        }
+        Err(error) => {
+            // The server has a session of which nothing will come.
+            resource.abandon().await;
+            Err(error)
+        }
+    }
+}
+
+/// What this side has made before the server answered.
+struct Ours {
+    rtc: Rtc,
+    pending: SdpPendingOffer,
+    mids: Vec<(Mid, Kind)>,
+    offer: String,
+    socket: Arc<UdpSocket>,
+    host: SocketAddr,
+}
+
+/// What the two sides agreed on.
+struct Agreed {
+    rtc: Rtc,
+    socket: Wire,
+    local: SocketAddr,
+    mids: Vec<(Mid, Kind)>,
+    negotiated: Negotiated,
+}
+
+/// From the server's answer, or its own offer, to a session that can be driven.
+async fn agree(
+    opening: &Opening<'_>,
+    ours: Ours,
+    response: HttpResponse,
+    resource: &SessionResource,
+    began: Instant,
+) -> Result<Agreed, ClientError> {
+    let Ours { mut rtc, pending, mut mids, mut offer, socket, host } = ours;
+    let bad = |why: String| ClientError::BadResponse { url: response.url.clone(), why };
     let theirs = response.text();
     let countered = response.status == COUNTERED;
-    let location = response.header("location");
-    let location = location.ok_or_else(|| bad(&format!("{} without Location", response.status)))?;
-    let url = resolve_reference(&response.url, location)?;
     if let Some(public) = sdp::candidates(&theirs)
         .into_iter()
         .find(|candidate| !opening.allow_public && !is_near(candidate.ip()))
@@ -122,45 +174,32 @@ pub(super) async fn open(opening: &Opening<'_>) -> Result<Opened, ClientError> {
         let host = "a candidate of the answer".to_owned();
         return Err(ClientError::ForbiddenTarget { host, address: public.ip() });
     }
-    let mut etag = response.header("etag").map(str::to_owned);
-    let mut remote = theirs.clone();
     if countered {
-        rtc = session(opening, own)?;
-        offer = accept(&mut rtc, &theirs).map_err(|why| bad(&why))?;
-        mids = sdp::medias(&theirs);
-        let headers = [("content-type".to_owned(), "application/sdp".to_owned())];
-        let body = Bytes::copy_from_slice(offer.as_bytes());
-        let taken = caller.send(&Method::PATCH, &url, &headers, body).await?;
-        if !matches!(taken.status, 200..=299) {
-            return Err(taken.refusal(&Method::PATCH));
+        rtc = session(opening, (!opening.relayed).then_some(host))?;
+        let answer = contained(|| accept(&mut rtc, &theirs)).unwrap_or_else(|| Err(PANICKED.into()));
+        offer = sdp::whole_answer(&theirs, &answer.map_err(bad)?);
+        mids = sdp::medias(&offer);
+        if mids.is_empty() {
+            return Err(bad("its own offer has neither sound nor picture that can be taken".into()));
         }
-        etag = taken.header("etag").map(str::to_owned).or(etag);
+        let etag = resource.answer(&offer).await?;
         // What an ICE restart will take for the server's answer: its role has been decided since.
-        remote = theirs.replace("a=setup:actpass", "a=setup:passive");
+        resource.countered(etag, &offer, theirs.replace("a=setup:actpass", "a=setup:passive"));
     } else {
-        answered(&mut rtc, pending, &theirs).map_err(|why| bad(&why))?;
+        let taken = contained(|| answered(&mut rtc, pending, &theirs));
+        taken.unwrap_or_else(|| Err(PANICKED.into())).map_err(bad)?;
     }
     let http_time = began.elapsed();
-
     let ice_servers = ice_servers(&response.headers);
-    let resource = SessionResource::new(url, caller, etag.clone(), offer.clone(), remote);
     let (socket, local) = match opening.relayed {
         false => (Wire::Direct(socket), host),
-        true => relayed(opening, socket, host, &theirs, &ice_servers, &mut rtc, &resource).await?,
+        true => relayed(opening, socket, host, &theirs, &ice_servers, &mut rtc, resource).await?,
     };
-    let attempts = u32::try_from(put_off.len()).unwrap_or(u32::MAX).saturating_add(1);
-    let negotiated = Negotiated {
-        offer,
-        answer: theirs,
-        response,
-        etag,
-        ice_servers,
-        http_time,
-        attempts,
-        put_off,
-        countered,
-    };
-    Ok(Opened { rtc, socket, local, host, mids, negotiated, resource })
+    let (etag, answer) = (resource.etag(), theirs);
+    let (attempts, put_off) = (1, Vec::new());
+    let negotiated =
+        Negotiated { offer, answer, response, etag, ice_servers, http_time, attempts, put_off, countered };
+    Ok(Agreed { rtc, socket, local, mids, negotiated })
 }
 
 /// A session that has not negotiated yet, with the host's own address where it may be used.
@@ -213,7 +252,14 @@ async fn relayed(
         url: servers.first().map_or("(none)".into(), |server| server.url.clone()),
         why: "the response names none that can be used: TURN by UDP, with username and credential".into(),
     })?;
-    let relay = Relay::allocate(socket, server, &sdp::candidates(theirs), opening.allow_public).await?;
+    let relay = Relay::allocate(
+        socket,
+        server,
+        &sdp::candidates(theirs),
+        opening.allow_public,
+        opening.gate.map(|gate| &**gate),
+    )
+    .await?;
     let address = relay.address;
     let candidate = Candidate::relayed(address, host, "udp");
     let candidate = candidate.map_err(|error| ClientError::Session(error.to_string()))?;

@@ -11,14 +11,17 @@ use str0m::media::{KeyframeRequestKind, Mid};
 use str0m::rtp::{RtpPacket, Ssrc};
 use str0m::{Event, Rtc};
 
+use super::decode::{Decoder, Decoding};
 use super::drive::Endpoint;
 use super::guard::lock;
 use super::negotiate::Opened;
 use super::sdp;
+use super::section::sections;
 use super::viewing::{Depth, Loss, PacketHook, ReceivedPacket, ViewerConfig};
 use crate::measure::{
     Captured, HeaderMeter, Histogram, Observed, RtpPeek, SkewMeter, TrackMeter, TrackReport, WireMeter,
 };
+use crate::media::assemble::Piece;
 use crate::media::keyframe::starts_keyframe;
 use crate::media::stamp::Stamp;
 use crate::media::{Kind, VideoCodec};
@@ -53,9 +56,15 @@ impl Seen {
     pub fn new(opened: &Opened, joined: Instant, depth: Depth) -> Self {
         let mids = opened.mids.iter();
         let tracks = match depth {
-            Depth::Whole => Tracks::Whole(
-                mids.map(|(mid, kind)| (*mid, TrackMeter::new(mid.to_string(), *kind, joined))).collect(),
-            ),
+            Depth::Whole => {
+                let sections = sections(&opened.negotiated.answer);
+                let resends = |mid: &str| sections.iter().any(|one| one.mid == mid && one.resends());
+                let meter = |(mid, kind): &(Mid, Kind)| {
+                    let meter = TrackMeter::new(mid.to_string(), *kind, joined);
+                    (*mid, if resends(&mid.to_string()) { meter.resent() } else { meter })
+                };
+                Tracks::Whole(mids.map(meter).collect())
+            }
             Depth::Headers => Tracks::Headers(
                 mids.map(|(mid, kind)| HeaderMeter::new(mid.to_string(), *kind, joined)).collect(),
             ),
@@ -136,6 +145,9 @@ pub(super) struct Receiver {
     video_types: HashMap<u8, VideoCodec>,
     loss: Option<(Loss, StdRng)>,
     hook: Option<PacketHook>,
+    decoder: Option<Decoder>,
+    /// Headers have said when something was captured.
+    told: bool,
     request_keyframes: bool,
     connected: bool,
     wire: WireMeter,
@@ -146,7 +158,12 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    pub fn new(opened: &Opened, config: &ViewerConfig, seen: Arc<Mutex<Seen>>) -> Self {
+    pub fn new(
+        opened: &Opened,
+        config: &ViewerConfig,
+        seen: Arc<Mutex<Seen>>,
+        decoding: Option<Arc<Decoding>>,
+    ) -> Self {
         let video = opened.rtc.codec_config().params().iter().filter_map(|payload| {
             let codec = match payload.spec().codec {
                 Codec::H264 => VideoCodec::H264,
@@ -161,6 +178,8 @@ impl Receiver {
             video_types: video.collect(),
             loss: config.loss.map(|loss| (loss, StdRng::seed_from_u64(loss.seed))),
             hook: config.on_packet.clone(),
+            decoder: decoding.map(Decoder::new),
+            told: false,
             request_keyframes: config.request_keyframes,
             connected: false,
             wire: WireMeter::default(),
@@ -188,11 +207,15 @@ impl Receiver {
         let mid = self.mid(rtc, ssrc);
         let stamp = Stamp::read(&packet.payload);
         let payload_type = *packet.header.payload_type;
-        let keyframe = match (&stamp, self.video_types.get(&payload_type)) {
+        let codec = self.video_types.get(&payload_type).copied();
+        let keyframe = match (&stamp, codec) {
             (Ok(stamp), _) => stamp.keyframe && stamp.part == 0,
-            (Err(_), Some(codec)) => starts_keyframe(*codec, &packet.payload),
+            (Err(_), Some(codec)) => starts_keyframe(codec, &packet.payload),
             (Err(_), None) => false,
         };
+        let captured_us =
+            packet.header.ext_vals.abs_capture_time.map(|told| clock::micros_of(told.capture_time));
+        self.told |= captured_us.is_some();
         let observed = Observed {
             at,
             at_us: clock::unix_micros(at),
@@ -200,6 +223,7 @@ impl Receiver {
             via_rtx,
             bytes: packet.payload.len(),
             stamp,
+            captured_us,
             keyframe,
         };
         let sender_report =
@@ -210,12 +234,17 @@ impl Receiver {
             seen.unmapped += 1;
             return;
         };
-        track.on_packet(&observed);
+        let again = track.on_packet(&observed);
         let kind = track.kind();
         let wants_keyframe = track.wants_keyframe();
-        if !via_rtx {
+        if !again {
             let report = sender_report.map(|(at, timestamp)| (clock::micros_of(at), timestamp));
-            let captured = Captured::of(&stamp, report, packet.header.timestamp);
+            let captured = match captured_us {
+                Some(captured_us) if stamp.is_err() => Captured::Stamped(captured_us),
+                // The rest of a frame is as old, and its first packet has been counted.
+                None if self.told && stamp.is_err() => Captured::Unknown,
+                _ => Captured::of(&stamp, report, packet.header.timestamp),
+            };
             seen.skew.on_packet(kind, observed.at_us, captured);
         }
         if wants_keyframe && self.request_keyframes {
@@ -224,6 +253,16 @@ impl Receiver {
             self.awaited = None;
         }
         drop(seen);
+        if let (Some(decoder), Some(codec)) = (&mut self.decoder, codec) {
+            let piece = Piece {
+                sequence: *packet.seq_no,
+                timestamp: packet.header.timestamp,
+                marker: packet.header.marker,
+                at,
+                payload: packet.payload.to_vec(),
+            };
+            decoder.on_packet(*ssrc, codec, piece);
+        }
         if let (Some(hook), Some(mid)) = (&self.hook, mid) {
             hook.call(&ReceivedPacket {
                 kind,
@@ -234,7 +273,7 @@ impl Receiver {
                 timestamp: packet.header.timestamp,
                 marker: packet.header.marker,
                 keyframe,
-                via_rtx,
+                via_rtx: again,
                 at,
                 payload: &packet.payload,
                 stamp,

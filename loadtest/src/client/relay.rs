@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
 
-use super::ClientError;
 use super::guard::lock;
 use super::headers::IceServer;
 use super::target::is_near;
 use super::turn::{self, Credentials, Draft, Message, Transaction};
+use super::{ClientError, Gate};
 
 /// Between two attempts at one question; twice as long each time.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -117,6 +117,7 @@ impl Relay {
         server: &IceServer,
         peers: &[SocketAddr],
         allow_public: bool,
+        gate: Option<&Gate>,
     ) -> Result<Self, ClientError> {
         let failed = |why: String| ClientError::Relay { url: server.url.clone(), why };
         let (host, port) =
@@ -128,6 +129,10 @@ impl Relay {
         let to = to.ok_or_else(|| failed("its name has no address of this family".into()))?;
         if !allow_public && !is_near(to.ip()) {
             return Err(ClientError::ForbiddenTarget { host, address: to.ip() });
+        }
+        if let Some(gate) = gate {
+            let named = if to.is_ipv6() && host.contains(':') { format!("[{host}]") } else { host };
+            gate.check(&format!("http://{named}:{port}")).await?;
         }
         socket.connect(to).await.map_err(|error| failed(error.to_string()))?;
 

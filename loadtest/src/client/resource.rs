@@ -1,6 +1,7 @@
 //! The session's own URL: trickle, ICE restart and the end of a session (RFC 9725 sections 4.2 and 4.3).
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use ::http::Method;
 use bytes::Bytes;
@@ -10,6 +11,8 @@ use super::http::HttpCaller;
 use super::{ClientError, HttpResponse, sdp};
 
 const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
+/// So long a server is waited for that is told of a session's end, at most: goodbyes of thousands are not to wait for one.
+const PARTING: Duration = Duration::from_secs(2);
 
 /// A session as its server names it.
 #[derive(Debug)]
@@ -41,6 +44,25 @@ impl SessionResource {
         answer: String,
     ) -> Self {
         Self { url, caller, etag: Mutex::new(etag), offer: Mutex::new(offer), answer: Mutex::new(answer) }
+    }
+
+    /// Answers the server's own offer (406 of the WHEP draft); gives the `ETag` of the response.
+    pub(super) async fn answer(&self, sdp: &str) -> Result<Option<String>, ClientError> {
+        let headers = [("content-type", "application/sdp")];
+        let taken = self.request(Method::PATCH, &headers, sdp.to_owned()).await?;
+        if !matches!(taken.status, 200..=299) {
+            return Err(taken.refusal(&Method::PATCH));
+        }
+        Ok(taken.header("etag").map(str::to_owned))
+    }
+
+    /// The server's own offer was answered: with this, and by this it is remembered.
+    pub(super) fn countered(&self, etag: Option<String>, ours: &str, theirs: String) {
+        if etag.is_some() {
+            *lock(&self.etag) = etag;
+        }
+        ours.clone_into(&mut lock(&self.offer));
+        *lock(&self.answer) = theirs;
     }
 
     /// The session's URL.
@@ -81,13 +103,23 @@ impl SessionResource {
         self.patch(body, etag.as_deref()).await
     }
 
-    /// Ends the session. A server that does not know it any more (404) has ended it too.
+    /// Ends the session. A server that does not know it any more (404) has ended it too. Takes 2 s at most.
     pub async fn delete(&self) -> Result<(), ClientError> {
-        let response = self.request(Method::DELETE, &[], Bytes::new()).await?;
+        let asking = self.request(Method::DELETE, &[], Bytes::new());
+        let answered = tokio::time::timeout(PARTING, asking).await;
+        let response =
+            answered.map_err(|_| ClientError::Timeout { what: "DELETE".into(), after: PARTING })??;
         if matches!(response.status, 200..=299 | 404) {
             Ok(())
         } else {
             Err(response.refusal(&Method::DELETE))
+        }
+    }
+
+    /// Tells the server that the session has come to nothing, so that it does not keep it until its own time is over.
+    pub(super) async fn abandon(&self) {
+        if let Err(error) = self.delete().await {
+            tracing::debug!(%error, "a session that came to nothing could not be deleted");
         }
     }
 

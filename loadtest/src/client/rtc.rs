@@ -13,6 +13,7 @@ use str0m::crypto::CryptoError;
 use str0m::crypto::dtls::{DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, ProtocolVersion};
 use str0m::format::{Codec, CodecConfig, FormatParams, PayloadParams};
 use str0m::media::{Frequency, Pt};
+use str0m::rtp::Extension;
 use str0m::{Rtc, RtcConfig};
 
 use super::ClientError;
@@ -29,6 +30,8 @@ const H264: u8 = 108;
 const H264_RTX: u8 = 109;
 const VP8: u8 = 96;
 const VP8_RTX: u8 = 97;
+/// The extension that says when media was captured, by a number that no other has.
+const CAPTURE_TIME: u8 = 5;
 
 /// Which codecs an offer names.
 #[derive(Debug, Clone)]
@@ -36,6 +39,8 @@ pub(super) struct Codecs {
     pub video: Vec<VideoCodec>,
     pub video_rtx: bool,
     pub audio_rtx: bool,
+    /// Offer the extension that says when media was captured (abs-capture-time).
+    pub capture_time: bool,
 }
 
 /// A new session that has not negotiated yet.
@@ -44,6 +49,9 @@ pub(super) fn build(codecs: &Codecs, now: Instant) -> Result<Rtc, ClientError> {
         certificate().ok_or_else(|| ClientError::Session("no DTLS certificate could be made".into()))?;
     let mut config =
         RtcConfig::new().set_crypto_provider(provider()).set_dtls_cert(certificate).set_rtp_mode(true);
+    if codecs.capture_time {
+        config = config.set_extension(CAPTURE_TIME, Extension::AbsoluteCaptureTime);
+    }
     *config.codec_config() = CodecConfig::new_from_payload_params(payloads(codecs));
     Ok(config.build(now))
 }

@@ -51,6 +51,8 @@ struct Role {
 struct Line {
     clock: u32,
     nack: bool,
+    /// What is asked for comes under its own source and number.
+    resends: bool,
     pli: bool,
     holes: Holes,
     reception: Reception,
@@ -140,6 +142,7 @@ impl Sampler {
         for (track, (mid, _)) in session.mids.iter().enumerate() {
             let section = sections.iter().find(|section| section.mid == *mid.to_string());
             let section = section.cloned().unwrap_or_default();
+            let resends = section.resends();
             for (number, load) in section.loads {
                 if let (Some(role), Some(load)) = (roles.get_mut(usize::from(number)), load) {
                     *role = Some(Role { track, load });
@@ -149,6 +152,7 @@ impl Sampler {
             lines.push(Line {
                 clock: section.clock,
                 nack: section.nack,
+                resends,
                 pli: section.pli,
                 holes: Holes::default(),
                 reception: Reception::default(),
@@ -202,7 +206,8 @@ impl Sampler {
         match load {
             Load::Media { codec } => {
                 let bytes = datagram.len().saturating_sub(head.length + srtp.tag_len());
-                let packet = Headed { at: now, ssrc: peek.ssrc, sequence: peek.sequence, bytes };
+                let (at, padded, ssrc, sequence) = (now, head.padded, peek.ssrc, peek.sequence);
+                let mut packet = Headed { at, ssrc, sequence, bytes, padded, again: false };
                 let index = meter.srtp_index(peek.ssrc, peek.sequence);
                 let mut opened = None;
                 if meter.wants(&packet) {
@@ -213,6 +218,8 @@ impl Sampler {
                     opened = Some(look(unpadded(payload, head.padded), codec));
                 }
                 let before = meter.source();
+                let asked = line.holes.fill(meter.index(peek.ssrc, peek.sequence));
+                packet.again = line.resends && asked && before == Some(peek.ssrc);
                 let skipped = meter.on_packet(&packet, opened.as_ref());
                 if before.is_some_and(|before| meter.source() != Some(before)) {
                     line.holes.clear();
@@ -220,7 +227,6 @@ impl Sampler {
                 if line.nack && !skipped.is_empty() {
                     line.holes.add(skipped, now);
                 }
-                line.holes.fill(meter.index(peek.ssrc, peek.sequence));
                 let arrived = num::micros(now.saturating_duration_since(self.begun)) * u64::from(line.clock)
                     / 1_000_000;
                 line.reception.on_packet(peek.ssrc, index, head.timestamp, num::wrap32(arrived));
@@ -239,7 +245,8 @@ impl Sampler {
                 let payload = unpadded(payload, head.padded);
                 let Some((number, payload)) = payload.split_first_chunk::<2>() else { return };
                 let (sequence, ssrc) = (u16::from_be_bytes(*number), meter.source().unwrap_or(0));
-                let packet = Headed { at: now, ssrc, sequence, bytes: payload.len() };
+                let bytes = payload.len();
+                let packet = Headed { at: now, ssrc, sequence, bytes, padded: false, again: true };
                 if let Some(index) = meter.on_recovered(&packet, &look(payload, codec)) {
                     line.holes.fill(index);
                 }
@@ -287,7 +294,7 @@ fn look(payload: &[u8], codec: Option<VideoCodec>) -> Opened {
         (Err(_), Some(codec)) => starts_keyframe(codec, payload),
         (Err(_), None) => false,
     };
-    Opened { stamp, keyframe }
+    Opened { stamp, keyframe, padding: payload.is_empty() }
 }
 
 /// A payload without its padding, whose length stands at its end.

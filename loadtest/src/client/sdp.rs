@@ -114,7 +114,8 @@ pub(super) fn rtx_payload_types(text: &str) -> BTreeMap<u8, u8> {
 /// Addresses of the candidates of UDP; names (mDNS) are left out.
 pub(super) fn candidates(text: &str) -> Vec<SocketAddr> {
     let read = |candidate: &str| {
-        let mut words = candidate.split_ascii_whitespace().skip(2);
+        // At blanks alone, as str0m does: what one of the two takes for an address the other must see.
+        let mut words = candidate.split(' ').skip(2);
         let (transport, _priority, ip, port) = (words.next()?, words.next()?, words.next()?, words.next()?);
         let place = SocketAddr::new(ip.parse().ok()?, port.parse().ok()?);
         transport.eq_ignore_ascii_case("udp").then_some(place)
@@ -130,22 +131,55 @@ pub(super) fn candidates(text: &str) -> Vec<SocketAddr> {
 
 /// The media sections that are in use, by their ids.
 pub(super) fn medias(text: &str) -> Vec<(Mid, Kind)> {
-    let (mut found, mut kind) = (Vec::new(), None);
-    for line in text.lines() {
-        if let Some(media) = line.strip_prefix("m=") {
-            let mut words = media.split(' ');
-            kind = match (words.next(), words.next()) {
-                // Port 0 refuses a section, but for one that is to share another's transport (RFC 9143 section 6).
-                (_, Some("0")) if !text.contains("a=bundle-only") => None,
-                (Some("audio"), _) => Some(Kind::Audio),
-                (Some("video"), _) => Some(Kind::Video),
-                _ => None,
-            };
-        } else if let (Some(mid), Some(kind)) = (line.strip_prefix("a=mid:"), kind) {
-            found.push((Mid::from(mid.trim()), kind));
+    let used = |section: &&str| {
+        // Port 0 refuses a section, but for one that is to share another's transport (RFC 9143 section 6).
+        let refused = media_words(section).nth(1) == Some("0");
+        !refused || section.lines().any(|line| line.trim() == "a=bundle-only")
+    };
+    let read = |section: &str| {
+        let kind = match media_words(section).next()? {
+            "audio" => Kind::Audio,
+            "video" => Kind::Video,
+            _ => return None,
+        };
+        Some((Mid::from(first_mid(section)?), kind))
+    };
+    media_sections(text).into_iter().filter(used).filter_map(read).collect()
+}
+
+/// Each media section as text, its m-line first.
+fn media_sections(text: &str) -> Vec<&str> {
+    let begins = |at: &usize| text.get(..*at).is_some_and(|before| before.ends_with('\n'));
+    let starts: Vec<usize> = text.match_indices("m=").map(|(at, _)| at).filter(begins).collect();
+    let ends = starts.iter().copied().skip(1).chain([text.len()]);
+    starts.iter().zip(ends).filter_map(|(from, to)| text.get(*from..to)).collect()
+}
+
+/// Kind, port and so on of a section's m-line.
+fn media_words(section: &str) -> impl Iterator<Item = &str> {
+    section.lines().next().and_then(|line| line.strip_prefix("m=")).unwrap_or_default().split(' ')
+}
+
+/// An answer with as many sections as its offer, in the offer's order and by its ids (RFC 3264 section 6, RFC 9143 section
+/// 7.3): those that str0m does not know, and leaves out, are refused by port 0 and stand in no BUNDLE group.
+pub(super) fn whole_answer(offer: &str, answer: &str) -> String {
+    let given = media_sections(answer);
+    let head = answer.find("\nm=").and_then(|at| answer.get(..=at)).unwrap_or(answer);
+    let mut text = head.to_owned();
+    for asked in media_sections(offer) {
+        let mid = first_mid(asked);
+        if let Some(section) = given.iter().find(|section| first_mid(section) == mid) {
+            text.push_str(section);
+            continue;
+        }
+        let mut words = media_words(asked);
+        let (kind, _port, rest) = (words.next().unwrap_or("audio"), words.next(), words.collect::<Vec<_>>());
+        text.push_str(&format!("m={kind} 0 {}\r\na=inactive\r\n", rest.join(" ")));
+        if let Some(mid) = mid {
+            text.push_str(&format!("a=mid:{mid}\r\n"));
         }
     }
-    found
+    text
 }
 
 #[cfg(test)]
@@ -188,6 +222,26 @@ mod tests {
             []
         );
         assert_eq!(medias(ANSWER), [(Mid::from("0"), Kind::Audio), (Mid::from("1"), Kind::Video)]);
+        // One that shares a transport does not make another one used that is refused.
+        let three = "v=0\r\nm=audio 9 X 111\r\na=mid:a\r\nm=video 0 X 96\r\na=mid:b\r\na=bundle-only\r\nm=video 0 X 96\r\na=mid:c\r\n";
+        assert_eq!(medias(three), [(Mid::from("a"), Kind::Audio), (Mid::from("b"), Kind::Video)]);
         assert_eq!(rtx_payload_types("a=fmtp:x apt=\r\na=rtpmap:\r\na=fmtp:1 apt=999"), BTreeMap::new());
+    }
+
+    #[test]
+    fn an_answer_has_every_section_of_its_offer_in_its_order() {
+        let offer = "v=0\r\na=group:BUNDLE t v a\r\nm=text 9 RTP/AVP 98 99\r\na=mid:t\r\nm=video 9 X 96\r\na=mid:v\r\nm=audio 9 X 111\r\na=mid:a\r\n";
+        let ours = "v=0\r\na=group:BUNDLE v a\r\nm=video 9 X 96\r\na=mid:v\r\na=recvonly\r\nm=audio 9 X 111\r\na=mid:a\r\n";
+        let whole = whole_answer(offer, ours);
+        let text = "m=text 0 RTP/AVP 98 99\r\na=inactive\r\na=mid:t\r\n";
+        assert_eq!(whole, ours.replacen("m=video", &format!("{text}m=video"), 1));
+        assert_eq!(whole_answer(ours, ours), ours, "nothing is added to what is whole");
+        assert_eq!(medias(&whole), [(Mid::from("v"), Kind::Video), (Mid::from("a"), Kind::Audio)]);
+    }
+
+    #[test]
+    fn an_address_cannot_hide_behind_a_tab() {
+        let hidden = "a=candidate:1\t2 1 udp 9 192.0.2.1 5 typ host\r\n";
+        assert_eq!(candidates(hidden), ["192.0.2.1:5".parse::<SocketAddr>().unwrap()]);
     }
 }

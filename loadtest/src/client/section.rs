@@ -73,6 +73,12 @@ fn numbered<'a>(line: &'a str, name: &str) -> Option<(u8, &'a str)> {
 }
 
 impl Section {
+    /// What is asked for again comes as it was sent first: nothing else was agreed on.
+    pub fn resends(&self) -> bool {
+        let rtx = self.loads.iter().any(|(_, load)| matches!(load, Some(Load::Again { .. })));
+        self.nack && !rtx
+    }
+
     /// A retransmission is of the codec that it repairs.
     fn pair(&mut self, repairs: &BTreeMap<u8, u8>) {
         let loads = self.loads.clone();
@@ -133,6 +139,8 @@ mod tests {
             pli: true,
             transport: Some(3),
         };
+        let plain = Section { loads: video.loads.iter().take(1).cloned().collect(), ..video.clone() };
+        assert_eq!([&audio, &video, &plain].map(Section::resends), [false, false, true]);
         assert_eq!(found, [audio, video]);
         assert_eq!(sections("nonsense"), []);
     }

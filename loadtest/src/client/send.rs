@@ -3,19 +3,22 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use rand::Rng;
 use str0m::format::Codec;
 use str0m::media::{Mid, Pt};
-use str0m::rtp::RtpWrite;
+use str0m::rtp::{AbsCaptureTime, ExtensionValues, RtpWrite};
 use str0m::{Event, Rtc};
 
 use super::ClientError;
 use super::drive::Endpoint;
 use super::guard::lock;
 use super::negotiate::Opened;
-use crate::media::{AudioSource, Kind, MediaPacket, VideoCodec, VideoConfig, VideoSource};
+use crate::media::sample::Sample;
+use crate::media::{
+    AudioSource, Feed, Kind, LoopedSource, MAX_PAYLOAD, MediaPacket, VideoCodec, VideoConfig, VideoSource,
+};
 use crate::{clock, num};
 
 /// What was sent on one track.
@@ -88,17 +91,25 @@ struct Line {
     first_time: u32,
 }
 
+/// What of a publisher's media is real.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Samples {
+    pub video: Option<Arc<Sample>>,
+    pub audio: Option<Arc<Sample>>,
+}
+
 pub(super) struct Sender {
     video: Option<Line>,
     audio: Option<Line>,
     config: Option<VideoConfig>,
+    samples: Samples,
     publisher: u64,
     sending: Arc<Sending>,
     connected: bool,
     /// Sources wait for the end of a pause.
     paused: bool,
-    video_source: Option<VideoSource>,
-    audio_source: Option<AudioSource>,
+    video_source: Option<Feed>,
+    audio_source: Option<Feed>,
     queue: VecDeque<MediaPacket>,
 }
 
@@ -106,6 +117,7 @@ impl Sender {
     pub fn new(
         opened: &Opened,
         config: Option<VideoConfig>,
+        samples: Samples,
         publisher: u64,
         sending: Arc<Sending>,
     ) -> Result<Self, ClientError> {
@@ -131,6 +143,7 @@ impl Sender {
             video,
             audio,
             config,
+            samples,
             publisher,
             sending,
             connected: false,
@@ -155,20 +168,30 @@ impl Sender {
         let now = Instant::now();
         let wall = clock::unix_micros(now);
         if let (Some(_), Some(config)) = (&self.video, self.config) {
-            let source = VideoSource::new(config, self.publisher, now, wall);
-            self.video_source.get_or_insert(source).resume(now);
+            let source = self.video_source.get_or_insert_with(|| match self.samples.video.clone() {
+                Some(sample) => {
+                    Feed::Looped(LoopedSource::new(sample, config.max_payload, self.publisher, now, wall))
+                }
+                None => Feed::Video(VideoSource::new(config, self.publisher, now, wall)),
+            });
+            source.resume(now);
         }
         if self.audio.is_some() {
-            self.audio_source.get_or_insert(AudioSource::new(self.publisher, now, wall)).resume(now);
+            let source = self.audio_source.get_or_insert_with(|| match self.samples.audio.clone() {
+                Some(sample) => {
+                    Feed::Looped(LoopedSource::new(sample, MAX_PAYLOAD, self.publisher, now, wall))
+                }
+                None => Feed::Audio(AudioSource::new(self.publisher, now, wall)),
+            });
+            source.resume(now);
         }
         true
     }
 
     fn fill(&mut self, now: Instant) {
-        if let Some(frame) = self.video_source.as_mut().and_then(|source| source.poll_frame(now)) {
-            self.queue.extend(frame);
+        for source in [&mut self.video_source, &mut self.audio_source].into_iter().flatten() {
+            self.queue.extend(source.poll(now));
         }
-        self.queue.extend(self.audio_source.as_mut().and_then(|source| source.poll_packet(now)));
     }
 
     fn write(&mut self, rtc: &mut Rtc, packet: MediaPacket, now: Instant) {
@@ -192,8 +215,11 @@ impl Sender {
         }
         let sequence = line.first_sequence + packet.stamp.sequence;
         let time = line.first_time.wrapping_add(packet.rtp_time);
+        let capture_time = UNIX_EPOCH + Duration::from_micros(packet.stamp.captured_us);
+        let told = packet.told.then_some(AbsCaptureTime { capture_time, clock_offset: None });
         let write = RtpWrite::new(line.pt, sequence.into(), time, packet.captured, packet.payload)
             .marker(packet.marker)
+            .ext_vals(ExtensionValues { abs_capture_time: told, ..ExtensionValues::default() })
             .nackable(packet.kind == Kind::Video);
         let mut api = rtc.direct_api();
         if let Some(stream) = api.stream_tx_by_mid(line.mid, None) {
@@ -224,8 +250,8 @@ impl Endpoint for Sender {
         if !self.prepare() {
             return None;
         }
-        let video = self.video_source.as_ref().map(VideoSource::next_due);
-        let audio = self.audio_source.as_ref().map(AudioSource::next_due);
+        let video = self.video_source.as_ref().map(Feed::next_due);
+        let audio = self.audio_source.as_ref().map(Feed::next_due);
         video.into_iter().chain(audio).min()
     }
 

@@ -26,11 +26,29 @@ pub(super) fn is_near(address: IpAddr) -> bool {
     }
 }
 
-/// Scheme, host and port of a URL.
-pub(super) fn origin(url: &str) -> &str {
-    let host = url.find("://").map_or(0, |at| at.saturating_add(3));
-    let end = url.get(host..).and_then(|rest| rest.find(['/', '?', '#'])).map(|at| host.saturating_add(at));
-    end.and_then(|end| url.get(..end)).unwrap_or(url)
+/// Whether two URLs are of one origin (RFC 6454): a token that was given for one may go to the other.
+pub(super) fn same_origin(one: &str, other: &str) -> bool {
+    parts(one).zip(parts(other)).is_some_and(|(one, other)| one == other)
+}
+
+/// Whether a URL is at the same host, at whichever port, and not without the encryption that the other has.
+pub(super) fn same_host(one: &str, from: &str) -> bool {
+    parts(one)
+        .zip(parts(from))
+        .is_some_and(|(one, from)| one.1 == from.1 && (one.0 == from.0 || one.0 == "https"))
+}
+
+/// Whether a URL is without the encryption that the other has.
+pub(super) fn less_secret(one: &str, than: &str) -> bool {
+    parts(one).zip(parts(than)).is_none_or(|(one, than)| than.0 == "https" && one.0 != "https")
+}
+
+/// Scheme, host and port.
+fn parts(url: &str) -> Option<(String, String, u16)> {
+    let uri: Uri = url.parse().ok()?;
+    let scheme = uri.scheme_str()?.to_ascii_lowercase();
+    let usual = if scheme == "https" { 443 } else { 80 };
+    Some((scheme, uri.host()?.to_ascii_lowercase(), uri.port_u16().unwrap_or(usual)))
 }
 
 /// Checks a URL and gives the address behind it. `allow_public` says that the target is the user's own.
@@ -121,6 +139,23 @@ mod tests {
         for bad in ["", "  ", "http://", "/with space"] {
             assert!(resolve_reference(base, bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn origins_are_scheme_host_and_port() {
+        for (one, other, same, near) in [
+            ("http://h/a", "http://H:80/b?c", true, true),
+            ("https://h/a", "https://h:443", true, true),
+            ("http://h/a", "http://h:81/a", false, true),
+            ("http://h/a", "https://h/a", false, false),
+            ("https://h/a", "http://h/a", false, true),
+            ("http://h.evil/a", "http://h/a", false, false),
+            ("http://h@evil/a", "http://h/a", false, false),
+            ("/a", "/a", false, false),
+        ] {
+            assert_eq!((same_origin(one, other), same_host(one, other)), (same, near), "{one} {other}");
+        }
+        assert!(less_secret("http://h/", "https://h/") && !less_secret("https://h/", "http://h/"));
     }
 
     #[test]

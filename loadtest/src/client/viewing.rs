@@ -9,9 +9,9 @@ use crate::media::stamp::{Stamp, StampError};
 use crate::media::{Kind, VideoCodec};
 use crate::scenario::{Impairment, Turn};
 
-use super::Trust;
 use super::drive::Paths;
-use super::target::{origin, resolve_reference};
+use super::target::{resolve_reference, same_origin};
+use super::{Gate, Trust};
 
 /// How much of its media a viewer opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,7 +52,7 @@ pub struct ReceivedPacket<'a> {
     pub marker: bool,
     /// It starts a keyframe.
     pub keyframe: bool,
-    /// It came as a retransmission.
+    /// It came as a retransmission, by RTX or under its own number.
     pub via_rtx: bool,
     /// When it was read from the socket.
     pub at: Instant,
@@ -104,6 +104,10 @@ pub struct ViewerConfig {
     pub audio_nack: bool,
     /// Ask for a keyframe while none came (PLI).
     pub request_keyframes: bool,
+    /// Ask for the time of capture in headers (abs-capture-time), because media has no stamps.
+    pub capture_time: bool,
+    /// Hand its video to a real decoder, ffmpeg; only what is opened whole can be decoded.
+    pub decode: bool,
     /// How much of its media it opens.
     pub depth: Depth,
     /// Loss made on purpose.
@@ -130,6 +134,8 @@ pub struct ViewerConfig {
     pub turn: Turn,
     /// The target is the user's own though it is neither loopback nor private.
     pub allow_public: bool,
+    /// Keeps out whom redirects, `Location`s, `Link`s and `reconnect` lead to; `None`: whatever address may be loaded.
+    pub gate: Option<Arc<Gate>>,
     /// Whose certificates are believed where the URL begins with https.
     pub trust: Trust,
     /// When the join was due; all times of the report count from here. `None`: when `connect` is called.
@@ -148,6 +154,8 @@ impl ViewerConfig {
             nack: true,
             audio_nack: false,
             request_keyframes: true,
+            capture_time: false,
+            decode: false,
             depth: Depth::Whole,
             loss: None,
             impairment: None,
@@ -161,6 +169,7 @@ impl ViewerConfig {
             retry_for: Duration::ZERO,
             turn: Turn::default(),
             allow_public: false,
+            gate: None,
             trust: Trust::default(),
             scheduled: None,
         }
@@ -169,7 +178,7 @@ impl ViewerConfig {
     /// Goes to an endpoint that a server named. A token is for the origin that it was given for.
     pub(crate) fn go_to(&mut self, url: String) {
         let url = resolve_reference(&self.url, &url).unwrap_or(url);
-        self.token = self.token.take().filter(|_| origin(&url) == origin(&self.url));
+        self.token = self.token.take().filter(|_| same_origin(&url, &self.url));
         self.url = url;
     }
 

@@ -17,7 +17,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
 use super::http::{chain, connector};
-use super::target::{origin, resolve_reference};
+use super::target::{resolve_reference, same_origin};
 use super::{ClientError, Gate, HttpResponse, Trust};
 
 /// Redirects followed for one request.
@@ -131,7 +131,7 @@ impl WebClient {
                 return Err(ClientError::BadResponse { url, why: "a redirect without Location".into() });
             };
             let next = resolve_reference(&url, location)?;
-            token = token.filter(|_| origin(&next) == origin(&url));
+            token = token.filter(|_| same_origin(&next, &url));
             url = next;
         }
         Err(ClientError::BadResponse { url, why: format!("more than {MAX_REDIRECTS} redirects") })

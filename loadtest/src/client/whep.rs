@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use str0m::media::Direction;
 use tokio::net::UdpSocket;
 
+use super::decode::{Decoded, Decoding};
 use super::drive::SessionState;
 use super::events::Events;
 use super::guard::lock;
@@ -51,6 +52,8 @@ pub struct ViewerReport {
     pub put_off: Vec<u16>,
     /// Its media comes by a TURN server.
     pub relayed: bool,
+    /// What a real decoder made of its video, where it has one.
+    pub decoded: Option<Decoded>,
 }
 
 impl ViewerReport {
@@ -80,6 +83,7 @@ pub struct Viewer {
     depth: Depth,
     relayed: bool,
     events: Option<Events>,
+    decoding: Option<Arc<Decoding>>,
 }
 
 impl Viewer {
@@ -104,6 +108,7 @@ impl Viewer {
             bind: config.bind,
             http_bind: config.http_bind,
             allow_public: config.allow_public,
+            gate: config.gate.as_ref(),
             trust: &config.trust,
             http_timeout: config.http_timeout,
             retry_for: config.retry_for,
@@ -111,6 +116,7 @@ impl Viewer {
                 video: config.codecs.clone(),
                 video_rtx: config.nack,
                 audio_rtx: config.audio_nack,
+                capture_time: config.capture_time,
             },
             medias: &medias,
             direction: Direction::RecvOnly,
@@ -119,14 +125,15 @@ impl Viewer {
         let opened = open(&opening).await?;
         let answered = joined.elapsed();
         let seen = Arc::new(Mutex::new(Seen::new(&opened, joined, config.depth)));
+        let decoding = config.decode.then(|| Arc::new(Decoding::default()));
         let handle = match config.depth {
             Depth::Whole => {
-                let receiver = Receiver::new(&opened, config, Arc::clone(&seen));
-                SessionHandle::spawn(opened, receiver, config.paths())
+                let receiver = Receiver::new(&opened, config, Arc::clone(&seen), decoding.clone());
+                SessionHandle::spawn(opened, receiver, config.paths(), config.allow_public)
             }
             Depth::Headers => {
                 let sampler = Sampler::new(&opened, config, Arc::clone(&seen));
-                SessionHandle::spawn(opened, sampler, config.paths())
+                SessionHandle::spawn(opened, sampler, config.paths(), config.allow_public)
             }
         };
         if !handle.direct(config.turn, relayed, config.connect_timeout).await? {
@@ -134,7 +141,7 @@ impl Viewer {
         }
         let response = &handle.negotiated().response;
         let events = Events::listen(&response.headers, &response.url, handle.resource().caller());
-        Ok(Some(Self { handle, seen, joined, answered, depth: config.depth, relayed, events }))
+        Ok(Some(Self { handle, seen, joined, answered, depth: config.depth, relayed, events, decoding }))
     }
 
     /// What was seen so far.
@@ -155,6 +162,7 @@ impl Viewer {
             keyframe_requests: seen.keyframe_requests,
             put_off: self.handle.negotiated().put_off.clone(),
             relayed: self.relayed,
+            decoded: self.decoding.as_ref().map(|decoding| decoding.seen()),
         }
     }
 
@@ -172,6 +180,18 @@ impl Viewer {
     /// Moves the seconds' skews since this was asked into a histogram of many.
     pub fn take_skew(&self, sum: &mut Histogram) {
         lock(&self.seen).skew.take_apart(sum);
+    }
+
+    /// Its decoder; what it was given is decoded to the end by [`Decoding::finish`], within seconds.
+    pub(crate) fn decoding(&self) -> Option<Arc<Decoding>> {
+        self.decoding.clone()
+    }
+
+    /// Gives its decoder nothing more, and waits until what it was given is decoded, for some seconds at most.
+    pub async fn finish_decoding(&self) {
+        if let Some(decoding) = self.decoding() {
+            decoding.finish().await;
+        }
     }
 
     /// Waits until the report satisfies `condition`; false if it does not by then or the session ended before.

@@ -1,4 +1,4 @@
-//! A WHIP publisher of stamped media.
+//! A WHIP publisher of stamped media, or of samples.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,8 +12,9 @@ use super::handle::{SessionHandle, no_way};
 use super::negotiate::{Negotiated, Opening, open};
 use super::resource::{PatchOutcome, SessionResource};
 use super::rtc::Codecs;
-use super::send::{PublisherStats, Sender, Sending};
-use super::{ClientError, EndReason, Trust};
+use super::send::{PublisherStats, Samples, Sender, Sending};
+use super::{ClientError, EndReason, Gate, Trust};
+use crate::media::sample::Sample;
 use crate::media::stamp::MAX_NUMBER;
 use crate::media::{Kind, MAX_PAYLOAD, VideoConfig};
 use crate::scenario::Turn;
@@ -29,6 +30,11 @@ pub struct PublisherConfig {
     pub video: Option<VideoConfig>,
     /// Send Opus.
     pub audio: bool,
+    /// Real video, again and again, instead of synthetic one; of `video`, whose codec has to be its own, only
+    /// `max_payload` counts then.
+    pub video_sample: Option<Arc<Sample>>,
+    /// Real sound instead of synthetic one.
+    pub audio_sample: Option<Arc<Sample>>,
     /// Further request headers of the POST, such as `If-None-Match`.
     pub headers: Vec<(String, String)>,
     /// Local address for media; `None`: the one from which the endpoint is reached.
@@ -45,6 +51,8 @@ pub struct PublisherConfig {
     pub autostart: bool,
     /// The target is the user's own though it is neither loopback nor private.
     pub allow_public: bool,
+    /// Keeps out whom redirects, `Location`s and `Link`s lead to; `None`: whatever address may be loaded.
+    pub gate: Option<Arc<Gate>>,
     /// Whose certificates are believed where the URL begins with https.
     pub trust: Trust,
     /// Number in the stamps; `None`: random.
@@ -59,6 +67,8 @@ impl PublisherConfig {
             token: None,
             video: Some(VideoConfig::default()),
             audio: true,
+            video_sample: None,
+            audio_sample: None,
             headers: Vec::new(),
             bind: None,
             connect_timeout: Duration::from_secs(10),
@@ -67,6 +77,7 @@ impl PublisherConfig {
             turn: Turn::default(),
             autostart: true,
             allow_public: false,
+            gate: None,
             trust: Trust::default(),
             publisher: None,
         }
@@ -74,6 +85,13 @@ impl PublisherConfig {
 
     fn check(&self) -> Result<(), ClientError> {
         let bad = |why: String| Err(ClientError::BadConfig(why));
+        let codec = self.video_sample.as_ref().map(|sample| sample.format().video());
+        if codec.is_some_and(|codec| codec.is_none() || codec != self.video.map(|video| video.codec)) {
+            return bad("the video sample is not of the codec that is to be sent".to_owned());
+        }
+        if self.audio_sample.as_ref().is_some_and(|sample| sample.format().kind() != Kind::Audio) {
+            return bad("the audio sample is no sound".to_owned());
+        }
         let Some(video) = &self.video else { return Ok(()) };
         if !(1..=240).contains(&video.fps) {
             return bad(format!("{} frames a second; between 1 and 240 can be sent", video.fps));
@@ -111,6 +129,7 @@ impl Publisher {
             video: config.video.iter().map(|video| video.codec).collect(),
             video_rtx: true,
             audio_rtx: false,
+            capture_time: config.video_sample.is_some() || config.audio_sample.is_some(),
         };
         let opening = Opening {
             url: &config.url,
@@ -119,6 +138,7 @@ impl Publisher {
             bind: config.bind,
             http_bind: None,
             allow_public: config.allow_public,
+            gate: config.gate.as_ref(),
             trust: &config.trust,
             http_timeout: config.http_timeout,
             retry_for: config.retry_for,
@@ -131,8 +151,16 @@ impl Publisher {
         let publisher =
             config.publisher.unwrap_or_else(|| rand::rng().random_range(1..=MAX_NUMBER)) & MAX_NUMBER;
         let sending = Arc::new(Sending::new(publisher, config.autostart));
-        let endpoint = Sender::new(&opened, config.video, publisher, Arc::clone(&sending))?;
-        let handle = SessionHandle::spawn(opened, endpoint, Paths::new(publisher));
+        let samples = Samples { video: config.video_sample.clone(), audio: config.audio_sample.clone() };
+        let endpoint = match Sender::new(&opened, config.video, samples, publisher, Arc::clone(&sending)) {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                opened.resource.abandon().await;
+                return Err(error);
+            }
+        };
+        let paths = Paths::new(publisher);
+        let handle = SessionHandle::spawn(opened, endpoint, paths, config.allow_public);
         let connected = handle.direct(config.turn, relayed, config.connect_timeout).await?;
         Ok(connected.then_some(Self { handle, sending }))
     }

@@ -7,6 +7,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use super::track::STRAYS;
 use super::{Arrival, Gaps, Histogram, IndexWindow, Segment, TrackReport};
 use crate::media::Kind;
 use crate::media::stamp::{Stamp, StampError};
@@ -32,6 +33,10 @@ pub struct Headed {
     pub sequence: u16,
     /// Bytes of payload.
     pub bytes: usize,
+    /// Its payload ends with padding, and may be nothing else.
+    pub padded: bool,
+    /// It was asked for, where retransmissions come under their own source and number.
+    pub again: bool,
 }
 
 /// What a payload says that was opened.
@@ -41,6 +46,8 @@ pub struct Opened {
     pub stamp: Result<Stamp, StampError>,
     /// It starts a keyframe.
     pub keyframe: bool,
+    /// It is padding and nothing else.
+    pub padding: bool,
 }
 
 /// Whose numbers these are.
@@ -49,6 +56,8 @@ struct Anchor {
     publisher: u64,
     /// The publisher's number of the packet whose index is 0.
     offset: i64,
+    /// The index of the packet that said so.
+    index: u64,
 }
 
 /// Measures one track by headers.
@@ -64,6 +73,10 @@ pub struct HeaderMeter {
     anchor: Option<Anchor>,
     opened_at: Option<Instant>,
     foreign: bool,
+    /// Packets without stamps since the last one with.
+    strays: u64,
+    /// Packets in the window that are none of this publisher's.
+    aside: u64,
     past: Vec<Segment>,
     past_sources: Vec<u32>,
     past_missing_after_keyframe: u64,
@@ -96,6 +109,8 @@ impl HeaderMeter {
             anchor: None,
             opened_at: None,
             foreign: false,
+            strays: 0,
+            aside: 0,
             past: Vec::new(),
             past_sources: Vec::new(),
             past_missing_after_keyframe: 0,
@@ -147,6 +162,7 @@ impl HeaderMeter {
         let stale = |opened: Instant| packet.at.saturating_duration_since(opened) >= REFRESH;
         let ahead = || self.index(packet.ssrc, packet.sequence).saturating_sub(self.near.unwrap_or(0));
         self.wants_keyframe()
+            || packet.padded
             || self.opened_at.is_none_or(stale)
             || self.ssrc != Some(packet.ssrc)
             || ahead() > JUMP
@@ -169,16 +185,31 @@ impl HeaderMeter {
             // It numbers its packets as it likes: what was skipped was never sent.
             self.close_segment();
         }
+        let aside = opened.is_some_and(|opened| self.is_aside(opened));
         self.near = Some(self.near.map_or(index, |near| near.max(index)));
         let expected = self.window.last().map_or(index, |last| last + 1);
         let arrival = self.window.insert(index);
         match arrival {
             Arrival::Newest => {}
-            Arrival::Late | Arrival::TooOld => self.late += 1,
+            Arrival::Late => {
+                self.late += 1;
+                self.recovered += u64::from(packet.again);
+            }
+            Arrival::TooOld => self.late += 1,
             Arrival::Duplicate => {
                 self.duplicates += 1;
                 return 0..0;
             }
+        }
+        let skipped = if arrival == Arrival::Newest { expected..index } else { 0..0 };
+        if aside {
+            // A number that the publisher did not give; how those behind it are numbered is seen at the next one.
+            self.aside += 1;
+            self.opened_at = None;
+            if let Some(anchor) = self.anchor.as_mut().filter(|anchor| anchor.index < index) {
+                anchor.offset -= 1;
+            }
+            return skipped;
         }
         self.count(packet.at, packet.bytes);
         if let Some(opened) = opened {
@@ -186,7 +217,43 @@ impl HeaderMeter {
             self.look(packet.at, index, opened);
         }
         self.unstamped += u64::from(self.foreign);
-        if arrival == Arrival::Newest { expected..index } else { 0..0 }
+        skipped
+    }
+
+    /// Here begins a publisher's own, behind what has no stamps: of strays nothing is counted.
+    fn end_of_others(&mut self, strays: u64) {
+        // Not all were looked at.
+        if strays.max(self.window.arrived()) < STRAYS {
+            (self.window, self.aside) = (IndexWindow::default(), 0);
+        } else {
+            self.close_segment();
+        }
+    }
+
+    /// Padding, and a few packets without stamps among a publisher's own, are none of its media; many are another's.
+    fn is_aside(&mut self, opened: &Opened) -> bool {
+        if opened.padding {
+            return true;
+        }
+        if opened.stamp.is_ok() {
+            let strays = std::mem::take(&mut self.strays);
+            if std::mem::take(&mut self.foreign) {
+                self.end_of_others(strays);
+            }
+        }
+        if opened.stamp != Err(StampError::Unstamped) {
+            return false;
+        }
+        self.strays += 1;
+        if self.anchor.is_none() {
+            return false;
+        }
+        if self.strays >= STRAYS {
+            self.close_segment();
+            return false;
+        }
+        self.unstamped += 1;
+        true
     }
 
     /// A retransmission brought the packet with this number (RFC 4588). Gives the index that it made good, if it did.
@@ -227,7 +294,12 @@ impl HeaderMeter {
             Ok(stamp) => {
                 let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
                 let offset = number(stamp.sequence).saturating_sub(number(index));
-                self.anchor = Some(Anchor { publisher: stamp.publisher, offset });
+                let publisher = stamp.publisher;
+                // What comes late says how it was numbered then, not how it is now.
+                let late = |anchor: Anchor| anchor.publisher == publisher && index < anchor.index;
+                if !self.anchor.is_some_and(late) {
+                    self.anchor = Some(Anchor { publisher, offset, index });
+                }
                 (stamp.publisher, stamp.frame)
             }
             Err(StampError::Unstamped) => {
@@ -270,6 +342,7 @@ impl HeaderMeter {
         }
         self.past_missing_after_keyframe += self.window.missing_after_mark();
         self.window = IndexWindow::default();
+        self.aside = 0;
         self.anchor = None;
         if self.keyframes > 0 {
             self.window.mark(0);
@@ -287,7 +360,7 @@ impl HeaderMeter {
     fn segment(&self) -> Option<Segment> {
         Some(Segment {
             publisher: self.anchor.map_or(0, |anchor| anchor.publisher),
-            received: self.window.arrived(),
+            received: self.window.arrived() - self.aside,
             missing: self.window.missing(),
             first_index: self.told(self.window.first()?),
             last_index: self.told(self.window.last()?),

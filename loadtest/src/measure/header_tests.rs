@@ -6,14 +6,18 @@ fn meter() -> (HeaderMeter, Instant) {
 }
 
 fn headed(at: Instant, sequence: u16) -> Headed {
-    Headed { at, ssrc: 7, sequence, bytes: 1_000 }
+    Headed { at, ssrc: 7, sequence, bytes: 1_000, padded: false, again: false }
 }
 
 fn opened(publisher: u64, sequence: u64, keyframe: bool) -> Opened {
     let frame = num::wrap32(sequence);
     let stamp =
         Stamp { publisher, sequence, captured_us: 1, frame, part: 0, keyframe, frame_end: true, video: true };
-    Opened { stamp: Ok(stamp), keyframe }
+    Opened { stamp: Ok(stamp), keyframe, padding: false }
+}
+
+fn unstamped() -> Opened {
+    Opened { stamp: Err(StampError::Unstamped), keyframe: false, padding: false }
 }
 
 fn ms(ms: u64) -> Duration {
@@ -85,7 +89,7 @@ fn another_publisher_is_known_by_its_numbers_or_by_its_source() {
 #[test]
 fn media_of_others_is_counted_by_rtp_numbers() {
     let (mut meter, begin) = meter();
-    let foreign = Opened { stamp: Err(StampError::Unstamped), keyframe: false };
+    let foreign = unstamped();
     meter.on_packet(&headed(begin, 500), Some(&foreign));
     assert!(meter.wants(&headed(begin, 501)), "no keyframe began yet");
     meter.on_packet(&headed(begin, 501), Some(&Opened { keyframe: true, ..foreign }));
@@ -100,10 +104,58 @@ fn media_of_others_is_counted_by_rtp_numbers() {
 #[test]
 fn damage_is_seen_where_a_packet_is_opened() {
     let (mut meter, begin) = meter();
-    let damaged = Opened { stamp: Err(StampError::Fill), keyframe: false };
+    let damaged = Opened { stamp: Err(StampError::Fill), ..unstamped() };
     meter.on_packet(&headed(begin, 1), Some(&damaged));
     meter.on_rejected();
     let report = meter.report();
     assert_eq!((report.received, report.payload_mismatch, report.rejected), (1, 1, 1));
     assert!(report.first_mismatch.unwrap().contains("bytes"));
+}
+
+#[test]
+fn padding_and_strays_do_not_end_a_publishers_count() {
+    let (mut meter, begin) = meter();
+    meter.on_packet(&headed(begin, 100), Some(&opened(5, 0, true)));
+    meter.on_packet(&headed(begin, 101), None);
+    // Two numbers that the publisher did not give; each is opened, and so is what follows.
+    for (sequence, padding) in [(102, true), (103, false)] {
+        let packet = Headed { padded: padding, ..headed(begin, sequence) };
+        assert!(meter.wants(&packet), "{sequence}");
+        assert!(meter.on_packet(&packet, Some(&Opened { padding, ..unstamped() })).is_empty());
+        let report = meter.report();
+        assert_eq!((report.last_index, report.missing_up_to(1)), (Some(1), 0), "{sequence}");
+    }
+    assert!(meter.wants(&headed(begin, 104)));
+    meter.on_packet(&headed(begin, 104), Some(&opened(5, 2, false)));
+    assert!(!meter.wants(&headed(begin, 105)));
+    // One is lost; what comes late does not change how numbers are now.
+    meter.on_packet(&headed(begin, 106), None);
+    assert_eq!(meter.on_recovered(&headed(begin, 101), &opened(5, 1, false)), None, "it came before");
+    let report = meter.report();
+    assert_eq!((report.received, report.missing, report.unstamped), (4, 1, 1));
+    assert_eq!((report.last_index, report.missing_up_to(5)), (Some(4), 2));
+    assert_eq!((report.segments.len(), report.bytes), (1, 4_000));
+    // As many as make a stream are one.
+    for sequence in 107..300 {
+        meter.on_packet(&headed(begin, sequence), Some(&unstamped()));
+    }
+    let report = meter.report();
+    let publishers: Vec<u64> = report.segments.iter().map(|segment| segment.publisher).collect();
+    assert_eq!((publishers, report.missing), (vec![5, 0], 1));
+    meter.on_packet(&headed(begin, 301), Some(&opened(5, 9, false)));
+    let report = meter.report();
+    assert_eq!((report.segments.len(), report.last_index), (3, Some(9)), "and who was there comes back");
+}
+
+#[test]
+fn what_was_asked_for_is_recovered_under_its_own_number_too() {
+    let (mut meter, begin) = meter();
+    meter.on_packet(&headed(begin, 10), Some(&opened(5, 0, true)));
+    meter.on_packet(&headed(begin, 14), None);
+    meter.on_packet(&Headed { again: true, ..headed(begin, 11) }, None);
+    meter.on_packet(&headed(begin, 12), None);
+    meter.on_packet(&Headed { again: true, ..headed(begin, 11) }, None);
+    let report = meter.report();
+    assert_eq!((report.received, report.missing, report.recovered_by_rtx), (4, 1, 1));
+    assert_eq!((report.lost_before_recovery, report.late, report.duplicates), (2, 2, 1));
 }

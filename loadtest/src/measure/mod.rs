@@ -6,6 +6,7 @@ mod header;
 mod histogram;
 mod latencies;
 mod order;
+mod resent;
 mod skew;
 mod track;
 mod window;

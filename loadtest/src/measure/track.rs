@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::order::OrderCheck;
+use super::resent::Resent;
 use super::{Arrival, Gaps, Histogram, IndexWindow, Latencies};
 use crate::media::Kind;
 use crate::media::stamp::{Stamp, StampError};
@@ -10,6 +11,12 @@ use crate::num;
 
 /// Publishers remembered one by one; a takeover is rare, so this is plenty.
 const MAX_SEGMENTS: usize = 64;
+/// The publisher of all that has no stamp.
+const OTHERS: u64 = 0;
+/// So many packets without a stamp, one after the other, are another publisher's; fewer are strays among a publisher's own.
+pub(super) const STRAYS: u64 = 100;
+/// A damaged packet's number follows from its neighbours', which are no further away.
+const NEIGHBOURS: u64 = 500;
 
 /// A packet as a viewer's session delivered it.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +33,8 @@ pub struct Observed {
     pub bytes: usize,
     /// Its stamp, or why there is none.
     pub stamp: Result<Stamp, StampError>,
+    /// When it was captured by its header, where it has no stamp; in microseconds since the Unix epoch.
+    pub captured_us: Option<u64>,
     /// It starts a keyframe.
     pub keyframe: bool,
 }
@@ -59,7 +68,7 @@ pub struct TrackReport {
     pub bytes: u64,
     /// Packets that did not come by first transmission: recovered ones and missing ones.
     pub lost_before_recovery: u64,
-    /// Packets that came as retransmissions.
+    /// Packets that came as retransmissions, by RTX or, where that was not agreed on, under their own numbers.
     pub recovered_by_rtx: u64,
     /// Packets between the first and the last index that never came.
     pub missing: u64,
@@ -135,7 +144,15 @@ pub struct TrackMeter {
     joined: Instant,
     publisher: Option<u64>,
     window: IndexWindow,
+    /// What is added to RTP numbers to have the publisher's, by the last stamp.
+    offset: i64,
+    /// Packets without stamps since the last one with.
+    strays: u64,
+    /// Padding whose number is in the window.
+    padding: u64,
     order: OrderCheck,
+    /// Where retransmissions come under their own numbers.
+    resent: Option<Resent>,
     past: Vec<Segment>,
     past_missing_after_keyframe: u64,
     bytes: u64,
@@ -166,7 +183,11 @@ impl TrackMeter {
             joined,
             publisher: None,
             window: IndexWindow::default(),
+            offset: 0,
+            strays: 0,
+            padding: 0,
             order: OrderCheck::default(),
+            resent: None,
             past: Vec::new(),
             past_missing_after_keyframe: 0,
             bytes: 0,
@@ -187,6 +208,12 @@ impl TrackMeter {
             live_from_us: 0,
             history: 0,
         }
+    }
+
+    /// Packets that are asked for again come under their own source and number: RTX was not agreed on.
+    #[must_use]
+    pub fn resent(self) -> Self {
+        Self { resent: Some(Resent::default()), ..self }
     }
 
     /// The session is connected, so many microseconds after the Unix epoch: what was captured before is history, and
@@ -215,25 +242,26 @@ impl TrackMeter {
         self.rejected += 1;
     }
 
-    /// The session delivered a packet.
-    pub fn on_packet(&mut self, packet: &Observed) {
+    /// The session delivered a packet; says whether it was a retransmission.
+    pub fn on_packet(&mut self, packet: &Observed) -> bool {
+        let plain = self.resent.as_mut().is_some_and(|resent| resent.on_packet(packet.sequence, packet.at));
+        let again = packet.via_rtx || plain;
+        self.count(packet, again);
+        again
+    }
+
+    fn count(&mut self, packet: &Observed, again: bool) {
+        if packet.bytes == 0 {
+            self.on_padding(packet.sequence);
+            return;
+        }
         self.bytes += num::len(packet.bytes);
         self.gaps.on_packet(packet.at);
         self.first_packet.get_or_insert(packet.at);
-        let (publisher, index) = match packet.stamp {
-            Ok(stamp) => (stamp.publisher, stamp.sequence),
-            Err(StampError::Unstamped) => {
-                self.unstamped += 1;
-                (0, packet.sequence)
-            }
-            Err(error) => {
-                self.mismatch += 1;
-                self.first_mismatch.get_or_insert_with(|| error.to_string());
-                return;
-            }
-        };
+        let Some((publisher, index)) = self.whose(packet) else { return };
         if self.publisher.is_some_and(|current| current != publisher) {
-            if self.past.iter().any(|segment| segment.publisher == publisher) {
+            let ours = ![self.publisher, Some(publisher)].contains(&Some(OTHERS));
+            if ours && self.past.iter().any(|segment| segment.publisher == publisher) {
                 // A straggler of a publisher that was replaced.
                 self.late += 1;
                 return;
@@ -241,6 +269,9 @@ impl TrackMeter {
             self.close_segment();
         }
         self.publisher = Some(publisher);
+        if packet.stamp.is_ok() {
+            self.strays = 0;
+        }
         match self.window.insert(index) {
             Arrival::Newest => {}
             Arrival::Late => self.late += 1,
@@ -253,17 +284,56 @@ impl TrackMeter {
                 return;
             }
         }
-        self.recovered += u64::from(packet.via_rtx);
+        self.recovered += u64::from(again);
         if let Ok(stamp) = packet.stamp {
+            self.offset = number(index).saturating_sub(number(packet.sequence));
             self.order.insert(packet.sequence, index);
-            if stamp.captured_us < self.live_from_us {
-                self.history += 1;
-            } else {
-                self.latency.record_micros(packet.at_us.saturating_sub(stamp.captured_us));
-            }
+            self.captured(packet.at_us, stamp.captured_us);
+        } else if let Some(captured_us) = packet.captured_us {
+            self.captured(packet.at_us, captured_us);
         }
         if packet.keyframe {
             self.keyframe(packet, index);
+        }
+    }
+
+    /// Whose packet it is, and its number there; nothing if it counts for nobody.
+    fn whose(&mut self, packet: &Observed) -> Option<(u64, u64)> {
+        match packet.stamp {
+            Ok(stamp) => Some((stamp.publisher, stamp.sequence)),
+            Err(StampError::Unstamped) => {
+                self.unstamped += 1;
+                self.strays += 1;
+                // A few among a publisher's own do not end its count.
+                let stray = self.publisher.is_some_and(|is| is != OTHERS) && self.strays < STRAYS;
+                (!stray).then_some((OTHERS, packet.sequence))
+            }
+            Err(error) => {
+                self.mismatch += 1;
+                self.first_mismatch.get_or_insert_with(|| error.to_string());
+                // It came all the same, and which it is its RTP number says.
+                let (publisher, last) = (self.publisher?, self.window.last()?);
+                let offset = if publisher == OTHERS { 0 } else { self.offset };
+                let index = packet.sequence.saturating_add_signed(offset);
+                (index.abs_diff(last) <= NEIGHBOURS).then_some((publisher, index))
+            }
+        }
+    }
+
+    /// Padding is no media. Among media without stamps it has a number that is not missing.
+    fn on_padding(&mut self, sequence: u64) {
+        if self.publisher == Some(OTHERS)
+            && matches!(self.window.insert(sequence), Arrival::Newest | Arrival::Late)
+        {
+            self.padding += 1;
+        }
+    }
+
+    fn captured(&mut self, at_us: u64, captured_us: u64) {
+        if captured_us < self.live_from_us {
+            self.history += 1;
+        } else {
+            self.latency.record_micros(at_us.saturating_sub(captured_us));
         }
     }
 
@@ -280,13 +350,18 @@ impl TrackMeter {
     }
 
     fn close_segment(&mut self) {
-        if let Some(segment) = self.segment() {
+        // Strays before a publisher's own were no stream.
+        let strays = self.publisher == Some(OTHERS) && self.strays < STRAYS;
+        if let Some(segment) = self.segment().filter(|_| !strays) {
             if self.past.len() >= MAX_SEGMENTS {
                 self.past.remove(0);
             }
             self.past.push(segment);
         }
-        self.past_missing_after_keyframe += self.window.missing_after_mark();
+        if !strays {
+            self.past_missing_after_keyframe += self.window.missing_after_mark();
+        }
+        self.padding = 0;
         self.order.restart();
         self.window = IndexWindow::default();
         if self.keyframes > 0 {
@@ -297,7 +372,7 @@ impl TrackMeter {
     fn segment(&self) -> Option<Segment> {
         Some(Segment {
             publisher: self.publisher?,
-            received: self.window.arrived(),
+            received: self.window.arrived() - self.padding,
             missing: self.window.missing(),
             first_index: self.window.first()?,
             last_index: self.window.last()?,
@@ -355,6 +430,10 @@ impl TrackMeter {
             segments,
         }
     }
+}
+
+fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ impl Feed {
             via_rtx,
             bytes: 100,
             stamp: Ok(stamp),
+            captured_us: None,
             keyframe: stamp.keyframe,
         });
     }
@@ -128,6 +129,7 @@ fn repeats_wrong_order_and_damage_are_counted() {
         via_rtx: false,
         bytes: 1,
         stamp: Err(StampError::Fill),
+        captured_us: None,
         keyframe: false,
     };
     feed.meter.on_packet(&bad);
@@ -171,6 +173,7 @@ fn foreign_media_is_counted_by_rtp_numbers() {
             via_rtx: false,
             bytes: 9,
             stamp,
+            captured_us: None,
             keyframe: sequence == 70_001,
         });
     }
@@ -189,4 +192,105 @@ fn the_age_of_history_is_no_latency() {
     let report = feed.report();
     assert_eq!((report.received, report.history, report.latency.len()), (300, 200, 100));
     assert_eq!(report.latency.max(), Some(Duration::from_millis(7)));
+}
+
+impl Feed {
+    /// A packet at a place of the RTP numbers, with this stamp or none.
+    fn odd(&mut self, sequence: u64, bytes: usize, stamp: StampError) {
+        let (at, keyframe) = (self.start + Duration::from_millis(sequence), false);
+        let (at_us, via_rtx, stamp) = (NOON + sequence * 1_000, false, Err(stamp));
+        let captured_us = None;
+        self.meter.on_packet(&Observed { at, at_us, sequence, via_rtx, bytes, stamp, captured_us, keyframe });
+    }
+}
+
+#[test]
+fn strays_without_a_stamp_do_not_end_a_publishers_count() {
+    let mut feed = Feed::new();
+    feed.odd(998, 50, StampError::Unstamped);
+    for index in 0..400 {
+        if index % 10 == 7 {
+            // A packet of other media, and padding, whose numbers are none of the publisher's.
+            feed.odd(feed.offset + index, 50, StampError::Unstamped);
+            feed.odd(feed.offset + index + 1, 0, StampError::Unstamped);
+            feed.offset += 2;
+        }
+        if index != 300 {
+            feed.packet(index, index, false);
+        }
+    }
+    let report = feed.report();
+    assert_eq!((report.received, report.missing, report.late, report.unstamped), (399, 1, 0, 41));
+    assert_eq!((report.segments.len(), report.segments[0].publisher), (1, 1));
+    assert_eq!((report.missing_up_to(402), report.out_of_order_after_recovery), (4, 0));
+    // As many as make a stream are one, and who was there before may come back.
+    (0..250).for_each(|sequence| feed.odd(10_000 + sequence, 50, StampError::Unstamped));
+    feed.offset = 20_000;
+    (400..450).for_each(|index| feed.packet(index, index, false));
+    let report = feed.report();
+    let segments: Vec<_> =
+        report.segments.iter().map(|segment| (segment.publisher, segment.received)).collect();
+    assert_eq!(segments, [(1, 399), (0, 151), (1, 50)]);
+    assert_eq!((report.missing, report.late), (1, 0));
+}
+
+#[test]
+fn what_is_damaged_came_all_the_same() {
+    let mut feed = Feed::new();
+    for index in 0..200 {
+        match index % 20 {
+            5 => feed.odd(feed.offset + index, 100, StampError::Fill),
+            6 => feed.odd(feed.offset + index, 100, StampError::Checksum),
+            7 => {}
+            _ => feed.packet(index, index, false),
+        }
+    }
+    let report = feed.report();
+    assert_eq!((report.received, report.missing, report.payload_mismatch), (190, 10, 20));
+    assert_eq!((report.late, report.duplicates, report.latency.len()), (0, 0, 170));
+    assert_eq!((report.last_index, report.lost_before_recovery), (Some(199), 10));
+}
+
+#[test]
+fn a_retransmission_without_rtx_is_loss_before_recovery_and_what_is_overtaken_is_none() {
+    let feed = |resent: bool| {
+        let mut feed = Feed::new();
+        if resent {
+            feed.meter = feed.meter.resent();
+        }
+        for index in (0..50).filter(|index| ![10, 20, 30].contains(index)) {
+            feed.packet(index, index, false);
+        }
+        feed.packet(30, 55, false);
+        feed.packet(10, 60, false);
+        feed.packet(10, 61, false);
+        feed.report()
+    };
+    let report = feed(true);
+    assert_eq!((report.received, report.missing, report.recovered_by_rtx, report.late), (49, 1, 1, 2));
+    assert_eq!((report.lost_before_recovery, report.duplicates), (2, 1));
+    assert_eq!(report.out_of_order_after_recovery, 0);
+    assert_eq!(feed(false).recovered_by_rtx, 0, "with RTX they are late");
+}
+
+#[test]
+fn media_without_stamps_is_as_old_as_its_headers_say() {
+    let start = Instant::now();
+    let mut meter = TrackMeter::new("1".into(), Kind::Video, start);
+    meter.on_connected(NOON);
+    for (sequence, captured_us) in [(1, Some(NOON - 1)), (2, None), (3, Some(NOON + 10_000))] {
+        meter.on_packet(&Observed {
+            at: start,
+            at_us: NOON + 25_000,
+            sequence,
+            via_rtx: false,
+            bytes: 100,
+            stamp: Err(StampError::Unstamped),
+            captured_us,
+            keyframe: false,
+        });
+    }
+    let report = meter.report();
+    assert_eq!((report.history, report.unstamped, report.latency.len()), (1, 3, 1));
+    assert_eq!(report.latency.max(), Some(Duration::from_millis(15)));
 }

@@ -26,7 +26,8 @@ fn h264(payload: &[u8]) -> bool {
     }
 }
 
-fn aggregated(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The NAL units of a STAP-A, behind its first byte.
+pub(super) fn aggregated(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let (size, tail) = rest.split_first_chunk::<2>()?;
         let (nal, tail) = tail.split_at_checked(usize::from(u16::from_be_bytes(*size)))?;
@@ -36,11 +37,15 @@ fn aggregated(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn vp8(payload: &[u8]) -> Option<bool> {
+    let (begins, body) = vp8_body(payload)?;
+    Some(begins && body.first()? & 1 == 0)
+}
+
+/// What is behind a VP8 payload descriptor (RFC 7741 section 4.2), and whether a frame begins there.
+pub(super) fn vp8_body(payload: &[u8]) -> Option<(bool, &[u8])> {
     let first = *payload.first()?;
     // S bit set and partition index 0: the frame begins here.
-    if first & 0x17 != 0x10 {
-        return Some(false);
-    }
+    let begins = first & 0x17 == 0x10;
     let mut at = 1;
     if first & 0x80 != 0 {
         let extension = *payload.get(at)?;
@@ -51,7 +56,7 @@ fn vp8(payload: &[u8]) -> Option<bool> {
         at += usize::from(extension & 0x40 != 0);
         at += usize::from(extension & 0x30 != 0);
     }
-    Some(payload.get(at)? & 1 == 0)
+    Some((begins, payload.get(at..)?))
 }
 
 #[cfg(test)]

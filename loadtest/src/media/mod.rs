@@ -1,13 +1,20 @@
-//! Synthetic media: packets that depacketisers accept and that carry a stamp.
+//! What publishers send: synthetic media, or samples of real media.
 //!
-//! The content is no picture and no sound. Frames have realistic sizes, cadence and packet structure, because that is
+//! Synthetic packets are accepted by depacketisers and carry a stamp; their content is no picture and no sound. Frames have realistic sizes, cadence and packet structure, because that is
 //! what a forwarding server sees; a decoder would refuse the slices.
 
+pub mod assemble;
+mod feed;
 pub mod keyframe;
+mod looped;
 mod packetize;
+mod payload;
+pub mod sample;
 mod source;
 pub mod stamp;
 
+pub use feed::Feed;
+pub use looped::LoopedSource;
 pub use packetize::MAX_PAYLOAD;
 pub use source::{AudioSource, MediaPacket, Oversized, VideoConfig, VideoSource};
 

@@ -18,8 +18,8 @@ const KEYFRAME_WEIGHT: u64 = 5;
 const OPUS_BYTES: usize = 100;
 const OPUS_PERIOD: Duration = Duration::from_millis(20);
 const OPUS_TICKS: u64 = 960;
-const OPUS_CLOCK: u64 = 48_000;
-const VIDEO_CLOCK: u64 = 90_000;
+pub(super) const OPUS_CLOCK: u64 = 48_000;
+pub(super) const VIDEO_CLOCK: u64 = 90_000;
 
 /// Frames that are one packet above what a relay's datagrams carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,36 +71,42 @@ pub struct MediaPacket {
     pub marker: bool,
     /// When it was due.
     pub captured: Instant,
-    /// What its payload says.
+    /// What its payload says, where that is synthetic.
     pub stamp: Stamp,
+    /// Its header is to say when it was captured, because its payload cannot.
+    pub told: bool,
     /// The payload.
     pub payload: Vec<u8>,
 }
 
 /// Where a source's timeline lies: its start by both clocks, and the pauses since.
 #[derive(Debug, Clone, Copy)]
-struct Timeline {
+pub(super) struct Timeline {
     start: Instant,
     start_us: u64,
     paused: Duration,
 }
 
 impl Timeline {
-    fn at(&self, media: Duration) -> Instant {
+    pub fn new(start: Instant, start_us: u64) -> Self {
+        Self { start, start_us, paused: Duration::ZERO }
+    }
+
+    pub fn at(&self, media: Duration) -> Instant {
         self.start + self.paused + media
     }
 
     /// Shifts what is due at `due` to `now`, if that is later.
-    fn resume(&mut self, due: Instant, now: Instant) {
+    pub fn resume(&mut self, due: Instant, now: Instant) {
         self.paused += now.saturating_duration_since(due);
     }
 
-    fn unix_micros(&self, captured: Instant) -> u64 {
+    pub fn unix_micros(&self, captured: Instant) -> u64 {
         self.start_us.saturating_add(num::micros(captured.saturating_duration_since(self.start)))
     }
 
     /// Ticks of a clock that passed in pauses: RTP time goes on in them.
-    fn paused_ticks(&self, rate: u64) -> u64 {
+    pub fn paused_ticks(&self, rate: u64) -> u64 {
         num::micros(self.paused).saturating_mul(rate) / 1_000_000
     }
 }
@@ -120,7 +126,7 @@ pub struct VideoSource {
 impl VideoSource {
     /// A source whose first frame, a keyframe, is due at `start`, which is `start_us` microseconds after the Unix epoch.
     pub fn new(config: VideoConfig, publisher: u64, start: Instant, start_us: u64) -> Self {
-        let timeline = Timeline { start, start_us, paused: Duration::ZERO };
+        let timeline = Timeline::new(start, start_us);
         Self { config, publisher, timeline, frame: 0, sequence: 0, since_keyframe: 0, keyframe_wanted: true }
     }
 
@@ -217,7 +223,8 @@ impl VideoSource {
         let ticks = self.frame * VIDEO_CLOCK / u64::from(self.config.fps.max(1));
         let ticks = ticks + self.timeline.paused_ticks(VIDEO_CLOCK);
         let marker = stamp.frame_end;
-        MediaPacket { kind: Kind::Video, rtp_time: num::wrap32(ticks), marker, captured, stamp, payload }
+        let (kind, rtp_time, told) = (Kind::Video, num::wrap32(ticks), false);
+        MediaPacket { kind, rtp_time, marker, captured, stamp, told, payload }
     }
 }
 
@@ -232,7 +239,7 @@ pub struct AudioSource {
 impl AudioSource {
     /// A source whose first packet is due at `start`, which is `start_us` microseconds after the Unix epoch.
     pub fn new(publisher: u64, start: Instant, start_us: u64) -> Self {
-        Self { publisher, timeline: Timeline { start, start_us, paused: Duration::ZERO }, sequence: 0 }
+        Self { publisher, timeline: Timeline::new(start, start_us), sequence: 0 }
     }
 
     /// A pause is over: the next packet is due now.
@@ -267,8 +274,8 @@ impl AudioSource {
         };
         let payload = packetize::opus(&stamp, OPUS_BYTES);
         let ticks = sequence.wrapping_mul(OPUS_TICKS).wrapping_add(self.timeline.paused_ticks(OPUS_CLOCK));
-        let rtp_time = num::wrap32(ticks);
-        Some(MediaPacket { kind: Kind::Audio, rtp_time, marker: false, captured, stamp, payload })
+        let (kind, rtp_time, told) = (Kind::Audio, num::wrap32(ticks), false);
+        Some(MediaPacket { kind, rtp_time, marker: false, captured, stamp, told, payload })
     }
 }
 

@@ -10,7 +10,8 @@ pub fn cells(agent: &AgentReport) -> [String; 5] {
     let clock = clock.map_or("clock unknown".to_owned(), |(offset, by)| {
         format!("{} ms ± {} ms", text::number(offset, 2), text::number(by, 2))
     });
-    let clock = if agent.latency_refused { format!("{clock}: no latency") } else { clock };
+    let why = agent.clock_doubt.as_deref().map(|why| format!(", for {why}")).unwrap_or_default();
+    let clock = if agent.latency_refused { format!("{clock}: no latency{why}") } else { clock };
     let cores = agent.cpu_cores.map_or_else(unknown, text::cores);
     let cpu = format!("{cores} of {} cores", text::count(agent.host_cores));
     let lost = match (&agent.lost, agent.heard_s) {
@@ -59,6 +60,7 @@ mod tests {
         let ben = AgentReport {
             name: "ben".to_owned(),
             latency_refused: true,
+            clock_doubt: Some("its clock is not known".to_owned()),
             lost: Some("it was not heard for 5s".to_owned()),
             heard_s: Some(7.0),
             ..AgentReport::default()
@@ -68,7 +70,11 @@ mod tests {
             for part in ["29 of 30", "12,345", "-3,000.25 ms ± 0.40 ms", "1.50 of 4 cores"] {
                 assert!(text.contains(part), "{part}: {text}");
             }
-            assert!(text.contains("clock unknown: no latency") && text.contains("LOST after 7"), "{text}");
+            assert!(
+                text.contains("clock unknown: no latency, for its clock is not known")
+                    && text.contains("LOST after 7"),
+                "{text}"
+            );
         }
         assert!(!html(&report).contains("<1>") && !markdown(&report).contains("<1>"));
     }

@@ -1,9 +1,10 @@
-//! Figures of those who watch by HLS and of those who chat: bounds, and rows of tables.
+//! Figures of those who watch by HLS and of those who chat: bounds, and rows of tables; and the tables of all that not
+//! every run has.
 
 use std::collections::BTreeMap;
 
 use super::metric::{Metric, Unit};
-use super::{ChatReport, HlsReport, Percentiles, RunReport, text};
+use super::{ChatReport, DecodeReport, HlsReport, Percentiles, RunReport, text};
 use crate::num;
 
 /// Reasons that are shown.
@@ -15,6 +16,15 @@ fn hls(report: &RunReport, pick: fn(&HlsReport) -> u64) -> Option<f64> {
 
 fn chat(report: &RunReport, pick: fn(&ChatReport) -> u64) -> Option<f64> {
     report.chat.as_ref().map(|chat| num::float(pick(chat)))
+}
+
+fn decode(report: &RunReport, pick: fn(&DecodeReport) -> u64) -> Option<f64> {
+    // Who decoded nothing has not shown that it can be.
+    report
+        .decode
+        .as_ref()
+        .filter(|decode| decode.decoded + decode.missing > 0)
+        .map(|decode| num::float(pick(decode)))
 }
 
 fn hls_set(
@@ -39,6 +49,8 @@ const fn millis(name: &'static str, get: fn(&RunReport) -> Option<f64>) -> Metri
 
 /// What bounds can be about.
 pub const METRICS: &[Metric] = &[
+    count("decode-errors", |report| decode(report, |decode| decode.errors)),
+    count("decode-missing", |report| decode(report, |decode| decode.missing)),
     count("hls-failed", |report| hls(report, |hls| hls.failed)),
     count("hls-stalls", |report| hls(report, |hls| hls.stalls)),
     count("hls-missing", |report| hls(report, |hls| hls.missing)),
@@ -191,9 +203,33 @@ fn of_chat(chat: &ChatReport) -> Section {
     Section { title: "Chat", sentence, rows }
 }
 
+fn of_decode(decode: &DecodeReport) -> Section {
+    let whole = |name: &str, value: u64| (name.to_owned(), text::count(value));
+    let sentence = format!(
+        "{} pictures of {} frames by {} decoders, {} errors, {} missing.",
+        text::count(decode.decoded),
+        text::count(decode.handed),
+        text::count(decode.sessions),
+        text::count(decode.errors),
+        text::count(decode.missing)
+    );
+    let mut rows = vec![
+        whole("Sessions decoded", decode.sessions),
+        whole("Frames handed to decoders", decode.handed),
+        whole("Pictures decoded", decode.decoded),
+        whole("Pictures missing", decode.missing),
+        whole("Of these, frames that came incomplete", decode.broken),
+        whole("Errors of decoders", decode.errors),
+        whole("Frames that decoders were too slow for", decode.dropped),
+    ];
+    rows.extend(decode.first_error.iter().map(|error| ("The first error".to_owned(), error.clone())));
+    Section { title: "Decoding", sentence, rows }
+}
+
 /// Tables of those who were there.
 pub fn sections(report: &RunReport) -> Vec<Section> {
-    report.hls.iter().map(of_hls).chain(report.chat.iter().map(of_chat)).collect()
+    let decode = report.decode.iter().map(of_decode);
+    decode.chain(report.hls.iter().map(of_hls)).chain(report.chat.iter().map(of_chat)).collect()
 }
 
 /// What was aimed at, in one line.
@@ -202,4 +238,36 @@ pub fn target(report: &RunReport) -> String {
     let hls = report.hls.as_ref().map(|hls| &hls.url);
     let chat = report.chat.as_ref().map(|chat| &chat.url);
     [whep, hls, chat].into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Bound, html, markdown, sample, table};
+
+    #[test]
+    fn decoding_has_rows_everywhere_and_bounds() {
+        let mut report = sample::full();
+        let judged = |report: &RunReport, text: &str| text.parse::<Bound>().unwrap().judge(report).broken;
+        assert!(judged(&report, "decode-errors>0"), "nobody decoded");
+        let mut decode =
+            DecodeReport { sessions: 1, handed: 90, decoded: 88, missing: 3, ..Default::default() };
+        decode.merge(&DecodeReport {
+            sessions: 1,
+            broken: 1,
+            errors: 2,
+            first_error: Some("no <frame>!".to_owned()),
+            dropped: 1_234,
+            ..DecodeReport::default()
+        });
+        report.decode = Some(decode);
+        assert!(judged(&report, "decode-errors>1") && !judged(&report, "decode-errors>2"));
+        assert!(judged(&report, "decode-missing>2") && !judged(&report, "decode-missing>3"));
+        for text in [html(&report), markdown(&report), table(&report)] {
+            assert!(text.contains("Decoding") && text.contains("Pictures missing"), "{text}");
+        }
+        assert!(html(&report).contains("no &lt;frame&gt;!") && !markdown(&report).contains("<frame>"));
+        report.decode = Some(DecodeReport { sessions: 3, ..DecodeReport::default() });
+        assert!(judged(&report, "decode-missing>0"), "nothing was decoded");
+    }
 }

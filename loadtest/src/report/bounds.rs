@@ -13,6 +13,13 @@ fn of(set: Option<&Percentiles>, pick: fn(&Percentiles) -> f64) -> Option<f64> {
     set.map(pick)
 }
 
+/// Where nobody was away, nobody was so for any time.
+fn away(report: &RunReport, pick: fn(&Percentiles) -> f64) -> Option<f64> {
+    let viewers = &report.viewers;
+    let nobody = (viewers.sessions > 0).then_some(0.0);
+    viewers.reconnects.away_ms.as_ref().map(pick).or(nobody)
+}
+
 const METRICS: &[Metric] = &[
     Metric { name: "loss", unit: Unit::Percent, get: |report| report.packets.loss_percent },
     Metric { name: "video-loss", unit: Unit::Percent, get: |report| report.packets.video.loss_percent },
@@ -74,6 +81,15 @@ const METRICS: &[Metric] = &[
         unit: Unit::Count,
         get: |report| Some(num::float(report.viewers.reconnects.lost())),
     },
+    Metric {
+        name: "not-back",
+        unit: Unit::Count,
+        get: |report| Some(num::float(report.viewers.reconnects.not_back)),
+    },
+    Metric { name: "not-back-share", unit: Unit::Percent, get: |report| report.viewers.not_back_percent() },
+    Metric { name: "away-p50", unit: Unit::Millis, get: |report| away(report, |set| set.p50) },
+    Metric { name: "away-p99", unit: Unit::Millis, get: |report| away(report, |set| set.p99) },
+    Metric { name: "away-max", unit: Unit::Millis, get: |report| away(report, |set| set.max) },
     Metric {
         name: "duplicates",
         unit: Unit::Count,
@@ -177,7 +193,7 @@ impl Bound {
     /// Whether a time is as likely this process's own: it was saturated, or half as late by its own clock.
     fn is_ours(&self, value: Option<f64>, report: &RunReport) -> bool {
         let timed = METRICS.iter().any(|metric| metric.name == self.metric && metric.unit == Unit::Millis);
-        let late = report.client.late_ms.map_or(0.0, |late| late.p99);
+        let late = report.late_p99_ms();
         let too_long = matches!(self.comparison, Comparison::Above | Comparison::AtLeast);
         timed && too_long && value.is_some_and(|value| report.saturated() || late * 2.0 >= value)
     }
@@ -276,6 +292,34 @@ mod tests {
         assert_eq!(judged("p99>100ms", 50.0, true), (false, false), "it is kept all the same");
         assert_eq!(judged("loss>0%", 50.0, true), (true, false), "what is lost is lost");
         assert_eq!(judged("first-keyframe-p99>1s", 1.0, true), (true, false), "there is no such time");
+        let mut watched = report();
+        let late_ms = Some(Percentiles { p99: 50.0, ..Percentiles::default() });
+        watched.agents = vec![crate::report::AgentReport { late_ms, ..Default::default() }];
+        let verdict = "p99>99ms".parse::<Bound>().unwrap().judge(&watched);
+        assert!(verdict.not_measured, "an agent's own timers were late");
+    }
+
+    #[test]
+    fn who_is_away_is_judged_and_nobody_away_keeps_the_bound() {
+        let judged = |report: &RunReport, text: &str| text.parse::<Bound>().unwrap().judge(report).broken;
+        let mut report = report();
+        assert!(judged(&report, "away-max>1h") && judged(&report, "not-back-share>100%"), "nobody came");
+        report.viewers.sessions = 12;
+        assert!(!judged(&report, "away-max>0ms") && !judged(&report, "not-back-share>0%"));
+        report.viewers.reconnects.away_ms =
+            Some(Percentiles { p50: 900.0, p99: 4_000.0, max: 5_000.0, ..Default::default() });
+        (report.viewers.reconnects.back, report.viewers.reconnects.not_back) = (2, 1);
+        assert!(judged(&report, "not-back>0") && !judged(&report, "not-back>1"));
+        assert!(
+            judged(&report, "not-back-share>9.9%") && !judged(&report, "not-back-share>10%"),
+            "one of ten"
+        );
+        assert!(
+            judged(&report, "away-p50>899ms")
+                && judged(&report, "away-p99>3s")
+                && judged(&report, "away-max>4.9s")
+        );
+        assert!(!judged(&report, "away-max>5s"));
     }
 
     #[test]

@@ -42,10 +42,11 @@ pub fn chief(report: &RunReport) -> Vec<Chief> {
     let mut chief = vec![
         Chief {
             name: "Viewers connected",
-            value: format!("{} of {}", text::count(viewers.connected), text::count(viewers.wanted)),
+            value: format!("{} of {}", text::count(viewers.seated), text::count(viewers.wanted)),
             also: format!(
-                "{} failed, {} ended early, {} with a silent track",
+                "{} failed, {} sessions, of which {} ended early and {} had a silent track",
                 text::count(viewers.failed),
+                text::count(viewers.sessions),
                 text::count(viewers.ended_early),
                 text::count(viewers.silent)
             ),
@@ -99,7 +100,8 @@ pub fn chief(report: &RunReport) -> Vec<Chief> {
             name: "Sessions lost, viewers back",
             value: format!("{} / {}", text::count(reconnects.lost()), text::count(reconnects.back)),
             also: format!(
-                "away for {}, at most {}",
+                "{} not back; away for {}, at most {}",
+                text::count(reconnects.not_back),
                 pair(reconnects.away_ms),
                 millis(reconnects.away_ms, |set| set.max)
             ),

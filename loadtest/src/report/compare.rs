@@ -52,9 +52,11 @@ fn whole(value: u64) -> Option<f64> {
 }
 
 const FIGURES: &[Figure] = &[
-    figure("viewers connected", "viewers", Good::More, 0.0, |run| whole(run.viewers.connected)),
+    figure("viewers connected", "viewers", Good::More, 0.0, |run| whole(run.viewers.seated)),
     figure("viewers failed", "viewers", Good::Less, 0.0, |run| whole(run.viewers.failed)),
     figure("viewers ended early", "viewers", Good::Less, 0.0, |run| whole(run.viewers.ended_early)),
+    figure("viewers not back", "viewers", Good::Less, 0.0, |run| whole(run.viewers.reconnects.not_back)),
+    figure("away longest", "ms", Good::Less, STEP, |run| of(run.viewers.reconnects.away_ms, |set| set.max)),
     figure("viewers with a silent track", "viewers", Good::Less, 0.0, |run| whole(run.viewers.silent)),
     figure("loss after recovery", "%", Good::Less, 0.0, |run| run.packets.loss_percent),
     figure("video loss", "%", Good::Less, 0.0, |run| run.packets.video.loss_percent),

@@ -16,7 +16,7 @@ fn a_run_is_the_same_as_itself_and_of_its_own_shape() {
 #[test]
 fn better_worse_and_same_go_the_way_of_the_figure() {
     let (a, mut b) = (sample::full(), sample::full());
-    b.viewers.connected = 900;
+    b.viewers.seated = 900;
     b.viewers.failed = 100;
     b.latency_ms = Some(sample::set(2.0, 18.2, 710.0));
     b.packets.bits_per_second = 1_000_000_000;

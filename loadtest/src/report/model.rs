@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChatReport, HlsReport, Percentiles};
+use super::{ChatReport, DecodeReport, HlsReport, Percentiles};
+use crate::num;
 
 /// How often values occurred, for a picture of their spread.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -58,7 +59,7 @@ pub struct Second {
     pub joining: u64,
     /// Viewers that are connected, at its end.
     pub watching: u64,
-    /// Viewers that could not connect, or whose session ended before its time, so far.
+    /// Viewers that could not connect, or that lost their session for good, so far.
     pub failed: u64,
     /// Viewers that left when their stay was over, so far.
     pub left: u64,
@@ -154,6 +155,9 @@ pub struct PublishersReport {
     pub wanted: u64,
     /// Those whose session ended before the run did.
     pub ended_early: u64,
+    /// Why, and how many.
+    #[serde(default)]
+    pub reasons: BTreeMap<String, u64>,
     /// Packets sent.
     pub packets: u64,
     /// Payload bytes sent.
@@ -182,17 +186,21 @@ pub struct ModeReport {
 /// The viewers.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ViewersReport {
-    /// Viewers of the plan.
+    /// Places of the plan, each with one viewer at a time.
     pub wanted: u64,
-    /// Those that connected.
-    pub connected: u64,
-    /// Those that did not.
+    /// Places at which somebody was connected, for however long.
+    #[serde(default)]
+    pub seated: u64,
+    /// Sessions that connected: a place has several where stays end, and a viewer that lost its session and came back.
+    #[serde(alias = "connected")]
+    pub sessions: u64,
+    /// Viewers that could not connect, and those that lost their session and are not back.
     pub failed: u64,
-    /// Connected ones whose session ended before the run did.
+    /// Sessions that ended before the run did, or the viewer's stay.
     pub ended_early: u64,
-    /// Connected ones that left when their stay was over.
+    /// Viewers that left when their stay was over.
     pub left: u64,
-    /// Connected ones with a track that received nothing.
+    /// Sessions with a track that received nothing.
     pub silent: u64,
     /// Why viewers failed or ended, and how many.
     pub reasons: BTreeMap<String, u64>,
@@ -213,18 +221,33 @@ pub struct ViewersReport {
 pub struct ReconnectsReport {
     /// How often a session was lost, or left because the server said so, by the reason.
     pub reasons: BTreeMap<String, u64>,
-    /// How often somebody was back.
+    /// How often somebody was back: a packet came by the next session.
     pub back: u64,
+    /// Viewers that were not back when their stay or the run was over.
+    pub not_back: u64,
     /// Attempts that failed, by the reason.
     pub failed: BTreeMap<String, u64>,
-    /// From the last packet of the old session to when the new one was connected.
+    /// From the last packet of the old session to the first of the next; of who is not back, as far as it went.
     pub away_ms: Option<Percentiles>,
+    /// Of those who are back: from the last packet of the old session to the first of the next.
+    pub first_packet_ms: Option<Percentiles>,
+    /// Of those who are back: from the last packet of the old session to the next one's first keyframe.
+    pub first_keyframe_ms: Option<Percentiles>,
 }
 
 impl ReconnectsReport {
     /// How often a session was lost.
     pub fn lost(&self) -> u64 {
         self.reasons.values().sum()
+    }
+}
+
+impl ViewersReport {
+    /// Viewers that are not back, of all that had a session, in per cent; none where nobody had one.
+    pub fn not_back_percent(&self) -> Option<f64> {
+        // Whoever is back had one before.
+        let came = self.sessions.saturating_sub(self.reconnects.back);
+        (came > 0).then(|| num::float(self.reconnects.not_back) * 100.0 / num::float(came))
     }
 }
 
@@ -281,7 +304,7 @@ pub struct PacketReport {
     pub bits_per_second: u64,
 }
 
-/// Phases of joining, from when the join was due.
+/// Phases of viewers' first joins, from when each was due. Who joins again is in [`ReconnectsReport`].
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct JoinReport {
     /// To the SDP answer.
@@ -320,22 +343,25 @@ pub struct ClientReport {
 pub struct AgentReport {
     /// Its name.
     pub name: String,
-    /// Viewers of its share.
+    /// Places of its share.
     pub viewers: u64,
-    /// Those that connected.
+    /// Places at which somebody was connected.
     pub connected: u64,
-    /// Those that could not connect, or whose session ended before its time.
+    /// Viewers that could not connect, or that lost their session and are not back.
     pub failed: u64,
     /// Different packets that came.
     pub packets: u64,
-    /// Packets whose latency it counted.
+    /// Packets whose latency is in the run's.
     pub latencies: u64,
     /// What was added to its clock to have the publishers', in milliseconds; none where that was not known.
     pub clock_offset_ms: Option<f64>,
     /// How well that was known, at its worst.
     pub clock_uncertainty_ms: Option<f64>,
-    /// It was not known well enough: the run has no latency.
+    /// It was not known well enough, or it jumped: none of this agent's latencies are in the run's.
     pub latency_refused: bool,
+    /// Why, where that is so.
+    #[serde(default)]
+    pub clock_doubt: Option<String>,
     /// Cores' worth of CPU used on average.
     pub cpu_cores: Option<f64>,
     /// Cores of its host.
@@ -344,6 +370,9 @@ pub struct AgentReport {
     pub socket_drops: Option<u64>,
     /// Why its figures speak of itself, where it had no time to measure.
     pub saturated: Option<String>,
+    /// By how much its own timers were late.
+    #[serde(default)]
+    pub late_ms: Option<Percentiles>,
     /// Why it was lost before the end.
     pub lost: Option<String>,
     /// When it was heard last, where it was lost, from when the first join was due.
@@ -433,6 +462,9 @@ pub struct RunReport {
     pub frozen_ms: f64,
     /// The spread of the percentiles' values.
     pub figures: Figures,
+    /// What real decoders made of viewers' video, if some had them.
+    #[serde(default)]
+    pub decode: Option<DecodeReport>,
     /// Those who watched by HLS, if there were any.
     #[serde(default)]
     pub hls: Option<HlsReport>,
@@ -460,6 +492,12 @@ impl RunReport {
     /// This process, or an agent, had no time to measure.
     pub fn saturated(&self) -> bool {
         self.client.saturated || self.agents.iter().any(|agent| agent.saturated.is_some())
+    }
+
+    /// By how much one in a hundred timers was late, at least, of this process or the agent that was worst; in milliseconds.
+    pub fn late_p99_ms(&self) -> f64 {
+        let all = self.agents.iter().map(|agent| agent.late_ms).chain([self.client.late_ms]);
+        all.flatten().map(|late| late.p99).fold(0.0, f64::max)
     }
 
     /// A bound is broken, or the run is invalid, or an agent was lost.

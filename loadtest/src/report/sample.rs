@@ -59,7 +59,7 @@ pub fn full() -> RunReport {
     report.target.whep = "http://127.0.0.1:8080/whep/demo".to_owned();
     report.target.whip = Some("http://127.0.0.1:8080/whip/demo".to_owned());
     report.viewers.wanted = 1_000;
-    report.viewers.connected = 1_000;
+    (report.viewers.seated, report.viewers.sessions) = (1_000, 1_000);
     report.viewers.ended_early = 12;
     report.viewers.reasons.insert("ended: ICE".to_owned(), 12);
     report.publishers.wanted = 1;

@@ -61,7 +61,7 @@ pub fn judge(report: &RunReport) -> Judgement {
     if report.interrupted {
         reasons.push("it was stopped by hand before its end".to_owned());
     }
-    if report.viewers.connected == 0 && !others_alone(report) {
+    if report.viewers.sessions == 0 && !others_alone(report) {
         reasons.push("no viewer connected".to_owned());
     }
     if report.schema != SCHEMA {
@@ -118,7 +118,7 @@ fn watched(report: &RunReport) -> String {
     let viewers = &report.viewers;
     let mut said = format!(
         "{} of {} viewers connected in {}",
-        text::count(viewers.connected),
+        text::count(viewers.seated),
         text::count(viewers.wanted),
         text::clock(report.seconds)
     );
@@ -151,7 +151,7 @@ mod tests {
     fn judged(invalid: &[&str], bounds: Vec<Verdict>) -> Judgement {
         let invalid = invalid.iter().map(|reason| (*reason).to_owned()).collect();
         let mut report = RunReport { schema: SCHEMA, invalid, bounds, ..RunReport::default() };
-        report.viewers.connected = 1;
+        report.viewers.sessions = 1;
         judge(&report)
     }
 

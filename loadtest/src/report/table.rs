@@ -76,12 +76,13 @@ fn watched(report: &RunReport, row: &mut impl FnMut(&str, String)) {
     row(
         "viewers",
         format!(
-            "{} of {} connected, {} failed, {} ended early, {} left, {} with a silent track",
-            viewers.connected,
+            "{} of {} connected, {} failed, {} left; {} sessions, {} ended early, {} with a silent track",
+            viewers.seated,
             viewers.wanted,
             viewers.failed,
-            viewers.ended_early,
             viewers.left,
+            viewers.sessions,
+            viewers.ended_early,
             viewers.silent
         ),
     );
@@ -97,7 +98,9 @@ fn watched(report: &RunReport, row: &mut impl FnMut(&str, String)) {
     let reconnects = &viewers.reconnects;
     if reconnects.lost() > 0 {
         let away = millis(reconnects.away_ms.as_ref());
-        row("reconnects", format!("{} lost, {} back; away {away}", reconnects.lost(), reconnects.back));
+        let (lost, back, not_back) = (reconnects.lost(), reconnects.back, reconnects.not_back);
+        row("reconnects", format!("{lost} lost, {back} back, {not_back} not back; away {away}"));
+        row("  first keyframe after", millis(reconnects.first_keyframe_ms.as_ref()));
         for (reason, count) in &reconnects.reasons {
             row("", format!("{count} × {reason}"));
         }
@@ -141,7 +144,7 @@ fn watched(report: &RunReport, row: &mut impl FnMut(&str, String)) {
     row(
         "lost before recovery",
         format!(
-            "{} ({}), {} recovered by RTX",
+            "{} ({}), {} recovered",
             packets.lost_before_recovery,
             percent(packets.loss_before_recovery_percent),
             packets.recovered

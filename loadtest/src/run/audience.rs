@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Runtime;
+
 use super::crowd::{Crowd, Look};
 use super::tally::Truth;
 use crate::agents::Field;
@@ -48,15 +50,22 @@ impl Audience {
     /// How it goes.
     pub fn look(&self) -> Look {
         match self {
-            Self::Here(crowd) => crowd.look(&Truth::unknown()),
+            Self::Here(crowd) => crowd.look(),
             Self::There(field) => field.look(),
+        }
+    }
+
+    /// What decoders were given is decoded to the end, within seconds; agents do that by themselves.
+    pub fn finish_decoding(&self, runtime: &Runtime) {
+        if let Self::Here(crowd) = self {
+            runtime.block_on(crowd.finish_all_decoding());
         }
     }
 
     /// How it went, knowing what was sent.
     pub fn finish(&self, truth: &Truth) -> Look {
         match self {
-            Self::Here(crowd) => crowd.look(truth),
+            Self::Here(crowd) => crowd.finish(truth),
             Self::There(field) => field.finish(truth),
         }
     }

@@ -8,10 +8,12 @@ use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::rejoin::{Backoff, Visit};
-use super::tally::{Tally, Truth};
+use super::rejoin::{Backoff, Told, Visit};
+use super::tally::{Session, Tally, Truth};
 use super::{RunPlan, Seat};
-use crate::client::{EndReason, Loss, Lost, SessionState, Standing, Viewer, ViewerConfig};
+use crate::client::{
+    ClientError, EndReason, Loss, Lost, SessionState, Standing, Viewer, ViewerConfig, ViewerReport, kind,
+};
 use crate::scenario::Impairment;
 
 /// Sessions closed at once: a server is not to be stormed by our goodbye.
@@ -23,7 +25,38 @@ enum Place {
     /// One has left and the next one is on the way.
     Between,
     Failed(String),
-    Live(Box<Viewer>),
+    Live(Box<Viewer>, Session),
+    /// One has lost its session and is to come back.
+    Away(Away),
+}
+
+/// Who lost its session.
+#[derive(Clone)]
+struct Away {
+    /// It has seen nothing since then.
+    since: Instant,
+    /// Why it is not back.
+    why: String,
+}
+
+impl Away {
+    /// It does not come back any more.
+    fn over(&self, tally: &mut Tally, until: Instant, video: bool) {
+        let away = until.saturating_duration_since(self.since);
+        tally.not_back(away, &self.why);
+        tally.missed(away, video);
+    }
+}
+
+/// Why a viewer that is there has no session all the same, if it has none: since when, and why.
+fn stranded(report: &ViewerReport, session: Session, now: Instant) -> Option<Away> {
+    let last = report.tracks.iter().filter_map(|track| track.last_packet).max();
+    let since = session.lost(last).unwrap_or(now);
+    match (&report.state, session) {
+        (SessionState::Ended(reason), _) => Some(Away { since, why: kind(&reason.to_string()) }),
+        (_, Session::Again(_)) if last.is_none() => Some(Away { since, why: "nothing came".to_owned() }),
+        _ => None,
+    }
 }
 
 /// Those who were there and have left, because their stay was over.
@@ -110,14 +143,14 @@ impl Crowd {
         let Some(Seat { number: seat, due, room }) = self.plan.seats.get(number).copied() else { return };
         let mut chance = self.plan.chance(seat);
         let mut due = self.start + due;
-        let mut visit =
-            Visit { number, seat, room, nth: 0, backoff: Backoff::new(self.plan.rejoining(seat)) };
+        let backoff = Backoff::new(self.plan.rejoining(seat));
+        let mut visit = Visit { number, seat, room, nth: 0, seated: false, backoff };
         loop {
             if self.over_before(due).await {
                 return;
             }
             let standing = match Viewer::connect(self.config(&visit, due)).await {
-                Ok(viewer) => match self.take_seat(number, seat, viewer) {
+                Ok(viewer) => match self.take_seat(&mut visit, viewer, Session::First) {
                     Ok(standing) => Some(standing),
                     Err(late) => return goodbye(seat, *late).await,
                 },
@@ -131,6 +164,7 @@ impl Crowd {
             if self.stay(&mut visit, standing, until).await {
                 return;
             }
+            self.finish_decoding(number).await;
             if let Some(viewer) = self.leave(number) {
                 goodbye(seat, viewer).await;
             }
@@ -165,11 +199,11 @@ impl Crowd {
         since: Instant,
         until: Option<Instant>,
     ) -> Result<Standing, bool> {
-        let (number, seat) = (visit.number, visit.seat);
-        let mut told = match lost {
+        let seat = visit.seat;
+        let mut told = Told::by(match lost {
             Lost::Told(reconnect) => reconnect.url,
             _ => None,
-        };
+        });
         visit.backoff.begin();
         let mut asked = Duration::ZERO;
         loop {
@@ -183,27 +217,30 @@ impl Crowd {
             }
             visit.nth += 1;
             let mut config = self.config(visit, since);
-            if let Some(url) = told.take() {
+            if let Some(url) = told.next() {
                 config.go_to(url);
             }
             match Viewer::connect(config).await {
-                Ok(viewer) => {
-                    let seated = self.take_seat(number, seat, viewer);
-                    if seated.is_ok() {
-                        lock(&self.gone).tally.back(since.elapsed());
+                Ok(viewer) => match self.take_seat(visit, viewer, Session::Again(since)) {
+                    Ok(standing) => return Ok(standing),
+                    Err(late) => {
+                        goodbye(seat, *late).await;
+                        return Err(true);
                     }
-                    match seated {
-                        Ok(standing) => return Ok(standing),
-                        Err(late) => {
-                            goodbye(seat, *late).await;
-                            return Err(true);
-                        }
-                    }
-                }
+                },
                 Err(error) => {
                     tracing::info!(viewer = seat, %error, "a viewer is not back yet");
                     asked = error.retry_after().unwrap_or_default();
-                    lock(&self.gone).tally.not_back(error.class());
+                    if matches!(
+                        error,
+                        ClientError::BadUrl { .. }
+                            | ClientError::ForbiddenTarget { .. }
+                            | ClientError::StrangeHost { .. }
+                    ) {
+                        told.forget();
+                    }
+                    lock(&self.gone).tally.in_vain(error.class());
+                    self.set(visit.number, Place::Away(Away { since, why: error.class() }));
                 }
             }
         }
@@ -211,13 +248,15 @@ impl Crowd {
 
     /// Empties the place of who lost its session; says since when it has seen nothing.
     async fn lose(&self, visit: &Visit, lost: &Lost) -> Instant {
+        self.finish_decoding(visit.number).await;
         let mut since = Instant::now();
         let Some(place) = self.places.get(visit.number) else { return since };
         let viewer = {
             let mut gone = lock(&self.gone);
-            let was = std::mem::replace(&mut *lock(place), Place::Between);
+            let mut place = lock(place);
+            let was = std::mem::replace(&mut *place, Place::Between);
             gone.tally.lost(lost.to_string());
-            let Place::Live(viewer) = was else { return since };
+            let Place::Live(viewer, session) = was else { return since };
             let mut report = viewer.report();
             if !matches!(lost, Lost::Told(_)) && !matches!(report.state, SessionState::Ended(_)) {
                 // For the server it may go on; for who watches it is over.
@@ -225,8 +264,10 @@ impl Crowd {
             }
             let last = report.tracks.iter().filter_map(|track| track.last_packet).max();
             // Who is told to go loses nothing before it goes.
-            since = last.filter(|_| !matches!(lost, Lost::Told(_))).unwrap_or(since);
-            gone.tally.viewer(&report, &Truth::unknown());
+            let told = matches!(lost, Lost::Told(_)) && last.is_some();
+            since = session.lost(last).filter(|_| !told).unwrap_or(since);
+            *place = Place::Away(Away { since, why: kind(&lost.to_string()) });
+            gone.tally.left_behind(&report, session);
             gone.sockets.push((viewer.local_address(), viewer.socket()));
             viewer
         };
@@ -276,6 +317,7 @@ impl Crowd {
             url: self.plan.whep(visit.room),
             scheduled: Some(due),
             depth: self.plan.depth(seat),
+            decode: self.plan.decodes(seat),
             loss,
             impairment: lock(&self.network).bad.and_then(|bad| self.plan.impaired(seat, bad)),
             seed: self.plan.seed.wrapping_add(own),
@@ -292,16 +334,45 @@ impl Crowd {
     }
 
     /// Gives a viewer its place; it comes back if all is over.
-    fn take_seat(&self, number: usize, seat: u32, viewer: Viewer) -> Result<Standing, Box<Viewer>> {
+    fn take_seat(
+        &self,
+        visit: &mut Visit,
+        viewer: Viewer,
+        session: Session,
+    ) -> Result<Standing, Box<Viewer>> {
         let network = lock(&self.network);
         if *self.over.borrow() {
             return Err(Box::new(viewer));
         }
+        if !std::mem::replace(&mut visit.seated, true) {
+            lock(&self.gone).tally.seated();
+        }
         let standing = viewer.standing();
         // It may have become bad, or good, while the viewer was connecting.
-        viewer.impair(network.bad.and_then(|bad| self.plan.impaired(seat, bad)));
-        self.set(number, Place::Live(Box::new(viewer)));
+        viewer.impair(network.bad.and_then(|bad| self.plan.impaired(visit.seat, bad)));
+        self.set(visit.number, Place::Live(Box::new(viewer), session));
         Ok(standing)
+    }
+
+    /// What a viewer's decoder was given is decoded to the end, if it has one.
+    async fn finish_decoding(&self, number: usize) {
+        let decoding = match self.places.get(number).map(lock).as_deref() {
+            Some(Place::Live(viewer, _)) => viewer.decoding(),
+            _ => None,
+        };
+        if let Some(decoding) = decoding {
+            decoding.finish().await;
+        }
+    }
+
+    /// The same of all viewers, within seconds.
+    pub async fn finish_all_decoding(self: &Arc<Self>) {
+        let mut all = JoinSet::new();
+        for number in 0..self.places.len() {
+            let crowd = Arc::clone(self);
+            all.spawn(async move { crowd.finish_decoding(number).await });
+        }
+        all.join_all().await;
     }
 
     /// Empties a place, and counts what its viewer saw.
@@ -314,11 +385,18 @@ impl Crowd {
                 gone.tally.failed(class);
                 None
             }
-            Place::Live(viewer) => {
-                let report = viewer.report();
-                // One whose session ended before did not leave.
-                gone.left += u64::from(!matches!(report.state, SessionState::Ended(_)));
-                gone.tally.viewer(&report, &Truth::unknown());
+            Place::Away(away) => {
+                away.over(&mut gone.tally, Instant::now(), self.plan.viewer.video);
+                None
+            }
+            Place::Live(viewer, session) => {
+                let (report, now) = (viewer.report(), Instant::now());
+                gone.tally.viewer(&report, session, &Truth::unknown());
+                match stranded(&report, session, now) {
+                    None => gone.left += 1,
+                    // It did not leave: it had no session any more.
+                    Some(away) => self.give_up(&mut gone.tally, &away, &report, now),
+                }
                 gone.sockets.push((viewer.local_address(), viewer.socket()));
                 Some(*viewer)
             }
@@ -349,7 +427,7 @@ impl Crowd {
     fn tell(&self, network: impl Fn(u32) -> Option<Impairment>) -> u64 {
         let mut count = 0;
         for (seat, place) in self.plan.seats.iter().map(|seat| seat.number).zip(&self.places) {
-            if let Place::Live(viewer) = &*lock(place) {
+            if let Place::Live(viewer, _) = &*lock(place) {
                 let bad = network(seat);
                 count += u64::from(bad.is_some());
                 viewer.impair(bad);
@@ -358,26 +436,56 @@ impl Crowd {
         count
     }
 
-    /// How it goes. Who is still connecting is no failure yet.
-    pub fn look(&self, truth: &Truth) -> Look {
+    /// Who is there, but without a session, is not back; of a session that was something, the silence is told.
+    fn give_up(&self, tally: &mut Tally, away: &Away, report: &ViewerReport, until: Instant) {
+        if report.tracks.iter().any(|track| track.received > 0) {
+            tally.not_back(until.saturating_duration_since(away.since), &away.why);
+        } else {
+            away.over(tally, until, self.plan.viewer.video);
+        }
+    }
+
+    /// How it goes. Who is still connecting, or is to come back, is no failure yet.
+    pub fn look(&self) -> Look {
+        self.count(&Truth::unknown(), false)
+    }
+
+    /// How it went, knowing what was sent: who lost its session and is not back has failed.
+    pub fn finish(&self, truth: &Truth) -> Look {
+        self.count(truth, true)
+    }
+
+    fn count(&self, truth: &Truth, finished: bool) -> Look {
         let now = Instant::now();
         let mut gone = lock(&self.gone);
         let (mut joining, mut between, mut gap, mut sockets) = (0, 0, Duration::ZERO, Vec::new());
         for place in &self.places {
-            if let Place::Live(viewer) = &*lock(place) {
+            if let Place::Live(viewer, _) = &*lock(place) {
                 viewer.take_latency(&mut gone.tally.latency);
                 viewer.take_skew(&mut gone.tally.skew);
             }
         }
         let mut tally = gone.tally.clone();
-        let before = tally.viewers.connected - tally.viewers.ended_early;
+        let before = tally.viewers.sessions - tally.viewers.ended_early;
         for place in &self.places {
             match &*lock(place) {
                 Place::Waiting(due) => joining += u64::from(*due <= now),
                 Place::Between => between += 1,
                 Place::Failed(class) => tally.failed(class.clone()),
-                Place::Live(viewer) => {
-                    tally.viewer(&viewer.report(), truth);
+                Place::Away(away) if finished => away.over(&mut tally, truth.until, self.plan.viewer.video),
+                Place::Away(away) => {
+                    between += 1;
+                    gap = gap.max(now.saturating_duration_since(away.since));
+                }
+                Place::Live(viewer, session) => {
+                    let report = viewer.report();
+                    tally.viewer(&report, *session, truth);
+                    // Who does not join again is not back as soon as its session is over.
+                    let over = matches!(report.state, SessionState::Ended(_)) && !self.plan.reconnect;
+                    if let Some(away) = stranded(&report, *session, truth.until).filter(|_| finished || over)
+                    {
+                        self.give_up(&mut tally, &away, &report, truth.until);
+                    }
                     gap = gap.max(viewer.take_recent_gap(truth.until));
                     sockets.push(viewer.local_address());
                 }
@@ -388,8 +496,8 @@ impl Crowd {
         let over = |(_, socket): &mut (SocketAddr, Arc<UdpSocket>)| Arc::strong_count(socket) == 1;
         let closing = gone.sockets.extract_if(.., over).collect();
         joining += between;
-        let watching = tally.viewers.connected - tally.viewers.ended_early - before;
-        let failed = tally.viewers.failed + tally.viewers.ended_early;
+        let watching = tally.viewers.sessions - tally.viewers.ended_early - before;
+        let failed = tally.viewers.failed;
         Look { tally, joining, between, watching, failed, left: gone.left, gap, sockets, _closing: closing }
     }
 
@@ -397,8 +505,8 @@ impl Crowd {
     pub async fn farewell(&self) {
         self.close();
         let take = |place: &Mutex<Place>| match std::mem::replace(&mut *lock(place), Place::Between) {
-            Place::Live(viewer) => Some(*viewer),
-            Place::Waiting(_) | Place::Between | Place::Failed(_) => None,
+            Place::Live(viewer, _) => Some(*viewer),
+            Place::Waiting(_) | Place::Between | Place::Failed(_) | Place::Away(_) => None,
         };
         let viewers: Vec<Viewer> = self.places.iter().filter_map(take).collect();
         let mut all = JoinSet::new();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
 
 use super::acts::Acts;
 use super::audience::Audience;
@@ -16,13 +17,13 @@ use super::files::enough_files;
 use super::host::{CpuMeter, Drops};
 use super::pulse::{Pulse, VIEWERS};
 use super::server::ServerMeter;
-use super::tally::{Truth, publishers};
+use super::tally::{Truth, count, publishers};
 use super::timeline::Timeline;
-use super::{Progress, RunError, RunPlan};
+use super::{Progress, RunError, RunPlan, samples};
 use crate::agents::Field;
-use crate::client::{ClientError, Publisher, PublisherConfig, PublisherStats, SessionState, check_url};
-use crate::report::{Bound, ClientReport, ModeReport, RunReport, SCHEMA, TargetReport};
-use crate::scenario::Mode;
+use crate::client::{ClientError, Publisher, PublisherConfig, PublisherStats, SessionState, check_url, kind};
+use crate::report::{Bound, ClientReport, ModeReport, PublishersReport, RunReport, SCHEMA, TargetReport};
+use crate::scenario::{Act, Mode};
 use crate::{clock, num};
 
 /// What is still under way when publishers pause gets so long to arrive: a retransmission asked for five times.
@@ -59,7 +60,11 @@ fn drive(
     field: Option<Arc<Field>>,
     progress: impl FnMut(&Progress),
 ) -> Result<RunReport, RunError> {
-    let server = ServerMeter::start(plan).map_err(RunError::Host)?;
+    if field.is_none() {
+        samples::check_decoder(plan).map_err(RunError::Host)?;
+    }
+    let plan = RunPlan { publisher: samples::publisher(plan)?, ..plan.clone() };
+    let server = ServerMeter::start(&plan).map_err(RunError::Host)?;
     let began = Instant::now();
     let runtime = |threads: usize, name: &str| {
         let built =
@@ -68,7 +73,7 @@ fn drive(
     };
     let sending = runtime(1, "publishers")?;
     let watching = runtime(plan.threads, VIEWERS)?;
-    let plan = Arc::new(plan.clone());
+    let plan = Arc::new(plan);
     let engine = Engine { plan, field, sending, watching, stopped: Arc::new(AtomicBool::new(false)), began };
     let result = engine.run(bounds, server, progress);
     // Whatever hangs is left behind.
@@ -132,7 +137,10 @@ impl Engine {
             meters.beside = Beside::come(&self.plan.beside, start).map_err(RunError::Endpoint)?;
             acts.begin(&self.plan, &audience, start);
         }
-        self.watch(&mut meters, &audience, &acts, progress)?;
+        if let Err(error) = self.watch(&mut meters, &audience, &acts, progress) {
+            self.farewell(&audience, publishers);
+            return Err(error);
+        }
         audience.close();
         meters.beside.close();
         let until = Instant::now();
@@ -144,7 +152,7 @@ impl Engine {
         if let Some(nobody) = nobody_beside(&report).filter(|_| !report.interrupted) {
             return Err(nobody);
         }
-        let nobody = self.viewers() > 0 && report.viewers.connected == 0;
+        let nobody = self.viewers() > 0 && report.viewers.sessions == 0;
         if nobody && !report.interrupted {
             let most = report.viewers.reasons.iter().max_by_key(|(_, count)| **count);
             let reason = most.map_or("none answered in time".into(), |(reason, _)| reason.clone());
@@ -172,8 +180,19 @@ impl Engine {
         self.plan.audience
     }
 
+    /// All publishers, or none.
     fn publish(&self) -> Result<Vec<Publisher>, RunError> {
         let mut publishers = Vec::new();
+        match self.publish_into(&mut publishers) {
+            Ok(()) => Ok(publishers),
+            Err(error) => {
+                self.part(publishers);
+                Err(error)
+            }
+        }
+    }
+
+    fn publish_into(&self, publishers: &mut Vec<Publisher>) -> Result<(), RunError> {
         for number in 0..self.plan.publishers {
             let config = PublisherConfig { url: self.plan.whip(number), ..self.plan.publisher.clone() };
             let left = self.plan.time_limit.saturating_sub(self.began.elapsed());
@@ -189,7 +208,7 @@ impl Engine {
             publishers.push(connected.map_err(|error| RunError::Publisher { number, error })?);
             self.in_time()?;
         }
-        Ok(publishers)
+        Ok(())
     }
 
     fn in_time(&self) -> Result<(), RunError> {
@@ -246,12 +265,16 @@ impl Engine {
         let elapsed = meters.start.elapsed();
         let sent: HashMap<u64, PublisherStats> =
             sessions.iter().map(Publisher::stats).map(|stats| (stats.publisher, stats)).collect();
-        let ended: HashSet<u64> = sessions
-            .iter()
-            .filter(|session| matches!(session.state(), SessionState::Ended(_)))
-            .map(|session| session.stats().publisher)
-            .collect();
+        let mut reasons = BTreeMap::new();
+        let mut ended = HashSet::new();
+        for session in sessions {
+            if let SessionState::Ended(reason) = session.state() {
+                ended.insert(session.stats().publisher);
+                count(&mut reasons, kind(&reason.to_string()));
+            }
+        }
         let truth = Truth { sent, ended, until };
+        audience.finish_decoding(&self.watching);
         let look = audience.finish(&truth);
         meters.drops.look(&look.sockets);
         self.watching.block_on(meters.server.finish());
@@ -264,8 +287,9 @@ impl Engine {
             .for_each(|_| tally.failed("still connecting when the run ended".into()));
         tally.viewers.wanted = self.viewers().into();
         tally.viewers.left = look.left;
-        let (whole, connected) = (tally.whole, tally.viewers.connected);
+        let (whole, connected) = (tally.whole, tally.viewers.sessions);
         let sampled = self.plan.mode == Mode::Sampled;
+        let decode = self.plan.decode.map(|_| tally.decode.clone());
         let finished = tally.finish(elapsed);
         let (hls, chat) = meters.beside.report(elapsed);
         let mut report = RunReport {
@@ -278,7 +302,7 @@ impl Engine {
             },
             seconds: elapsed.as_secs_f64(),
             interrupted: self.stopped.load(Ordering::Relaxed),
-            publishers: publishers(self.plan.publishers, &truth),
+            publishers: PublishersReport { reasons, ..publishers(self.plan.publishers, &truth) },
             mode: ModeReport {
                 name: if sampled { "sampled" } else { "full" }.to_owned(),
                 every: if sampled { self.plan.sample.into() } else { 1 },
@@ -296,6 +320,7 @@ impl Engine {
             freezes: finished.freezes,
             frozen_ms: num::millis(finished.frozen),
             figures: finished.figures,
+            decode,
             hls,
             chat,
             timeline: meters.timeline.take(),
@@ -314,7 +339,10 @@ impl Engine {
             bounds: Vec::new(),
         };
         report.bounds = bounds.iter().map(|bound| bound.judge(&report)).collect();
-        report.invalid = meters.pulse.doubt().into_iter().chain(doubts(&report)).collect();
+        // What is done to a server may well end its publishers' sessions; a bad network is the viewers' alone.
+        let disturbed = self.plan.events.iter().any(|event| !matches!(event.act, Act::Impair(_)));
+        let gone = ended_early(&report.publishers).filter(|_| !disturbed);
+        report.invalid = meters.pulse.doubt().into_iter().chain(gone).chain(doubts(&report)).collect();
         report
     }
 
@@ -328,12 +356,21 @@ impl Engine {
                 }
             }
         }
-        for publisher in publishers {
-            let stopped =
-                self.sending.block_on(async { tokio::time::timeout(FAREWELL, publisher.stop()).await });
-            if let Ok(Err(error)) = stopped {
-                tracing::warn!(%error, "a publisher could not be closed");
+        self.part(publishers);
+    }
+
+    /// Ends publishers' sessions, all at once: one that is slow keeps nobody from being told.
+    fn part(&self, publishers: Vec<Publisher>) {
+        let all = async {
+            let mut stopping: JoinSet<_> = publishers.into_iter().map(Publisher::stop).collect();
+            while let Some(stopped) = stopping.join_next().await {
+                if let Ok(Err(error)) = stopped {
+                    tracing::warn!(%error, "a publisher could not be closed");
+                }
             }
+        };
+        if self.sending.block_on(async { tokio::time::timeout(FAREWELL, all).await }).is_err() {
+            tracing::warn!("some publishers could not be closed in {FAREWELL:?}");
         }
     }
 }
@@ -353,6 +390,15 @@ fn nobody_beside(report: &RunReport) -> Option<RunError> {
         let chat = report.chat.as_ref().filter(|chat| chat.connected == 0)?;
         let reason = most(&chat.reasons);
         Some(RunError::Nobody { who: "chat clients connected", wanted: chat.wanted, reason })
+    })
+}
+
+/// Publishers whose session ended in the middle, in words: viewers could not see what was not sent.
+fn ended_early(publishers: &PublishersReport) -> Option<String> {
+    let most = publishers.reasons.iter().max_by_key(|(_, count)| **count);
+    most.map(|(reason, _)| {
+        let (ended, of) = (publishers.ended_early, publishers.wanted);
+        format!("{ended} of {of} publishers' sessions ended before the run did, most often: {reason}")
     })
 }
 
@@ -388,7 +434,7 @@ fn doubts(report: &RunReport) -> Vec<String> {
             doubts.push(format!("agent {}: {why}", agent.name));
         }
     }
-    let late = report.client.late_ms.map_or(0.0, |late| late.p99);
+    let late = report.late_p99_ms();
     for unknown in report.bounds.iter().filter(|bound| bound.not_measured && !report.saturated()) {
         doubts.push(format!(
             "the client was the limit of {:?}: one in a hundred of its own timers was {late:.1} ms late and more",

@@ -12,7 +12,9 @@ mod metrics;
 mod plan;
 mod progress;
 mod pulse;
+mod real;
 mod rejoin;
+mod samples;
 mod server;
 mod tally;
 mod timeline;
@@ -27,6 +29,8 @@ pub use metrics::ServerMetrics;
 pub use plan::{Access, MAX_PROCESSES, PlanError, RunPlan, Seat};
 pub use progress::{Progress, Sums, progress_line};
 pub(crate) use pulse::{Pulse, VIEWERS};
+pub use real::Media;
+pub(crate) use samples::check_decoder;
 pub(crate) use tally::{Tally, Truth};
 
 /// Why a run could not be made or measured nothing.
@@ -42,6 +46,14 @@ pub enum RunError {
         number: u32,
         /// What happened.
         error: crate::client::ClientError,
+    },
+    /// A file of media cannot be sent.
+    #[error("{file} cannot be sent: {why}")]
+    Media {
+        /// Which.
+        file: String,
+        /// Why not.
+        why: String,
     },
     /// The WHEP endpoint cannot be used.
     #[error("the viewers' endpoint cannot be used: {0}")]

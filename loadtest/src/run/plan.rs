@@ -1,13 +1,15 @@
 //! What a scenario comes to, checked before anything is sent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::ServerMetrics;
 use super::beside::{BesideAccess, BesidePlan};
-use crate::client::{Depth, Loss, PublisherConfig, Trust, ViewerConfig};
-use crate::media::{VideoCodec, VideoConfig};
+use super::real::Media;
+use crate::client::{ClientError, Depth, Gate, Loss, PublisherConfig, Trust, ViewerConfig};
+use crate::media::VideoConfig;
 use crate::num;
-use crate::scenario::{Act, Arrival, Chance, Codec, Event, Impairment, Mode, Scenario, Server, Stay};
+use crate::scenario::{Act, Arrival, Chance, Event, Impairment, Mode, Scenario, Server, Stay};
 
 /// Most processes that viewers are spread over.
 pub const MAX_PROCESSES: u32 = 100;
@@ -67,6 +69,8 @@ pub struct Seat {
 pub struct RunPlan {
     /// Its name in the report.
     pub name: String,
+    /// What they send, where that is real.
+    pub media: Media,
     /// How publishers connect; its URL is the WHIP endpoint and may hold `{i}`.
     pub publisher: PublisherConfig,
     /// How many; 0: watch what others publish.
@@ -85,6 +89,8 @@ pub struct RunPlan {
     pub mode: Mode,
     /// Where they are sampled, one in so many decrypts all.
     pub sample: u32,
+    /// One in so many hands its video to a real decoder.
+    pub decode: Option<u32>,
     /// Who loses its session joins again.
     pub reconnect: bool,
     /// What is left to chance follows from this.
@@ -126,6 +132,9 @@ pub enum PlanError {
         /// Publishers of the plan.
         publishers: u32,
     },
+    /// Real media is impossible.
+    #[error("{0}")]
+    Media(String),
     /// Nothing to receive.
     #[error("neither video nor audio is left to send or receive")]
     NoMedia,
@@ -153,6 +162,22 @@ pub enum PlanError {
     },
 }
 
+/// Keeps out whom sessions' servers lead to: what is public and was not named.
+fn gate(scenario: &Scenario, access: &Access) -> Result<Arc<Gate>, ClientError> {
+    let numbers = || 0..scenario.publishers.count.max(1);
+    let urls = scenario.publishers.url.iter().chain([&scenario.viewers.url]).filter(|url| !url.is_empty());
+    let all = urls.flat_map(|url| {
+        // Most have the number in their path, if at all; those that have it in their host name many.
+        let many = if url.contains(NUMBER) { numbers() } else { 0..1 };
+        many.map(move |number| url.replace(NUMBER, &number.to_string()))
+    });
+    // What is no URL is told where it is asked, with all that is wrong with it.
+    let all: Vec<String> = all.filter(|url| Gate::new(&[url.as_str()], &[], true).is_ok()).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let hosts: Vec<String> = access.hosts.iter().chain(&scenario.viewers.allow_hosts).cloned().collect();
+    Gate::of_sessions(&all, &hosts, access.allow_public).map(Arc::new)
+}
+
 impl RunPlan {
     /// What a scenario comes to.
     pub fn of(scenario: &Scenario, access: Access) -> Result<Self, PlanError> {
@@ -169,21 +194,20 @@ impl RunPlan {
         within("sample", viewers.sample, 1, MAX_VIEWERS, ": one in so many viewers")?;
         within("publishers", publishers.count, 0, MAX_PUBLISHERS, "")?;
         let (allow_public, trust) = (access.allow_public, access.trust.clone());
+        let gate = gate(scenario, &access).map_err(|error| PlanError::Beside(error.to_string()))?;
         let besides =
             BesideAccess { hls: access.hls, chat: access.chat, hosts: access.hosts, allow_public, trust };
         let beside = BesidePlan::of(scenario, &besides).map_err(PlanError::Beside)?;
         // Without a WHEP URL those beside are the whole audience.
         let alone = viewers.url.is_empty() && beside.anybody();
         let wanted = if alone { 0 } else { viewers.count };
-        let codec = match publishers.codec {
-            Codec::H264 => Some(VideoCodec::H264),
-            Codec::Vp8 => Some(VideoCodec::Vp8),
-            Codec::Opus => None,
-        };
+        within("decode", viewers.decode.unwrap_or(1), 1, MAX_VIEWERS, ": one in so many viewers")?;
+        let (media, codec) = Media::of(publishers).map_err(PlanError::Media)?;
         let (bitrate, fps, gop, oversized) =
             (publishers.bitrate, publishers.fps, publishers.gop, publishers.oversized);
         let video =
             codec.map(|codec| VideoConfig { codec, bitrate, fps, gop, oversized, ..VideoConfig::default() });
+        let real = media != Media::default();
         let publisher = PublisherConfig {
             token: access.publish,
             video,
@@ -194,6 +218,7 @@ impl RunPlan {
             retry_for: viewers.retry_for,
             turn: viewers.turn,
             allow_public: access.allow_public,
+            gate: Some(Arc::clone(&gate)),
             trust: access.trust.clone(),
             ..PublisherConfig::new(publishers.url.clone().unwrap_or_default())
         };
@@ -203,6 +228,7 @@ impl RunPlan {
             audio: publishers.audio,
             nack: viewers.nack,
             audio_nack: viewers.audio_nack,
+            capture_time: real,
             loss: (viewers.loss > 0.0).then_some(Loss { fraction: viewers.loss, seed: scenario.seed }),
             seed: scenario.seed,
             bind: viewers.bind,
@@ -211,6 +237,7 @@ impl RunPlan {
             retry_for: viewers.retry_for,
             turn: viewers.turn,
             allow_public: access.allow_public,
+            gate: Some(gate),
             trust: access.trust,
             ..ViewerConfig::new(viewers.url.clone())
         };
@@ -221,6 +248,7 @@ impl RunPlan {
         let last_due = due.last().copied().unwrap_or_default();
         let mut plan = Self {
             name: name(&scenario.name, wanted, &viewers.arrival, &beside),
+            media,
             publisher,
             publishers: count,
             viewer,
@@ -233,6 +261,7 @@ impl RunPlan {
             stay: viewers.stay,
             mode: viewers.mode,
             sample: viewers.sample,
+            decode: viewers.decode,
             reconnect: viewers.reconnect,
             seed: scenario.seed,
             duration: scenario.duration,
@@ -273,6 +302,9 @@ impl RunPlan {
         }
         if !(self.viewer.video || self.viewer.audio) {
             return Err(PlanError::NoMedia);
+        }
+        if self.decode.is_some() && !self.viewer.video {
+            return Err(PlanError::Media("there is no video to decode".to_owned()));
         }
         for event in &self.events {
             if event.at >= self.end() {
@@ -336,7 +368,12 @@ impl RunPlan {
         (chance.unit() < bad.share).then_some(bad)
     }
 
-    /// How much of its media this viewer decrypts.
+    /// Whether this viewer hands its video to a real decoder.
+    pub fn decodes(&self, viewer: u32) -> bool {
+        self.decode.is_some_and(|each| viewer.is_multiple_of(each.max(1)))
+    }
+
+    /// How much of its media this viewer decrypts: all where it is decoded.
     pub fn depth(&self, viewer: u32) -> Depth {
         let sample = self.sample.max(1);
         // The first one always, so that there is one. Then by chance in each group, lest it be always the same room's.
@@ -345,7 +382,7 @@ impl RunPlan {
             0 => 0.0,
             _ => Chance::of(self.seed, SAMPLED.saturating_add(group.into())).unit() * f64::from(sample),
         };
-        if self.mode == Mode::Full || num::count(chosen) == u64::from(place) {
+        if self.mode == Mode::Full || self.decodes(viewer) || num::count(chosen) == u64::from(place) {
             Depth::Whole
         } else {
             Depth::Headers
@@ -395,7 +432,7 @@ fn name(name: &str, viewers: u32, arrival: &Arrival, beside: &BesidePlan) -> Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::{Publishers, Rooms, Viewers};
+    use crate::scenario::{Codec, Publishers, Rooms, Viewers};
 
     fn scenario() -> Scenario {
         Scenario {

@@ -10,6 +10,33 @@ const FIRST: Duration = Duration::from_millis(500);
 /// Longest pause at all.
 const MOST: Duration = Duration::from_secs(8);
 
+/// Attempts at an endpoint that a server has named; then it is the user's own again.
+const TOLD: u32 = 2;
+
+/// Where a viewer goes that was told to.
+pub(super) struct Told {
+    url: Option<String>,
+    left: u32,
+}
+
+impl Told {
+    /// By an event, which may name an endpoint.
+    pub fn by(url: Option<String>) -> Self {
+        Self { url, left: TOLD }
+    }
+
+    /// Where the next attempt goes; `None`: to where the user pointed.
+    pub fn next(&mut self) -> Option<String> {
+        self.left = self.left.checked_sub(1)?;
+        self.url.clone()
+    }
+
+    /// Nothing is to be expected there.
+    pub fn forget(&mut self) {
+        self.left = 0;
+    }
+}
+
 /// One viewer at its place.
 pub(super) struct Visit {
     /// The place's number.
@@ -20,6 +47,8 @@ pub(super) struct Visit {
     pub room: u32,
     /// How many sessions there were before.
     pub nth: u64,
+    /// Somebody was connected there.
+    pub seated: bool,
     pub backoff: Backoff,
 }
 
@@ -52,6 +81,16 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_endpoint_that_does_not_work_is_tried_twice() {
+        let mut told = Told::by(Some("/x".to_owned()));
+        let tries: Vec<_> = (0..4).map(|_| told.next()).collect();
+        assert_eq!(tries, [Some("/x".to_owned()), Some("/x".to_owned()), None, None]);
+        let mut told = Told::by(Some("/x".to_owned()));
+        told.forget();
+        assert_eq!((told.next(), Told::by(None).next()), (None, None));
+    }
 
     #[test]
     fn pauses_grow_within_bounds_and_differ_between_viewers() {

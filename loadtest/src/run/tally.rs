@@ -1,16 +1,18 @@
 //! From what each viewer and publisher saw to one report.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::Sums;
-use crate::client::{Depth, PublisherStats, SessionState, ViewerReport};
+use crate::client::{Depth, PublisherStats, SessionState, ViewerReport, kind};
 use crate::measure::{FREEZE, Histogram, TrackReport, mean_ms};
 use crate::media::Kind;
 use crate::num;
-use crate::report::{Bars, Figures, JoinReport, PacketReport, Percentiles, PublishersReport, ViewersReport};
+use crate::report::{
+    Bars, DecodeReport, Figures, JoinReport, PacketReport, Percentiles, PublishersReport, ViewersReport,
+};
 
 mod merge;
 
@@ -42,6 +44,35 @@ impl Truth {
     }
 }
 
+/// What a session was to its viewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Session {
+    /// Its first.
+    First,
+    /// It lost one before, and had seen nothing since then.
+    Again(Instant),
+}
+
+impl Session {
+    /// Since when who has it has seen nothing, if it now loses a session whose last packet came then.
+    pub fn lost(self, last: Option<Instant>) -> Option<Instant> {
+        match self {
+            Self::First => last,
+            // By a session of which nothing came nobody was back.
+            Self::Again(since) => last.or(Some(since)),
+        }
+    }
+}
+
+/// Reasons that are counted apart; a server that has more has them in its own words.
+const REASONS: usize = 32;
+
+/// Counts a reason among others.
+pub(super) fn count(reasons: &mut BTreeMap<String, u64>, reason: String) {
+    let known = reasons.len() < REASONS || reasons.contains_key(&reason);
+    *reasons.entry(if known { reason } else { "other reasons".to_owned() }).or_default() += 1;
+}
+
 /// Sums over viewers.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Tally {
@@ -61,40 +92,87 @@ pub(crate) struct Tally {
     pub first_keyframe: Histogram,
     gap: Histogram,
     away: Histogram,
+    back_packet: Histogram,
+    back_keyframe: Histogram,
     pub freezes: u64,
     frozen: Duration,
+    pub decode: DecodeReport,
 }
 
 impl Tally {
     /// A viewer that could not connect.
     pub fn failed(&mut self, class: String) {
         self.viewers.failed += 1;
-        *self.viewers.reasons.entry(class).or_default() += 1;
+        count(&mut self.viewers.reasons, class);
     }
 
     /// A viewer that lost its session and is to come back.
     pub fn lost(&mut self, reason: String) {
-        *self.viewers.reconnects.reasons.entry(reason).or_default() += 1;
+        count(&mut self.viewers.reconnects.reasons, kind(&reason));
     }
 
     /// It tried, and is not back yet.
-    pub fn not_back(&mut self, class: String) {
-        *self.viewers.reconnects.failed.entry(class).or_default() += 1;
+    pub fn in_vain(&mut self, class: String) {
+        count(&mut self.viewers.reconnects.failed, class);
     }
 
-    /// It is back.
-    pub fn back(&mut self, away: Duration) {
-        self.viewers.reconnects.back += 1;
+    /// Somebody sits at a place where nobody did before.
+    pub fn seated(&mut self) {
+        self.viewers.seated += 1;
+    }
+
+    /// Its stay or the run is over, and it has seen nothing for so long since it lost its session.
+    pub fn not_back(&mut self, away: Duration, why: &str) {
+        self.failed(format!("not back: {why}"));
+        self.viewers.reconnects.not_back += 1;
         self.away.record(away);
     }
 
-    /// A viewer that connected.
-    pub fn viewer(&mut self, report: &ViewerReport, truth: &Truth) {
-        self.viewers.connected += 1;
+    /// What it missed in that time, which no session tells of.
+    pub fn missed(&mut self, away: Duration, video: bool) {
+        self.gap.record(away);
+        if video {
+            self.freeze(away);
+        }
+    }
+
+    fn freeze(&mut self, gap: Duration) {
+        if gap > FREEZE {
+            self.freezes += 1;
+            self.frozen += gap;
+        }
+    }
+
+    /// The session that a viewer has, or had to the end of its stay.
+    pub fn viewer(&mut self, report: &ViewerReport, session: Session, truth: &Truth) {
+        self.session(report, session);
+        report.tracks.iter().for_each(|track| self.track(track, session, Some(truth)));
+    }
+
+    /// A session that its viewer lost, and is to follow by another: the silence behind it is told with that one.
+    pub fn left_behind(&mut self, report: &ViewerReport, session: Session) {
+        self.session(report, session);
+        report.tracks.iter().for_each(|track| self.track(track, session, None));
+    }
+
+    fn session(&mut self, report: &ViewerReport, session: Session) {
+        self.viewers.sessions += 1;
         self.whole += u64::from(report.depth == Depth::Whole);
         if let SessionState::Ended(reason) = &report.state {
             self.viewers.ended_early += 1;
-            *self.viewers.reasons.entry(format!("ended: {reason}")).or_default() += 1;
+            count(&mut self.viewers.reasons, kind(&format!("ended: {reason}")));
+        }
+        if let Some(seen) = &report.decoded {
+            self.decode.merge(&DecodeReport {
+                sessions: 1,
+                handed: seen.handed,
+                decoded: seen.decoded,
+                missing: seen.missing(),
+                broken: seen.broken,
+                errors: seen.errors,
+                first_error: seen.first_error.clone(),
+                dropped: seen.dropped,
+            });
         }
         self.viewers.relayed += u64::from(report.relayed);
         for status in &report.put_off {
@@ -103,27 +181,43 @@ impl Tally {
         self.viewers.silent += u64::from(report.tracks.iter().any(|track| track.received == 0));
         self.packets.injected_loss += report.injected_loss + report.injected_rtx_loss;
         self.packets.rejected += report.unmapped;
-        for (histogram, value) in [
-            (&mut self.answered, report.answered),
-            (&mut self.ice, report.ice),
-            (&mut self.connected, report.connected),
-            (&mut self.first_packet, report.tracks.iter().filter_map(|track| track.first_packet).min()),
-            (&mut self.first_keyframe, report.video().and_then(|track| track.first_keyframe)),
-        ] {
+        let first_packet = report.tracks.iter().filter_map(|track| track.first_packet).min();
+        let first_keyframe = report.video().and_then(|track| track.first_keyframe);
+        let times = match session {
+            Session::First => vec![
+                (&mut self.answered, report.answered),
+                (&mut self.ice, report.ice),
+                (&mut self.connected, report.connected),
+                (&mut self.first_packet, first_packet),
+                (&mut self.first_keyframe, first_keyframe),
+            ],
+            // Times of a session count from when it was due: since its viewer has seen nothing.
+            Session::Again(_) => {
+                self.viewers.reconnects.back += u64::from(first_packet.is_some());
+                vec![
+                    (&mut self.away, first_packet),
+                    (&mut self.back_packet, first_packet),
+                    (&mut self.back_keyframe, first_keyframe),
+                ]
+            }
+        };
+        for (histogram, value) in times {
             value.into_iter().for_each(|value| histogram.record(value));
         }
         self.skew.merge(&report.skew.apart);
         self.skew_seconds += report.skew.seconds;
         self.video_behind_us = self.video_behind_us.saturating_add(report.skew.video_behind_us);
-        report.tracks.iter().for_each(|track| self.track(track, truth));
     }
 
-    fn track(&mut self, track: &TrackReport, truth: &Truth) {
+    fn track(&mut self, track: &TrackReport, session: Session, truth: Option<&Truth>) {
         if track.received == 0 {
             return;
         }
         // What the publisher sent behind the last packet that came is lost too.
-        let (last_sent, due) = truth.last(track);
+        let (last_sent, due) = truth.map_or((None, None), |truth| {
+            let (last_sent, due) = truth.last(track);
+            (last_sent, Some(due))
+        });
         let lost = last_sent.map_or(track.missing, |last| track.missing_up_to(last));
         let packets = &mut self.packets;
         packets.received += track.received;
@@ -147,20 +241,22 @@ impl Tally {
         packets.rejected += track.rejected;
         self.bytes += track.bytes;
         self.latency.merge(&track.latency);
-        self.gap.record(track.longest_gap_until(due));
+        // Silence before a session that replaces another, and at the end of one that nothing follows, is a gap, too.
+        let before = track.first_packet.filter(|_| matches!(session, Session::Again(_)));
+        let longest = due.map_or(track.longest_gap, |due| track.longest_gap_until(due));
+        self.gap.record(longest.max(before.unwrap_or_default()));
         if track.kind == Kind::Video {
-            // The silence at the end is one, too.
-            let silence = track.last_packet.map(|last| due.saturating_duration_since(last));
-            let silence = silence.filter(|silence| *silence > FREEZE);
-            self.freezes += track.freezes + u64::from(silence.is_some());
-            self.frozen += track.frozen + silence.unwrap_or_default();
+            self.freezes += track.freezes;
+            self.frozen += track.frozen;
+            let after = track.last_packet.zip(due).map(|(last, due)| due.saturating_duration_since(last));
+            [before, after].into_iter().flatten().for_each(|silence| self.freeze(silence));
         }
     }
 
     /// What is told while the run goes on.
     pub fn sums(&self) -> Sums {
         Sums {
-            joins: self.viewers.connected,
+            joins: self.viewers.sessions,
             reasons: self.viewers.reasons.clone(),
             bytes: self.bytes,
             recovered: self.packets.recovered,
@@ -173,7 +269,10 @@ impl Tally {
 
     /// Percentages and rates; `elapsed` is the time over which packets came.
     pub fn finish(mut self, elapsed: Duration) -> Finished {
-        self.viewers.reconnects.away_ms = Percentiles::of(&self.away);
+        let reconnects = &mut self.viewers.reconnects;
+        reconnects.away_ms = Percentiles::of(&self.away);
+        reconnects.first_packet_ms = Percentiles::of(&self.back_packet);
+        reconnects.first_keyframe_ms = Percentiles::of(&self.back_keyframe);
         let packets = &mut self.packets;
         let percent = |part: u64, of: u64| (of > 0).then(|| num::float(part) * 100.0 / num::float(of));
         packets.loss_percent = percent(packets.lost, packets.expected);

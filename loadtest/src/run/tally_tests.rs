@@ -19,6 +19,7 @@ fn silenced(start: Instant) -> ViewerReport {
             via_rtx: false,
             bytes: 100,
             stamp: Ok(stamp),
+            captured_us: None,
             keyframe,
         });
     }
@@ -36,12 +37,13 @@ fn silenced(start: Instant) -> ViewerReport {
         keyframe_requests: 0,
         put_off: Vec::new(),
         relayed: false,
+        decoded: None,
     }
 }
 
 fn of(truth: &Truth, start: Instant) -> (u64, f64) {
     let mut tally = Tally::default();
-    tally.viewer(&silenced(start), truth);
+    tally.viewer(&silenced(start), Session::First, truth);
     let finished = tally.finish(Duration::from_secs(5));
     (finished.packets.lost, finished.longest_gap.unwrap().max.round())
 }
@@ -84,14 +86,17 @@ fn shares_that_went_through_a_message_add_up_to_the_whole() {
     viewers[3].state = SessionState::Ended(crate::client::EndReason::Failed("so".into()));
     let (mut whole, mut shares) = (Tally::default(), [Tally::default(), Tally::default(), Tally::default()]);
     for (nth, viewer) in viewers.iter().enumerate() {
-        whole.viewer(viewer, &truth);
-        shares[nth % 3].viewer(viewer, &truth);
+        let course = if nth == 5 { Session::Again(start) } else { Session::First };
+        whole.viewer(viewer, course, &truth);
+        shares[nth % 3].viewer(viewer, course, &truth);
     }
     for failed in [&mut whole, &mut shares[1]] {
         failed.failed("HTTP 503".into());
         failed.lost("closed by the server".into());
-        failed.not_back("HTTP 503".into());
-        failed.back(Duration::from_millis(700));
+        failed.in_vain("HTTP 503".into());
+        failed.not_back(Duration::from_millis(700), "HTTP 503");
+        failed.missed(Duration::from_millis(700), true);
+        failed.seated();
     }
     let mut merged = Tally::default();
     for share in shares {
@@ -99,11 +104,30 @@ fn shares_that_went_through_a_message_add_up_to_the_whole() {
         merged.merge(&serde_json::from_str(&text).unwrap());
     }
     assert_eq!(merged, whole);
-    assert_eq!((merged.viewers.connected, merged.viewers.failed, merged.viewers.ended_early), (40, 1, 1));
+    let viewers = &merged.viewers;
+    assert_eq!((viewers.sessions, viewers.seated, viewers.failed, viewers.ended_early), (40, 1, 2, 1));
     let finished = merged.finish(Duration::from_secs(2));
     assert_eq!(finished.join.connected_ms.unwrap().max, 280.0);
     assert_eq!((finished.viewers.relayed, finished.viewers.put_off["HTTP 503"]), (10, 40));
     let reconnects = finished.viewers.reconnects;
     assert_eq!((reconnects.lost(), reconnects.back, reconnects.failed["HTTP 503"]), (1, 1, 1));
-    assert_eq!(reconnects.away_ms.unwrap().max, 700.0);
+    assert_eq!((reconnects.not_back, reconnects.first_packet_ms.unwrap().count), (1, 1));
+    assert_eq!((reconnects.away_ms.unwrap().count, reconnects.away_ms.unwrap().max), (2, 700.0));
+}
+
+#[test]
+fn a_server_that_says_something_else_each_time_does_not_make_a_row_of_each() {
+    let mut tally = Tally::default();
+    for letter in 0..1_000_u32 {
+        let word: String = letter.to_string().bytes().map(|byte| char::from(byte + 50)).collect();
+        tally.failed(format!("bad response: {word}"));
+        tally.lost(format!("closed at 10.0.0.1:{letter} after {letter}0000 ms"));
+    }
+    assert_eq!(tally.viewers.failed, 1_000);
+    assert_eq!(tally.viewers.reasons.len(), REASONS + 1);
+    assert_eq!(tally.viewers.reasons.values().sum::<u64>(), 1_000);
+    assert_eq!(
+        tally.viewers.reconnects.reasons.into_iter().collect::<Vec<_>>(),
+        [("closed at … after … ms".to_owned(), 1_000)]
+    );
 }

@@ -46,7 +46,7 @@ impl Timeline {
             at,
             received: look.tally.packets.received,
             bytes: look.tally.bytes,
-            joined: look.tally.viewers.connected,
+            joined: look.tally.viewers.sessions,
             freezes: look.tally.freezes,
             latency: look.tally.latency.clone(),
             first_keyframe: look.tally.first_keyframe.clone(),

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use freshet_cluster::unit::Bitrate;
@@ -102,6 +103,10 @@ pub struct Publishers {
     pub gop: u32,
     /// With sound.
     pub audio: bool,
+    /// A file of real video to send again and again, or of real sound alone.
+    pub media: Option<PathBuf>,
+    /// A file of real sound to send with it.
+    pub audio_media: Option<PathBuf>,
     /// Single packets of unusual size.
     #[serde(deserialize_with = "oversized")]
     pub oversized: Option<Oversized>,
@@ -119,6 +124,8 @@ impl Default for Publishers {
             fps: 30,
             gop: 60,
             audio: true,
+            media: None,
+            audio_media: None,
             oversized: None,
             token_env: "FRESHET_LOADTEST_WHIP_TOKEN".to_owned(),
         }
@@ -170,6 +177,8 @@ pub struct Viewers {
     pub mode: Mode,
     /// Where they are sampled, one in so many decrypts all.
     pub sample: u32,
+    /// One in so many hands its video to a real decoder.
+    pub decode: Option<u32>,
     /// They lose this share of the media that reaches them.
     #[serde(deserialize_with = "share")]
     pub loss: f64,
@@ -184,6 +193,8 @@ pub struct Viewers {
     pub reconnect: bool,
     /// When TURN servers that responses name are used, by publishers too.
     pub turn: Turn,
+    /// Hosts beside those of the URLs that sessions may lead to, publishers' too, as `HOST` or `HOST:PORT`.
+    pub allow_hosts: Vec<String>,
     /// Time for each HTTP request.
     #[serde(deserialize_with = "duration")]
     pub http_timeout: Duration,
@@ -208,12 +219,14 @@ impl Default for Viewers {
             rooms: Rooms::Even,
             mode: Mode::Full,
             sample: 20,
+            decode: None,
             loss: 0.0,
             nack: true,
             audio_nack: false,
             retry_for: Duration::from_secs(10),
             reconnect: true,
             turn: Turn::default(),
+            allow_hosts: Vec::new(),
             http_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
             bind: None,

@@ -27,6 +27,8 @@ fps = 25
 gop = 50
 audio = false
 oversized = "30:1850"
+media = "a/b.h264"
+audio-media = "c.ogg"
 token-env = "HOST_TOKEN"
 
 [viewers]
@@ -36,6 +38,7 @@ arrival = "100@0s, 400@30s"
 stay = "exponential 60s"
 rooms = "zipf 1.2"
 loss = "1%"
+decode = 10
 nack = false
 retry-for = "20s"
 bind = "127.0.0.3"
@@ -78,11 +81,14 @@ fn a_whole_file_is_read() {
     assert_eq!(publishers.url.as_deref(), Some("http://127.0.0.1:8080/whip/room-{i}"));
     assert_eq!((publishers.count, publishers.codec, publishers.fps), (3, Codec::Vp8, 25));
     assert_eq!(publishers.oversized, Some(Oversized { every: 30, bytes: 1_850 }));
+    let files = [&publishers.media, &publishers.audio_media];
+    assert_eq!(files, [&Some("a/b.h264".into()), &Some("c.ogg".into())]);
     assert_eq!((publishers.audio, publishers.token_env.as_str()), (false, "HOST_TOKEN"));
     let viewers = &scenario.viewers;
     assert_eq!(viewers.arrival, "100@0s,400@30s".parse().unwrap());
     assert_eq!((viewers.stay, viewers.rooms), (Stay::Exponential(Duration::from_secs(60)), Rooms::Zipf(1.2)));
     assert_eq!((viewers.loss, viewers.nack, viewers.threads), (0.01, false, Some(2)));
+    assert_eq!(viewers.decode, Some(10));
     assert_eq!(scenario.server.pids, [4711, 4712]);
     assert_eq!(scenario.server.metrics, ["http://127.0.0.1:8080/metrics"]);
     let packets = scenario.server.packets.as_ref().map(ToString::to_string);

@@ -59,8 +59,6 @@ pub struct Stamps {
     pub abs_send_time: Option<u32>,
     /// Transport-wide sequence number.
     pub transport_cc: Option<u16>,
-    /// When the media was captured, by the clock of our sender reports.
-    pub abs_capture_time: Option<NtpTime>,
 }
 
 /// Ids of header extensions as a viewer negotiated them, 1 to 255; none where it did not.

@@ -54,7 +54,6 @@ impl Stamper {
         Stamps {
             abs_send_time: ids.abs_send_time.map(|_| at.abs),
             transport_cc: ids.transport_cc.map(|_| self.next),
-            ..Stamps::default()
         }
     }
 

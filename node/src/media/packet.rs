@@ -44,6 +44,9 @@ pub struct Extensions {
     pub orientation: Option<u8>,
     /// Playout delay bounds, minimum and maximum in units of 10 ms, 12 bits each.
     pub playout_delay: Option<(u16, u16)>,
+    /// When the media was captured, by the clock of whoever captured it: NTP's 32.32 fixed point seconds
+    /// (abs-capture-time of WebRTC, without its clock offset).
+    pub abs_capture_time: Option<u64>,
 }
 
 /// One RTP packet of a track's layer, kept once for each node as `Arc<Packet>`.

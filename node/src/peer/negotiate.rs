@@ -109,6 +109,9 @@ fn extension(uri: &str, direction: Direction) -> Option<Extension> {
         "urn:ietf:params:rtp-hdrext:ssrc-audio-level" => Some(Extension::AudioLevel),
         "urn:3gpp:video-orientation" => Some(Extension::VideoOrientation),
         "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay" => Some(Extension::PlayoutDelay),
+        "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time" => {
+            Some(Extension::AbsoluteCaptureTime)
+        }
         "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time" => Some(Extension::AbsoluteSendTime),
         "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01" => {
             Some(Extension::TransportSequenceNumber)

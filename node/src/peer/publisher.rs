@@ -2,7 +2,7 @@
 
 mod health;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use freshet_relay_proto::control::LayerRate;
@@ -370,7 +370,14 @@ fn forwarded(values: &ExtensionValues) -> Extensions {
             .play_delay_min
             .zip(values.play_delay_max)
             .map(|(min, max)| (millis10(min), millis10(max))),
+        abs_capture_time: values.abs_capture_time.as_ref().and_then(|told| captured(told.capture_time)),
     }
+}
+
+/// To the microsecond, which is what str0m reads it to. None of times before 1970.
+fn captured(at: SystemTime) -> Option<u64> {
+    let since = u64::try_from(at.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_micros()).ok()?;
+    Some(NtpTime::from_wall(CaptureMicros(since)).0)
 }
 
 /// The two rotation bits of RFC 3GPP TS 26.114 section 7.4.5.

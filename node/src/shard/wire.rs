@@ -11,7 +11,7 @@ use crate::sfu::HopPacket;
 /// A packet that came by a link.
 pub(super) fn packet(media: MediaIn) -> Arc<Packet> {
     let MediaHeader { index, timestamp, marker, keyframe, codec, capture, exts, .. } = media.header;
-    let Carried { audio_level, orientation, playout_delay } = exts;
+    let Carried { audio_level, orientation, playout_delay, abs_capture_time } = exts;
     Arc::new(Packet {
         index,
         timestamp,
@@ -20,7 +20,7 @@ pub(super) fn packet(media: MediaIn) -> Arc<Packet> {
         codec,
         capture: CaptureMicros(capture),
         arrived: media.arrived,
-        exts: Extensions { audio_level, orientation, playout_delay },
+        exts: Extensions { audio_level, orientation, playout_delay, abs_capture_time },
         payload: media.payload,
     })
 }
@@ -29,7 +29,7 @@ pub(super) fn packet(media: MediaIn) -> Arc<Packet> {
 pub(super) fn send(media: &MediaOut, out: &HopPacket) {
     let (track, layer) = out.lane;
     let Packet { index, timestamp, marker, keyframe, codec, capture, exts, payload, .. } = &*out.packet;
-    let Extensions { audio_level, orientation, playout_delay } = *exts;
+    let Extensions { audio_level, orientation, playout_delay, abs_capture_time } = *exts;
     let header = MediaHeader {
         alias: out.alias,
         track,
@@ -40,7 +40,7 @@ pub(super) fn send(media: &MediaOut, out: &HopPacket) {
         keyframe: *keyframe,
         codec: *codec,
         capture: capture.0,
-        exts: Carried { audio_level, orientation, playout_delay },
+        exts: Carried { audio_level, orientation, playout_delay, abs_capture_time },
     };
     media.try_send(out.kind, header, payload.clone());
 }

@@ -6,11 +6,13 @@ fn exts() -> impl Strategy<Value = Extensions> {
         proptest::option::of((0..=127_u8, any::<bool>())),
         proptest::option::of(any::<u8>()),
         proptest::option::of((0..=0xfff_u16, 0..=0xfff_u16)),
+        proptest::option::of(any::<u64>()),
     )
-        .prop_map(|(audio_level, orientation, playout_delay)| Extensions {
+        .prop_map(|(audio_level, orientation, playout_delay, abs_capture_time)| Extensions {
             audio_level,
             orientation,
             playout_delay,
+            abs_capture_time,
         })
 }
 

@@ -56,7 +56,7 @@ pub fn details(report: &RunReport) -> String {
 
 fn times(report: &RunReport) -> String {
     let join = &report.join;
-    let sets: [(&str, Option<Percentiles>); 9] = [
+    let sets: [(&str, Option<Percentiles>); 10] = [
         ("Answered after", join.answered_ms),
         ("ICE after", join.ice_ms),
         ("Connected after", join.connected_ms),
@@ -66,6 +66,7 @@ fn times(report: &RunReport) -> String {
         ("Between sound and picture", report.av_skew_ms),
         ("Longest gap of a track", report.longest_gap_ms),
         ("Away between two sessions", report.viewers.reconnects.away_ms),
+        ("Back with a keyframe after", report.viewers.reconnects.first_keyframe_ms),
     ];
     let mut rows = String::new();
     for (name, set) in sets {
@@ -137,13 +138,15 @@ fn viewers(report: &RunReport) -> String {
     let viewers = &report.viewers;
     let counts = [
         ("Wanted", text::count(viewers.wanted)),
-        ("Connected", text::count(viewers.connected)),
+        ("Connected", text::count(viewers.seated)),
+        ("Sessions", text::count(viewers.sessions)),
         ("Failed", text::count(viewers.failed)),
         ("Ended early", text::count(viewers.ended_early)),
         ("With a silent track", text::count(viewers.silent)),
         ("By a TURN server", text::count(viewers.relayed)),
         ("Sessions lost", text::count(viewers.reconnects.lost())),
         ("Back again", text::count(viewers.reconnects.back)),
+        ("Not back", text::count(viewers.reconnects.not_back)),
         ("Freezes", text::count(report.freezes)),
         ("Video stood still, all together", text::millis(report.frozen_ms)),
     ];

@@ -25,8 +25,11 @@ impl Tally {
             first_keyframe,
             gap,
             away,
+            back_packet,
+            back_keyframe,
             freezes,
             frozen,
+            decode,
         } = other;
         viewers(&mut self.viewers, theirs);
         self.whole = self.whole.saturating_add(*whole);
@@ -41,6 +44,8 @@ impl Tally {
             (&mut self.first_keyframe, first_keyframe),
             (&mut self.gap, gap),
             (&mut self.away, away),
+            (&mut self.back_packet, back_packet),
+            (&mut self.back_keyframe, back_keyframe),
         ] {
             mine.merge(theirs);
         }
@@ -49,13 +54,15 @@ impl Tally {
         self.bytes = self.bytes.saturating_add(*bytes);
         self.freezes = self.freezes.saturating_add(*freezes);
         self.frozen = self.frozen.saturating_add(*frozen);
+        self.decode.merge(decode);
     }
 }
 
 fn viewers(mine: &mut ViewersReport, theirs: &ViewersReport) {
     let ViewersReport {
         wanted,
-        connected,
+        seated,
+        sessions,
         failed,
         ended_early,
         left,
@@ -63,24 +70,36 @@ fn viewers(mine: &mut ViewersReport, theirs: &ViewersReport) {
         reasons,
         relayed,
         put_off,
-        reconnects: ReconnectsReport { reasons: lost, back, failed: not_back, away_ms: _ },
+        reconnects:
+            ReconnectsReport {
+                reasons: lost,
+                back,
+                not_back,
+                failed: attempts,
+                // They follow from the histograms.
+                away_ms: _,
+                first_packet_ms: _,
+                first_keyframe_ms: _,
+            },
     } = theirs;
     for (mine, theirs) in [
         (&mut mine.wanted, wanted),
-        (&mut mine.connected, connected),
+        (&mut mine.seated, seated),
+        (&mut mine.sessions, sessions),
         (&mut mine.failed, failed),
         (&mut mine.ended_early, ended_early),
         (&mut mine.left, left),
         (&mut mine.silent, silent),
         (&mut mine.relayed, relayed),
         (&mut mine.reconnects.back, back),
+        (&mut mine.reconnects.not_back, not_back),
     ] {
         *mine = mine.saturating_add(*theirs);
     }
     count(&mut mine.reasons, reasons);
     count(&mut mine.put_off, put_off);
     count(&mut mine.reconnects.reasons, lost);
-    count(&mut mine.reconnects.failed, not_back);
+    count(&mut mine.reconnects.failed, attempts);
 }
 
 fn count(mine: &mut BTreeMap<String, u64>, theirs: &BTreeMap<String, u64>) {

@@ -62,6 +62,7 @@ pub fn packet(index: u64) -> Packet {
             audio_level: Some((30, true)),
             orientation: Some(1),
             playout_delay: Some((10, 40)),
+            abs_capture_time: Some(0xee62_ba80_1f9a_dd37),
         },
         payload: index.to_be_bytes().repeat(40).into(),
     }

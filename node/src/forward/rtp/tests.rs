@@ -4,8 +4,9 @@ use super::{ExtensionIds, Fields, HEADER_MAX, Header, Stamps, abs_send_time, par
 use crate::media::clock::NtpTime;
 use crate::media::packet::{CaptureMicros, Extensions};
 
-const NO_EXTENSIONS: Extensions = Extensions { audio_level: None, orientation: None, playout_delay: None };
-const NO_STAMPS: Stamps = Stamps { abs_send_time: None, transport_cc: None, abs_capture_time: None };
+const NO_EXTENSIONS: Extensions =
+    Extensions { audio_level: None, orientation: None, playout_delay: None, abs_capture_time: None };
+const NO_STAMPS: Stamps = Stamps { abs_send_time: None, transport_cc: None };
 
 fn header() -> Header<'static> {
     Header {
@@ -131,8 +132,8 @@ proptest! {
         let header = Header {
             pt, marker, seq, timestamp, ssrc,
             mid: mid.as_deref(),
-            exts: &Extensions { audio_level: level, orientation, playout_delay: delay },
-            stamps: &Stamps { abs_send_time: send, transport_cc: cc, abs_capture_time: capture.map(NtpTime) },
+            exts: &Extensions { audio_level: level, orientation, playout_delay: delay, abs_capture_time: capture },
+            stamps: &Stamps { abs_send_time: send, transport_cc: cc },
         };
         let mut out = [0xffu8; HEADER_MAX + 50];
         let len = header.write(&ids, &mut out).unwrap();

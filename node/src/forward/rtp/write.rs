@@ -64,8 +64,8 @@ impl Header<'_> {
             let [_, a, b, c] = both.to_be_bytes();
             tell(id, &[a, b, c]);
         }
-        if let (Some(id), Some(time)) = (ids.abs_capture_time, self.stamps.abs_capture_time) {
-            tell(id, &time.0.to_be_bytes());
+        if let (Some(id), Some(time)) = (ids.abs_capture_time, self.exts.abs_capture_time) {
+            tell(id, &time.to_be_bytes());
         }
     }
 }

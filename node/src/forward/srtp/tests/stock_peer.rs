@@ -126,12 +126,8 @@ fn a_stock_peer_opens_packets_and_reports() {
             timestamp: seq as u32 * 400,
             ssrc: *ssrc,
             mid: Some(&mid),
-            exts: &Extensions { orientation: Some(1), playout_delay: Some((3, 40)), audio_level: None },
-            stamps: &Stamps {
-                abs_send_time: Some(abs_send_time(ntp)),
-                transport_cc: Some(seq as u16),
-                abs_capture_time: None,
-            },
+            exts: &Extensions { orientation: Some(1), playout_delay: Some((3, 40)), ..Extensions::default() },
+            stamps: &Stamps { abs_send_time: Some(abs_send_time(ntp)), transport_cc: Some(seq as u16) },
         };
         let header_len = header.write(&ids, &mut out).unwrap();
         let roc = (seq >> 16) as u32;
