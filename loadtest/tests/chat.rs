@@ -62,6 +62,14 @@ async fn a_server_without_fault_has_none() {
     assert_eq!(received + number(&report, "/chat/history"), sent * CLIENTS, "{report:#}");
     is("/chat/delay_ms/count", received);
     is("/chat/acknowledged_ms/count", sent);
+    let seconds: Vec<&Value> =
+        report["timeline"].as_array().unwrap().iter().map(|second| &second["chat"]).collect();
+    assert!(seconds.len() >= 4 && seconds.iter().any(|second| second["connected"] == 4), "{report:#}");
+    let all = |count: fn(&Value) -> &Value| seconds.iter().filter_map(|one| count(one).as_f64()).sum::<f64>();
+    // What was on its way when publishing ended comes within the last look.
+    assert_eq!(all(|second| &second["received"]), received, "{report:#}");
+    assert_eq!(all(|second| &second["delay_ms"]["count"]), received, "each is in one second: {report:#}");
+    assert!(seconds.iter().filter(|second| second["delay_ms"].is_object()).count() >= 4, "{report:#}");
     let line = said(&output);
     assert!(line.lines().any(|line| line.contains("chat 4 there, 0 joining")), "{line}");
 }

@@ -87,6 +87,19 @@ async fn a_server_that_is_silent_is_one_stall_and_what_follows_is_later_by_it() 
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
     let (page, summary) = (read("report.html"), read("summary.md"));
     assert!(page.contains("<caption>HLS</caption>") && page.contains("HLS stalls"), "a table and a tile");
+    // The stall is in its second, and no latency is there while nothing was played.
+    let seconds: Vec<&Value> =
+        report["timeline"].as_array().unwrap().iter().map(|second| &second["hls"]).collect();
+    let sum: u64 = seconds.iter().map(|second| second["stalls"].as_u64().unwrap()).sum();
+    assert_eq!(sum, 2, "{report:#}");
+    let playing = |count: u64| seconds.iter().any(|second| second["playing"] == count);
+    assert!(playing(2) && playing(0), "they played, and they stood still: {report:#}");
+    let pieces: u64 = seconds.iter().filter_map(|second| second["latency_ms"]["count"].as_u64()).sum();
+    assert_eq!(pieces as f64, number(&report, "/hls/latency_ms/count"), "each piece is in one second");
+    assert!(seconds.iter().any(|second| second["latency_ms"].is_null()), "{report:#}");
+    for title in ["HLS viewers", "HLS latency"] {
+        assert!(page.contains(&format!("<h3>{title}</h3>")), "{title}");
+    }
     assert!(page.contains("2 of 2 viewers of HLS played; 2 stalls"), "in words");
     assert!(summary.contains("| HLS | |") && summary.contains("| Longest stall |"), "{summary}");
     assert!(!page.contains("Freezes") || !page.contains("0 of 0 viewers"), "nobody watched by WHEP");

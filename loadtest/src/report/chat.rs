@@ -54,3 +54,19 @@ pub struct ChatReport {
     /// From when a message was due to be posted until a client had it.
     pub delay_ms: Option<Percentiles>,
 }
+
+/// Clients of rooms' chat in one second.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChatSecond {
+    /// Clients whose stream of events opened, at its end.
+    pub connected: u64,
+    /// Clients that are due and whose stream has not opened, at its end.
+    pub joining: u64,
+    /// Messages that came in it, to all clients together.
+    pub received: u64,
+    /// Messages that came once more in it.
+    pub repeated: u64,
+    /// From when a message that came in it was due to be posted.
+    pub delay_ms: Option<Percentiles>,
+}

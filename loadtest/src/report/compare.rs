@@ -85,28 +85,39 @@ const FIGURES: &[Figure] = &[
     figure("out of order", "packets", Good::Less, 0.0, |run| whole(run.packets.out_of_order)),
     figure("damaged", "packets", Good::Less, 0.0, |run| whole(run.packets.mismatched)),
     figure("received", "bit/s", Good::Neither, STEP, |run| whole(run.packets.bits_per_second)),
-    figure("HLS stalls", "stalls", Good::Less, 0.0, |run| run.hls.as_ref().map(|hls| num::float(hls.stalls))),
+    figure("HLS viewers that played", "viewers", Good::More, 0.0, |run| whole(run.hls.as_ref()?.played)),
+    figure("HLS viewers failed", "viewers", Good::Less, 0.0, |run| whole(run.hls.as_ref()?.failed)),
+    figure("HLS played after p50", "ms", Good::Less, STEP, |run| {
+        of(run.hls.as_ref()?.start_ms, |set| set.p50)
+    }),
+    figure("HLS played after p99", "ms", Good::Less, STEP, |run| {
+        of(run.hls.as_ref()?.start_ms, |set| set.p99)
+    }),
+    figure("HLS latency p50", "ms", Good::Less, STEP, |run| of(run.hls.as_ref()?.latency_ms, |set| set.p50)),
+    figure("HLS latency p99", "ms", Good::Less, STEP, |run| of(run.hls.as_ref()?.latency_ms, |set| set.p99)),
+    figure("HLS stalls", "stalls", Good::Less, 0.0, |run| whole(run.hls.as_ref()?.stalls)),
     figure("HLS stood still", "ms", Good::Less, STEP, |run| run.hls.as_ref().map(|hls| hls.stalled_ms)),
-    figure("HLS missing", "segments", Good::Less, 0.0, |run| {
-        run.hls.as_ref().map(|hls| num::float(hls.missing))
+    figure("HLS longest stall", "ms", Good::Less, STEP, |run| {
+        of(run.hls.as_ref()?.longest_stall_ms, |set| set.max)
     }),
-    figure("HLS latency p50", "ms", Good::Less, STEP, |run| {
-        of(run.hls.as_ref().and_then(|hls| hls.latency_ms), |set| set.p50)
+    figure("HLS missing", "segments", Good::Less, 0.0, |run| whole(run.hls.as_ref()?.missing)),
+    figure("HLS jumps", "jumps", Good::Less, 0.0, |run| whole(run.hls.as_ref()?.jumps)),
+    figure("HLS errors", "requests", Good::Less, 0.0, |run| whole(run.hls.as_ref()?.errors())),
+    figure("chat clients connected", "clients", Good::More, 0.0, |run| whole(run.chat.as_ref()?.connected)),
+    figure("chat clients failed", "clients", Good::Less, 0.0, |run| whole(run.chat.as_ref()?.failed)),
+    figure("chat reconnects", "streams", Good::Less, 0.0, |run| whole(run.chat.as_ref()?.reconnects)),
+    figure("chat messages refused", "messages", Good::Less, 0.0, |run| {
+        whole(run.chat.as_ref()?.unacknowledged)
     }),
-    figure("HLS latency p99", "ms", Good::Less, STEP, |run| {
-        of(run.hls.as_ref().and_then(|hls| hls.latency_ms), |set| set.p99)
-    }),
-    figure("chat messages lost", "messages", Good::Less, 0.0, |run| {
-        run.chat.as_ref().map(|chat| num::float(chat.lost))
-    }),
-    figure("chat messages repeated", "messages", Good::Less, 0.0, |run| {
-        run.chat.as_ref().map(|chat| num::float(chat.repeated))
-    }),
+    figure("chat messages lost", "messages", Good::Less, 0.0, |run| whole(run.chat.as_ref()?.lost)),
+    figure("chat messages repeated", "messages", Good::Less, 0.0, |run| whole(run.chat.as_ref()?.repeated)),
     figure("chat messages out of order", "messages", Good::Less, 0.0, |run| {
-        run.chat.as_ref().map(|chat| num::float(chat.out_of_order))
+        whole(run.chat.as_ref()?.out_of_order)
     }),
-    figure("chat delay p99", "ms", Good::Less, STEP, |run| {
-        of(run.chat.as_ref().and_then(|chat| chat.delay_ms), |set| set.p99)
+    figure("chat delay p50", "ms", Good::Less, STEP, |run| of(run.chat.as_ref()?.delay_ms, |set| set.p50)),
+    figure("chat delay p99", "ms", Good::Less, STEP, |run| of(run.chat.as_ref()?.delay_ms, |set| set.p99)),
+    figure("chat delay longest", "ms", Good::Less, STEP, |run| {
+        of(run.chat.as_ref()?.delay_ms, |set| set.max)
     }),
     figure("client CPU", "cores", Good::Neither, HOST, |run| run.client.cpu_cores),
     figure("server CPU", "cores", Good::Less, HOST, |run| {
@@ -278,6 +289,10 @@ fn notes(a: &RunReport, b: &RunReport) -> Vec<String> {
     shape("publishers", text::count(a.publishers.wanted), text::count(b.publishers.wanted));
     shape("watched", a.target.whep.clone(), b.target.whep.clone());
     shape("published to", published(a), published(b));
+    let played = |run: &RunReport| text::count(run.hls.as_ref().map_or(0, |hls| hls.wanted));
+    let chatted = |run: &RunReport| text::count(run.chat.as_ref().map_or(0, |chat| chat.wanted));
+    shape("viewers of HLS", played(a), played(b));
+    shape("chat clients", chatted(a), chatted(b));
     shape("events", happenings(a), happenings(b));
     shape("cores of the client’s host", text::count(a.client.host_cores), text::count(b.client.host_cores));
     shape("threads for viewers", text::count(a.client.threads), text::count(b.client.threads));

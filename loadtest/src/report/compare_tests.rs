@@ -1,5 +1,5 @@
 use super::*;
-use crate::report::{Happening, sample};
+use crate::report::{ChatReport, Happening, HlsReport, sample};
 
 fn row_of<'a>(comparison: &'a Comparison, figure: &str) -> &'a Row {
     comparison.rows.iter().find(|row| row.figure == figure).unwrap()
@@ -39,6 +39,48 @@ fn better_worse_and_same_go_the_way_of_the_figure() {
     // 18 and 18.2 ms are too near to tell two servers apart.
     assert_eq!(row_of(&comparison, "latency p99").change, Change::Same);
     assert!(comparison.rows.iter().all(|row| row.figure != "video loss"), "nobody measured it");
+}
+
+#[test]
+fn those_beside_are_compared_where_they_were() {
+    let with = |stalls: u64, lost: u64, late: f64| {
+        let (latency_ms, delay_ms) =
+            (Some(sample::set(2_000.0, late, 9_000.0)), Some(sample::set(3.0, late, 90.0)));
+        let mut run = sample::full();
+        run.hls =
+            Some(HlsReport { wanted: 9, played: 9 - stalls, stalls, latency_ms, ..HlsReport::default() });
+        run.chat = Some(ChatReport {
+            wanted: 6,
+            connected: 6,
+            lost,
+            repeated: 2,
+            delay_ms,
+            ..ChatReport::default()
+        });
+        run
+    };
+    let (a, b) = (with(1, 4, 40.0), with(3, 0, 20.0));
+    let comparison = compare(&a, &b).unwrap();
+    for (figure, ratio, change) in [
+        ("HLS viewers that played", Some(0.75), Change::Worse),
+        ("HLS latency p50", Some(1.0), Change::Same),
+        ("HLS latency p99", Some(0.5), Change::Better),
+        ("HLS stalls", Some(3.0), Change::Worse),
+        ("chat clients connected", Some(1.0), Change::Same),
+        ("chat messages lost", Some(0.0), Change::Better),
+        ("chat messages repeated", Some(1.0), Change::Same),
+        ("chat delay p50", Some(1.0), Change::Same),
+        ("chat delay p99", Some(0.5), Change::Better),
+    ] {
+        let row = row_of(&comparison, figure);
+        assert_eq!((row.ratio, row.change), (ratio, change), "{figure}");
+    }
+    assert!(comparison.notes.is_empty(), "{:?}", comparison.notes);
+    let nobody = compare(&sample::full(), &sample::full()).unwrap();
+    assert!(nobody.rows.iter().all(|row| !row.figure.starts_with("HLS") && !row.figure.starts_with("chat")));
+    let other = compare(&a, &sample::full()).unwrap();
+    assert_eq!(row_of(&other, "HLS stalls").change, Change::Unknown);
+    assert_eq!(other.notes.len(), 2, "viewers of HLS and chat clients: {:?}", other.notes);
 }
 
 #[test]

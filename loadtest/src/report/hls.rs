@@ -67,3 +67,19 @@ impl HlsReport {
         self.errors.values().sum()
     }
 }
+
+/// Viewers of HLS in one second.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HlsSecond {
+    /// Viewers that play, at its end.
+    pub playing: u64,
+    /// Viewers that came and have not begun to play, at its end.
+    pub joining: u64,
+    /// Viewers that will not begin any more, so far.
+    pub failed: u64,
+    /// Stalls that began in it.
+    pub stalls: u64,
+    /// From when what began to be played in it was captured until it was played.
+    pub latency_ms: Option<Percentiles>,
+}

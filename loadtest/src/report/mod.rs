@@ -25,10 +25,10 @@ mod thin;
 mod well_formed;
 
 pub use bounds::{Bound, BoundError};
-pub use chat::ChatReport;
+pub use chat::{ChatReport, ChatSecond};
 pub use compare::{Change, Compared, Comparison, OtherSchema, Row, compare};
 pub use decode::DecodeReport;
-pub use hls::HlsReport;
+pub use hls::{HlsReport, HlsSecond};
 pub use html::html;
 pub use markdown::markdown;
 pub use model::{

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChatReport, DecodeReport, HlsReport, Percentiles};
+use super::{ChatReport, ChatSecond, DecodeReport, HlsReport, HlsSecond, Percentiles};
 use crate::num;
 
 /// How often values occurred, for a picture of their spread.
@@ -83,6 +83,12 @@ pub struct Second {
     pub client_cores: Option<f64>,
     /// The server, where a process or page of it was named.
     pub server: Option<ServerSecond>,
+    /// Those who watch by HLS, if there are any.
+    #[serde(default)]
+    pub hls: Option<HlsSecond>,
+    /// Those who chat, if there are any.
+    #[serde(default)]
+    pub chat: Option<ChatSecond>,
 }
 
 /// Something that was done to the server or the network in the run.

@@ -1,6 +1,6 @@
 //! A timeline of bounded length, for pictures.
 
-use super::{Percentiles, Second, ServerSecond};
+use super::{ChatSecond, HlsSecond, Percentiles, Second, ServerSecond};
 use crate::num;
 
 /// Points of a picture: about as many as a screen can tell apart.
@@ -65,7 +65,28 @@ pub fn merge(one: &Second, next: &Second) -> Second {
         freezes: one.freezes.saturating_add(next.freezes),
         client_cores: known(one.client_cores, next.client_cores),
         server,
+        hls: hls(one.hls, next.hls),
+        chat: chat(one.chat, next.chat),
     }
+}
+
+fn hls(one: Option<HlsSecond>, next: Option<HlsSecond>) -> Option<HlsSecond> {
+    let (Some(one), Some(next)) = (one, next) else { return next.or(one) };
+    Some(HlsSecond {
+        stalls: one.stalls.saturating_add(next.stalls),
+        latency_ms: both(one.latency_ms, next.latency_ms),
+        ..next
+    })
+}
+
+fn chat(one: Option<ChatSecond>, next: Option<ChatSecond>) -> Option<ChatSecond> {
+    let (Some(one), Some(next)) = (one, next) else { return next.or(one) };
+    Some(ChatSecond {
+        received: one.received.saturating_add(next.received),
+        repeated: one.repeated.saturating_add(next.repeated),
+        delay_ms: both(one.delay_ms, next.delay_ms),
+        ..next
+    })
 }
 
 /// Percentiles cannot be added: the median becomes the mean of both by their counts, of the others the worse is kept.
@@ -135,6 +156,34 @@ mod tests {
         let latency = first.latency_ms.unwrap();
         assert_eq!((latency.count, latency.p50, latency.max), (70, 4.0, 10.0));
         assert_eq!(thinned.last().unwrap().at_s, 4_000.0);
+    }
+
+    #[test]
+    fn those_beside_keep_their_sums_too() {
+        let beside = |at: u32| {
+            let set = Percentiles { count: 2, p50: 1.0, max: f64::from(at), ..Percentiles::default() };
+            let latency_ms = at.is_multiple_of(2).then_some(set);
+            let (playing, stalls) = (u64::from(at), 3);
+            let hls = HlsSecond { playing, stalls, latency_ms, ..HlsSecond::default() };
+            let delay_ms = latency_ms;
+            let chat = ChatSecond {
+                connected: playing,
+                received: 5,
+                repeated: 1,
+                delay_ms,
+                ..ChatSecond::default()
+            };
+            Second { hls: Some(hls), chat: (at > 10).then_some(chat), ..second(at) }
+        };
+        let timeline: Vec<Second> = (1..=4_000).map(beside).collect();
+        let thinned = thin(&timeline);
+        let hls = thinned[0].hls.unwrap();
+        assert_eq!((hls.playing, hls.stalls), (10, 30));
+        assert_eq!(hls.latency_ms.map(|set| (set.count, set.max)), Some((10, 10.0)));
+        assert!(thinned[0].chat.is_none(), "nobody chatted yet");
+        let chat = thinned[1].chat.unwrap();
+        assert_eq!((chat.connected, chat.received, chat.repeated), (20, 50, 10));
+        assert_eq!(chat.delay_ms.map(|set| (set.count, set.p50)), Some((10, 1.0)));
     }
 
     #[test]

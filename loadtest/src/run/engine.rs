@@ -236,7 +236,8 @@ impl Engine {
             let look = audience.look();
             meters.drops.look(&look.sockets);
             meters.pulse.look();
-            let second = meters.timeline.add(&look, cpu.cores(), meters.server.look());
+            let beside = meters.beside.look();
+            let second = meters.timeline.add(&look, cpu.cores(), meters.server.look(), beside);
             cpu = CpuMeter::start();
             let latency = &look.tally.latency;
             progress(&Progress {
@@ -280,7 +281,7 @@ impl Engine {
         self.watching.block_on(meters.server.finish());
         let server = meters.server.look();
         let cpu_cores = meters.cpu.cores();
-        meters.timeline.add(&look, None, server);
+        meters.timeline.add(&look, None, server, meters.beside.look());
         let mut tally = look.tally;
         // Whose place was somebody's a moment ago may still be asking.
         (0..look.joining.saturating_sub(look.between))

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::crowd::Look;
 use crate::measure::Histogram;
 use crate::num;
-use crate::report::{Percentiles, Second, ServerSecond, merge};
+use crate::report::{ChatSecond, HlsSecond, Percentiles, Second, ServerSecond, merge};
 
 /// Most seconds that are kept: in longer runs two become one, then four.
 const SECONDS_MAX: usize = 7_200;
@@ -40,7 +40,13 @@ impl Timeline {
     }
 
     /// Adds what a look found.
-    pub fn add(&mut self, look: &Look, client_cores: Option<f64>, server: Option<ServerSecond>) -> Second {
+    pub fn add(
+        &mut self,
+        look: &Look,
+        client_cores: Option<f64>,
+        server: Option<ServerSecond>,
+        (hls, chat): (Option<HlsSecond>, Option<ChatSecond>),
+    ) -> Second {
         let at = self.start.elapsed();
         let now = Before {
             at,
@@ -72,6 +78,8 @@ impl Timeline {
             freezes: now.freezes.saturating_sub(before.freezes),
             client_cores,
             server,
+            hls,
+            chat,
         };
         self.keep(&second);
         second

@@ -21,15 +21,8 @@ fn series(seconds: &[Second], name: &'static str, side: Side, pick: Pick) -> Ser
     Series { name, side, values: seconds.iter().map(pick).collect() }
 }
 
-fn charts(seconds: &[Second]) -> Vec<Chart> {
-    let server = seconds.iter().any(|second| second.server.is_some());
-    let mut cpu = vec![series(seconds, "client", Side::Left, |second| second.client_cores)];
-    if server {
-        cpu.push(series(seconds, "server", Side::Left, |second| second.server?.cores));
-        cpu.push(series(seconds, "server memory", Side::Right, |second| {
-            second.server?.resident_bytes.map(num::float)
-        }));
-    }
+/// Of those who watched by WHEP.
+fn watched(seconds: &[Second]) -> Vec<Chart> {
     let mut viewers = vec![
         series(seconds, "watching", Side::Left, |second| Some(num::float(second.watching))),
         series(seconds, "joining", Side::Left, |second| Some(num::float(second.joining))),
@@ -96,6 +89,76 @@ fn charts(seconds: &[Second]) -> Vec<Chart> {
                 series(seconds, "missing packets", Side::Right, |second| Some(num::float(second.missing))),
             ],
         },
+    ]
+}
+
+/// Of those who watched by HLS and of those who chatted, where anybody did.
+fn beside(seconds: &[Second]) -> Vec<Chart> {
+    vec![
+        Chart {
+            title: "HLS viewers",
+            means: "How many played, were joining or had failed; columns: stalls that began in the second.",
+            left: Unit::Count("viewers"),
+            right: Some(Unit::Count("stalls")),
+            fit: false,
+            series: vec![
+                series(seconds, "playing", Side::Left, |second| Some(num::float(second.hls?.playing))),
+                series(seconds, "joining", Side::Left, |second| Some(num::float(second.hls?.joining))),
+                series(seconds, "failed", Side::Left, |second| Some(num::float(second.hls?.failed))),
+                series(seconds, "stalls", Side::Columns, |second| Some(num::float(second.hls?.stalls))),
+            ],
+        },
+        Chart {
+            title: "HLS latency",
+            means: "From capture until it was played, of what began to be played in each second.",
+            left: Unit::Millis,
+            right: None,
+            fit: true,
+            series: vec![
+                series(seconds, "p50", Side::Left, |second| second.hls?.latency_ms.map(|set| set.p50)),
+                series(seconds, "p99", Side::Left, |second| second.hls?.latency_ms.map(|set| set.p99)),
+            ],
+        },
+        Chart {
+            title: "Chat clients",
+            means: "How many were connected or joining; columns: messages that came to them a second.",
+            left: Unit::Count("clients"),
+            right: Some(Unit::Count("messages/s")),
+            fit: false,
+            series: vec![
+                series(seconds, "connected", Side::Left, |second| Some(num::float(second.chat?.connected))),
+                series(seconds, "joining", Side::Left, |second| Some(num::float(second.chat?.joining))),
+                series(seconds, "messages", Side::Columns, |second| {
+                    let received = num::float(second.chat?.received);
+                    (second.seconds > 0.0).then(|| received / second.seconds)
+                }),
+            ],
+        },
+        Chart {
+            title: "Chat delay",
+            means: "From when a message was due to be posted until a client had it, of those of each second.",
+            left: Unit::Millis,
+            right: None,
+            fit: true,
+            series: vec![
+                series(seconds, "p50", Side::Left, |second| second.chat?.delay_ms.map(|set| set.p50)),
+                series(seconds, "p99", Side::Left, |second| second.chat?.delay_ms.map(|set| set.p99)),
+            ],
+        },
+    ]
+}
+
+/// Of both sides' machines.
+fn machines(seconds: &[Second]) -> Vec<Chart> {
+    let server = seconds.iter().any(|second| second.server.is_some());
+    let mut cpu = vec![series(seconds, "client", Side::Left, |second| second.client_cores)];
+    if server {
+        cpu.push(series(seconds, "server", Side::Left, |second| second.server?.cores));
+        cpu.push(series(seconds, "server memory", Side::Right, |second| {
+            second.server?.resident_bytes.map(num::float)
+        }));
+    }
+    vec![
         Chart {
             title: "CPU and memory",
             means: "Cores’ worth of CPU of the viewers’ process and, where it was named, of the server’s with its memory.",
@@ -118,8 +181,9 @@ fn charts(seconds: &[Second]) -> Vec<Chart> {
     ]
 }
 
-/// Plots of the timeline, with marks where something was done. `measured` seconds were merged to those given.
-pub fn over_time(seconds: &[Second], happenings: &[Happening], measured: usize) -> String {
+/// Plots of the timeline, with marks where something was done. `measured` seconds were merged to those given; `whep`:
+/// somebody was to watch by WHEP.
+pub fn over_time(seconds: &[Second], happenings: &[Happening], measured: usize, whep: bool) -> String {
     if seconds.is_empty() {
         return String::new();
     }
@@ -144,7 +208,8 @@ pub fn over_time(seconds: &[Second], happenings: &[Happening], measured: usize) 
         section.push_str("<p class=\"note\">Numbered lines are the events below.</p>\n");
     }
     section.push_str("<div class=\"plots\">\n");
-    for chart in charts(seconds) {
+    let watched = if whep { watched(seconds) } else { Vec::new() };
+    for chart in watched.into_iter().chain(beside(seconds)).chain(machines(seconds)) {
         let about = format!("{}. {}", chart.title, chart.means);
         let lines = Lines {
             about: &about,

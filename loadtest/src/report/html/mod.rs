@@ -22,9 +22,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 pub fn html(report: &RunReport) -> String {
     let name = if report.name.is_empty() { "Load test" } else { report.name.as_str() };
     let name = text::escape(name);
-    // What is drawn is of viewers by WHEP.
-    let drawn = if others_alone(report) { &[][..] } else { &report.timeline[..] };
-    let timeline = thin(drawn);
+    let timeline = thin(&report.timeline);
     let around = around(&report.happenings, &report.timeline);
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en-GB\">\n<head>\n<meta charset=\"utf-8\"/>\n\
@@ -41,7 +39,8 @@ pub fn html(report: &RunReport) -> String {
     page.push_str(&verdict(report));
     page.push_str(&tiles(report));
     page.push_str(&bounds(report));
-    page.push_str(&charts::over_time(&timeline, &report.happenings, drawn.len()));
+    let watched = !others_alone(report);
+    page.push_str(&charts::over_time(&timeline, &report.happenings, report.timeline.len(), watched));
     page.push_str(&events(&around, report.happenings.len()));
     page.push_str(&charts::spreads(report));
     page.push_str(&details::details(report));

@@ -1,6 +1,8 @@
 use super::*;
 use crate::report::well_formed::{all_between, check};
-use crate::report::{ChatReport, Happening, HlsReport, Percentiles, Second, Verdict, sample};
+use crate::report::{
+    ChatReport, ChatSecond, Happening, HlsReport, HlsSecond, Percentiles, Second, Verdict, sample,
+};
 
 const HOSTILE: &str = "\"><script>alert(1)</script>\n<img src=x onerror='y'>&copy;\u{0}\u{202e}]]>";
 
@@ -137,4 +139,38 @@ fn those_beside_have_tables_of_their_own_and_nothing_else_is_shown_where_they_ar
     assert!(alone.contains("<caption>HLS</caption>") && alone.contains("HLS stalls"), "{alone:.3000}");
     assert!(!alone.contains("Packets of all viewers") && !alone.contains("Viewers connected"));
     assert!(!alone.contains("no viewer connected"));
+}
+
+#[test]
+fn those_beside_have_plots_of_their_own_beside_those_of_viewers_and_alone() {
+    let mut report = sample::full();
+    report.hls = Some(HlsReport::default());
+    report.chat = Some(ChatReport::default());
+    for second in &mut report.timeline {
+        let late = second.at_s == 62.0;
+        let set = sample::set(2_000.0, 2_500.0, if late { 9_000.0 } else { 3_000.0 });
+        let stalls = if late { 7 } else { 0 };
+        second.hls = Some(HlsSecond { playing: 40, stalls, latency_ms: Some(set), ..HlsSecond::default() });
+        let delay_ms = Some(sample::set(3.0, if late { 810.0 } else { 9.0 }, 900.0));
+        second.chat = Some(ChatSecond { connected: 30, received: 60, delay_ms, ..ChatSecond::default() });
+    }
+    let page = html(&report);
+    assert_safe(&page);
+    assert_eq!(page.matches("<svg class=\"plot").count(), 7 + 4 + 4, "four more over time");
+    assert_eq!(page.matches("<line class=\"mark\" x1=\"50.417%\"").count(), 7 + 4, "the kill is in them");
+    let shown = |page: &str, title: &str| page.contains(&format!("<h3>{title}</h3>"));
+    for title in ["HLS viewers", "HLS latency", "Chat clients", "Chat delay", "Viewers", "CPU and memory"] {
+        assert!(shown(&page, title), "{title}");
+    }
+    assert!(page.contains("61 s to 62 s; p50: 2.00 s; p99: 2.50 s"), "each second of HLS has its latency");
+    assert!(page.contains("61 s to 62 s; p50: 3.00 ms; p99: 810 ms"), "each second of chat has its delay");
+    report.viewers.wanted = 0;
+    report.chat = None;
+    report.timeline.iter_mut().for_each(|second| second.chat = None);
+    let alone = html(&report);
+    assert_safe(&alone);
+    assert!(shown(&alone, "HLS latency") && shown(&alone, "CPU and memory"), "{alone:.6000}");
+    for title in ["Viewers", "Latency", "Bits received", "Chat clients", "Chat delay"] {
+        assert!(!shown(&alone, title), "{title} is of somebody who was not there");
+    }
 }

@@ -14,7 +14,7 @@ use crate::client::ClientError;
 use crate::clock::unix_micros;
 use crate::measure::Histogram;
 use crate::num;
-use crate::report::{ChatReport, Percentiles};
+use crate::report::{ChatReport, ChatSecond, Percentiles};
 
 /// The first client's own address, on loopback.
 const FIRST: Ipv4Addr = Ipv4Addr::new(127, 3, 0, 1);
@@ -25,6 +25,19 @@ pub struct ChatCrowd {
     rooms: Vec<Arc<Mutex<Room>>>,
     clients: Vec<ChatClient>,
     over: watch::Sender<bool>,
+    /// What was true at the last look.
+    before: Sums,
+}
+
+/// Sums over clients.
+#[derive(Default)]
+struct Sums {
+    connected: u64,
+    joining: u64,
+    received: u64,
+    repeated: u64,
+    out_of_order: u64,
+    delay: Histogram,
 }
 
 /// Clients of a room, where so many are spread over so many rooms in a circle.
@@ -63,7 +76,7 @@ impl ChatCrowd {
             };
             clients.push(ChatClient::start(config, Arc::clone(ledger), over.subscribe())?);
         }
-        Ok(Self { url: plan.url.clone(), rooms, clients, over })
+        Ok(Self { url: plan.url.clone(), rooms, clients, over, before: Sums::default() })
     }
 
     /// Nothing is posted any more.
@@ -76,24 +89,45 @@ impl ChatCrowd {
         self.clients.iter().all(ChatClient::complete)
     }
 
-    /// How they are, in a few words.
-    pub fn words(&self) -> String {
-        let (mut report, mut delay, mut joining) = (ChatReport::default(), Histogram::new(), 0_u64);
-        self.count(&mut report);
+    fn sums(&self) -> Sums {
+        let mut sums = Sums::default();
         for client in &self.clients {
             let seen = client.brief();
-            joining += u64::from(seen.joining);
-            report.connected += u64::from(seen.open.is_some());
-            report.received += seen.counts.received;
-            report.repeated += seen.counts.repeated;
-            report.out_of_order += seen.counts.out_of_order;
-            delay.merge(&seen.counts.delay);
+            sums.joining += u64::from(seen.joining);
+            sums.connected += u64::from(seen.open.is_some());
+            sums.received += seen.counts.received;
+            sums.repeated += seen.counts.repeated;
+            sums.out_of_order += seen.counts.out_of_order;
+            sums.delay.merge(&seen.counts.delay);
         }
+        sums
+    }
+
+    /// How they are, and what came since the last look.
+    pub fn second(&mut self) -> ChatSecond {
+        let now = self.sums();
+        let before = std::mem::replace(&mut self.before, now);
+        let now = &self.before;
+        ChatSecond {
+            connected: now.connected,
+            joining: now.joining,
+            received: now.received.saturating_sub(before.received),
+            repeated: now.repeated.saturating_sub(before.repeated),
+            delay_ms: Percentiles::of(&now.delay.since(&before.delay)),
+        }
+    }
+
+    /// How they are, in a few words.
+    pub fn words(&self) -> String {
+        let mut report = ChatReport::default();
+        self.count(&mut report);
+        let Sums { connected, joining, received, repeated, out_of_order, delay } = self.sums();
         let delay = delay.quantile(0.99);
         let delay = delay.map_or(String::new(), |most| format!(", delay p99 {:.1} ms", num::millis(most)));
         format!(
-            "chat {} there, {joining} joining, {} sent, {} received, {} repeated, {} out of order{delay}",
-            report.connected, report.sent, report.received, report.repeated, report.out_of_order
+            "chat {connected} there, {joining} joining, {} sent, {received} received, {repeated} repeated, \
+             {out_of_order} out of order{delay}",
+            report.sent
         )
     }
 

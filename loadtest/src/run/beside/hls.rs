@@ -9,7 +9,7 @@ use super::address::address;
 use crate::hls::{HlsConfig, HlsSeen, HlsViewer};
 use crate::measure::Histogram;
 use crate::num;
-use crate::report::{HlsReport, Percentiles};
+use crate::report::{HlsReport, HlsSecond, Percentiles};
 
 /// The first viewer's own address, on loopback.
 const FIRST: Ipv4Addr = Ipv4Addr::new(127, 2, 0, 1);
@@ -20,6 +20,8 @@ pub struct HlsCrowd {
     viewers: Vec<HlsViewer>,
     /// What they saw, once the run is over.
     seen: Option<Vec<HlsSeen>>,
+    /// Stalls and latency until the last look.
+    before: (u64, Histogram),
 }
 
 /// Sums over viewers.
@@ -55,7 +57,7 @@ impl HlsCrowd {
             })
         };
         let viewers = (0..).zip(&plan.due).map(viewer).collect();
-        Self { url: plan.url.clone(), viewers, seen: None }
+        Self { url: plan.url.clone(), viewers, seen: None, before: Default::default() }
     }
 
     /// Looks at all players a last time; they go.
@@ -72,6 +74,19 @@ impl HlsCrowd {
         match &self.seen {
             Some(seen) => sums(seen),
             None => sums(&self.look()),
+        }
+    }
+
+    /// How they are, and what was played since the last look.
+    pub fn second(&mut self) -> HlsSecond {
+        let Sums { report, now_playing, joining, latency, .. } = self.sums();
+        let (stalls, before) = std::mem::replace(&mut self.before, (report.stalls, latency));
+        HlsSecond {
+            playing: now_playing,
+            joining,
+            failed: report.failed,
+            stalls: report.stalls.saturating_sub(stalls),
+            latency_ms: Percentiles::of(&self.before.1.since(&before)),
         }
     }
 

@@ -12,7 +12,7 @@ pub(super) use self::hls::HlsCrowd;
 pub use self::plan::{BesideAccess, BesidePlan, ChatPlan, HlsPlan};
 
 use crate::client::ClientError;
-use crate::report::{ChatReport, HlsReport};
+use crate::report::{ChatReport, ChatSecond, HlsReport, HlsSecond};
 
 /// What is under way when a run ends gets so long to arrive, at most.
 const GRACE: Duration = Duration::from_secs(3);
@@ -50,6 +50,11 @@ impl Beside {
         let hls = self.hls.as_ref().map(HlsCrowd::words);
         let chat = self.chat.as_ref().map(ChatCrowd::words);
         hls.into_iter().chain(chat).collect::<Vec<_>>().join(" · ")
+    }
+
+    /// How they are, and what came since the last look.
+    pub fn look(&mut self) -> (Option<HlsSecond>, Option<ChatSecond>) {
+        (self.hls.as_mut().map(HlsCrowd::second), self.chat.as_mut().map(ChatCrowd::second))
     }
 
     /// The run is over: nothing is posted any more, and players are looked at a last time.
