@@ -5,11 +5,15 @@
 mod fixture;
 mod program;
 
+use std::collections::HashSet;
+use std::net::IpAddr;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
 use fixture::{Fixture, Script};
-use program::loadtest;
+use freshet_loadtest::client::{Publisher, PublisherConfig};
+use program::{ended, loadtest, start};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 async fn run(server: &Fixture, arguments: &[&str]) -> Output {
@@ -235,4 +239,64 @@ async fn a_publisher_that_ends_early_makes_a_run_invalid_unless_an_event_may_hav
         (&report["publishers"]["ended_early"], &report["invalid"]),
         (&1.into(), &serde_json::json!([]))
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_viewer_has_an_address_a_socket_and_a_connection_of_its_own() {
+    let server = Fixture::start(Script::default()).await;
+    let output = run(&server, &["--viewers", "12", "--ramp", "storm", "--json", "--quiet"]).await;
+    let report = json(&output);
+    assert_eq!((&report["viewers"]["seated"], &report["viewers"]["sessions"]), (&12.into(), &12.into()));
+    let (posted, sent) = (&server.counters.posted_from, &server.counters.sent_from);
+    let (posted, sent) = (posted.lock().unwrap().clone(), sent.lock().unwrap().clone());
+    assert_eq!((posted.len(), sent.len()), (12, 12), "connections {posted:?}, sockets {sent:?}");
+    let hosts: HashSet<IpAddr> = posted.iter().map(|from| from.ip()).collect();
+    assert_eq!(hosts.len(), 12, "{hosts:?}");
+    assert!(hosts.iter().all(|host| host.is_loopback()), "{hosts:?}");
+    let by_media: HashSet<IpAddr> = sent.iter().map(|from| from.ip()).collect();
+    assert_eq!(hosts, by_media, "media comes from where its offer came from");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_this_host_drops_at_a_full_receive_buffer_makes_a_run_invalid_and_is_told() {
+    let server = Fixture::start(Script::default()).await;
+    // Not by the program: it is stopped for a moment, and so would be what it publishes.
+    let publishing = PublisherConfig::new(server.url("/whip/room"));
+    let publisher = Publisher::connect(publishing).await.unwrap();
+    let (whep, folder) = (server.url("/whep/room"), std::path::Path::new(env!("CARGO_TARGET_TMPDIR")));
+    let out = folder.join("drops");
+    let usual = ["run", "--whep", &whep, "--viewers", "1", "--ramp", "storm", "--duration", "5s", "--quiet"];
+    let arguments = [&usual[..], &["--threads", "1", "--report", out.to_str().unwrap()]].concat();
+    let program = start(&[], &arguments);
+    let pid = Pid::from_raw(i32::try_from(program.id().unwrap()).unwrap()).unwrap();
+    let viewer = loop {
+        let come = server.counters.sent_from.lock().unwrap().iter().next().copied();
+        match come {
+            // It has to have its media, so that the run is one.
+            Some(viewer) if server.count(|counters| &counters.forwarded) > 50 => break viewer,
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    kill_process(pid, Signal::STOP).unwrap();
+    let flood = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    for _ in 0..30_000 {
+        flood.send_to(&[0; 1_000], viewer).unwrap();
+    }
+    kill_process(pid, Signal::CONT).unwrap();
+    let output = ended(program).await;
+    let (_, said) = words(&output);
+    publisher.stop().await.unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let report: Value = serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
+    let drops = report["client"]["socket_drops"].as_u64().unwrap();
+    assert!(drops > 1_000, "{report:#}");
+    let why = format!("this host dropped {drops} datagrams at full receive buffers");
+    let told = report["invalid"].as_array().unwrap().iter();
+    assert!(told.clone().any(|reason| reason.as_str().unwrap().starts_with(&why)), "{report:#}");
+    assert!(said.contains(&format!("the run is invalid: {why}")), "{said}");
+    let [page, summary] =
+        ["report.html", "summary.md"].map(|name| std::fs::read_to_string(out.join(name)).unwrap());
+    for text in [&page, &summary] {
+        assert!(text.contains("INVALID") && text.contains(&why), "{text:.3000}");
+    }
 }

@@ -7,9 +7,9 @@ mod program;
 
 use std::path::{Path, PathBuf};
 
-use fixture::{Fixture, Script};
+use fixture::{Asked, Fixture, Script};
 use freshet_loadtest::scenario::Scenario;
-use program::loadtest;
+use program::{loadtest, loadtest_in};
 use serde_json::Value;
 
 /// A folder that is empty to begin with.
@@ -23,6 +23,17 @@ fn folder(name: &str) -> PathBuf {
 /// Runs a file in a folder, of which `head` is what stands above all tables and `rest` goes on after `[viewers]`; gives
 /// the report, and what was said.
 async fn run(folder: &Path, server: &Fixture, head: &str, rest: &str) -> (Value, String) {
+    run_in(&[], folder, server, head, rest).await
+}
+
+/// The same with variables in the program's environment.
+async fn run_in(
+    environment: &[(&str, &str)],
+    folder: &Path,
+    server: &Fixture,
+    head: &str,
+    rest: &str,
+) -> (Value, String) {
     let text = format!(
         "{head}\n[publishers]\nurl = \"{}\"\nbitrate = \"500k\"\n[viewers]\nurl = \"{}\"\nthreads = 1\n{rest}",
         server.url("/whip/room"),
@@ -30,7 +41,8 @@ async fn run(folder: &Path, server: &Fixture, head: &str, rest: &str) -> (Value,
     );
     let (file, out) = (folder.join("scenario.toml"), folder.join("out"));
     std::fs::write(&file, text).unwrap();
-    let output = loadtest(&["run", file.to_str().unwrap(), "--report", out.to_str().unwrap()]).await;
+    let arguments = ["run", file.to_str().unwrap(), "--report", out.to_str().unwrap()];
+    let output = loadtest_in(environment, &arguments).await;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let report: Value = serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
     let invalid = !report["invalid"].as_array().unwrap().is_empty();
@@ -173,6 +185,42 @@ async fn what_could_not_be_done_makes_a_run_invalid() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_is_made_as_the_file_says_and_its_answer_is_in_the_report() {
+    let server = Fixture::start(Script::default()).await;
+    let (admin, absent) = (server.url("/admin/drain"), server.url("/admin/absent"));
+    let text = format!(
+        "count = 1\n[[events]]\nat = \"1s\"\nname = \"node 3 drains\"\n\
+         call = {{ url = \"{admin}\", method = \"PUT\", token-env = \"DRAIN_TOKEN\", body = '{{\"node\":3}}' }}\n\
+         [[events]]\nat = \"1500ms\"\ncall = {{ url = \"{admin}\" }}\n\
+         [[events]]\nat = \"2s\"\nname = \"nobody is there\"\ncall = {{ url = \"{absent}\" }}\n"
+    );
+    let (folder, environment) = (folder("call"), [("DRAIN_TOKEN", "a-secret-of-the-server")]);
+    let (report, _) = run_in(&environment, &folder, &server, "duration = \"3s\"", &text).await;
+    let full = Asked {
+        method: "PUT".to_owned(),
+        kind: Some("application/json".to_owned()),
+        authorization: Some("Bearer a-secret-of-the-server".to_owned()),
+        body: "{\"node\":3}".to_owned(),
+    };
+    let bare = Asked { method: "POST".to_owned(), kind: None, authorization: None, body: String::new() };
+    assert_eq!(*server.counters.calls.lock().unwrap(), [full, bare], "each once, in order");
+    let all = report["happenings"].as_array().unwrap();
+    let told = |nth: usize| (all[nth]["what"].as_str().unwrap(), &all[nth]["ok"], all[nth]["said"].as_str());
+    assert_eq!(told(0), ("node 3 drains", &true.into(), Some("200 draining now")));
+    assert_eq!(told(1), (format!("POST {admin}").as_str(), &true.into(), Some("200 draining now")));
+    assert_eq!((told(2).0, told(2).1), ("nobody is there", &false.into()));
+    assert!(told(2).2.unwrap().starts_with("404"), "{report}");
+    let invalid: Vec<&str> =
+        report["invalid"].as_array().unwrap().iter().map(|why| why.as_str().unwrap()).collect();
+    assert!(invalid.iter().any(|why| why.contains("nobody is there")), "{invalid:?}");
+    assert!(!invalid.iter().any(|why| why.contains("drain")), "what could be done is no doubt: {invalid:?}");
+    for name in ["report.html", "report.json", "summary.md"] {
+        let text = std::fs::read_to_string(folder.join("out").join(name)).unwrap();
+        assert!(text.contains("node 3 drains") && !text.contains("a-secret"), "{name} tells no token");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_files_are_refused_in_one_line_with_their_place() {
     let folder = folder("bad");
     let file = folder.join("scenario.toml");
@@ -248,4 +296,84 @@ fn the_scenarios_of_this_folder_can_be_read() {
     }
     names.sort();
     assert_eq!(names, ["capacity", "churn", "drain", "event", "kill", "soak", "storm"]);
+}
+
+/// Runs a file of `scenarios/`, smaller and shorter by flags, against a server of its own; gives its report.
+async fn shortened(name: &str, environment: &[(&str, &str)], flags: &[&str]) -> Value {
+    let server = Fixture::start(Script::default()).await;
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(format!("{name}.toml"));
+    let (out, target) = (folder(&format!("short-{name}")), server.url(""));
+    let (command, figures) = match name {
+        "capacity" => ("capacity", "capacity.json"),
+        _ => ("run", "report.json"),
+    };
+    let usual = [command, file.to_str().unwrap(), "--threads", "1", "--bitrate", "300k", "--quiet"];
+    let left = ["--report", out.to_str().unwrap()];
+    let environment = [environment, &[("TARGET", target.as_str())]].concat();
+    let output = loadtest_in(&environment, &[&usual[..], &left, flags].concat()).await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let figures = std::fs::read(out.join(figures)).unwrap_or_else(|error| panic!("{name}: {error}: {said}"));
+    let report: Value = serde_json::from_slice(&figures).unwrap();
+    assert_eq!(report["name"], name);
+    assert_eq!(report["target"]["whip"].as_str().unwrap().split("/whip/").next(), Some(target.as_str()));
+    let count = |of: fn(&fixture::Counters) -> &std::sync::atomic::AtomicU64| server.count(of);
+    let (posts, deletes) = (count(|counters| &counters.posts), count(|counters| &counters.deletes));
+    assert!(posts > 1 && posts == deletes, "{name}: {posts} came and {deletes} said goodbye: {said}");
+    if command == "run" {
+        // How long things took is this host's; what the file asks for was judged all the same.
+        let bounds = report["bounds"].as_array().unwrap();
+        let failed =
+            bounds.iter().any(|of| of["broken"] == true) || !report["invalid"].as_array().unwrap().is_empty();
+        assert_eq!(output.status.code(), Some(i32::from(failed)), "{name}: {said}");
+        assert!(bounds.iter().all(|of| of["value"].is_number()), "{name}: {bounds:?}");
+        assert_eq!(report["viewers"]["seated"], report["viewers"]["wanted"], "{name}: {report:#}");
+        assert_eq!(report["viewers"]["failed"], 0, "{name}: {report:#}");
+        assert!(report["packets"]["received"].as_u64().unwrap() > 100, "{name}: {report:#}");
+    }
+    report
+}
+
+/// What was done in a run, and how it went.
+fn done(report: &Value) -> Vec<(&str, bool)> {
+    let all = report["happenings"].as_array().unwrap().iter();
+    all.map(|one| (one["what"].as_str().unwrap(), one["ok"].as_bool().unwrap())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_scenarios_of_this_folder_run_to_their_end() {
+    let sleeper = || tokio::process::Command::new("sleep").arg("60").kill_on_drop(true).spawn().unwrap();
+    let (mut drained, mut killed) = (sleeper(), sleeper());
+    let pid = |child: &tokio::process::Child| child.id().unwrap().to_string();
+    let (drain_pid, node_pid, own) = (pid(&drained), pid(&killed), std::process::id().to_string());
+    let (drain, node, this) =
+        ([("DRAIN_PID", &*drain_pid)], [("NODE_PID", &*node_pid)], [("SERVER_PID", &*own)]);
+    let few = ["--viewers", "3"];
+    let (event, drain, kill, churn, storm, soak) = tokio::join!(
+        shortened("event", &[], &[&few[..], &["--duration", "22s"]].concat()),
+        shortened("drain", &drain, &[&few[..], &["--duration", "12s"]].concat()),
+        shortened("kill", &node, &[&few[..], &["--duration", "12s"]].concat()),
+        shortened("churn", &[], &["--viewers", "4", "--publishers", "1", "--stay", "1s", "--duration", "6s"]),
+        shortened("storm", &[], &["--viewers", "8", "--duration", "3s"]),
+        shortened("soak", &this, &[&few[..], &["--duration", "4s"]].concat()),
+    );
+    assert_eq!(done(&event), [("a bad network for 5 %", true)]);
+    assert_eq!(event["bounds"].as_array().unwrap().len(), 4);
+    assert_eq!(done(&drain), [("a node drains", true)]);
+    assert_eq!(drained.wait().await.unwrap().code(), None, "it was told to end by a signal");
+    assert_eq!(done(&kill), [("a node dies", true)]);
+    assert!(!killed.wait().await.unwrap().success());
+    assert_eq!(kill["server"]["pids"][0].to_string(), node_pid);
+    assert!(churn["viewers"]["left"].as_u64().unwrap() >= 4, "they went and others came: {churn:#}");
+    assert!(done(&storm).is_empty() && done(&churn).is_empty() && done(&soak).is_empty());
+    assert_eq!(storm["join"]["first_keyframe_ms"]["count"], 8, "{storm:#}");
+    // The server is this process.
+    assert!(soak["server"]["cores"].as_f64().unwrap() > 0.0, "{soak:#}");
+    assert!(soak["server"]["resident_bytes_max"].as_u64().unwrap() > 1_000_000, "{soak:#}");
+    // The last: whatever runs beside a search falsifies it.
+    let flags = ["--from", "1", "--to", "2", "--resolution", "1", "--confirm", "1", "--step-time", "1s"];
+    let found = shortened("capacity", &[], &flags).await;
+    let steps = found["steps"].as_array().unwrap();
+    assert!((1..=3).contains(&steps.len()), "{found:#}");
+    assert!(steps.iter().all(|step| step["connected"] == step["viewers"]), "{found:#}");
+    assert_eq!(found["bounds"].as_array().unwrap().len(), 4, "{found:#}");
 }
