@@ -245,6 +245,8 @@ fn second(at: u32, chance: &mut Chance, latency: &mut Values) -> Second {
             bits_per_second: Some(f64::from(watching) * 2_200_000.0),
             joins_per_second: Some(f64::from(joins)),
         }),
+        hls: None,
+        chat: None,
     }
 }
 

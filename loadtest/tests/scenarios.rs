@@ -347,14 +347,15 @@ async fn the_scenarios_of_this_folder_run_to_their_end() {
     let (drain_pid, node_pid, own) = (pid(&drained), pid(&killed), std::process::id().to_string());
     let (drain, node, this) =
         ([("DRAIN_PID", &*drain_pid)], [("NODE_PID", &*node_pid)], [("SERVER_PID", &*own)]);
-    let few = ["--viewers", "3"];
+    let few = |time| ["--viewers", "3", "--duration", time];
+    let (long, usual, short) = (few("22s"), few("12s"), few("4s"));
     let (event, drain, kill, churn, storm, soak) = tokio::join!(
-        shortened("event", &[], &[&few[..], &["--duration", "22s"]].concat()),
-        shortened("drain", &drain, &[&few[..], &["--duration", "12s"]].concat()),
-        shortened("kill", &node, &[&few[..], &["--duration", "12s"]].concat()),
+        shortened("event", &[], &long),
+        shortened("drain", &drain, &usual),
+        shortened("kill", &node, &usual),
         shortened("churn", &[], &["--viewers", "4", "--publishers", "1", "--stay", "1s", "--duration", "6s"]),
         shortened("storm", &[], &["--viewers", "8", "--duration", "3s"]),
-        shortened("soak", &this, &[&few[..], &["--duration", "4s"]].concat()),
+        shortened("soak", &this, &short),
     );
     assert_eq!(done(&event), [("a bad network for 5 %", true)]);
     assert_eq!(event["bounds"].as_array().unwrap().len(), 4);
