@@ -5,8 +5,10 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use freshet_cluster::unit::Bitrate;
+use freshet_loadtest::client::{Publisher, PublisherConfig, Viewer, ViewerConfig};
 use freshet_test_support as support;
 use serde_json::Value;
 use support::dev::Dev;
@@ -70,6 +72,8 @@ async fn the_harness_judges_a_cluster_in_one_process() {
     thirty_viewers_get_all_of_it_by_json(&dev);
     a_table_has_the_same_and_a_broken_bound_is_named(&dev);
     what_is_said_in_a_room_reaches_all_once_and_in_order(&dev);
+    viewers_of_several_layers_miss_nothing(&dev);
+    who_picks_layers_misses_nothing_at_the_changes(&dev).await;
     a_server_that_dies_breaks_the_bound_on_gaps(dev);
     one_command_leaves_a_report_of_an_event();
 }
@@ -103,6 +107,53 @@ fn thirty_viewers_get_all_of_it_by_json(dev: &Dev) {
     is_sane(&report, "/longest_gap_ms", Some(60.0));
     let kept = report["bounds"].as_array().unwrap();
     assert!(kept.len() == bounds.len() && kept.iter().all(|bound| bound["broken"] == false), "{report:#}");
+}
+
+fn viewers_of_several_layers_miss_nothing(dev: &Dev) {
+    let bounds = ["loss>0%", "failed>0", "silent>0", "mismatched>0", "out-of-order>0", "duplicates>0"];
+    let mut arguments = vec!["--layers", "3", "--viewers", "6", "--duration", "4s", "--json", "--quiet"];
+    arguments.extend(bounds.iter().flat_map(|bound| ["--fail-if", *bound]));
+    let said = run(dev, &arguments);
+    let report: Value =
+        serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {}", said.err));
+    assert_eq!(said.status, Some(0), "{report:#}");
+    let [first, second, third] = [0, 1, 2].map(|n| number(&report, &format!("/packets/layers/{n}")));
+    assert!(first > 500.0 && first > 4.0 * (second + third), "the best layer at hand: {report:#}");
+    let sent = number(&report, "/publishers/bytes") * 8.0 / number(&report, "/seconds");
+    assert!(sent > 1.2 * 300_000.0, "{sent} bit/s of all layers and sound");
+}
+
+/// A viewer that picks the smallest layer, and the largest one again.
+async fn who_picks_layers_misses_nothing_at_the_changes(dev: &Dev) {
+    let mut host = PublisherConfig::new(format!("{}/whip/layers", dev.url()));
+    let video = host.video.as_mut().unwrap();
+    (video.layers, video.bitrate) = (3, Bitrate::from_kbps(600));
+    let publisher = Publisher::connect(host).await.unwrap();
+    let viewer = Viewer::connect(ViewerConfig::new(format!("{}/whep/layers", dev.url()))).await.unwrap();
+    let soon = Duration::from_secs(20);
+    let seen = |layer: usize, more: u64| {
+        let before = viewer.report().video().map_or(0, |video| video.layers[layer]);
+        viewer.wait_until(soon, move |report| {
+            report.video().is_some_and(|video| video.layers[layer] > before + more)
+        })
+    };
+    assert!(seen(0, 60).await, "{:?}", viewer.report());
+    let url = format!("{}/layer", viewer.resource().url());
+    for (name, layer) in [("q", 2), ("f", 0), ("h", 1), ("f", 0)] {
+        let body = format!("{{\"mediaId\": \"1\", \"rid\": \"{name}\"}}");
+        let json = [("content-type", "application/json")];
+        let answer = support::request("POST", &url, None, &json, body).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        assert!(seen(layer, 30).await, "{name}: {:?}", viewer.report());
+    }
+    publisher.stop().await.unwrap();
+    let report = viewer.report();
+    let video = report.video().unwrap();
+    assert!(video.layer_switches >= 4, "{video:?}");
+    let wrong = (video.missing, video.duplicates, video.out_of_order_after_recovery, video.payload_mismatch);
+    assert_eq!(wrong, (0, 0, 0, 0), "{video:?}");
+    assert!(video.freezes == 0 || video.longest_gap < Duration::from_secs(1), "{video:?}");
+    viewer.stop().await.unwrap();
 }
 
 fn a_table_has_the_same_and_a_broken_bound_is_named(dev: &Dev) {

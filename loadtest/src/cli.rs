@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use freshet_cluster::unit::Bitrate;
 use freshet_loadtest::client::Trust;
-use freshet_loadtest::media::Oversized;
+use freshet_loadtest::media::{MAX_LAYERS, Oversized};
 use freshet_loadtest::report::Bound;
 use freshet_loadtest::run::{Access, listen_address};
 use freshet_loadtest::scenario::{Arrival, Codec, Mode, Rooms, Scenario, Selector, Stay, Turn, expand};
@@ -232,11 +232,14 @@ pub struct RunArguments {
     /// Frames from one keyframe to the next; 0: only when asked for. [default: 60]
     #[arg(long, value_name = "FRAMES")]
     gop: Option<u32>,
+    /// Send video in so many simulcast layers, 1 to 3, each with a quarter of the bits of the one above. [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_LAYERS)))]
+    layers: Option<u8>,
     /// What publishers send; opus: sound alone. [default: h264]
     #[arg(long, value_enum)]
     codec: Option<CodecName>,
     /// Send the real media of this file again and again: .h264 (Annex B), .ivf (VP8), or .ogg (Opus, sound alone).
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["codec", "no_video", "oversized"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["codec", "no_video", "oversized", "layers"])]
     media: Option<PathBuf>,
     /// Send the real sound of this file (.ogg, Opus) with it.
     #[arg(long, value_name = "FILE", conflicts_with = "no_audio")]
@@ -428,6 +431,7 @@ impl RunArguments {
         put(&mut publishers.bitrate, self.bitrate.as_ref());
         put(&mut publishers.fps, self.fps.as_ref());
         put(&mut publishers.gop, self.gop.as_ref());
+        put(&mut publishers.layers, self.layers.as_ref());
         put(&mut publishers.codec, self.codec.map(CodecName::codec).as_ref());
         publishers.audio &= !self.no_audio;
         if self.no_video {

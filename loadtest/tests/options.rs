@@ -207,3 +207,26 @@ fn replaced(text: &str, lines: &str, word: &str, by: &str) -> String {
     };
     text.lines().map(change).collect()
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_knows_no_simulcast_is_told_from_one_that_does() {
+    let layered = |server: &Fixture| {
+        let mut config = PublisherConfig::new(server.url("/whip/room"));
+        config.video.as_mut().unwrap().layers = 3;
+        config
+    };
+    let server = Fixture::start(Script { one_encoding: true, ..Script::default() }).await;
+    let error = Publisher::connect(layered(&server)).await.unwrap_err().to_string();
+    assert!(error.contains("takes no simulcast layer that was offered"), "{error}");
+    assert_eq!(server.count(|counters| &counters.deletes), 1, "its session is not left behind");
+    let server = Fixture::start(Script::default()).await;
+    let publisher = Publisher::connect(layered(&server)).await.unwrap();
+    let offer = &publisher.negotiated().offer;
+    assert!(offer.contains("a=simulcast:send q;h;f") && offer.contains("a=rid:f send"), "{offer}");
+    publisher.stop().await.unwrap();
+    let mut none = layered(&server);
+    none.video.as_mut().unwrap().layers = 4;
+    assert!(
+        matches!(Publisher::connect(none).await, Err(ClientError::BadConfig(why)) if why.contains("between 1 and 3"))
+    );
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ::http::Method;
 use bytes::Bytes;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
-use str0m::media::{Direction, MediaKind, Mid};
+use str0m::media::{Direction, MediaKind, Mid, Simulcast, SimulcastLayer};
 use str0m::{Candidate, Rtc};
 use tokio::net::UdpSocket;
 
@@ -47,6 +47,8 @@ pub(super) struct Opening<'a> {
     pub retry_for: Duration,
     pub codecs: Codecs,
     pub medias: &'a [Kind],
+    /// Names of the simulcast layers of what pictures are sent, the largest first; none: there is one encoding.
+    pub layers: &'a [&'static str],
     pub direction: Direction,
     /// By a TURN server that the response names, and in no other way.
     pub relayed: bool,
@@ -103,7 +105,8 @@ pub(super) async fn open(opening: &Opening<'_>) -> Result<Opened, ClientError> {
             Kind::Video => MediaKind::Video,
             Kind::Audio => MediaKind::Audio,
         };
-        mids.push((changes.add_media(media, opening.direction, None, None, None), *kind));
+        let layers = simulcast(opening.layers).filter(|_| *kind == Kind::Video);
+        mids.push((changes.add_media(media, opening.direction, None, None, layers), *kind));
     }
     let Some((offer, pending)) = changes.apply() else {
         return Err(ClientError::BadConfig("a session needs video, audio or both".into()));
@@ -211,6 +214,13 @@ fn session(opening: &Opening<'_>, own: Option<SocketAddr>) -> Result<Rtc, Client
         rtc.add_local_candidate(candidate);
     }
     Ok(rtc)
+}
+
+/// Layers as they are offered: the smallest first, as browsers do.
+fn simulcast(names: &[&'static str]) -> Option<Simulcast> {
+    let mut simulcast = Simulcast::new();
+    names.iter().rev().for_each(|name| simulcast.add_send_layer(SimulcastLayer::new(name)));
+    (!names.is_empty()).then_some(simulcast)
 }
 
 fn answered(rtc: &mut Rtc, pending: SdpPendingOffer, answer: &str) -> Result<(), String> {

@@ -25,6 +25,8 @@ pub(super) struct Section {
     pub nack: bool,
     /// The server takes requests for keyframes.
     pub pli: bool,
+    /// Names of the simulcast layers that the server takes (RFC 8853).
+    pub layers: Vec<String>,
     /// The extension of transport-wide numbers, where feedback about them is wanted.
     pub transport: Option<u8>,
 }
@@ -49,6 +51,8 @@ pub(super) fn sections(answer: &str) -> Vec<Section> {
             if uri.split_ascii_whitespace().next() == Some(TRANSPORT) {
                 section.transport = Some(id);
             }
+        } else if let Some(simulcast) = line.strip_prefix("a=simulcast:") {
+            section.layers = received(simulcast);
         } else if let Some((_, feedback)) =
             line.strip_prefix("a=rtcp-fb:").and_then(|rest| rest.split_once(' '))
         {
@@ -63,6 +67,13 @@ pub(super) fn sections(answer: &str) -> Vec<Section> {
         section.transport = section.transport.filter(|_| wanted);
     }
     all
+}
+
+/// The names behind `recv`; of alternatives the first, as it is said, paused or not.
+fn received(simulcast: &str) -> Vec<String> {
+    let mut words = simulcast.split_ascii_whitespace().skip_while(|word| *word != "recv").skip(1);
+    let name = |layer: &str| layer.split(',').next().unwrap_or_default().trim_start_matches('~').to_owned();
+    words.next().map(|layers| layers.split(';').map(name).collect()).unwrap_or_default()
 }
 
 /// `a=name:7 rest` or `a=name:7/direction rest`.
@@ -123,7 +134,7 @@ mod tests {
             m=video 9 UDP/TLS/RTP/SAVPF 108 109\r\na=mid:1\r\na=rtpmap:108 H264/90000\r\na=rtcp-fb:108 nack\r\n\
             a=rtcp-fb:108 nack pli\r\na=rtcp-fb:* transport-cc\r\na=rtpmap:109 rtx/90000\r\na=fmtp:109 apt=108\r\n\
             a=extmap:3/sendonly http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01 x\r\n\
-            a=rtpmap:x y\r\na=extmap:999 z\r\na=rtcp-fb:\r\n";
+            a=rtpmap:x y\r\na=extmap:999 z\r\na=rtcp-fb:\r\na=simulcast:send x recv f,g;~h\r\n";
         let (found, h264) = (sections(answer), Some(VideoCodec::H264));
         let audio = Section {
             mid: "0".into(),
@@ -137,6 +148,7 @@ mod tests {
             clock: 90_000,
             nack: true,
             pli: true,
+            layers: vec!["f".into(), "h".into()],
             transport: Some(3),
         };
         let plain = Section { loads: video.loads.iter().take(1).cloned().collect(), ..video.clone() };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use rand::Rng;
 use str0m::format::Codec;
-use str0m::media::{Mid, Pt};
+use str0m::media::{Mid, Pt, Rid};
 use str0m::rtp::{AbsCaptureTime, ExtensionValues, RtpWrite};
 use str0m::{Event, Rtc};
 
@@ -15,6 +15,7 @@ use super::ClientError;
 use super::drive::Endpoint;
 use super::guard::lock;
 use super::negotiate::Opened;
+use super::section::sections;
 use crate::media::sample::Sample;
 use crate::media::{
     AudioSource, Feed, Kind, LoopedSource, MAX_PAYLOAD, MediaPacket, VideoCodec, VideoConfig, VideoSource,
@@ -28,7 +29,7 @@ pub struct TrackSent {
     pub packets: u64,
     /// Payload bytes of them.
     pub bytes: u64,
-    /// Index of the last packet.
+    /// Index of the last packet; none of several layers, which viewers see in part.
     pub last_index: Option<u64>,
     /// When the last packet was due to be captured.
     pub last_due: Option<Instant>,
@@ -83,12 +84,30 @@ impl Sending {
     }
 }
 
+/// A stream of packets: sound, pictures, or one of several layers of pictures.
 struct Line {
     mid: Mid,
+    /// The layer's place, from 0, the largest, and its name; `None`: there is one encoding.
+    layer: Option<(u8, Rid)>,
+    kind: Kind,
     pt: Pt,
     /// Added to indices: RTP numbers start at random (RFC 3550 section 5.1), low enough for ROC 0.
     first_sequence: u64,
     first_time: u32,
+    /// It is there once media was wanted on a connected session.
+    source: Option<Feed>,
+}
+
+impl Line {
+    fn new(mid: Mid, kind: Kind, pt: Pt, layer: Option<(u8, Rid)>) -> Self {
+        let mut rng = rand::rng();
+        let (first_sequence, first_time) = (rng.random_range(1..30_000), rng.random());
+        Self { mid, layer, kind, pt, first_sequence, first_time, source: None }
+    }
+
+    fn carries(&self, packet: &MediaPacket) -> bool {
+        self.kind == packet.kind && self.layer.map(|(place, _)| place) == packet.stamp.layer
+    }
 }
 
 /// What of a publisher's media is real.
@@ -98,60 +117,57 @@ pub(super) struct Samples {
     pub audio: Option<Arc<Sample>>,
 }
 
+impl Samples {
+    fn of(&self, kind: Kind) -> Option<Arc<Sample>> {
+        match kind {
+            Kind::Video => self.video.clone(),
+            Kind::Audio => self.audio.clone(),
+        }
+    }
+}
+
 pub(super) struct Sender {
-    video: Option<Line>,
-    audio: Option<Line>,
+    lines: Vec<Line>,
     config: Option<VideoConfig>,
     samples: Samples,
-    publisher: u64,
     sending: Arc<Sending>,
     connected: bool,
     /// Sources wait for the end of a pause.
     paused: bool,
-    video_source: Option<Feed>,
-    audio_source: Option<Feed>,
     queue: VecDeque<MediaPacket>,
 }
 
 impl Sender {
+    /// What sends what the server has taken: pictures as configured, in layers of these names if there are any.
     pub fn new(
         opened: &Opened,
-        config: Option<VideoConfig>,
+        (config, layers): (Option<VideoConfig>, &[&'static str]),
         samples: Samples,
-        publisher: u64,
         sending: Arc<Sending>,
     ) -> Result<Self, ClientError> {
-        let (mut video, mut audio) = (None, None);
+        let refused = |what: &str| ClientError::BadResponse {
+            url: opened.negotiated.response.url.clone(),
+            why: format!("the answer takes no {what} that was offered"),
+        };
+        let mut lines = Vec::new();
         for (mid, kind) in &opened.mids {
             let wanted = config.map(|video| video.codec).filter(|_| *kind == Kind::Video);
-            let pt = payload_type(&opened.rtc, *mid, wanted).ok_or_else(|| ClientError::BadResponse {
-                url: opened.negotiated.response.url.clone(),
-                why: format!(
-                    "the answer takes no {} that was offered",
-                    if wanted.is_some() { "video" } else { "audio" }
-                ),
-            })?;
-            let mut rng = rand::rng();
-            let line =
-                Line { mid: *mid, pt, first_sequence: rng.random_range(1..30_000), first_time: rng.random() };
-            match kind {
-                Kind::Video => video = Some(line),
-                Kind::Audio => audio = Some(line),
+            let name = if wanted.is_some() { "video" } else { "audio" };
+            let pt = payload_type(&opened.rtc, *mid, wanted).ok_or_else(|| refused(name))?;
+            if *kind == Kind::Audio || layers.is_empty() {
+                lines.push(Line::new(*mid, *kind, pt, None));
+                continue;
+            }
+            let taken = taken_layers(&opened.negotiated.answer, *mid);
+            let of = (0..).zip(layers).filter(|(_, name)| taken.iter().any(|taken| taken == *name));
+            let before = lines.len();
+            lines.extend(of.map(|(place, name)| Line::new(*mid, *kind, pt, Some((place, Rid::from(*name))))));
+            if lines.len() == before {
+                return Err(refused("simulcast layer"));
             }
         }
-        Ok(Self {
-            video,
-            audio,
-            config,
-            samples,
-            publisher,
-            sending,
-            connected: false,
-            paused: false,
-            video_source: None,
-            audio_source: None,
-            queue: VecDeque::new(),
-        })
+        let (connected, paused, queue) = (false, false, VecDeque::new());
+        Ok(Self { lines, config, samples, sending, connected, paused, queue })
     }
 
     /// Sources exist once media was wanted on a connected session. True while it is.
@@ -160,28 +176,28 @@ impl Sender {
             self.paused = true;
             return false;
         }
-        let begun = self.video_source.is_some() || self.audio_source.is_some();
+        let begun = self.lines.iter().any(|line| line.source.is_some());
         if begun && !self.paused {
             return true;
         }
         self.paused = false;
         let now = Instant::now();
         let wall = clock::unix_micros(now);
-        if let (Some(_), Some(config)) = (&self.video, self.config) {
-            let source = self.video_source.get_or_insert_with(|| match self.samples.video.clone() {
-                Some(sample) => {
-                    Feed::Looped(LoopedSource::new(sample, config.max_payload, self.publisher, now, wall))
+        let Self { lines, config, samples, sending, .. } = self;
+        let publisher = lock(&sending.stats).publisher;
+        for line in lines {
+            let source = line.source.get_or_insert_with(|| {
+                match (line.kind, samples.of(line.kind), config.unwrap_or_default()) {
+                    (Kind::Video, None, config) => Feed::Video(match line.layer {
+                        Some((layer, _)) => VideoSource::of_layer(layer, config, publisher, now, wall),
+                        None => VideoSource::new(config, publisher, now, wall),
+                    }),
+                    (Kind::Audio, None, _) => Feed::Audio(AudioSource::new(publisher, now, wall)),
+                    (kind, Some(sample), config) => {
+                        let most = if kind == Kind::Video { config.max_payload } else { MAX_PAYLOAD };
+                        Feed::Looped(LoopedSource::new(sample, most, publisher, now, wall))
+                    }
                 }
-                None => Feed::Video(VideoSource::new(config, self.publisher, now, wall)),
-            });
-            source.resume(now);
-        }
-        if self.audio.is_some() {
-            let source = self.audio_source.get_or_insert_with(|| match self.samples.audio.clone() {
-                Some(sample) => {
-                    Feed::Looped(LoopedSource::new(sample, MAX_PAYLOAD, self.publisher, now, wall))
-                }
-                None => Feed::Audio(AudioSource::new(self.publisher, now, wall)),
             });
             source.resume(now);
         }
@@ -189,17 +205,13 @@ impl Sender {
     }
 
     fn fill(&mut self, now: Instant) {
-        for source in [&mut self.video_source, &mut self.audio_source].into_iter().flatten() {
+        for source in self.lines.iter_mut().filter_map(|line| line.source.as_mut()) {
             self.queue.extend(source.poll(now));
         }
     }
 
     fn write(&mut self, rtc: &mut Rtc, packet: MediaPacket, now: Instant) {
-        let line = match packet.kind {
-            Kind::Video => &self.video,
-            Kind::Audio => &self.audio,
-        };
-        let Some(line) = line else { return };
+        let Some(line) = self.lines.iter().find(|line| line.carries(&packet)) else { return };
         {
             let mut stats = lock(&self.sending.stats);
             stats.worst_lateness = stats.worst_lateness.max(now.saturating_duration_since(packet.captured));
@@ -209,7 +221,8 @@ impl Sender {
             };
             track.packets += 1;
             track.bytes += num::len(packet.payload.len());
-            track.last_index = Some(packet.stamp.sequence);
+            // Which of several layers a viewer was to have last, and under which number, is for the server to say.
+            track.last_index = packet.stamp.layer.is_none().then_some(packet.stamp.sequence);
             track.last_due = Some(packet.captured);
             track.keyframes += u64::from(packet.stamp.keyframe && packet.stamp.part == 0);
         }
@@ -222,7 +235,7 @@ impl Sender {
             .ext_vals(ExtensionValues { abs_capture_time: told, ..ExtensionValues::default() })
             .nackable(packet.kind == Kind::Video);
         let mut api = rtc.direct_api();
-        if let Some(stream) = api.stream_tx_by_mid(line.mid, None) {
+        if let Some(stream) = api.stream_tx_by_mid(line.mid, line.layer.map(|(_, name)| name)) {
             stream.write_rtp(write);
         }
     }
@@ -232,11 +245,12 @@ impl Endpoint for Sender {
     fn on_event(&mut self, _rtc: &mut Rtc, event: Event, _now: Instant) {
         match event {
             Event::Connected => self.connected = true,
-            Event::KeyframeRequest(_) => {
+            Event::KeyframeRequest(asked) => {
                 lock(&self.sending.stats).keyframe_requests += 1;
-                if let Some(source) = &mut self.video_source {
-                    source.request_keyframe();
-                }
+                let of =
+                    |line: &&mut Line| line.mid == asked.mid && line.layer.map(|(_, name)| name) == asked.rid;
+                let sources = self.lines.iter_mut().filter(of).filter_map(|line| line.source.as_mut());
+                sources.for_each(Feed::request_keyframe);
             }
             _ => {}
         }
@@ -250,9 +264,7 @@ impl Endpoint for Sender {
         if !self.prepare() {
             return None;
         }
-        let video = self.video_source.as_ref().map(Feed::next_due);
-        let audio = self.audio_source.as_ref().map(Feed::next_due);
-        video.into_iter().chain(audio).min()
+        self.lines.iter().filter_map(|line| line.source.as_ref()).map(Feed::next_due).min()
     }
 
     fn on_due(&mut self, rtc: &mut Rtc, now: Instant) {
@@ -263,6 +275,12 @@ impl Endpoint for Sender {
             self.write(rtc, packet, now);
         }
     }
+}
+
+/// The layers of a medium that an answer takes.
+fn taken_layers(answer: &str, mid: Mid) -> Vec<String> {
+    let all = sections(answer).into_iter();
+    all.filter(|section| section.mid == mid.to_string()).flat_map(|section| section.layers).collect()
 }
 
 /// The payload type under which the other side takes this media.

@@ -119,6 +119,7 @@ impl Viewer {
                 capture_time: config.capture_time,
             },
             medias: &medias,
+            layers: &[],
             direction: Direction::RecvOnly,
             relayed,
         };

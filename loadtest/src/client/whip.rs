@@ -16,8 +16,11 @@ use super::send::{PublisherStats, Samples, Sender, Sending};
 use super::{ClientError, EndReason, Gate, Trust};
 use crate::media::sample::Sample;
 use crate::media::stamp::MAX_NUMBER;
-use crate::media::{Kind, MAX_PAYLOAD, VideoConfig};
+use crate::media::{Kind, MAX_LAYERS, MAX_PAYLOAD, VideoConfig};
 use crate::scenario::Turn;
+
+/// How layers are called, the largest first: full, a half, a quarter of the width.
+const LAYERS: [&str; MAX_LAYERS as usize] = ["f", "h", "q"];
 
 /// How a publisher connects and what it sends.
 #[derive(Debug, Clone)]
@@ -83,6 +86,12 @@ impl PublisherConfig {
         }
     }
 
+    /// The names of its simulcast layers, if there are several.
+    fn layers(&self) -> &'static [&'static str] {
+        let count = self.video.map_or(1, |video| usize::from(video.layers));
+        if count > 1 { LAYERS.get(..count).unwrap_or_default() } else { &[] }
+    }
+
     fn check(&self) -> Result<(), ClientError> {
         let bad = |why: String| Err(ClientError::BadConfig(why));
         let codec = self.video_sample.as_ref().map(|sample| sample.format().video());
@@ -95,6 +104,12 @@ impl PublisherConfig {
         let Some(video) = &self.video else { return Ok(()) };
         if !(1..=240).contains(&video.fps) {
             return bad(format!("{} frames a second; between 1 and 240 can be sent", video.fps));
+        }
+        if !(1..=MAX_LAYERS).contains(&video.layers) {
+            return bad(format!("{} simulcast layers; between 1 and {MAX_LAYERS} can be sent", video.layers));
+        }
+        if video.layers > 1 && self.video_sample.is_some() {
+            return bad("a video sample has one encoding: it cannot be sent as simulcast layers".to_owned());
         }
         if let Some(over) = video.oversized.filter(|over| over.bytes > MAX_PAYLOAD) {
             return bad(format!("a packet of {} bytes; at most {MAX_PAYLOAD} can be sent", over.bytes));
@@ -144,6 +159,7 @@ impl Publisher {
             retry_for: config.retry_for,
             codecs,
             medias: &medias,
+            layers: config.layers(),
             direction: Direction::SendOnly,
             relayed,
         };
@@ -152,7 +168,8 @@ impl Publisher {
             config.publisher.unwrap_or_else(|| rand::rng().random_range(1..=MAX_NUMBER)) & MAX_NUMBER;
         let sending = Arc::new(Sending::new(publisher, config.autostart));
         let samples = Samples { video: config.video_sample.clone(), audio: config.audio_sample.clone() };
-        let endpoint = match Sender::new(&opened, config.video, samples, publisher, Arc::clone(&sending)) {
+        let layers = config.layers();
+        let endpoint = match Sender::new(&opened, (config.video, layers), samples, Arc::clone(&sending)) {
             Ok(endpoint) => endpoint,
             Err(error) => {
                 opened.resource.abandon().await;

@@ -399,6 +399,8 @@ impl HeaderMeter {
             unstamped: self.unstamped,
             rejected: self.rejected,
             keyframes: self.keyframes,
+            layers: Default::default(),
+            layer_switches: 0,
             first_index: self.window.first().map(|index| self.told(index)),
             last_index: self.window.last().map(|index| self.told(index)),
             first_keyframe_index: self.keyframe_at.map(|index| self.told(index)),

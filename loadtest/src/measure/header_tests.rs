@@ -11,8 +11,8 @@ fn headed(at: Instant, sequence: u16) -> Headed {
 
 fn opened(publisher: u64, sequence: u64, keyframe: bool) -> Opened {
     let frame = num::wrap32(sequence);
-    let stamp =
-        Stamp { publisher, sequence, captured_us: 1, frame, part: 0, keyframe, frame_end: true, video: true };
+    let (part, frame_end, video, layer) = (0, true, true, None);
+    let stamp = Stamp { publisher, sequence, captured_us: 1, frame, part, keyframe, frame_end, video, layer };
     Opened { stamp: Ok(stamp), keyframe, padding: false }
 }
 

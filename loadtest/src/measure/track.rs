@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::order::OrderCheck;
 use super::resent::Resent;
 use super::{Arrival, Gaps, Histogram, IndexWindow, Latencies};
-use crate::media::Kind;
 use crate::media::stamp::{Stamp, StampError};
+use crate::media::{Kind, MAX_LAYERS};
 use crate::num;
 
 /// Publishers remembered one by one; a takeover is rare, so this is plenty.
@@ -55,7 +55,7 @@ pub struct Segment {
 }
 
 /// What a viewer saw of a track. An index is the stamp's sequence number, or the extended RTP sequence number where
-/// media has no stamps.
+/// media has no stamps or several layers.
 #[derive(Debug, Clone)]
 pub struct TrackReport {
     /// Media id in the session's SDP.
@@ -90,6 +90,10 @@ pub struct TrackReport {
     pub rejected: u64,
     /// Keyframes that began.
     pub keyframes: u64,
+    /// Packets by simulcast layer, the largest first; all 0 where there is one encoding.
+    pub layers: [u64; MAX_LAYERS as usize],
+    /// How often the layer was another one than before.
+    pub layer_switches: u64,
     /// First index of the current publisher.
     pub first_index: Option<u64>,
     /// Last index of the current publisher.
@@ -150,6 +154,10 @@ pub struct TrackMeter {
     strays: u64,
     /// Padding whose number is in the window.
     padding: u64,
+    /// The layer of the newest packet, where there are several.
+    layer: Option<u8>,
+    layers: [u64; MAX_LAYERS as usize],
+    layer_switches: u64,
     order: OrderCheck,
     /// Where retransmissions come under their own numbers.
     resent: Option<Resent>,
@@ -186,6 +194,9 @@ impl TrackMeter {
             offset: 0,
             strays: 0,
             padding: 0,
+            layer: None,
+            layers: Default::default(),
+            layer_switches: 0,
             order: OrderCheck::default(),
             resent: None,
             past: Vec::new(),
@@ -273,7 +284,7 @@ impl TrackMeter {
             self.strays = 0;
         }
         match self.window.insert(index) {
-            Arrival::Newest => {}
+            Arrival::Newest => self.layer(packet),
             Arrival::Late => self.late += 1,
             Arrival::Duplicate => {
                 self.duplicates += 1;
@@ -287,7 +298,12 @@ impl TrackMeter {
         self.recovered += u64::from(again);
         if let Ok(stamp) = packet.stamp {
             self.offset = number(index).saturating_sub(number(packet.sequence));
-            self.order.insert(packet.sequence, index);
+            // Over all layers it is the frames that are in order.
+            let order = stamp.layer.map_or(index, |_| u64::from(stamp.frame) << 16 | u64::from(stamp.part));
+            self.order.insert(packet.sequence, order);
+            if let Some(count) = stamp.layer.and_then(|layer| self.layers.get_mut(usize::from(layer))) {
+                *count += 1;
+            }
             self.captured(packet.at_us, stamp.captured_us);
         } else if let Some(captured_us) = packet.captured_us {
             self.captured(packet.at_us, captured_us);
@@ -297,9 +313,18 @@ impl TrackMeter {
         }
     }
 
+    /// The newest packet may be of another layer than those before.
+    fn layer(&mut self, packet: &Observed) {
+        let Ok(Stamp { layer: Some(layer), .. }) = packet.stamp else { return };
+        let before = self.layer.replace(layer);
+        self.layer_switches += u64::from(before.is_some_and(|before| before != layer));
+    }
+
     /// Whose packet it is, and its number there; nothing if it counts for nobody.
     fn whose(&mut self, packet: &Observed) -> Option<(u64, u64)> {
         match packet.stamp {
+            // Each layer numbers its packets by itself: what the server makes one stream of them is numbered by the server.
+            Ok(Stamp { publisher, layer: Some(_), .. }) => Some((publisher, packet.sequence)),
             Ok(stamp) => Some((stamp.publisher, stamp.sequence)),
             Err(StampError::Unstamped) => {
                 self.unstamped += 1;
@@ -320,9 +345,9 @@ impl TrackMeter {
         }
     }
 
-    /// Padding is no media. Among media without stamps it has a number that is not missing.
+    /// Padding is no media. Among media that is counted by RTP's numbers it has one that is not missing.
     fn on_padding(&mut self, sequence: u64) {
-        if self.publisher == Some(OTHERS)
+        if (self.publisher == Some(OTHERS) || self.layer.is_some())
             && matches!(self.window.insert(sequence), Arrival::Newest | Arrival::Late)
         {
             self.padding += 1;
@@ -362,6 +387,7 @@ impl TrackMeter {
             self.past_missing_after_keyframe += self.window.missing_after_mark();
         }
         self.padding = 0;
+        self.layer = None;
         self.order.restart();
         self.window = IndexWindow::default();
         if self.keyframes > 0 {
@@ -416,6 +442,8 @@ impl TrackMeter {
             unstamped: self.unstamped,
             rejected: self.rejected,
             keyframes: self.keyframes,
+            layers: self.layers,
+            layer_switches: self.layer_switches,
             first_index: self.window.first(),
             last_index: self.window.last(),
             first_keyframe_index: self.keyframe_at,

@@ -28,6 +28,7 @@ impl Feed {
             keyframe: index.is_multiple_of(10),
             frame_end: true,
             video: true,
+            layer: None,
         };
         let (at, at_us) = (self.start + Duration::from_millis(at), NOON + at * 1_000);
         let sequence = self.offset + index;
@@ -293,4 +294,45 @@ fn media_without_stamps_is_as_old_as_its_headers_say() {
     let report = meter.report();
     assert_eq!((report.history, report.unstamped, report.latency.len()), (1, 3, 1));
     assert_eq!(report.latency.max(), Some(Duration::from_millis(15)));
+}
+
+#[test]
+fn layers_are_one_stream_by_the_numbers_of_the_server() {
+    let mut feed = Feed::new();
+    let mut packet = |rtp: u64, layer: u8, sequence: u64, frame: u32, via_rtx: bool| {
+        let stamp = Stamp {
+            publisher: 7,
+            sequence,
+            captured_us: NOON + u64::from(frame) * 33_000,
+            frame,
+            part: 0,
+            keyframe: frame.is_multiple_of(10),
+            frame_end: true,
+            video: true,
+            layer: Some(layer),
+        };
+        let (at, at_us) = (feed.start + Duration::from_millis(rtp), stamp.captured_us + 5_000);
+        let (sequence, stamp, keyframe) = (rtp, Ok(stamp), stamp.keyframe);
+        let (bytes, captured_us) = (100, None);
+        feed.meter.on_packet(&Observed { at, at_us, sequence, via_rtx, bytes, stamp, captured_us, keyframe });
+    };
+    // The server goes over to the smallest layer at frame 10 and back at frame 20; each layer has its own numbers.
+    for frame in 0..30_u32 {
+        let layer = if (10..20).contains(&frame) { 2 } else { 0 };
+        let rtp = 5_000 + u64::from(frame);
+        // One is lost for good, and one comes again when the layer is another one.
+        if frame == 15 || frame == 9 {
+            continue;
+        }
+        packet(rtp, layer, if layer == 0 { u64::from(frame) * 7 } else { u64::from(frame) }, frame, false);
+        if frame == 12 {
+            packet(5_009, 0, 63, 9, true);
+        }
+    }
+    let report = feed.report();
+    assert_eq!((report.layers, report.layer_switches), ([20, 0, 9], 2));
+    assert_eq!((report.received, report.missing, report.recovered_by_rtx), (29, 1, 1));
+    assert_eq!((report.duplicates, report.out_of_order_after_recovery, report.segments.len()), (0, 0, 1));
+    assert_eq!(report.keyframes, 3);
+    assert_eq!((report.first_index, report.last_index), (Some(5_000), Some(5_029)));
 }

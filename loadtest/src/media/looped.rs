@@ -113,6 +113,7 @@ impl LoopedSource {
                 keyframe: frame.keyframe,
                 frame_end: last,
                 video: kind == Kind::Video,
+                layer: None,
             };
             self.sequence += 1;
             let marker = last && kind == Kind::Video;

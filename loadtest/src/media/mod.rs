@@ -16,7 +16,7 @@ pub mod stamp;
 pub use feed::Feed;
 pub use looped::LoopedSource;
 pub use packetize::MAX_PAYLOAD;
-pub use source::{AudioSource, MediaPacket, Oversized, VideoConfig, VideoSource};
+pub use source::{AudioSource, MAX_LAYERS, MediaPacket, Oversized, VideoConfig, VideoSource};
 
 /// What a track carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]

@@ -21,6 +21,9 @@ const OPUS_TICKS: u64 = 960;
 pub(super) const OPUS_CLOCK: u64 = 48_000;
 pub(super) const VIDEO_CLOCK: u64 = 90_000;
 
+/// Most simulcast layers of a publisher.
+pub const MAX_LAYERS: u8 = 3;
+
 /// Frames that are one packet above what a relay's datagrams carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Oversized {
@@ -35,8 +38,11 @@ pub struct Oversized {
 pub struct VideoConfig {
     /// Codec offered and sent.
     pub codec: VideoCodec,
-    /// Payload bits per second, on average over a group of pictures.
+    /// Payload bits per second, on average over a group of pictures; of the largest layer, where there are several.
     pub bitrate: Bitrate,
+    /// Simulcast layers (RFC 8853), 1 to [`MAX_LAYERS`]; each has a quarter of the bits of the one above, as one with half
+    /// of its width and height has. 1: no simulcast.
+    pub layers: u8,
     /// Frames per second.
     pub fps: u32,
     /// Frames from one keyframe to the next; 0: only the first frame and those asked for.
@@ -52,6 +58,7 @@ impl Default for VideoConfig {
         Self {
             codec: VideoCodec::H264,
             bitrate: Bitrate::from_mbps(2),
+            layers: 1,
             fps: 30,
             gop: 60,
             max_payload: 1_200,
@@ -63,7 +70,7 @@ impl Default for VideoConfig {
 /// A packet that is due.
 #[derive(Debug, Clone)]
 pub struct MediaPacket {
-    /// Which of the publisher's tracks.
+    /// Which of the publisher's tracks; which of its layers the stamp says.
     pub kind: Kind,
     /// RTP timestamp in the track's clock, from 0 at the source's start.
     pub rtp_time: u32,
@@ -116,6 +123,7 @@ impl Timeline {
 pub struct VideoSource {
     config: VideoConfig,
     publisher: u64,
+    layer: Option<u8>,
     timeline: Timeline,
     frame: u64,
     sequence: u64,
@@ -126,8 +134,16 @@ pub struct VideoSource {
 impl VideoSource {
     /// A source whose first frame, a keyframe, is due at `start`, which is `start_us` microseconds after the Unix epoch.
     pub fn new(config: VideoConfig, publisher: u64, start: Instant, start_us: u64) -> Self {
-        let timeline = Timeline::new(start, start_us);
-        Self { config, publisher, timeline, frame: 0, sequence: 0, since_keyframe: 0, keyframe_wanted: true }
+        let (timeline, layer) = (Timeline::new(start, start_us), None);
+        let (frame, sequence, since_keyframe, keyframe_wanted) = (0, 0, 0, true);
+        Self { config, publisher, layer, timeline, frame, sequence, since_keyframe, keyframe_wanted }
+    }
+
+    /// The same for one of several layers, from 0, the largest.
+    pub fn of_layer(layer: u8, config: VideoConfig, publisher: u64, start: Instant, start_us: u64) -> Self {
+        let bps = (config.bitrate.bps() >> (2 * u32::from(layer.min(MAX_LAYERS)))).max(1);
+        let config = VideoConfig { bitrate: Bitrate::from_bps(bps), ..config };
+        Self { layer: Some(layer), ..Self::new(config, publisher, start, start_us) }
     }
 
     /// When the next frame is due.
@@ -216,6 +232,7 @@ impl VideoSource {
             keyframe,
             frame_end,
             video: true,
+            layer: self.layer,
         }
     }
 
@@ -271,6 +288,7 @@ impl AudioSource {
             keyframe: false,
             frame_end: true,
             video: false,
+            layer: None,
         };
         let payload = packetize::opus(&stamp, OPUS_BYTES);
         let ticks = sequence.wrapping_mul(OPUS_TICKS).wrapping_add(self.timeline.paused_ticks(OPUS_CLOCK));

@@ -138,3 +138,24 @@ fn a_pause_moves_capture_and_rtp_time_but_no_numbers() {
         (NOON + 520_000, 48 * 520, 1)
     );
 }
+
+#[test]
+fn layers_have_the_same_frames_and_a_quarter_of_the_bits_each() {
+    let start = Instant::now();
+    let config = VideoConfig { bitrate: Bitrate::from_mbps(4), layers: 3, ..VideoConfig::default() };
+    let (mut bits, mut frames) = (Vec::new(), Vec::new());
+    for layer in 0..3 {
+        let mut source = VideoSource::of_layer(layer, config, 7, start, NOON);
+        let end = start + Duration::from_secs(4) - Duration::from_nanos(1);
+        let packets: Vec<MediaPacket> = std::iter::from_fn(|| source.poll_frame(end)).flatten().collect();
+        assert!(packets.iter().all(|packet| packet.stamp.layer == Some(layer)));
+        assert!((0..).zip(&packets).all(|(number, packet)| packet.stamp.sequence == number));
+        bits.push(packets.iter().map(|packet| packet.payload.len()).sum::<usize>() * 2);
+        frames.push(packets.iter().map(|packet| (packet.rtp_time, packet.captured)).collect::<Vec<_>>());
+    }
+    for (bits, wanted) in bits.iter().zip([4_000_000.0, 1_000_000.0, 250_000.0]) {
+        assert!((0.95..1.1).contains(&(*bits as f64 / wanted)), "{bits} for {wanted}");
+    }
+    frames.iter_mut().for_each(Vec::dedup);
+    assert!(frames[0].len() == 120 && frames.iter().all(|one| *one == frames[0]));
+}

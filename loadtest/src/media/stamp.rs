@@ -15,6 +15,9 @@ const SEARCH: usize = 96;
 const KEYFRAME: u8 = 1;
 const FRAME_END: u8 = 2;
 const VIDEO: u8 = 4;
+/// Where in the flags the layer stands, as its place + 1.
+const LAYER: u32 = 3;
+const LAYERS: u8 = 3;
 const STOP: u8 = 0x80;
 /// Publisher ids and sequences have 63 bits on the wire.
 pub const MAX_NUMBER: u64 = (1 << 63) - 1;
@@ -38,6 +41,9 @@ pub struct Stamp {
     pub frame_end: bool,
     /// The track is video.
     pub video: bool,
+    /// Which simulcast layer it is of, from 0, the largest: each numbers its packets by itself, frames have one number in
+    /// all. `None`: there is one encoding.
+    pub layer: Option<u8>,
 }
 
 /// Why a payload is not what its publisher sent.
@@ -70,7 +76,8 @@ impl Stamp {
         payload.extend_from_slice(&MAGIC);
         let flags = (if self.keyframe { KEYFRAME } else { 0 })
             | (if self.frame_end { FRAME_END } else { 0 })
-            | (if self.video { VIDEO } else { 0 });
+            | (if self.video { VIDEO } else { 0 })
+            | (self.layer.map_or(0, |layer| (layer + 1) & LAYERS) << LAYER);
         payload.push(STOP | flags);
         septets::<9>(payload, self.publisher);
         septets::<9>(payload, self.sequence);
@@ -103,7 +110,7 @@ impl Stamp {
             return Err(StampError::Checksum);
         }
         let mut rest = fields.get(MAGIC.len()..).unwrap_or_default();
-        let flags = take(&mut rest, 1) & 0x7f;
+        let flags = num::wrap8(take(&mut rest, 1) & 0x7f);
         let publisher = take(&mut rest, 9);
         let sequence = take(&mut rest, 9);
         let captured_us = take(&mut rest, 9);
@@ -119,7 +126,7 @@ impl Stamp {
         if !right || *stop != STOP {
             return Err(StampError::Fill);
         }
-        let flag = |bit: u8| flags & u64::from(bit) != 0;
+        let flag = |bit: u8| flags & bit != 0;
         Ok(Self {
             publisher,
             sequence,
@@ -129,6 +136,7 @@ impl Stamp {
             keyframe: flag(KEYFRAME),
             frame_end: flag(FRAME_END),
             video: flag(VIDEO),
+            layer: ((flags >> LAYER) & LAYERS).checked_sub(1),
         })
     }
 }
@@ -185,6 +193,7 @@ mod tests {
             keyframe: true,
             frame_end: false,
             video: true,
+            layer: None,
         }
     }
 
@@ -197,6 +206,11 @@ mod tests {
                 assert_eq!(payload.len(), prefix + length);
                 assert_eq!(Stamp::read(&payload), Ok(stamp()), "prefix {prefix} length {length}");
             }
+        }
+        for layer in [None, Some(0), Some(1), Some(2)] {
+            let mut payload = Vec::new();
+            Stamp { layer, ..stamp() }.write(&mut payload, 100);
+            assert_eq!(Stamp::read(&payload), Ok(Stamp { layer, ..stamp() }));
         }
     }
 

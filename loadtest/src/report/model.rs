@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{ChatReport, ChatSecond, DecodeReport, HlsReport, HlsSecond, Percentiles};
+use crate::media::MAX_LAYERS;
 use crate::num;
 
 /// How often values occurred, for a picture of their spread.
@@ -298,6 +299,12 @@ pub struct PacketReport {
     pub out_of_order: u64,
     /// Payloads that are not what was sent.
     pub mismatched: u64,
+    /// Packets of publishers' simulcast layers, the largest first.
+    #[serde(default)]
+    pub layers: [u64; MAX_LAYERS as usize],
+    /// How often a viewer was sent another layer than before.
+    #[serde(default)]
+    pub layer_switches: u64,
     /// Packets captured before their viewer was connected: sent from the server's history.
     pub history: u64,
     /// Packets of other media.

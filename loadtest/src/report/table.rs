@@ -157,6 +157,16 @@ fn watched(report: &RunReport, row: &mut impl FnMut(&str, String)) {
             packets.duplicates, packets.overtaken, packets.out_of_order, packets.mismatched, packets.rejected
         ),
     );
+    if packets.layers.iter().any(|count| *count > 0) {
+        let [first, second, third] = packets.layers;
+        row(
+            "layers",
+            format!(
+                "{first}, {second}, {third} packets, the largest first; {} changes",
+                packets.layer_switches
+            ),
+        );
+    }
     if packets.unstamped > 0 {
         row("other media", format!("{} packets without stamps: no latency of them", packets.unstamped));
     }

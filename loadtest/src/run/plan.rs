@@ -7,9 +7,9 @@ use super::ServerMetrics;
 use super::beside::{BesideAccess, BesidePlan};
 use super::real::Media;
 use crate::client::{ClientError, Depth, Gate, Loss, PublisherConfig, Trust, ViewerConfig};
-use crate::media::VideoConfig;
+use crate::media::{MAX_LAYERS, VideoConfig};
 use crate::num;
-use crate::scenario::{Act, Arrival, Chance, Event, Impairment, Mode, Scenario, Server, Stay};
+use crate::scenario::{Act, Arrival, Chance, Event, Impairment, Mode, Publishers, Scenario, Server, Stay};
 
 /// Most processes that viewers are spread over.
 pub const MAX_PROCESSES: u32 = 100;
@@ -203,10 +203,11 @@ impl RunPlan {
         let wanted = if alone { 0 } else { viewers.count };
         within("decode", viewers.decode.unwrap_or(1), 1, MAX_VIEWERS, ": one in so many viewers")?;
         let (media, codec) = Media::of(publishers).map_err(PlanError::Media)?;
-        let (bitrate, fps, gop, oversized) =
-            (publishers.bitrate, publishers.fps, publishers.gop, publishers.oversized);
+        let &Publishers { bitrate, fps, gop, layers, oversized, .. } = publishers;
+        within("layers", layers.into(), 1, MAX_LAYERS.into(), " of a publisher")?;
+        let max_payload = VideoConfig::default().max_payload;
         let video =
-            codec.map(|codec| VideoConfig { codec, bitrate, fps, gop, oversized, ..VideoConfig::default() });
+            codec.map(|codec| VideoConfig { codec, bitrate, layers, fps, gop, max_payload, oversized });
         let real = media != Media::default();
         let publisher = PublisherConfig {
             token: access.publish,

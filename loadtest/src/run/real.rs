@@ -31,6 +31,9 @@ impl Media {
             codec = format.video();
             if codec.is_some() {
                 media.video = Some(file.clone());
+                if publishers.layers > 1 {
+                    return Err("a file has one encoding: it cannot be sent as simulcast layers".to_owned());
+                }
             } else if media.audio.replace(file.clone()).is_some() {
                 return Err("media and audio-media are both sound".to_owned());
             }

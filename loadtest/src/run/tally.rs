@@ -237,6 +237,8 @@ impl Tally {
         packets.out_of_order += track.out_of_order_after_recovery;
         packets.mismatched += track.payload_mismatch;
         packets.unstamped += track.unstamped;
+        packets.layers.iter_mut().zip(track.layers).for_each(|(sum, of)| *sum += of);
+        packets.layer_switches += track.layer_switches;
         packets.history += track.history;
         packets.rejected += track.rejected;
         self.bytes += track.bytes;

@@ -10,8 +10,9 @@ fn silenced(start: Instant) -> ViewerReport {
         let at = start + Duration::from_millis(20) * u32::try_from(sequence).unwrap();
         let captured_us = 1_795_262_400_000_000 + sequence * 20_000;
         let (publisher, frame, part) = (7, u32::try_from(sequence).unwrap(), 0);
-        let (keyframe, frame_end, video) = (false, true, false);
-        let stamp = Stamp { publisher, sequence, captured_us, frame, part, keyframe, frame_end, video };
+        let (keyframe, frame_end, video, layer) = (false, true, false, None);
+        let stamp =
+            Stamp { publisher, sequence, captured_us, frame, part, keyframe, frame_end, video, layer };
         meter.on_packet(&Observed {
             at,
             at_us: captured_us,

@@ -101,6 +101,8 @@ pub struct Publishers {
     pub fps: u32,
     /// Frames from one keyframe to the next; 0: only when asked for.
     pub gop: u32,
+    /// Simulcast layers of their video; 1: one encoding.
+    pub layers: u8,
     /// With sound.
     pub audio: bool,
     /// A file of real video to send again and again, or of real sound alone.
@@ -123,6 +125,7 @@ impl Default for Publishers {
             bitrate: Bitrate::from_mbps(2),
             fps: 30,
             gop: 60,
+            layers: 1,
             audio: true,
             media: None,
             audio_media: None,

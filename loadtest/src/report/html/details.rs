@@ -109,29 +109,29 @@ fn share(count: u64, percent: Option<f64>) -> String {
 
 fn packets(report: &RunReport) -> String {
     let packets = &report.packets;
-    table(
-        "Packets of all viewers",
-        &[
-            ("Expected", text::count(packets.expected)),
-            ("Received", text::count(packets.received)),
-            ("Lost", share(packets.lost, packets.loss_percent)),
-            ("Lost video", lost(packets.video)),
-            ("Lost audio", lost(packets.audio)),
-            (
-                "Lost before recovery",
-                share(packets.lost_before_recovery, packets.loss_before_recovery_percent),
-            ),
-            ("Recovered by RTX", text::count(packets.recovered)),
-            ("Duplicates", text::count(packets.duplicates)),
-            ("Overtaken", text::count(packets.overtaken)),
-            ("Out of order", text::count(packets.out_of_order)),
-            ("Damaged", text::count(packets.mismatched)),
-            ("Rejected", text::count(packets.rejected)),
-            ("From history at joining", text::count(packets.history)),
-            ("Without stamps", text::count(packets.unstamped)),
-            ("Dropped on purpose", text::count(packets.injected_loss)),
-        ],
-    )
+    let layered = packets.layers.iter().any(|count| *count > 0);
+    let layers = packets.layers.map(text::count).join(", ");
+    let layers =
+        [("By layer, the largest first", layers), ("Changes of layer", text::count(packets.layer_switches))];
+    let counts = [
+        ("Expected", text::count(packets.expected)),
+        ("Received", text::count(packets.received)),
+        ("Lost", share(packets.lost, packets.loss_percent)),
+        ("Lost video", lost(packets.video)),
+        ("Lost audio", lost(packets.audio)),
+        ("Lost before recovery", share(packets.lost_before_recovery, packets.loss_before_recovery_percent)),
+        ("Recovered by RTX", text::count(packets.recovered)),
+        ("Duplicates", text::count(packets.duplicates)),
+        ("Overtaken", text::count(packets.overtaken)),
+        ("Out of order", text::count(packets.out_of_order)),
+        ("Damaged", text::count(packets.mismatched)),
+        ("Rejected", text::count(packets.rejected)),
+        ("From history at joining", text::count(packets.history)),
+        ("Without stamps", text::count(packets.unstamped)),
+        ("Dropped on purpose", text::count(packets.injected_loss)),
+    ];
+    let all: Vec<_> = counts.into_iter().chain(layers.into_iter().filter(|_| layered)).collect();
+    table("Packets of all viewers", &all)
 }
 
 fn viewers(report: &RunReport) -> String {

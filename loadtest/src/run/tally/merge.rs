@@ -125,6 +125,8 @@ fn add(mine: &mut PacketReport, theirs: &PacketReport) {
         overtaken,
         out_of_order,
         mismatched,
+        layers,
+        layer_switches,
         history,
         unstamped,
         rejected,
@@ -141,6 +143,7 @@ fn add(mine: &mut PacketReport, theirs: &PacketReport) {
         (&mut mine.overtaken, overtaken),
         (&mut mine.out_of_order, out_of_order),
         (&mut mine.mismatched, mismatched),
+        (&mut mine.layer_switches, layer_switches),
         (&mut mine.history, history),
         (&mut mine.unstamped, unstamped),
         (&mut mine.rejected, rejected),
@@ -148,6 +151,7 @@ fn add(mine: &mut PacketReport, theirs: &PacketReport) {
     ] {
         *mine = mine.saturating_add(*theirs);
     }
+    mine.layers.iter_mut().zip(layers).for_each(|(mine, theirs)| *mine = mine.saturating_add(*theirs));
     for (mine, theirs) in [(&mut mine.video, video), (&mut mine.audio, audio)] {
         let LossReport { expected, lost, loss_percent: _ } = theirs;
         mine.expected = mine.expected.saturating_add(*expected);
