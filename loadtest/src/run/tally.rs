@@ -66,11 +66,18 @@ impl Session {
 
 /// Reasons that are counted apart; a server that has more has them in its own words.
 const REASONS: usize = 32;
+/// What all others are counted as.
+const OTHERS: &str = "other reasons";
 
 /// Counts a reason among others.
 pub(super) fn count(reasons: &mut BTreeMap<String, u64>, reason: String) {
+    count_many(reasons, reason, 1);
+}
+
+fn count_many(reasons: &mut BTreeMap<String, u64>, reason: String, times: u64) {
     let known = reasons.len() < REASONS || reasons.contains_key(&reason);
-    *reasons.entry(if known { reason } else { "other reasons".to_owned() }).or_default() += 1;
+    let sum = reasons.entry(if known { reason } else { OTHERS.to_owned() }).or_default();
+    *sum = sum.saturating_add(times);
 }
 
 /// Sums over viewers.

@@ -126,6 +126,12 @@ fn a_server_that_says_something_else_each_time_does_not_make_a_row_of_each() {
     }
     assert_eq!(tally.viewers.failed, 1_000);
     assert_eq!(tally.viewers.reasons.len(), REASONS + 1);
+    // What another process was told is other words again.
+    let mut other = Tally::default();
+    ["a", "b"].into_iter().for_each(|word| other.failed(format!("bad response: {word}")));
+    other.merge(&tally);
+    assert_eq!(other.viewers.reasons.len(), REASONS + 1);
+    assert_eq!(other.viewers.reasons.values().sum::<u64>(), 1_002);
     assert_eq!(tally.viewers.reasons.values().sum::<u64>(), 1_000);
     assert_eq!(
         tally.viewers.reconnects.reasons.into_iter().collect::<Vec<_>>(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Tally;
+use super::{Tally, count_many};
 use crate::report::{LossReport, PacketReport, ReconnectsReport, ViewersReport};
 
 impl Tally {
@@ -102,11 +102,9 @@ fn viewers(mine: &mut ViewersReport, theirs: &ViewersReport) {
     count(&mut mine.reconnects.failed, attempts);
 }
 
+/// No more kinds apart than one process tells.
 fn count(mine: &mut BTreeMap<String, u64>, theirs: &BTreeMap<String, u64>) {
-    for (what, count) in theirs {
-        let mine = mine.entry(what.clone()).or_default();
-        *mine = mine.saturating_add(*count);
-    }
+    theirs.iter().for_each(|(what, count)| count_many(mine, what.clone(), *count));
 }
 
 /// Rates and percentages follow from these, when all is there.
