@@ -28,7 +28,7 @@ use crate::shell::state::State;
 
 /// Events that wait for one listener: the history and some seconds of a lively room. Overflow cuts it off.
 pub const LISTENER_QUEUE: usize = 256;
-/// Listeners that wait to be taken in. Overflow refuses the newcomer; the hub takes them in at once.
+/// Listeners that are taken in before anything else gets its turn.
 const ENTRIES: usize = 256;
 /// Presence is told at most this often.
 const PRESENCE_EVERY: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ pub struct Hubs {
     state: Arc<State>,
     /// Who tells others how many listen here.
     id: Incarnation,
-    rooms: Mutex<HashMap<RoomId, mpsc::Sender<Listener>>>,
+    rooms: Mutex<HashMap<RoomId, mpsc::UnboundedSender<Listener>>>,
     places: Places,
     stopping: watch::Sender<bool>,
 }
@@ -72,25 +72,22 @@ impl Hubs {
         last_id: Option<u64>,
         who: Option<&Holder>,
     ) -> Result<EventStream, TooMany> {
-        let refused = || {
-            self.state.metrics.listeners_refused.inc();
-            TooMany::Here
-        };
         let (place, _) = self.place(who)?;
         let (tx, stream) = sse::channel(LISTENER_QUEUE, sse::KEEP_ALIVE);
         let resume = last_id.map_or(Resume::Start, Resume::After);
         let mut listener = Listener { tx, resume, asked: false, after: None, _place: place };
         let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(hub) = rooms.get(room) {
-            match hub.try_send(listener) {
+            match hub.send(listener) {
                 Ok(()) => return Ok(stream),
-                Err(mpsc::error::TrySendError::Full(_)) => return Err(refused()),
-                Err(mpsc::error::TrySendError::Closed(back)) => listener = back,
+                Err(mpsc::error::SendError(back)) => listener = back,
             }
         }
-        let (hub, entries) = mpsc::channel(ENTRIES);
+        // Who waits here has a place, and of these there are so many: an audience that comes all at once is not refused
+        // because the hub has not had its turn yet.
+        let (hub, entries) = mpsc::unbounded_channel();
         // A new channel takes its first entry.
-        let _sent = hub.try_send(listener);
+        let _sent = hub.send(listener);
         rooms.insert(room.clone(), hub);
         let (hubs, room, stopping) = (Arc::clone(self), room.clone(), self.stopping.subscribe());
         tokio::spawn(async move { Hub::new(&hubs, room).run(entries, stopping).await });
@@ -110,7 +107,7 @@ impl Hubs {
     }
 
     /// Takes a hub out, unless somebody came in the meantime.
-    fn retire(&self, room: &RoomId, entries: &mut mpsc::Receiver<Listener>) -> Option<Listener> {
+    fn retire(&self, room: &RoomId, entries: &mut mpsc::UnboundedReceiver<Listener>) -> Option<Listener> {
         let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
         match entries.try_recv() {
             Ok(listener) => Some(listener),
@@ -153,21 +150,26 @@ impl Hub {
         }
     }
 
-    async fn run(mut self, mut entries: mpsc::Receiver<Listener>, mut stopping: watch::Receiver<bool>) {
+    async fn run(
+        mut self,
+        mut entries: mpsc::UnboundedReceiver<Listener>,
+        mut stopping: watch::Receiver<bool>,
+    ) {
         let state = Arc::clone(&self.hubs.state);
         let subject = room_subject(&self.room, Topic::Chat);
         let mut tail = state.bus.tail(&subject, ReadFrom::Start);
         let mut others = state.bus.subscribe(&room_subject(&self.room, Topic::Listening));
         let changed = state.watch(&self.room);
-        let (answers_tx, mut answers) = mpsc::channel::<Listener>(ENTRIES);
+        let (answers_tx, mut answers) = mpsc::unbounded_channel::<Listener>();
+        let (mut many, mut known) = (Vec::new(), Vec::new());
         let mut tick = tokio::time::interval(PRESENCE_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.look();
         loop {
             tokio::select! {
                 _ = stopping.wait_for(|stop| *stop) => break,
-                Some(listener) = entries.recv() => self.enter(listener, &answers_tx),
-                Some(listener) = answers.recv() => self.enter(listener, &answers_tx),
+                1.. = entries.recv_many(&mut many, ENTRIES) => self.enter(many.drain(..), &answers_tx),
+                1.. = answers.recv_many(&mut known, ENTRIES) => self.enter(known.drain(..), &answers_tx),
                 Some(tail) = tail.recv() => self.read(tail, &answers_tx),
                 Some(message) = others.recv() => self.hear(&message),
                 () = changed.notified() => self.look(),
@@ -176,7 +178,7 @@ impl Hub {
                     self.tell();
                     if self.rests() && answers.is_empty() {
                         match self.hubs.retire(&self.room, &mut entries) {
-                            Some(listener) => self.enter(listener, &answers_tx),
+                            Some(listener) => self.enter([listener], &answers_tx),
                             None => return,
                         }
                     }
@@ -195,25 +197,31 @@ impl Hub {
         self.empty_since.get_or_insert_with(Instant::now).elapsed() >= REST
     }
 
-    fn enter(&mut self, listener: Listener, answers: &mpsc::Sender<Listener>) {
+    fn enter(
+        &mut self,
+        newcomers: impl IntoIterator<Item = Listener>,
+        answers: &mpsc::UnboundedSender<Listener>,
+    ) {
         self.empty_since = None;
-        if self.ready
-            && let Welcome::AskBus(seq) = self.history.welcome(listener.resume, listener.asked)
-        {
-            self.ask_bus(listener, seq, answers.clone());
-            return;
+        for listener in newcomers {
+            if self.ready
+                && let Welcome::AskBus(seq) = self.history.welcome(listener.resume, listener.asked)
+            {
+                self.ask_bus(listener, seq, answers.clone());
+                continue;
+            }
+            let snapshot =
+                Snapshot { streams: self.told.live(), viewers: self.viewers, spread_ms: self.spread() };
+            let mut sent = send(&listener, "snapshot", None, &snapshot);
+            if self.away {
+                sent = sent.and_then(|()| send(&listener, "paused", None, &serde_json::json!({})));
+            }
+            if sent.is_ok() {
+                self.listeners.push(listener);
+                self.hubs.state.metrics.listeners.inc();
+            }
         }
-        let snapshot =
-            Snapshot { streams: self.told.live(), viewers: self.viewers, spread_ms: self.spread() };
-        let mut sent = send(&listener, "snapshot", None, &snapshot);
-        if self.away {
-            sent = sent.and_then(|()| send(&listener, "paused", None, &serde_json::json!({})));
-        }
-        if sent.is_ok() {
-            self.listeners.push(listener);
-            self.hubs.state.metrics.listeners.inc();
-            self.welcome_all();
-        }
+        self.welcome_all();
     }
 
     /// Gives the history to those who have not got it.
@@ -238,7 +246,7 @@ impl Hub {
         });
     }
 
-    fn ask_bus(&self, mut listener: Listener, seq: u64, answers: mpsc::Sender<Listener>) {
+    fn ask_bus(&self, mut listener: Listener, seq: u64, answers: mpsc::UnboundedSender<Listener>) {
         let (bus, subject) = (Arc::clone(&self.hubs.state.bus), room_subject(&self.room, Topic::Chat));
         tokio::spawn(async move {
             let mut tail = bus.tail(&subject, ReadFrom::After(seq));
@@ -254,12 +262,12 @@ impl Hub {
                 listener.resume = Resume::Reset;
             }
             listener.asked = true;
-            // A hub that is full or gone ends the stream; the client comes back.
-            let _sent = answers.try_send(listener);
+            // A hub that is gone ends the stream; the client comes back.
+            let _sent = answers.send(listener);
         });
     }
 
-    fn read(&mut self, tail: Tail, answers: &mpsc::Sender<Listener>) {
+    fn read(&mut self, tail: Tail, answers: &mpsc::UnboundedSender<Listener>) {
         match tail {
             Tail::Kept(kept) => self.chat(&kept),
             Tail::History { first } => self.history.begin(first),
@@ -272,11 +280,8 @@ impl Hub {
                     };
                     self.listeners.extract_if(.., unsure).collect()
                 };
-                for listener in waiting {
-                    self.hubs.state.metrics.listeners.dec();
-                    self.enter(listener, answers);
-                }
-                self.welcome_all();
+                self.hubs.state.metrics.listeners.sub(i64::try_from(waiting.len()).unwrap_or(0));
+                self.enter(waiting, answers);
             }
             Tail::Reset => {
                 self.history.clear();

@@ -70,16 +70,18 @@ async fn an_audience_is_told_to_spread_by_its_size() {
 
 /// On one thread nothing runs between two calls of `listen`: nobody is taken in, all wait.
 #[tokio::test]
-async fn more_than_may_wait_at_one_room_are_refused_and_counted() {
+async fn an_audience_that_comes_at_once_is_taken_in_up_to_the_last_place() {
     let (hubs, metrics) = hubs();
     let room = "one".parse().unwrap();
-    let taken: Vec<_> = (0..ENTRIES).map(|_| hubs.listen(&room, None, None).ok()).collect();
-    assert!(taken.iter().all(Option::is_some));
-    assert_eq!(metrics.listeners_refused.get(), 0);
-    assert!(hubs.listen(&room, None, None).is_err());
+    let listen = || hubs.listen(&room, None, None);
+    let mut taken: Vec<_> = (0..freshet_edge::places::ALL).filter_map(|_| listen().ok()).collect();
+    assert_eq!((taken.len(), metrics.listeners_refused.get()), (freshet_edge::places::ALL, 0));
+    assert_eq!(listen().err(), Some(TooMany::Here));
     assert_eq!(metrics.listeners_refused.get(), 1);
-    assert!(
-        hubs.listen(&"another".parse().unwrap(), None, None).is_ok(),
-        "another room has places of its own"
-    );
+    for stream in &mut taken {
+        let first = stream.next().await.expect("a snapshot").unwrap();
+        assert!(first.starts_with(b"event: snapshot"), "{first:?}");
+    }
+    assert_eq!(metrics.listeners.get(), i64::try_from(taken.len()).unwrap());
+    drop(taken);
 }
