@@ -199,7 +199,7 @@ fn token() -> Command {
                 .long("max-sessions")
                 .value_name("N")
                 .help("Sessions of each direction that the identity may hold in a room. Default: publish 1, watch any")
-                .value_parser(clap::value_parser!(NonZeroU32)),
+                .value_parser(|text: &str| text.parse::<NonZeroU32>().map_err(|_| "write a number from 1")),
         )
         .arg(text("ttl", "TIME", "How long it is valid, as in 10m or 1h; at most 24h").default_value("1h"))
 }

@@ -60,6 +60,11 @@ pub fn explain(
             Err(error) => format!("not of these keys: {error}"),
         };
         line(&mut text, "signature", &signed);
+        let public = &ring.public;
+        if public.passed_over() > 0 {
+            let why = format!("{} passed over: {}", public.passed_over(), public.reasons().join("; "));
+            line(&mut text, "JWK set", &why);
+        }
         verify(&ring, token, now).map(drop)
     } else {
         line(&mut text, "signature", "not checked: give --api-key-file or --jwks");

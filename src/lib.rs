@@ -131,6 +131,17 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// Largest file that a setting may name, in bytes.
+const FILE_MAX: u64 = 1 << 20;
+
 fn read_file(path: &str) -> std::io::Result<String> {
-    std::fs::read_to_string(path)
+    use std::io::Read as _;
+    let mut text = String::new();
+    let read = std::fs::File::open(path)?.take(FILE_MAX + 1).read_to_string(&mut text)?;
+    if u64::try_from(read).unwrap_or(u64::MAX) > FILE_MAX {
+        return Err(std::io::Error::other(format!(
+            "it has more than {FILE_MAX} bytes: is it the right file?"
+        )));
+    }
+    Ok(text)
 }

@@ -32,6 +32,9 @@ pub fn mint(
     files: ReadFile<'_>,
     now: UnixMillis,
 ) -> Result<String, anyhow::Error> {
+    // Whoever names a file here means its key, whatever else the shell's environment has.
+    let file = args.keys.flags.contains_key("api-key-file");
+    let env = move |name: &str| env(name).filter(|_| !(file && name == "FRESHET_API_KEY"));
     let layers = Layers::new(Role::Dev, &args.keys.flags, of_keys(env), None)?;
     let keys = config::api_keys(&layers, files)?;
     let key = keys.first().ok_or_else(|| {

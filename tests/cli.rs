@@ -419,6 +419,9 @@ fn a_minted_token_is_valid_and_says_what_was_asked() {
     assert!(claims.exp.abs_diff(now.0 / 1000 + 600) <= 2);
     let by_env = shell.ok(&args, &[("FRESHET_API_KEY", &format!("first:{SECRET}"))]);
     verify(&accepted, by_env.trim(), now).unwrap();
+    // The file that was named, not what the shell happens to have.
+    let both = shell.ok(&with_file, &[("FRESHET_API_KEY", "shells:another-secret-0123")]);
+    verify(&accepted, both.trim(), now).unwrap();
 
     let env = [("FRESHET_API_KEY_FILE", keys.as_str())];
     let long = "x".repeat(129);
@@ -496,6 +499,13 @@ fn a_token_is_explained_without_a_key_and_verified_with_one() {
     no(&["token", "explain", "no token"], "not a JWT");
     no(&["token", "explain", &"x".repeat(5000)], "at most 4096");
     no(&["token", "verify", "--jwks", "gone.json", &one], "cannot read gone.json");
+    let set = shell.file(
+        "set.json",
+        r#"{"keys": [{"kty": "oct", "kid": "old", "k": "AA"}, {"kty": "OKP", "crv": "Ed25519", "kid": "new",
+            "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
+    );
+    no(&["token", "verify", "--jwks", &set, &one], "1 passed over: old: neither RSA");
+    no(&["token", "verify", "--jwks", "/dev/zero", &one], "more than 1048576 bytes");
     let gone = "eyJhbGciOiJub25lIn0.eyJyb29tIjoiciIsImlkZW50aXR5IjoiYSIsImV4cCI6MTMwMDgxOTM4MH0.";
     let told = shell.ok(&["token", "explain", gone], &[]);
     assert!(told.contains("2011-03-22 18:43:00 UTC") && told.contains("; token expired"), "{told}");

@@ -9,7 +9,6 @@ use freshet_cluster::bus::SharedBus;
 use freshet_cluster::store::SharedStore;
 use freshet_edge::bind::remedy;
 use freshet_edge::serve::{Door, serve};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -60,7 +59,7 @@ impl Coordinator {
         config.ice.check()?;
         let listen = config.listen;
         let failed = |source| StartError::Listen { addr: listen, source };
-        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let listener = freshet_edge::bind::listen(listen).map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
         let (limits, grace, id) = (config.limits, config.grace, config.id.clone());
         let door = Door::new(listener, config.tls.clone()).behind(config.door.trusted.clone());

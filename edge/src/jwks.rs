@@ -149,34 +149,37 @@ impl Jwks {
             tracing::warn!(%url, "keys come by plain HTTP: whoever is on the way can add one");
         }
         let tls = self.tls().await;
-        let mut away = false;
+        // Why they cannot be had.
+        let mut away: Option<String> = None;
         loop {
             keys.round_begins();
             let found = timeout(self.pace.time, self.fetch(tls.as_ref())).await;
             let found = found.unwrap_or(Err(FetchError::Late(self.pace.time)));
             let pause = match found {
                 Ok(set) => {
-                    let (count, passed_over) = (set.len(), set.passed_over());
-                    if keys.set_public(set) || away {
-                        tracing::info!(%url, keys = count, passed_over, "keys of another issuer");
+                    let (count, passed_over, why) = (set.len(), set.passed_over(), set.reasons().join("; "));
+                    if keys.set_public(set) || away.is_some() {
+                        tracing::info!(%url, keys = count, passed_over, why, "keys of another issuer");
                     }
-                    away = false;
+                    away = None;
                     self.pace.refresh
                 }
                 // It says that it has no key any more.
                 Err(FetchError::Set(error @ KeySetError::NoKey { .. })) => {
-                    if keys.set_public(PublicKeys::default()) || !away {
+                    let why = error.to_string();
+                    if keys.set_public(PublicKeys::default()) || away.as_ref() != Some(&why) {
                         tracing::warn!(%url, %error, "another issuer's keys are gone");
                     }
-                    away = true;
+                    away = Some(why);
                     self.pace.retry
                 }
                 Err(error) => {
-                    if !away {
+                    let why = error.to_string();
+                    if away.as_ref() != Some(&why) {
                         let kept = keys.current().public.len();
                         tracing::warn!(%url, %error, kept, "keys of another issuer cannot be had: trying on");
                     }
-                    away = true;
+                    away = Some(why);
                     self.pace.retry
                 }
             };

@@ -170,11 +170,15 @@ impl Server {
             let (parts, body) = request.into_parts();
             let (body, rest) = rest::lend(body, parts.version, &parts.headers);
             // By HTTP/1.1 it is refused before it comes here.
-            let many = (parts.headers.len() > limits.headers).then(|| too_many_lines(limits.headers));
+            let bad = if parts.headers.len() > limits.headers {
+                Some(too_many_lines(limits.headers))
+            } else {
+                host_amiss(&parts)
+            };
             let request = http::Request::from_parts(parts, axum::body::Body::new(body));
             let answer = self.router.clone().oneshot(request);
             async move {
-                let answer = match many {
+                let answer = match bad {
                     Some(problem) => Ok(problem.into_response()),
                     None => answer.await,
                 };
@@ -243,6 +247,16 @@ fn too_many_lines(limit: usize) -> Problem {
         .member("limit", limit)
 }
 
+/// HTTP/1.1 names its host once (RFC 9112 section 3.2): two could mean another to a proxy than to us.
+fn host_amiss(parts: &http::request::Parts) -> Option<Problem> {
+    let hosts = parts.headers.get_all(header::HOST).iter().count();
+    let amiss = hosts > 1 || (hosts == 0 && parts.version == http::Version::HTTP_11);
+    amiss.then(|| {
+        let detail = format!("the request has {hosts} Host headers: HTTP/1.1 needs one (RFC 9112, 3.2)");
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    })
+}
+
 /// Both make a connection better; neither is needed for a right answer.
 fn set_options(stream: &TcpStream, stalled: Duration) {
     let socket = socket2::SockRef::from(stream);
@@ -309,6 +323,10 @@ async fn accept_failed(error: &io::Error) {
 /// Gives the router's own 404 and 405, which have no body, a problem detail. The router adds `Allow` outside of all
 /// layers, so this is none.
 fn explain(mut response: Response) -> Response {
+    if response.status() == StatusCode::NO_CONTENT {
+        // Answers to HEAD were given one (RFC 9110 section 8.6 forbids it).
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
     if response.headers().contains_key(header::CONTENT_TYPE) {
         return response;
     }

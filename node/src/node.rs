@@ -167,9 +167,9 @@ impl Node {
     /// Starts a node. It serves as soon as this returns; it is registered as soon as the store answers.
     pub async fn start(config: NodeConfig, store: SharedStore, bus: SharedBus) -> Result<Self, StartError> {
         let incarnation = Incarnation::from_bits(rand::rng().random());
-        let (listener, http_addr) = listen("--listen", config.listen).await?;
+        let (listener, http_addr) = listen("--listen", config.listen)?;
         let plain = match config.listen_plain {
-            Some(address) => Some(listen("--listen-plain", address).await?),
+            Some(address) => Some(listen("--listen-plain", address)?),
             None => None,
         };
         let called = plain.as_ref().map_or(http_addr, |(_, address)| *address);
@@ -369,9 +369,9 @@ fn surface(
     })
 }
 
-async fn listen(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+fn listen(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source| StartError::Http { setting, address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = freshet_edge::bind::listen(address).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }

@@ -213,6 +213,11 @@ fn check_candidate(found: &Addresses, shards: u16, nth: usize) -> Result<(), Str
              which address its packets come to"
         ));
     }
+    let family_binds = found.binds.iter().filter(|ip| ip.is_ipv4() == one.ip.is_ipv4()).count();
+    if one.local.is_none() && family_binds > 1 && covering(found.binds.iter().copied(), one.ip).is_none() {
+        let bound = listed();
+        return Err(format!("media is taken at {bound}: say behind = at which of these its packets arrive"));
+    }
     let port = |one: &Advertised| one.port.unwrap_or(found.port);
     let twin = |other: &&Advertised| other.ip == one.ip && port(other).abs_diff(port(one)) <= last;
     match found.advertised.iter().take(nth).find(twin) {

@@ -42,12 +42,21 @@ pub(super) fn pair(
     let chain = certificates(reader, cert, &reader.file(cert)?.unwrap_or_default())?;
     let path = reader.text(key).unwrap_or_default();
     let text = reader.file(key)?.unwrap_or_default();
-    let secret = PrivateKeyDer::from_pem_slice(text.as_bytes())
-        .map_err(|_| reader.wrong(key, path, "the file has no private key in PEM form"))?;
+    let secret =
+        PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| reader.wrong(key, path, no_key(&text)))?;
     CertifiedKey::from_der(chain, secret, &aws_lc_rs::default_provider()).map_err(|e| {
         reader.wrong(key, path, format!("it cannot be used as the key of the certificate in {cert}: {e}"))
     })?;
     Ok(Some(paths))
+}
+
+fn no_key(text: &str) -> &'static str {
+    // PKCS #8 says so in its label, the older forms in a header (RFC 1421 section 4.6.1.1).
+    if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
+        return "the key in it is encrypted, and nobody asks for a passphrase at start: write it without one, as by \
+                `openssl pkey -in FILE -out PLAIN`";
+    }
+    "the file has no private key in PEM form"
 }
 
 fn certificates(

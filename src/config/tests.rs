@@ -353,6 +353,10 @@ fn certificates_are_whole_readable_and_fit_their_keys() {
         "key" => Ok(key.clone()),
         "other-key" => Ok(other_key.clone()),
         "text" => Ok("not PEM".to_owned()),
+        "sealed" => {
+            Ok("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"
+                .to_owned())
+        }
         _ => Err(io::Error::from(io::ErrorKind::NotFound)),
     };
     let base = [KEY, SECRET, ("ip", "192.0.2.1")];
@@ -377,6 +381,7 @@ fn certificates_are_whole_readable_and_fit_their_keys() {
             (&[(ca, "text"), (cert, "cert"), (key, "key")], [ca, "no certificate in PEM form"]),
             (&[(ca, "cert"), (cert, "key"), (key, "key")], [cert, "no certificate in PEM form"]),
             (&[(ca, "cert"), (cert, "cert"), (key, "cert")], [key, "no private key in PEM form"]),
+            (&[(ca, "cert"), (cert, "cert"), (key, "sealed")], [key, "openssl pkey"]),
             (&[(ca, "cert"), (cert, "cert"), (key, "other-key")], [key, "of the certificate"]),
         ] {
             let said = tried(flags).unwrap_err();
@@ -570,6 +575,10 @@ fn addresses_that_do_not_fit_each_other_are_told() {
     for (more, advice) in [
         (&[("udp-bind", "10.0.0.7"), ("candidate", "203.0.113.7=10.0.0.8")][..], "add --udp-bind 10.0.0.8"),
         (&[("udp-bind", "10.0.0.7"), ("candidate", "2001:db8::7")], "no IPv6"),
+        (
+            &[("udp-bind", "10.0.0.7,10.0.0.8"), ("candidate", "203.0.113.7")],
+            "say behind = at which of these",
+        ),
         (&[("udp-bind", "fd00::7"), ("ip", "203.0.113.7")], "no IPv4"),
         (&[("candidate", "203.0.113.7:65535"), ("shards", "2")], "2 shards"),
         (&[("candidate", "203.0.113.7:30700,203.0.113.7:30701"), ("shards", "2")], "2 ports apart"),

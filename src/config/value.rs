@@ -140,8 +140,24 @@ pub fn server_url(text: &str) -> Result<String, String> {
 /// The same of a URL that others are told: no address that means "every one of mine".
 pub fn reached_url(text: &str) -> Result<String, String> {
     let url = base_url(text)?;
-    let host =
-        url.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned)).unwrap_or_default();
+    let uri = url.parse::<http::Uri>().ok();
+    let host = uri.as_ref().and_then(|uri| uri.host()).unwrap_or_default();
+    if host.is_empty() {
+        return Err("it names no host: write it as in https://live.example.org".to_owned());
+    }
+    if host.contains('*') {
+        return Err("clients need a name, not a pattern: write the one that they call".to_owned());
+    }
+    if uri.as_ref().and_then(|uri| uri.port_u16()) == Some(0) {
+        return Err("nobody can reach port 0: write the port that others use".to_owned());
+    }
+    // Clients are given it with a path behind it, in a header.
+    let path = uri.as_ref().map_or("", |uri| uri.path());
+    if !url.is_ascii() || path.split('/').any(|part| matches!(part, "." | "..")) {
+        return Err(
+            "its path has to be plain: percent-encode what is not ASCII, and leave . and .. out".to_owned()
+        );
+    }
     let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     if ip.is_ok_and(|ip| ip.is_unspecified()) {
         return Err("nobody can reach that address: write the one that others use".to_owned());
@@ -251,6 +267,17 @@ mod tests {
     fn what_others_are_told_can_be_reached() {
         assert_eq!(reached_url("http://10.0.0.7:80/"), Ok("http://10.0.0.7:80".into()));
         assert_eq!(reached_url("http://node-0:80"), Ok("http://node-0:80".into()));
+        assert_eq!(reached_url("https://x.org/a.b/..c"), Ok("https://x.org/a.b/..c".into()));
+        for text in [
+            "http://:80",
+            "https://x.org:0",
+            "https://x.org/ä",
+            "http://x.org/../a",
+            "http://x.org/./a",
+            "https://*.x.org",
+        ] {
+            assert!(reached_url(text).is_err(), "{text}");
+        }
         for text in ["http://0.0.0.0:80", "http://[::]:80/cast"] {
             assert!(reached_url(text).unwrap_err().contains("reach"), "{text}");
         }

@@ -130,8 +130,14 @@ pub async fn start(settings: DevSettings) -> anyhow::Result<Running> {
         said.extend(about(local, matches!(common.access, Access::Open)));
     }
     output::say(&said.join("\n"))?;
-    if matches!(common.access, Access::Keys(_)) {
-        tracing::info!("API keys are configured: clients need a token, see `freshet token --help`");
+    match &common.access {
+        Access::Open => {}
+        Access::Keys(tokens) if tokens.keys.is_empty() => {
+            tracing::info!("clients need a token that the issuer behind --jwks-url has signed");
+        }
+        Access::Keys(_) => {
+            tracing::info!("API keys are configured: clients need a token, see `freshet token --help`");
+        }
     }
     Ok(Running { coordinator, nodes })
 }

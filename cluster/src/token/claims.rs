@@ -99,7 +99,10 @@ impl Serialize for Grants {
 impl<'de> Deserialize<'de> for Grants {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let mut grants = Self::default();
-        for word in Vec::<String>::deserialize(d)? {
+        let words = Vec::<String>::deserialize(d).map_err(|_| {
+            serde::de::Error::custom("grants is an array of publish, subscribe, chat, moderate and admin")
+        })?;
+        for word in words {
             match word.parse() {
                 Ok(grant) => drop(grants.known.insert(grant)),
                 Err(_) => drop(grants.unknown.insert(word)),
@@ -157,7 +160,7 @@ impl<'de> Deserialize<'de> for Rooms {
 
 /// How many sessions an identity may hold in a room: one number for each direction, or for both apart. None is without
 /// bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum MaxSessions {
     /// So many that publish, and so many that watch.
@@ -171,6 +174,31 @@ pub enum MaxSessions {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         subscribe: Option<NonZeroU32>,
     },
+}
+
+impl<'de> Deserialize<'de> for MaxSessions {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        // A bound that is misspelt is none: that is refused, not passed over.
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Apart {
+            publish: Option<NonZeroU32>,
+            subscribe: Option<NonZeroU32>,
+        }
+        let value = serde_json::Value::deserialize(d)?;
+        let found = match &value {
+            serde_json::Value::Number(_) => serde_json::from_value(value).ok().map(Self::Each),
+            serde_json::Value::Object(_) => serde_json::from_value(value)
+                .ok()
+                .map(|Apart { publish, subscribe }| Self::Apart { publish, subscribe }),
+            _ => None,
+        };
+        found.ok_or_else(|| {
+            serde::de::Error::custom(
+                "max_sessions is a number from 1, or has such numbers as publish and subscribe, each or both",
+            )
+        })
+    }
 }
 
 /// How many sessions one may hold in a room, as it is in force; none without bound.
@@ -208,7 +236,7 @@ pub struct Claims {
     pub grants: Grants,
     /// Streams that may be named in `POST /whip/{room}/{stream}`: ids, or `"*"` for every one. The stream of the
     /// identity itself needs no mention.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
     pub streams: Vec<String>,
     /// How many sessions the identity may hold in a room; the default without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -236,6 +264,21 @@ impl Claims {
     /// Whether the token names the stream (or all of them).
     pub fn names_stream(&self, stream: &StreamId) -> bool {
         self.streams.iter().any(|s| s == "*" || s == stream.as_str())
+    }
+}
+
+/// A text alone is a list of it.
+fn one_or_many<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Streams {
+        One(String),
+        Many(Vec<String>),
+    }
+    match Streams::deserialize(d) {
+        Ok(Streams::One(one)) => Ok(vec![one]),
+        Ok(Streams::Many(many)) => Ok(many),
+        Err(_) => Err(serde::de::Error::custom("streams is an array of stream ids, or \"*\" for every one")),
     }
 }
 

@@ -24,14 +24,16 @@ pub enum TokenError {
         accepted: String,
     },
     /// The header names a key that is not configured.
-    #[error("token names the key {kid:?}, which this cluster does not have: sign with a configured API key")]
+    #[error(
+        "token names the key {kid:?}, which this cluster does not have: sign with an API key of its own, or with a key at its --jwks-url"
+    )]
     UnknownKey {
         /// The key id named, shortened.
         kid: String,
     },
     /// The signature does not fit.
     #[error(
-        "token has a wrong signature: sign with a configured API key, and do not change the token afterwards"
+        "token has a wrong signature: the key that it names did not sign it, or it was changed afterwards"
     )]
     Signature,
     /// It names no key, and there are too many to try them all.

@@ -63,7 +63,13 @@ impl fmt::Debug for PublicKey {
 pub struct PublicKeys {
     keys: Vec<PublicKey>,
     passed_over: usize,
+    // Of each, its id and why.
+    reasons: Vec<String>,
 }
+
+/// Of so many keys that are passed over it is told which and why, each with so many characters of its id.
+const TOLD: usize = 8;
+const KID_SHOWN: usize = 40;
 
 /// Why a text is no JWK set.
 #[derive(Debug, thiserror::Error)]
@@ -79,12 +85,15 @@ pub enum KeySetError {
     Form(#[from] serde_json::Error),
     /// There is none to use.
     #[error(
-        "JWK set has no key to check tokens with ({passed_over} passed over): RSA of 2048 bits or more, EC P-256 and \
-         OKP Ed25519 are taken, for use sig"
+        "JWK set has no key to check tokens with ({passed_over} passed over{}{why}): RSA of 2048 bits or more, EC P-256 and \
+         OKP Ed25519 are taken, for use sig",
+        if why.is_empty() { "" } else { ", " }
     )]
     NoKey {
         /// Keys of other kinds.
         passed_over: usize,
+        /// Of the first of them, which and why.
+        why: String,
     },
 }
 
@@ -97,10 +106,31 @@ impl PublicKeys {
         }
         let set: Set = serde_json::from_slice(text)?;
         let found = set.keys.len();
-        let read = |value| serde_json::from_value::<Jwk>(value).ok().as_ref().and_then(key);
-        let keys: Vec<_> = set.keys.into_iter().filter_map(read).take(JWKS_KEYS_MAX).collect();
-        let passed_over = found.saturating_sub(keys.len());
-        if keys.is_empty() { Err(KeySetError::NoKey { passed_over }) } else { Ok(Self { keys, passed_over }) }
+        let mut this = Self::default();
+        for value in set.keys {
+            let named: String = value
+                .get("kid")
+                .and_then(|kid| kid.as_str())
+                .unwrap_or("no kid")
+                .chars()
+                .take(KID_SHOWN)
+                .collect();
+            let read = if this.keys.len() < JWKS_KEYS_MAX {
+                serde_json::from_value::<Jwk>(value).map_err(|_| "no JWK").and_then(|jwk| key(&jwk))
+            } else {
+                Err("one too many")
+            };
+            match read {
+                Ok(key) => this.keys.push(key),
+                Err(why) if this.reasons.len() < TOLD => this.reasons.push(format!("{named}: {why}")),
+                Err(_) => {}
+            }
+        }
+        this.passed_over = found.saturating_sub(this.keys.len());
+        match this.keys.is_empty() {
+            true => Err(KeySetError::NoKey { passed_over: this.passed_over, why: this.reasons.join("; ") }),
+            false => Ok(this),
+        }
     }
 
     /// All of them.
@@ -121,6 +151,11 @@ impl PublicKeys {
     /// How many of the set were passed over.
     pub fn passed_over(&self) -> usize {
         self.passed_over
+    }
+
+    /// Of the first of those that were passed over, which it is and why, as in `key-7: not of 2048 to 8192 bits`.
+    pub fn reasons(&self) -> &[String] {
+        &self.reasons
     }
 }
 
@@ -144,41 +179,52 @@ struct Jwk {
     y: Option<String>,
 }
 
-fn key(jwk: &Jwk) -> Option<PublicKey> {
-    let signs = jwk.used_for.as_deref().is_none_or(|word| word == "sig");
-    let verifies = jwk.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
-    if !signs || !verifies || jwk.kid.as_ref().is_some_and(|kid| kid.len() > KID_MAX) {
-        return None;
+fn key(jwk: &Jwk) -> Result<PublicKey, &'static str> {
+    if jwk.used_for.as_deref().is_some_and(|word| word != "sig") {
+        return Err("not for use sig");
     }
-    let bytes = |part: &Option<String>| URL_SAFE_NO_PAD.decode(part.as_deref()?).ok();
+    if jwk.key_ops.as_ref().is_some_and(|ops| !ops.iter().any(|op| op == "verify")) {
+        return Err("its key_ops have no verify");
+    }
+    if jwk.kid.as_ref().is_some_and(|kid| kid.len() > KID_MAX) {
+        return Err("its kid is too long");
+    }
+    let bytes = |part: &Option<String>| {
+        part.as_deref()
+            .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
+            .ok_or("a part is missing or no base64url")
+    };
     let (alg, raw, key) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
         ("RSA", _) => {
             let (n, e) = (bytes(&jwk.n)?, bytes(&jwk.e)?);
-            let parts = PublicKeyComponents { n: n.as_slice(), e: e.as_slice() };
-            let key = parts.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).ok()?;
             // The bounds that RFC 7518 section 3.3 and the library's algorithm have.
             if !(256..=1024).contains(&n.len()) {
-                return None;
+                return Err("not of 2048 to 8192 bits");
             }
+            let parts = PublicKeyComponents { n: n.as_slice(), e: e.as_slice() };
+            let key = parts.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).map_err(|_| "no RSA key")?;
             (Alg::Rs256, [n, e].concat(), key)
         }
         ("EC", Some("P-256")) => {
             let (x, y) = (bytes(&jwk.x)?, bytes(&jwk.y)?);
             if x.len() != 32 || y.len() != 32 {
-                return None;
+                return Err("its coordinates have not 32 bytes");
             }
             // The uncompressed form of SEC 1 section 2.3.3.
             let point = [vec![4], x, y].concat();
-            let key = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point).ok()?;
+            let key =
+                ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point).map_err(|_| "no point of P-256")?;
             (Alg::Es256, point, key)
         }
         ("OKP", Some("Ed25519")) => {
             let x = bytes(&jwk.x)?;
-            let key = ParsedPublicKey::new(&ED25519, &x).ok()?;
+            let key = ParsedPublicKey::new(&ED25519, &x).map_err(|_| "no key of Ed25519")?;
             (Alg::EdDsa, x, key)
         }
-        _ => return None,
+        _ => return Err("neither RSA, EC P-256 nor OKP Ed25519"),
     };
-    let fits = jwk.alg.as_deref().is_none_or(|word| word.parse() == Ok(alg));
-    fits.then(|| PublicKey { kid: jwk.kid.clone(), alg, raw, key: Arc::new(key) })
+    if jwk.alg.as_deref().is_some_and(|word| word.parse() != Ok(alg)) {
+        return Err("its alg is not one that such a key is taken for");
+    }
+    Ok(PublicKey { kid: jwk.kid.clone(), alg, raw, key: Arc::new(key) })
 }

@@ -191,6 +191,9 @@ fn claims_are_needed_and_checked() {
         ("room", json!(7)),
         ("max_sessions", json!(0)),
         ("max_sessions", json!("2")),
+        ("max_sessions", json!({"pubish": 2})),
+        ("max_sessions", json!({"publish": 0})),
+        ("streams", json!(7)),
         ("identity", json!("")),
         ("identity", json!("x".repeat(129))),
         ("grants", json!("publish")),
@@ -199,7 +202,19 @@ fn claims_are_needed_and_checked() {
         ("exp", json!(null)),
     ] {
         let token = with(|v| v[claim] = value.clone());
-        assert!(matches!(verify(&keys(), &token, now()), Err(TokenError::Claims(_))), "{claim} = {value}");
+        let refused = verify(&keys(), &token, now());
+        assert!(matches!(refused, Err(TokenError::Claims(_))), "{claim} = {value}");
+        let said = refused.unwrap_err().to_string();
+        if ["max_sessions", "streams", "grants"].contains(&claim) {
+            assert!(said.contains(claim) && !said.contains("sequence"), "{claim} = {value}: {said}");
+        }
+    }
+    let main = "main".parse().unwrap();
+    for (streams, named) in
+        [(json!("*"), true), (json!(["*"]), true), (json!("main"), true), (json!([]), false)]
+    {
+        let token = with(|v| v["streams"] = streams.clone());
+        assert_eq!(verify(&keys(), &token, now()).unwrap().names_stream(&main), named, "{streams}");
     }
 }
 

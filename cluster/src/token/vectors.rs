@@ -183,9 +183,19 @@ fn of_a_set_only_what_checks_tokens_is_taken() {
     let set = parse(rfc).unwrap();
     assert_eq!(set.iter().filter_map(PublicKey::kid).collect::<Vec<_>>(), ["a2", "a3", "a4"]);
     assert_eq!(set.passed_over(), 9);
+    let told = set.reasons().join("; ");
+    for (kid, why) in [
+        ("short", "not of 2048 to 8192 bits"),
+        ("signs", "its key_ops have no verify"),
+        ("p384", "neither RSA, EC P-256 nor OKP Ed25519"),
+        ("off", "no point of P-256"),
+        ("no kind", "no JWK"),
+    ] {
+        assert!(told.contains(&format!("{kid}: {why}")), "{kid}: {told}");
+    }
     let many = vec![json!({"kty": "RSA", "n": A2_N, "e": "AQAB"}); JWKS_KEYS_MAX + 5];
     assert_eq!(parse(json!({"keys": many})).unwrap().len(), JWKS_KEYS_MAX);
-    assert!(matches!(parse(json!({"keys": []})), Err(KeySetError::NoKey { passed_over: 0 })));
+    assert!(matches!(parse(json!({"keys": []})), Err(KeySetError::NoKey { passed_over: 0, .. })));
     assert!(matches!(parse(json!({"key": 1})), Err(KeySetError::Form(_))));
     let long = " ".repeat(JWKS_MAX + 1);
     assert!(matches!(PublicKeys::parse(long.as_bytes()), Err(KeySetError::TooLong { .. })));

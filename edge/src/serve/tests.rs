@@ -283,6 +283,21 @@ async fn one_connection_too_many_is_told_and_closed() {
 }
 
 #[tokio::test]
+async fn a_request_names_one_host() {
+    let server = start(short(), Duration::ZERO).await;
+    for (head, status) in [
+        ("GET / HTTP/1.1\r\nConnection: close", "400"),
+        ("GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\nConnection: close", "400"),
+        ("GET / HTTP/1.0", "200"),
+        ("GET / HTTP/1.1\r\nHost:\r\nConnection: close", "200"),
+    ] {
+        let answer = server.raw(format!("{head}\r\n\r\n").as_bytes()).await;
+        assert_eq!(answer.get(9..12), Some(status), "{head}: {answer}");
+        assert!(status == "200" || answer.contains("application/problem+json"), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn one_address_does_not_hold_all_connections_unless_it_is_a_proxys() {
     let limits = Limits { connections: 8, ..Limits::default() };
     for (proxies, most) in [(Trusted::NONE, 6), (Trusted::new(vec!["127.0.0.1".parse().unwrap()]), 8)] {
