@@ -63,8 +63,8 @@ pub enum CallError {
     /// The answer did not come in time; whether the node acted is not known.
     #[error("node did not answer within {} ms", .0.as_millis())]
     Late(Duration),
-    /// It takes no calls of this coordinator's: their clocks or secrets are not the same. Why is for the log alone.
-    #[error("node takes no calls of this coordinator")]
+    /// It takes no calls of this coordinator's: their clocks or secrets are not the same.
+    #[error("node refuses what this coordinator signs: {0}")]
     Refused(String),
     /// Its address or answer cannot be used.
     #[error("node cannot be called: {0}")]

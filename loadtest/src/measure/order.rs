@@ -3,21 +3,42 @@
 //! A receiver's jitter buffer does just that, so this is "in order after recovery": a packet that was retransmitted in
 //! time has its place, and only a server that renumbers wrongly is caught.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// Packets held back: about 2 s of video, longer than a retransmission takes.
 const HELD: usize = 512;
 
+/// Where in what was captured a packet belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The frame, or the packet where there is one encoding.
+    pub frame: u64,
+    pub layer: u8,
+    pub part: u16,
+}
+
+impl Place {
+    fn is_after(self, before: Self) -> bool {
+        match self.frame.cmp(&before.frame) {
+            Ordering::Greater => true,
+            // A viewer that is switched to another layer may be shown the same moment in both.
+            Ordering::Equal => self.layer != before.layer || self.part > before.part,
+            Ordering::Less => false,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 pub(super) struct OrderCheck {
-    held: BTreeMap<u64, u64>,
-    last: Option<u64>,
+    held: BTreeMap<u64, Place>,
+    last: Option<Place>,
     wrong: u64,
 }
 
 impl OrderCheck {
-    pub fn insert(&mut self, rtp_sequence: u64, captured_sequence: u64) {
-        self.held.insert(rtp_sequence, captured_sequence);
+    pub fn insert(&mut self, rtp_sequence: u64, captured: Place) {
+        self.held.insert(rtp_sequence, captured);
         while self.held.len() > HELD {
             self.release();
         }
@@ -38,10 +59,10 @@ impl OrderCheck {
 
     fn release(&mut self) -> bool {
         let Some((_, captured)) = self.held.pop_first() else { return false };
-        if self.last.is_some_and(|last| captured <= last) {
-            self.wrong += 1;
+        match self.last {
+            Some(last) if !captured.is_after(last) => self.wrong += 1,
+            _ => self.last = Some(captured),
         }
-        self.last = Some(self.last.map_or(captured, |last| last.max(captured)));
         true
     }
 }
@@ -50,18 +71,36 @@ impl OrderCheck {
 mod tests {
     use super::*;
 
+    fn only(frame: u64) -> Place {
+        Place { frame, layer: 0, part: 0 }
+    }
+
+    #[test]
+    fn the_same_moment_may_come_in_two_layers_and_no_other_twice() {
+        let wrong = |places: &[(u64, u8, u16)]| {
+            let mut check = OrderCheck::default();
+            for (rtp, &(frame, layer, part)) in (0..).zip(places) {
+                check.insert(rtp, Place { frame, layer, part });
+            }
+            check.wrong()
+        };
+        assert_eq!(wrong(&[(1, 2, 0), (2, 2, 0), (2, 0, 0), (2, 0, 1), (3, 0, 0)]), 0);
+        assert_eq!(wrong(&[(1, 2, 0), (2, 2, 0), (1, 0, 0), (1, 0, 1), (3, 0, 0)]), 2, "back by a frame");
+        assert_eq!(wrong(&[(1, 0, 0), (1, 0, 1), (1, 0, 1), (2, 0, 0), (1, 0, 2)]), 2, "one layer");
+    }
+
     #[test]
     fn late_packets_have_their_place_and_wrong_numbers_are_counted() {
         let mut check = OrderCheck::default();
         for (rtp, captured) in [(100, 0), (102, 2), (101, 1), (103, 3)] {
-            check.insert(rtp, captured);
+            check.insert(rtp, only(captured));
         }
         assert_eq!(check.wrong(), 0);
-        check.insert(104, 2);
+        check.insert(104, only(2));
         assert_eq!(check.wrong(), 1);
         assert_eq!(check.wrong(), 1, "asking changes nothing");
         check.restart();
-        check.insert(105, 0);
+        check.insert(105, only(0));
         assert_eq!(check.wrong(), 1);
     }
 
@@ -69,7 +108,7 @@ mod tests {
     fn memory_is_bounded() {
         let mut check = OrderCheck::default();
         for number in 0..10_000 {
-            check.insert(number, number);
+            check.insert(number, only(number));
         }
         assert_eq!((check.held.len(), check.wrong()), (HELD, 0));
     }

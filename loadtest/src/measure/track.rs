@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::order::OrderCheck;
+use super::order::{OrderCheck, Place};
 use super::resent::Resent;
 use super::{Arrival, Gaps, Histogram, IndexWindow, Latencies};
 use crate::media::stamp::{Stamp, StampError};
@@ -299,8 +299,11 @@ impl TrackMeter {
         if let Ok(stamp) = packet.stamp {
             self.offset = number(index).saturating_sub(number(packet.sequence));
             // Over all layers it is the frames that are in order.
-            let order = stamp.layer.map_or(index, |_| u64::from(stamp.frame) << 16 | u64::from(stamp.part));
-            self.order.insert(packet.sequence, order);
+            let place = match stamp.layer {
+                Some(layer) => Place { frame: stamp.frame.into(), layer, part: stamp.part },
+                None => Place { frame: index, layer: 0, part: 0 },
+            };
+            self.order.insert(packet.sequence, place);
             if let Some(count) = stamp.layer.and_then(|layer| self.layers.get_mut(usize::from(layer))) {
                 *count += 1;
             }
