@@ -1,7 +1,7 @@
 # The commands of this repository. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test event bench fuzz fmt lint web chart picture clean
+.PHONY: help run test event crowd bench fuzz fmt lint web chart picture clean
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -21,6 +21,9 @@ test: ## install what the tests need and run all of them: format, lints, Rust, w
 
 event: ## the event scenario on a cluster of this machine's own, and a report in target/event (ARGS="--viewers 300")
 	@scripts/event.sh $(ARGS)
+
+crowd: ## 2,000 viewers and their server on this machine, and what a viewer costs the harness; reports in target/crowd
+	@scripts/crowd.sh $(ARGS)
 
 bench: ## measure the media plane against what it must cost, and print the ratios (ARGS go to cargo bench)
 	@scripts/bench.sh $(ARGS)

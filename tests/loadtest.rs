@@ -73,6 +73,7 @@ async fn the_harness_judges_a_cluster_in_one_process() {
     a_table_has_the_same_and_a_broken_bound_is_named(&dev);
     what_is_said_in_a_room_reaches_all_once_and_in_order(&dev);
     viewers_of_several_layers_miss_nothing(&dev);
+    viewers_that_are_counted_by_headers_miss_nothing(&dev);
     who_picks_layers_misses_nothing_at_the_changes(&dev).await;
     a_server_that_dies_breaks_the_bound_on_gaps(dev);
     one_command_leaves_a_report_of_an_event();
@@ -107,6 +108,37 @@ fn thirty_viewers_get_all_of_it_by_json(dev: &Dev) {
     is_sane(&report, "/longest_gap_ms", Some(60.0));
     let kept = report["bounds"].as_array().unwrap();
     assert!(kept.len() == bounds.len() && kept.iter().all(|bound| bound["broken"] == false), "{report:#}");
+}
+
+/// What is written for viewers that are counted by headers, reports, requests and transport-wide feedback, a real server
+/// has to believe: what is lost on the way comes again because it was asked for.
+fn viewers_that_are_counted_by_headers_miss_nothing(dev: &Dev) {
+    for (media, lost) in [("--no-audio", Some("3%")), ("--no-video", None)] {
+        let mut arguments =
+            vec![media, "--mode", "sampled", "--sample", "4", "--viewers", "8", "--duration", "4s"];
+        arguments.extend(["--json", "--quiet", "--fail-if", "failed>0", "--fail-if", "silent>0"]);
+        arguments.extend(["--fail-if", "loss>0.5%", "--seed", "5"]);
+        arguments.extend(lost.iter().flat_map(|share| ["--loss", *share]));
+        let said = run(dev, &arguments);
+        let report: Value =
+            serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {}", said.err));
+        assert_eq!(said.status, Some(0), "{media}: {report:#}");
+        assert_eq!(
+            (number(&report, "/mode/whole"), number(&report, "/mode/headers")),
+            (2.0, 6.0),
+            "{report:#}"
+        );
+        let (received, recovered) =
+            (number(&report, "/packets/received"), number(&report, "/packets/recovered"));
+        assert!(received > 8.0 * 4.0 * 30.0, "{media}: {report:#}");
+        let injected = number(&report, "/packets/injected_loss");
+        if lost.is_some() {
+            // Of all viewers, not of those alone that decrypt everything.
+            assert!(injected > 8.0 && recovered > 0.8 * injected, "{media}: {report:#}");
+        } else {
+            assert_eq!((injected, recovered), (0.0, 0.0), "{media}: {report:#}");
+        }
+    }
 }
 
 fn viewers_of_several_layers_miss_nothing(dev: &Dev) {

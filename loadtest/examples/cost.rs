@@ -4,7 +4,7 @@
 //! A naive one, str0m in a loop around a socket; one of the harness that decrypts every packet; one that counts media by
 //! its headers. Each kind has a thread of its own, and all of them watch one stream at the same time. Exits with 1 if the
 //! last kind takes more than half of what the first takes. With `--quick` it runs shortly and judges nothing: that it runs at
-//! all is a test's to see.
+//! all is a test's to see. `--viewers 200` takes so many of each kind (40).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
@@ -65,8 +65,14 @@ const GROUPS: [Group; 3] = [Group::Naive, Group::Harness(Depth::Whole), Group::H
 
 fn main() -> ExitCode {
     let mut out = std::io::stdout();
-    let quick = std::env::args().skip(1).any(|argument| argument == "--quick");
-    let extent = if quick { QUICK } else { WHOLE };
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    let mut extent = if quick { QUICK } else { WHOLE };
+    if let Some(at) = arguments.iter().position(|argument| argument == "--viewers") {
+        let viewers =
+            arguments.get(at + 1).and_then(|text| text.parse().ok()).filter(|n| (1..=500).contains(n));
+        extent.viewers = viewers.expect("--viewers is followed by how many there are of each kind, 1 to 500");
+    }
     let Extent { viewers, rounds, window } = extent;
     writeln!(
         out,

@@ -63,6 +63,14 @@ Exit status:
      the server; capacity: not even the smallest audience kept the bounds
   2  bad usage, or nothing could be measured";
 
+/// What is wrong with a command line: the paragraph that says it, in one line.
+pub fn in_one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let said: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let said = said.join(" ");
+    format!("freshet-loadtest: {}; see --help", said.strip_prefix("error: ").unwrap_or(&said))
+}
+
 /// How many viewers can a WHIP/WHEP server hold, and what do they see?
 #[derive(Debug, Parser)]
 #[command(name = "freshet-loadtest", version, after_help = EXAMPLES)]

@@ -21,7 +21,15 @@ const BROKEN: u8 = 1;
 const UNUSABLE: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli::Cli { command } = cli::Cli::parse();
+    let cli::Cli { command } = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help is an error to clap, and has more than a line.
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => {
+            let _nowhere_to_say_it = writeln!(std::io::stderr(), "{}", cli::in_one_line(&error));
+            return ExitCode::from(UNUSABLE);
+        }
+    };
     let filter = tracing_subscriber::EnvFilter::try_from_env("FRESHET_LOADTEST_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
@@ -43,6 +51,7 @@ fn main() -> ExitCode {
 fn execute(arguments: &cli::RunArguments) -> anyhow::Result<ExitCode> {
     let scenario = arguments.scenario()?;
     let plan = arguments.together.plan(&scenario, arguments.access(&scenario))?;
+    plan.can_keep(&scenario.expect)?;
     // A run must not be lost because there is nowhere to write.
     let folder = arguments.report.as_deref().map(files::prepare).transpose()?;
     let mut terminal = std::io::stderr();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fixture::{Fixture, Location, Script};
 use freshet_loadtest::client::{
-    ClientError, Gate, IceServer, Publisher, PublisherConfig, SessionState, Viewer, ViewerConfig,
+    ClientError, Gate, IceServer, Publisher, PublisherConfig, SessionState, Viewer, ViewerConfig, call,
 };
 use freshet_loadtest::scenario::Turn;
 
@@ -145,6 +145,13 @@ async fn nobody_is_led_to_a_public_host_that_was_not_named() {
         let refused = Publisher::connect(config).await.unwrap_err();
         assert!(matches!(refused, ClientError::StrangeHost { .. }), "{path}: {refused}");
         assert_eq!(refused.class(), "192.0.2.1:9 was not named: --allow-host 192.0.2.1:9");
+        if path == "/moved" {
+            // Nor is a call in the run, such as one that drains a node.
+            let gate = Some(Arc::new(Gate::of_sessions(&[&url], &[], true).unwrap()));
+            let like = ViewerConfig { allow_public: true, gate, ..ViewerConfig::new(url.clone()) };
+            let refused = call("POST", &url, None, None, &like).await.unwrap_err();
+            assert!(matches!(refused, ClientError::StrangeHost { .. }), "{refused}");
+        }
         // Without that statement the address is enough.
         let refused = Publisher::connect(PublisherConfig::new(url)).await.unwrap_err();
         assert!(matches!(refused, ClientError::ForbiddenTarget { .. }), "{path}: {refused}");

@@ -167,6 +167,11 @@ async fn bad_usage_and_unreachable_targets_exit_with_2_in_one_line() {
         (&["run", "--whip", near, "--whep", near, "--publishers", "2"], "{i}"),
         (&["run", "--whep", near, "--viewers", "0"], "out of range"),
         (&["run", "--whep", near, "--fail-if", "latency>1"], "there is no figure"),
+        (&["run", "--whep", near, "--fail-if", "loss>=0%"], "no figure is less than 0"),
+        (&["run", "--whep", near, "--fail-if", "hls-stalls>0"], "nobody watches by HLS"),
+        (&["run", "--whep", near, "--fail-if", "chat-lost>0"], "nobody chats"),
+        (&["run", "--whep", near, "--fail-if", "decode-errors>0"], "--decode"),
+        (&["run", "--whep", near, "--no-video", "--fail-if", "video-loss>0%"], "no video"),
         (&["run", "--whep", near, "--ramp", "fast"], "50/s"),
         (&["run", "--whep", near, "--duration", "30"], "30s"),
         (&["run", "--whep", near, "--no-video", "--no-audio"], "cannot be used with"),
@@ -178,6 +183,10 @@ async fn bad_usage_and_unreachable_targets_exit_with_2_in_one_line() {
         let (table, said) = words(&output);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         assert!(said.contains(says), "{arguments:?}: {said}");
+        // Lines of progress come before it, where anything was tried.
+        let ours: Vec<&str> = said.lines().filter(|line| line.starts_with("freshet-loadtest: ")).collect();
+        assert_eq!(ours.len(), 1, "{arguments:?}: {said}");
+        assert_eq!(said.lines().last(), ours.first().copied(), "{arguments:?}: {said}");
         assert_eq!(table, "", "nothing that a script could take for a report");
         assert!(began.elapsed() < Duration::from_secs(10), "{arguments:?}");
     }

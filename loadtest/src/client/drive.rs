@@ -4,6 +4,7 @@
 //! it without a word, as a crash would; [`Command::Close`] says goodbye by DTLS.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -11,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use str0m::net::{Protocol, Receive};
 use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::contain::{PANICKED, contained};
 use super::guard::lock;
-use super::relay::Wire;
+use super::mail;
+use super::relay::{Left, Wire};
 use super::rtc;
 use super::srtp::Keys;
 use super::target::is_near;
@@ -28,6 +30,10 @@ pub(super) const COMMANDS: usize = 8;
 const DATAGRAM: usize = 4_096;
 /// Datagrams read before timers are looked at again.
 const READ_BURST: usize = 64;
+/// Shorter datagrams, in bytes, end a frame or are all that there is of it.
+const LONG: usize = 900;
+/// Reads at two steps in a row: more comes than one datagram at a time.
+const CLOSE_READS: Duration = Duration::from_millis(6);
 /// Mutations in one go before other tasks get their turn.
 const SETTLE_BURST: usize = 256;
 /// Addresses of the other side that are remembered; ICE tries a handful.
@@ -107,19 +113,30 @@ pub(super) trait Endpoint: Send + 'static {
     }
     /// The events of an admitted datagram were all given.
     fn after_datagram(&mut self) {}
+    /// From now on it is enough to be told in steps of some milliseconds what has come.
+    fn listens_in_steps(&self) -> bool {
+        false
+    }
     /// When [`Self::on_due`] wants to be called.
     fn next_due(&mut self) -> Option<Instant>;
     /// The time has come; at most one mutation of the session.
     fn on_due(&mut self, rtc: &mut Rtc, now: Instant);
 }
 
+/// Nothing of the same frame follows, as far as can be told: a marker says so (RFC 3550 section 5.1), or a short datagram.
+fn ends_frame(datagram: &[u8]) -> bool {
+    datagram.len() < LONG || datagram.get(1).is_some_and(|second| second & 0x80 != 0)
+}
+
 /// A session that is being driven.
 pub(super) struct Driver<E> {
     pub rtc: Rtc,
     pub socket: Wire,
+    /// Takes the socket at the end.
+    pub left: Arc<Left>,
     pub local: SocketAddr,
     pub endpoint: E,
-    pub commands: mpsc::Receiver<Command>,
+    pub commands: mail::Receiver<Command>,
     pub state: watch::Sender<SessionState>,
     pub marks: Arc<Mutex<Marks>>,
     /// The network towards this session, and from it.
@@ -130,6 +147,8 @@ pub(super) struct Driver<E> {
     pub peer: Option<SocketAddr>,
     /// It may send to addresses that are neither loopback nor private.
     pub allow_public: bool,
+    /// Something was last read, where the wire tells in steps.
+    pub read_at: Option<Instant>,
 }
 
 /// Why a session broke.
@@ -173,7 +192,7 @@ impl<E: Endpoint> Driver<E> {
             Ok(reason) => reason,
             Err(Broken(why)) => EndReason::Failed(why),
         };
-        self.socket.deafen();
+        self.left.put(self.socket.deafen());
         self.state.send_replace(SessionState::Ended(reason));
     }
 
@@ -197,6 +216,10 @@ impl<E: Endpoint> Driver<E> {
                             EndReason::RemoteClosed
                         });
                     }
+                    if self.endpoint.listens_in_steps() && !self.socket.tells_again() {
+                        let told = self.socket.listen_in_steps();
+                        told.map_err(|error| Broken(format!("its socket cannot be listened to: {error}")))?;
+                    }
                     if let Some(end) = closing {
                         if Instant::now() >= end {
                             return Ok(EndReason::Stopped);
@@ -210,7 +233,7 @@ impl<E: Endpoint> Driver<E> {
             };
             tokio::select! {
                 biased;
-                command = self.commands.recv() => {
+                command = poll_fn(|context| self.commands.poll(context)) => {
                     wake = None;
                     match command {
                         Some(Command::With(action)) => within(|| {
@@ -340,6 +363,12 @@ impl<E: Endpoint> Driver<E> {
     /// Reads what there is; true if the session was shown something, or something waits on its way.
     fn read(&mut self, buffer: &mut [u8]) -> Result<bool, RtcError> {
         let mut shown = false;
+        // Who hears of what is left need not ask whether there is more: mostly there is not.
+        let patient = self.socket.tells_again() && {
+            let now = Instant::now();
+            let before = self.read_at.replace(now);
+            before.is_none_or(|before| now.saturating_duration_since(before) > CLOSE_READS)
+        };
         for _ in 0..READ_BURST {
             let (length, source) = match self.socket.try_recv_from(buffer) {
                 Ok(read) => read,
@@ -354,6 +383,9 @@ impl<E: Endpoint> Driver<E> {
                 Fate::Waits => true,
                 Fate::Lost => false,
             };
+            if patient && ends_frame(datagram) {
+                break;
+            }
         }
         Ok(shown)
     }
@@ -416,7 +448,7 @@ mod tests {
 
     /// Whom a session sends to whose server claims to be at a public address.
     async fn asked(allow_public: bool) -> Vec<SocketAddr> {
-        let udp = Arc::new(tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        let udp = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let local = udp.local_addr().unwrap();
         let codecs = Codecs { video: Vec::new(), video_rtx: false, audio_rtx: false, capture_time: false };
         let session = |address| {
@@ -430,10 +462,11 @@ mod tests {
         let (offer, pending) = changes.apply().unwrap();
         let answer = server.sdp_api().accept_offer(offer).unwrap().to_sdp_string();
         rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(&answer).unwrap()).unwrap();
-        let (_commands, commands) = mpsc::channel(1);
+        let (_commands, commands) = mail::mail(1);
         let mut driver = Driver {
             rtc,
             socket: Wire::Direct(udp),
+            left: Arc::default(),
             local,
             endpoint: Nothing,
             commands,
@@ -443,6 +476,7 @@ mod tests {
             known: Vec::new(),
             peer: None,
             allow_public,
+            read_at: None,
         };
         for _ in 0..20 {
             driver.settle().unwrap();

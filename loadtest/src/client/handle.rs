@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use str0m::Rtc;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
-use tokio::net::UdpSocket;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::drive::{COMMANDS, Command, Driver, Endpoint, Marks, Paths, SessionState};
 use super::guard::lock;
+use super::mail::{self, mail};
 use super::negotiate::{Negotiated, Opened};
-use super::relay::usable;
+use super::relay::{Left, usable};
 use super::resource::{PatchOutcome, SessionResource};
 use super::{ClientError, EndReason};
 use crate::scenario::{Impairment, Turn};
@@ -26,8 +26,8 @@ pub(super) fn no_way() -> ClientError {
 #[derive(Debug)]
 pub(super) struct SessionHandle {
     host: SocketAddr,
-    socket: Arc<UdpSocket>,
-    commands: mpsc::Sender<Command>,
+    left: Arc<Left>,
+    commands: mail::Sender<Command>,
     state: watch::Receiver<SessionState>,
     marks: Arc<Mutex<Marks>>,
     resource: Arc<SessionResource>,
@@ -37,14 +37,15 @@ pub(super) struct SessionHandle {
 impl SessionHandle {
     /// Starts to drive a session on the current runtime.
     pub fn spawn<E: Endpoint>(opened: Opened, endpoint: E, paths: Paths, allow_public: bool) -> Self {
-        let (sender, commands) = mpsc::channel(COMMANDS);
+        let (sender, commands) = mail(COMMANDS);
         let (state, watched) = watch::channel(SessionState::Connecting);
         let marks = Arc::new(Mutex::new(Marks::default()));
         let Opened { rtc, socket, local, host, negotiated, resource, .. } = opened;
-        let udp = Arc::clone(socket.udp());
+        let left = Arc::<Left>::default();
         let driver = Driver {
             rtc,
             socket,
+            left: Arc::clone(&left),
             local,
             endpoint,
             commands,
@@ -54,11 +55,12 @@ impl SessionHandle {
             known: Vec::new(),
             peer: None,
             allow_public,
+            read_at: None,
         };
         tokio::spawn(driver.run());
         Self {
             host,
-            socket: udp,
+            left,
             commands: sender,
             state: watched,
             marks,
@@ -80,9 +82,9 @@ impl SessionHandle {
         Arc::clone(&self.resource)
     }
 
-    /// Where media arrives. The kernel's count of what it dropped there is gone with the last one who holds it.
-    pub fn socket(&self) -> Arc<UdpSocket> {
-        Arc::clone(&self.socket)
+    /// What it leaves when it is over. Nobody else holds it once that is so.
+    pub fn left(&self) -> Arc<Left> {
+        Arc::clone(&self.left)
     }
 
     pub fn state(&self) -> SessionState {

@@ -279,6 +279,7 @@ pub async fn call(
     let method = Method::from_bytes(method.as_bytes()).map_err(bad)?;
     let token = Token::of(url, token.as_deref());
     let caller = HttpCaller::new(token, like.allow_public, like.http_timeout, &like.trust, None)?;
+    let caller = caller.kept_by(like.gate.clone());
     let json = [("content-type".to_owned(), "application/json".to_owned())];
     let headers = if body.is_some() { &json[..] } else { &[] };
     caller.send(&method, url, headers, Bytes::from(body.unwrap_or_default().to_owned())).await

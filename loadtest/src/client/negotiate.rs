@@ -145,7 +145,7 @@ struct Ours {
     pending: SdpPendingOffer,
     mids: Vec<(Mid, Kind)>,
     offer: String,
-    socket: Arc<UdpSocket>,
+    socket: UdpSocket,
     host: SocketAddr,
 }
 
@@ -251,7 +251,7 @@ fn like(text: &str) -> String {
 /// The way by a TURN server.
 async fn relayed(
     opening: &Opening<'_>,
-    socket: Arc<UdpSocket>,
+    socket: UdpSocket,
     host: SocketAddr,
     theirs: &str,
     servers: &[IceServer],
@@ -263,7 +263,7 @@ async fn relayed(
         why: "the response names none that can be used: TURN by UDP, with username and credential".into(),
     })?;
     let relay = Relay::allocate(
-        socket,
+        Arc::new(socket),
         server,
         &sdp::candidates(theirs),
         opening.allow_public,
@@ -313,7 +313,7 @@ async fn post(
     }
 }
 
-fn bind(ip: Option<IpAddr>, target: SocketAddr) -> Result<(Arc<UdpSocket>, SocketAddr), ClientError> {
+fn bind(ip: Option<IpAddr>, target: SocketAddr) -> Result<(UdpSocket, SocketAddr), ClientError> {
     let host = |what: &str, error: std::io::Error| ClientError::Host {
         what: what.to_owned(),
         why: error.to_string(),
@@ -331,7 +331,7 @@ fn bind(ip: Option<IpAddr>, target: SocketAddr) -> Result<(Arc<UdpSocket>, Socke
     }
     let prepared = socket.set_nonblocking(true).and_then(|()| {
         let local = socket.local_addr()?;
-        Ok((Arc::new(UdpSocket::from_std(socket)?), local))
+        Ok((UdpSocket::from_std(socket)?, local))
     });
     prepared.map_err(|error| host("a UDP socket cannot be used", error))
 }

@@ -19,6 +19,7 @@ impl Page {
     /// The page at a URL, of so many bytes at most, within such a time; as careful of its target as `like`.
     pub fn new(url: &str, most: usize, within: Duration, like: &ViewerConfig) -> Result<Self, ClientError> {
         let caller = HttpCaller::new(None, like.allow_public, within, &like.trust, None)?;
+        let caller = caller.kept_by(like.gate.clone());
         Ok(Self { caller: caller.reading(most), url: url.to_owned() })
     }
 

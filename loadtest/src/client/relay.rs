@@ -1,5 +1,6 @@
 //! The wire between a session and its peer: a UDP socket, or an allocation of a TURN server behind one (RFC 8656).
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
 
+use super::ears::Ear;
 use super::guard::lock;
 use super::headers::IceServer;
 use super::target::is_near;
@@ -30,55 +32,97 @@ const UNAUTHORISED: u16 = 401;
 /// What a session sends and receives by.
 #[derive(Debug)]
 pub(super) enum Wire {
-    Direct(Arc<UdpSocket>),
+    Direct(UdpSocket),
+    /// The same, told of in steps.
+    Steps(Ear),
     Relayed(Box<Relay>),
+    /// It could not be told of in another way.
+    Nowhere,
 }
 
 impl Wire {
-    /// The socket of this machine; who holds it keeps it open when the session is over.
-    pub fn udp(&self) -> &Arc<UdpSocket> {
-        match self {
-            Self::Direct(socket) => socket,
-            Self::Relayed(relay) => &relay.socket,
+    /// From now on it is told in steps what has come, which costs less. Where that can't be had, and by TURN, all stays as it
+    /// is. Must be called inside a runtime.
+    pub fn listen_in_steps(&mut self) -> io::Result<()> {
+        if !Ear::CAN_BE || !matches!(self, Self::Direct(_)) {
+            return Ok(());
         }
+        // The runtime lets go of the socket.
+        if let Self::Direct(socket) = std::mem::replace(self, Self::Nowhere) {
+            *self = Self::Steps(Ear::new(socket.into_std()?)?);
+        }
+        Ok(())
+    }
+
+    /// What is left to be read is told again.
+    pub fn tells_again(&self) -> bool {
+        matches!(self, Self::Steps(_))
     }
 
     pub async fn readable(&self) -> io::Result<()> {
         match self {
             Self::Direct(socket) => socket.readable().await,
+            Self::Steps(ear) => {
+                poll_fn(|context| ear.poll(context)).await;
+                Ok(())
+            }
             Self::Relayed(relay) => relay.socket.readable().await,
+            Self::Nowhere => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
     pub fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         match self {
             Self::Direct(socket) => socket.try_recv_from(buffer),
+            Self::Steps(ear) => ear.socket().recv_from(buffer),
             Self::Relayed(relay) => relay.receive(buffer),
+            Self::Nowhere => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 
     pub fn try_send_to(&self, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
         match self {
             Self::Direct(socket) => socket.try_send_to(datagram, to),
+            Self::Steps(ear) => ear.socket().send_to(datagram, to),
             Self::Relayed(relay) => relay.send(datagram, to),
+            Self::Nowhere => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
-    /// The session is over. An allocation is given back first, by its own end.
-    pub fn deafen(self) {
-        match self {
-            Self::Direct(socket) => deafen(&socket),
-            Self::Relayed(relay) => drop(relay),
-        }
+    /// The session is over, and its socket is left open, and deaf. An allocation is given back first, by its own end.
+    pub fn deafen(self) -> Option<std::net::UdpSocket> {
+        let socket = match self {
+            Self::Direct(socket) => socket.into_std(),
+            Self::Steps(ear) => Ok(ear.into_socket()),
+            Self::Relayed(relay) => {
+                let socket = Arc::clone(&relay.socket);
+                drop(relay);
+                Arc::into_inner(socket)?.into_std()
+            }
+            Self::Nowhere => return None,
+        };
+        let socket = socket.ok()?;
+        deafen(&socket);
+        Some(socket)
+    }
+}
+
+/// What a session leaves when it is over: its socket. The kernel's count of what it dropped there is gone with it.
+#[derive(Debug, Default)]
+pub(crate) struct Left(Mutex<Option<std::net::UdpSocket>>);
+
+impl Left {
+    pub(super) fn put(&self, socket: Option<std::net::UdpSocket>) {
+        *lock(&self.0) = socket;
     }
 }
 
 /// Nobody reads this socket any more, and others may keep it open to read what the kernel counted there: what a server
 /// still sends must not fill its buffer and look as if a viewer had been too slow.
-fn deafen(socket: &UdpSocket) {
+fn deafen(socket: &std::net::UdpSocket) {
     // A connected socket takes datagrams of its peer alone, and its peer is now itself.
     let itself = socket.local_addr();
-    if let Err(error) = itself.and_then(|local| socket2::SockRef::from(socket).connect(&local.into())) {
+    if let Err(error) = itself.and_then(|local| socket.connect(local)) {
         tracing::debug!(%error, "a socket that nobody reads stays open to its server");
     }
 }
@@ -274,7 +318,6 @@ impl Drop for Relay {
     fn drop(&mut self) {
         let goodbye = refreshing(&rand::random(), 0).finish(Some(&lock(&self.keep).by));
         let _it_ends_by_itself = self.socket.try_send(&goodbye);
-        deafen(&self.socket);
     }
 }
 
@@ -331,16 +374,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_socket_that_nobody_reads_takes_nothing_more() {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let local = socket.local_addr().unwrap();
         let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let mut buffer = [0; 16];
-        server.send_to(b"read", local).await.unwrap();
-        assert_eq!(socket.recv_from(&mut buffer).await.unwrap().0, 4);
-        deafen(&socket);
-        server.send_to(b"late", local).await.unwrap();
-        // Loopback delivers before the call is over; an error is what the server may hear of it.
-        let late = socket.try_recv_from(&mut buffer);
-        assert!(late.is_err(), "{late:?}");
+        for in_steps in [false, true] {
+            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let local = socket.local_addr().unwrap();
+            let mut wire = Wire::Direct(socket);
+            if in_steps {
+                wire.listen_in_steps().unwrap();
+                assert!(wire.tells_again());
+            }
+            let mut buffer = [0; 16];
+            server.send_to(b"read", local).await.unwrap();
+            wire.readable().await.unwrap();
+            assert_eq!(wire.try_recv_from(&mut buffer).unwrap().0, 4);
+            let socket = wire.deafen().unwrap();
+            server.send_to(b"late", local).await.unwrap();
+            // Loopback delivers before the call is over; an error is what the server may hear of it.
+            let late = socket.recv_from(&mut buffer);
+            assert!(late.is_err(), "{late:?}");
+        }
     }
 }

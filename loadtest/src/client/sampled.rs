@@ -333,6 +333,10 @@ impl Endpoint for Sampler {
         false
     }
 
+    fn listens_in_steps(&self) -> bool {
+        self.connected && self.srtp.is_some()
+    }
+
     fn may_send(&self, datagram: &[u8]) -> bool {
         !datagram.first().is_some_and(|first| (128..192).contains(first))
     }

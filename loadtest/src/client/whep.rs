@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use str0m::media::Direction;
-use tokio::net::UdpSocket;
 
 use super::decode::{Decoded, Decoding};
 use super::drive::SessionState;
@@ -14,6 +13,7 @@ use super::guard::lock;
 use super::handle::{SessionHandle, no_way};
 use super::negotiate::{Negotiated, Opening, open};
 use super::receive::{Receiver, Seen};
+use super::relay::Left;
 use super::resource::{PatchOutcome, SessionResource};
 use super::rtc::Codecs;
 use super::sampled::Sampler;
@@ -254,9 +254,9 @@ impl Viewer {
         self.handle.local()
     }
 
-    /// The socket of that address; who holds it keeps it open when the viewer is gone.
-    pub(crate) fn socket(&self) -> Arc<UdpSocket> {
-        self.handle.socket()
+    /// Where the socket of that address is left when the viewer is gone. Nobody else holds it once that is so.
+    pub(crate) fn left(&self) -> Arc<Left> {
+        self.handle.left()
     }
 
     /// The session's URL and what can be done there.

@@ -138,6 +138,7 @@ impl Climber<'_> {
         scenario.viewers.count = size;
         let run = &self.arguments.run;
         let plan = run.together.plan(&scenario, run.access(&scenario))?;
+        plan.can_keep(&scenario.expect)?;
         let told = || -> anyhow::Result<Brief> {
             let (viewers, duration) = (Some(size), Some(scenario.duration));
             Ok(Brief { viewers, duration, ..brief(run, &plan)? })

@@ -190,9 +190,30 @@ impl Bound {
         Ok(Self { comparison, text: format!("expected {}", bound.text), ..bound })
     }
 
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The figure that it is about.
+    pub fn figure(&self) -> &'static str {
+        self.metric
+    }
+
+    /// Why no run can keep it, if none can.
+    pub fn never_kept(&self) -> Option<&'static str> {
+        let share = metrics().any(|metric| metric.name == self.metric && metric.unit == Unit::Percent);
+        match self.comparison {
+            Comparison::AtLeast if self.value <= 0.0 => Some("no figure is less than 0"),
+            Comparison::AtMost if share && self.value >= 100.0 => Some("no share is more than 100 %"),
+            Comparison::Below if share && self.value > 100.0 => Some("no share is more than 100 %"),
+            _ => None,
+        }
+    }
+
     /// Whether a time is as likely this process's own: it was saturated, or half as late by its own clock.
     fn is_ours(&self, value: Option<f64>, report: &RunReport) -> bool {
-        let timed = METRICS.iter().any(|metric| metric.name == self.metric && metric.unit == Unit::Millis);
+        let timed = metrics().any(|metric| metric.name == self.metric && metric.unit == Unit::Millis);
         let late = report.late_p99_ms();
         let too_long = matches!(self.comparison, Comparison::Above | Comparison::AtLeast);
         timed && too_long && value.is_some_and(|value| report.saturated() || late * 2.0 >= value)
@@ -251,6 +272,18 @@ mod tests {
     }
 
     #[test]
+    fn bounds_that_nothing_can_keep_are_known() {
+        let expected = |text: &str| Bound::expected(text).unwrap().never_kept().is_some();
+        let broken_if = |text: &str| text.parse::<Bound>().unwrap().never_kept().is_some();
+        assert!(
+            expected("loss<0%") && expected("failed < 0") && expected("p99<0ms") && expected("loss>100%")
+        );
+        assert!(broken_if("loss>=0%") && broken_if("loss<=100%") && broken_if("loss<101%"));
+        assert!(!expected("loss<=0%") && !expected("failed>=100") && !expected("p99<1ms"));
+        assert!(!broken_if("loss>0%") && !broken_if("loss<100%") && !broken_if("failed<=100"));
+    }
+
+    #[test]
     fn figures_of_those_beside_are_broken_where_nobody_was_there() {
         assert!(broken("hls-stalls>0") && broken("chat-lost>0") && broken("chat-delay-p99>1s"));
         let mut report = report();
@@ -292,6 +325,12 @@ mod tests {
         assert_eq!(judged("p99>100ms", 50.0, true), (false, false), "it is kept all the same");
         assert_eq!(judged("loss>0%", 50.0, true), (true, false), "what is lost is lost");
         assert_eq!(judged("first-keyframe-p99>1s", 1.0, true), (true, false), "there is no such time");
+        let mut chatted = report();
+        let delay_ms = Some(Percentiles { p99: 90.0, ..Percentiles::default() });
+        chatted.chat = Some(crate::report::ChatReport { delay_ms, ..Default::default() });
+        chatted.client.saturated = true;
+        let verdict = "chat-delay-p99>50ms".parse::<Bound>().unwrap().judge(&chatted);
+        assert!(verdict.not_measured, "those who chat are this process, too");
         let mut watched = report();
         let late_ms = Some(Percentiles { p99: 50.0, ..Percentiles::default() });
         watched.agents = vec![crate::report::AgentReport { late_ms, ..Default::default() }];

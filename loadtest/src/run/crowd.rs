@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -12,7 +11,8 @@ use super::rejoin::{Backoff, Told, Visit};
 use super::tally::{Session, Tally, Truth};
 use super::{RunPlan, Seat};
 use crate::client::{
-    ClientError, EndReason, Loss, Lost, SessionState, Standing, Viewer, ViewerConfig, ViewerReport, kind,
+    ClientError, EndReason, Left, Loss, Lost, SessionState, Standing, Viewer, ViewerConfig, ViewerReport,
+    kind,
 };
 use crate::scenario::Impairment;
 
@@ -65,7 +65,7 @@ struct Gone {
     tally: Tally,
     left: u64,
     /// Where they received, until what the kernel dropped there was read.
-    sockets: Vec<(SocketAddr, Arc<UdpSocket>)>,
+    sockets: Vec<(SocketAddr, Arc<Left>)>,
 }
 
 /// The network of some.
@@ -107,7 +107,7 @@ pub(crate) struct Look {
     /// Where those who are there receive media, and those who have left since the last look.
     pub sockets: Vec<SocketAddr>,
     /// Keeps open those of whom nothing else is left: their counts go with them.
-    _closing: Vec<(SocketAddr, Arc<UdpSocket>)>,
+    _closing: Vec<(SocketAddr, Arc<Left>)>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -268,7 +268,7 @@ impl Crowd {
             since = session.lost(last).filter(|_| !told).unwrap_or(since);
             *place = Place::Away(Away { since, why: kind(&lost.to_string()) });
             gone.tally.left_behind(&report, session);
-            gone.sockets.push((viewer.local_address(), viewer.socket()));
+            gone.sockets.push((viewer.local_address(), viewer.left()));
             viewer
         };
         match lost {
@@ -397,7 +397,7 @@ impl Crowd {
                     // It did not leave: it had no session any more.
                     Some(away) => self.give_up(&mut gone.tally, &away, &report, now),
                 }
-                gone.sockets.push((viewer.local_address(), viewer.socket()));
+                gone.sockets.push((viewer.local_address(), viewer.left()));
                 Some(*viewer)
             }
         }
@@ -493,7 +493,7 @@ impl Crowd {
         }
         sockets.extend(gone.sockets.iter().map(|(address, _)| *address));
         // Whose session's task is over: nothing can be dropped there any more.
-        let over = |(_, socket): &mut (SocketAddr, Arc<UdpSocket>)| Arc::strong_count(socket) == 1;
+        let over = |(_, left): &mut (SocketAddr, Arc<Left>)| Arc::strong_count(left) == 1;
         let closing = gone.sockets.extract_if(.., over).collect();
         joining += between;
         let watching = tally.viewers.sessions - tally.viewers.ended_early - before;

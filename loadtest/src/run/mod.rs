@@ -11,6 +11,7 @@ mod host;
 mod metrics;
 mod plan;
 mod progress;
+mod promise;
 mod pulse;
 mod real;
 mod rejoin;

@@ -147,6 +147,14 @@ pub enum PlanError {
     /// Viewers of HLS or chat are impossible.
     #[error("{0}")]
     Beside(String),
+    /// A bound that no run of this plan can keep.
+    #[error("the bound {bound:?} cannot be kept: {why}")]
+    Bound {
+        /// As it was written.
+        bound: String,
+        /// What is in its way.
+        why: &'static str,
+    },
     /// An event would end this process.
     #[error("{0} is this process itself: an event cannot kill it")]
     Myself(u32),
@@ -171,6 +179,11 @@ fn gate(scenario: &Scenario, access: &Access) -> Result<Arc<Gate>, ClientError> 
         let many = if url.contains(NUMBER) { numbers() } else { 0..1 };
         many.map(move |number| url.replace(NUMBER, &number.to_string()))
     });
+    let called = scenario.events.iter().filter_map(|event| match &event.act {
+        Act::Call(call) => Some(call.url.clone()),
+        _ => None,
+    });
+    let all = all.chain(called).chain(scenario.server.metrics.iter().cloned());
     // What is no URL is told where it is asked, with all that is wrong with it.
     let all: Vec<String> = all.filter(|url| Gate::new(&[url.as_str()], &[], true).is_ok()).collect();
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
