@@ -14,8 +14,8 @@ FUZZ_SECONDS=${FUZZ_SECONDS:-8}
 LOGS=$TARGET/test-steps
 export FRESHET_TEST_LOGS=$TARGET/test-logs
 export CARGO_TERM_COLOR=never NO_COLOR=1
-# A run that nobody repeats needs no incremental state.
-[[ -z ${CI:-} ]] || export CARGO_INCREMENTAL=0
+# A run that nobody repeats needs no incremental state, and panics name their lines without debug information.
+[[ -z ${CI:-} ]] || export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=none
 
 # name | limit in minutes | what it does
 STEPS=(

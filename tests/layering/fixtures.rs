@@ -54,6 +54,7 @@ fn all(changes: &[(&str, &str)]) -> Vec<String> {
     broken.extend(rules::circles(&house));
     broken.extend(rules::stray_unsafe(&house));
     broken.extend(rules::long_files(&house));
+    broken.extend(rules::doc_examples(&house));
     broken
 }
 
@@ -295,4 +296,12 @@ fn unsafe_outside_the_socket_module_is_told() {
 fn a_file_of_more_than_600_lines_is_told() {
     assert_sound(&[("boss/src/lib.rs", &format!("mod gate;{}", "\n".repeat(600)))]);
     assert_one(&[("boss/src/lib.rs", &format!("mod gate;{}", "\n".repeat(601)))], &["601 lines"]);
+}
+
+#[test]
+fn an_example_that_nothing_runs_is_told() {
+    let with = |fence: &str| format!("mod gate;\n/// {fence}\n/// f();\n/// ```\nfn g() {{}}");
+    assert_one(&[("boss/src/lib.rs", &with("```"))], &["boss/src/lib.rs:2", "an example"]);
+    assert_one(&[("boss/src/lib.rs", &with("```rust,no_run"))], &["boss/src/lib.rs:2"]);
+    assert_sound(&[("boss/src/lib.rs", &with("```text"))]);
 }

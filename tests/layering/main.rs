@@ -80,3 +80,8 @@ fn unsafe_stands_in_the_socket_module_alone() {
 fn files_can_be_held_in_the_head() {
     assert_kept(rules::long_files(&repository()));
 }
+
+#[test]
+fn documentation_has_no_example_that_nothing_runs() {
+    assert_kept(rules::doc_examples(&repository()));
+}

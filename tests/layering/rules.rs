@@ -277,3 +277,30 @@ pub fn long_files(house: &House) -> Vec<String> {
         })
         .collect()
 }
+
+/// Examples in the documentation of code, which nobody would run: no crate has any, so rustdoc is spared.
+pub fn doc_examples(house: &House) -> Vec<String> {
+    let is_doc = |line: &&str| line.starts_with("///") || line.starts_with("//!");
+    let fence = |line: &str| {
+        line.get(3..).map(str::trim).and_then(|text| text.strip_prefix("```")).map(str::to_owned)
+    };
+    let mut broken = Vec::new();
+    for (file, text) in house.files.iter().filter(|(file, _)| file.ends_with(".rs")) {
+        let mut open = false;
+        for (line, said) in text.lines().map(str::trim).enumerate().filter(|(_, line)| is_doc(line)) {
+            let Some(language) = fence(said) else { continue };
+            if !open
+                && (language.is_empty()
+                    || language.starts_with("rust")
+                    || language.starts_with("should_panic"))
+            {
+                broken.push(format!(
+                    "{file}:{}: an example that nothing runs: make it a test, or ```text",
+                    line + 1
+                ));
+            }
+            open = !open;
+        }
+    }
+    broken
+}
