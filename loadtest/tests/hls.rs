@@ -8,6 +8,8 @@ mod program;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
 use hls_server::{BYTES, HlsServer, Script};
 use program::loadtest;
 use serde_json::Value;
@@ -179,4 +181,58 @@ async fn what_is_no_stream_is_told_in_one_line() {
         assert!(line.contains(says) && line.lines().count() == 1, "{arguments:?}: {line}");
         assert!(began.elapsed() < Duration::from_secs(10), "{arguments:?}");
     }
+}
+
+/// Files of a folder, as any web server gives them.
+async fn serve_files(folder: &std::path::Path) -> String {
+    use axum::extract::{Path, State};
+    async fn file(State(folder): State<std::path::PathBuf>, Path(name): Path<String>) -> impl IntoResponse {
+        assert!(!name.contains(".."), "{name}");
+        tokio::fs::read(folder.join(name)).await.map_err(|_| StatusCode::NOT_FOUND)
+    }
+    let router = axum::Router::new().route("/{name}", axum::routing::get(file));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let state = folder.to_owned();
+    tokio::spawn(async move { axum::serve(listener, router.with_state(state)).await });
+    format!("http://{address}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_packager_writes_is_played_as_a_web_server_gives_it() {
+    tokio::join!(a_packagers_stream_is_played("mpegts"), a_packagers_stream_is_played("fmp4"));
+}
+
+async fn a_packagers_stream_is_played(kind: &str) {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("hls-{kind}"));
+    let _none_of_an_earlier_run = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut packager = tokio::process::Command::new("ffmpeg");
+    packager.args("-hide_banner -loglevel error -re -f lavfi -i testsrc=size=160x90:rate=25".split(' '));
+    packager.args("-re -f lavfi -i sine -t 40 -c:v libx264 -preset ultrafast -g 25 -c:a aac".split(' '));
+    packager
+        .args("-f hls -hls_time 1 -hls_list_size 6 -hls_flags program_date_time+delete_segments".split(' '));
+    packager.args(["-master_pl_name", "all.m3u8", "-hls_segment_type", kind, "live.m3u8"]);
+    let packager =
+        packager.current_dir(&folder).stdin(std::process::Stdio::null()).kill_on_drop(true).spawn();
+    let _packager = packager.expect("ffmpeg is needed to make a stream");
+    let listed = || std::fs::read_to_string(folder.join("live.m3u8")).unwrap_or_default();
+    let began = Instant::now();
+    while listed().matches("#EXTINF").count() < 4 || !folder.join("all.m3u8").exists() {
+        assert!(began.elapsed() < Duration::from_secs(20), "ffmpeg has written {:?}", listed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let url = format!("{}/all.m3u8", serve_files(&folder).await);
+    let bounds = ["--fail-if", "hls-stalls>0", "--fail-if", "hls-errors>0", "--fail-if", "hls-missing>0"];
+    let arguments = [&["--hls-viewers", "2", "--duration", "5s", "--quiet"][..], &bounds].concat();
+    let report = json(&run(&url, &arguments).await);
+    let is =
+        |path: &str, value: f64| assert_eq!(number(&report, path), value, "{kind}: {path} in {report:#}");
+    is("/hls/played", 2.0);
+    is("/hls/failed", 0.0);
+    is("/hls/jumps", 0.0);
+    assert!(number(&report, "/hls/segments") >= 2.0 * 5.0, "{kind}: {report:#}");
+    // A segment of a second is there once it is over, and players stay three of them behind.
+    let latency = number(&report, "/hls/latency_ms/p50");
+    assert!((2_000.0..7_000.0).contains(&latency), "{kind}: {report:#}");
 }
