@@ -536,6 +536,7 @@ fn clients_without_another_way_are_relayed() {
         ready(&client, base);
         let publisher = publishes(&server, base, "relayed");
         turn::harness_goes_by_it(&client, &server, base);
+        turn::program_goes_by_it(&client, base);
         let watching = [("FRESHET_WATCH_URL", base), ("FRESHET_ROOM", "relayed")];
         let publishing = [
             ("FRESHET_WATCH_URL", base),

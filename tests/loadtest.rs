@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use freshet_cluster::unit::Bitrate;
 use freshet_loadtest::client::{Publisher, PublisherConfig, Viewer, ViewerConfig};
@@ -13,28 +13,8 @@ use freshet_test_support as support;
 use serde_json::Value;
 use support::dev::Dev;
 
-/// The harness beside the server. Cargo builds it with the workspace, but not for this test alone.
-fn harness() -> PathBuf {
-    let program = Path::new(env!("CARGO_BIN_EXE_freshet")).with_file_name("freshet-loadtest");
-    let build = "run `cargo test --workspace` or `cargo build -p freshet-loadtest` first";
-    let built = program.metadata().and_then(|of| of.modified());
-    let built = built.unwrap_or_else(|error| panic!("{}: {error}: {build}", program.display()));
-    let source = newest(&Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest/src"));
-    assert!(source <= built, "{} is older than its source: {build}", program.display());
-    program
-}
-
-fn newest(folder: &Path) -> SystemTime {
-    let entries = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
-    let changed = |path: PathBuf| match path.is_dir() {
-        true => newest(&path),
-        false => path.metadata().unwrap().modified().unwrap(),
-    };
-    entries.map(changed).max().unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
 fn command(dev: &Dev, arguments: &[&str]) -> Command {
-    let mut command = Command::new(harness());
+    let mut command = Command::new(support::harness());
     let url = dev.url();
     command.arg("run").args(["--whip", &format!("{url}/whip/show"), "--whep", &format!("{url}/whep/show")]);
     command.args(["--bitrate", "300k", "--threads", "1"]).args(arguments).stdin(Stdio::null());
@@ -211,7 +191,7 @@ fn what_is_said_in_a_room_reaches_all_once_and_in_order(dev: &Dev) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("chat.toml");
     std::fs::write(&file, scenario).unwrap();
-    let mut command = Command::new(harness());
+    let mut command = Command::new(support::harness());
     command.arg("run").arg(&file).args(["--threads", "1", "--json", "--quiet"]).stdin(Stdio::null());
     let bounds =
         ["chat-failed>0", "chat-lost>0", "chat-repeated>0", "chat-out-of-order>0", "chat-delay-p99>5s"];
@@ -255,7 +235,7 @@ fn one_command_leaves_a_report_of_an_event() {
     let report = folder.path().join("report");
     let mut event = Command::new("bash");
     event.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/event.sh")).arg("--bin");
-    event.arg(harness().parent().unwrap()).arg("--report").arg(&report).args(["--nodes", "2"]);
+    event.arg(support::harness().parent().unwrap()).arg("--report").arg(&report).args(["--nodes", "2"]);
     event.args(["--max-sessions", "12", "--viewers", "16", "--ramp", "storm", "--duration", "25s"]);
     event.args(["--bitrate", "300k", "--threads", "1", "--quiet"]).stdin(Stdio::null());
     let output = event.output().expect("bash is there");
@@ -273,6 +253,11 @@ fn one_command_leaves_a_report_of_an_event() {
     assert!(number(&told, "/server/packets") >= number(&told, "/packets/received"), "{told:#}");
     assert!(number(&told, "/server/cpu_us_per_packet") > 0.0, "{told:#}");
     assert!(read("report.html").contains("a bad network for 5 %"), "{err}");
+    // Sixteen viewers and their publisher by the names of their own sessions.
+    assert_eq!(read("viewers.csv").lines().count(), 1 + 16, "{err}");
+    let page = report.join("report.html");
+    let looked = support::dev::browse("report.mjs", &[("FRESHET_REPORT", page.to_str().unwrap())]);
+    assert!(looked.ok, "{}", looked.said);
     assert!(read("summary.md").contains("16 of 16"), "{err}");
     let line =
         err.lines().find_map(|line| line.strip_prefix("http://")).expect("it says where the server is");

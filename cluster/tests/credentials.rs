@@ -179,3 +179,47 @@ async fn nats_credentials_must_be_a_file_that_is_there() {
     let shown = format!("{:?}", NatsConfig { token: Some(Secret::new("t0k3n")), ..NatsConfig::default() });
     assert!(!shown.contains("t0k3n"), "{shown}");
 }
+
+/// A server that tells of another one and then goes; how often either was connected to.
+async fn announcing(named_only: bool) -> (usize, usize) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let bind = || tokio::net::TcpListener::bind("127.0.0.1:0");
+    let (first, other) = (bind().await.unwrap(), bind().await.unwrap());
+    let (named, told) = (first.local_addr().unwrap(), other.local_addr().unwrap());
+    let config = NatsConfig { servers: vec![format!("nats://{named}")], named_only, ..NatsConfig::default() };
+    let bus = NatsBus::connect(config).await.unwrap();
+    let info = format!(
+        "INFO {{\"server_id\":\"a\",\"server_name\":\"a\",\"version\":\"2.9.10\",\"host\":\"127.0.0.1\",\"port\":4222,\
+         \"headers\":true,\"max_payload\":1048576,\"proto\":1,\"client_id\":1,\"go\":\"go1.19\",\
+         \"connect_urls\":[\"{told}\"]}}\r\n"
+    );
+    let (mut ours, mut others) = (0, 0);
+    let end = tokio::time::Instant::now() + Duration::from_secs(4);
+    while others == 0 && ours < 4 {
+        tokio::select! {
+            came = first.accept() => {
+                ours += 1;
+                let mut stream = came.unwrap().0;
+                stream.write_all(info.as_bytes()).await.unwrap();
+                let mut said = [0; 4_096];
+                let _connect = stream.read(&mut said).await;
+                let _pong = stream.write_all(b"PONG\r\n").await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            came = other.accept() => {
+                drop(came);
+                others += 1;
+            }
+            () = tokio::time::sleep_until(end) => break,
+        }
+    }
+    drop(bus);
+    (ours, others)
+}
+
+#[tokio::test]
+async fn who_goes_to_named_servers_alone_does_not_follow_announcements() {
+    assert_eq!(announcing(true).await, (4, 0));
+    let (ours, others) = announcing(false).await;
+    assert!(ours > 0 && others == 1, "members of a cluster do: {ours} {others}");
+}

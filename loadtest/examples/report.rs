@@ -9,7 +9,7 @@ use freshet_loadtest::measure::Histogram;
 use freshet_loadtest::report::{
     Bars, ClientReport, Figures, Happening, JoinReport, LossReport, ModeReport, PacketReport, Percentiles,
     PublishersReport, RunReport, SCHEMA, Second, ServerReport, ServerSecond, TargetReport, Verdict,
-    ViewersReport, html,
+    ViewerRow, ViewersReport, html,
 };
 
 /// Viewers of the run, and how many of them join each second.
@@ -86,6 +86,8 @@ fn report() -> RunReport {
         });
     }
     RunReport {
+        rows: Vec::new(),
+        worst: worst(),
         schema: SCHEMA,
         name: "example: invented figures".to_owned(),
         started_ms: 1_795_262_400_000,
@@ -265,4 +267,24 @@ fn packets() -> PacketReport {
         bits_per_second: 1_860_000_000,
         ..PacketReport::default()
     }
+}
+
+/// Those whose node died: some were on it, others behind it.
+fn worst() -> Vec<ViewerRow> {
+    let row = |at: u32| ViewerRow {
+        viewer: u64::from(at * 83 + 17),
+        due_s: f64::from(at) * 1.7,
+        whole: at.is_multiple_of(3),
+        first_keyframe_ms: Some(180.0 + f64::from(at) * 9.0),
+        received: 26_000,
+        lost: if at < 4 { 4_310 - u64::from(at) * 37 } else { 214 - u64::from(at) * 6 },
+        latency_mean_ms: at.is_multiple_of(3).then_some(5.1),
+        latency_max_ms: at.is_multiple_of(3).then_some(1_212.0),
+        longest_gap_ms: if at < 4 { 18_900.0 } else { 1_390.0 } - f64::from(at) * 12.0,
+        freezes: if at < 4 { 1 } else { 2 },
+        frozen_ms: if at < 4 { 18_900.0 } else { 1_640.0 } - f64::from(at) * 12.0,
+        ended: if at < 4 { "no answer to consent checks".to_owned() } else { String::new() },
+        ..ViewerRow::default()
+    };
+    (0..10).map(row).collect()
 }

@@ -209,7 +209,7 @@ pub struct RunArguments {
     /// [env: FRESHET_LOADTEST_CHAT_TOKEN, unless the file names another]
     #[arg(long, value_name = "TOKENS")]
     token_chat: Option<String>,
-    /// Playlists and redirects may lead to this host, too, as HOST or HOST:PORT; may be given again.
+    /// Redirects, Locations, Links and playlists may lead to this host, too, as HOST or HOST:PORT; may be given again.
     #[arg(long, value_name = "HOST")]
     allow_host: Vec<String>,
     /// Publishers. [default: 1]

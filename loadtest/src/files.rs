@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use freshet_loadtest::report::{RunReport, SCHEMA, html, markdown};
+use freshet_loadtest::report::{RunReport, SCHEMA, csv, html, markdown};
 
 /// Largest report that is read, in bytes.
 const READ_MAX: u64 = 64 << 20;
@@ -18,12 +18,13 @@ pub fn prepare(folder: &Path) -> anyhow::Result<&Path> {
     Ok(folder)
 }
 
-/// Writes all three; gives the page's path.
+/// Writes all four; gives the page's path.
 pub fn write(folder: &Path, report: &RunReport) -> anyhow::Result<PathBuf> {
     let page = folder.join("report.html");
     for (path, text) in [
         (folder.join("report.json"), serde_json::to_string_pretty(report)?),
         (folder.join("summary.md"), markdown(report)),
+        (folder.join("viewers.csv"), csv(&report.rows)),
         (page.clone(), html(report)),
     ] {
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;

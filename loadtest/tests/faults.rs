@@ -97,7 +97,7 @@ async fn a_delay_is_the_latency_of_every_packet() {
     let (_server, report) = of(Script { delay, ..Script::default() }, 400).await;
     for track in [report.video().unwrap(), report.audio().unwrap()] {
         let (least, median) = (track.latency.quantile(0.0).unwrap(), track.latency.quantile(0.5).unwrap());
-        // The histogram's steps are 1.6 % wide; a busy host adds to the median, never to the least.
+        // The histogram's steps are 0.1 % wide, and the clocks of tasks some milliseconds; a busy host adds to the median, never to the least.
         assert!(least >= delay.mul_f64(0.98), "nothing was earlier: {least:?}");
         assert!(median < Duration::from_millis(100), "{median:?}");
         assert_eq!((track.missing, track.duplicates, track.late), (0, 0, 0));

@@ -309,3 +309,124 @@ async fn what_this_host_drops_at_a_full_receive_buffer_makes_a_run_invalid_and_i
         assert!(text.contains("INVALID") && text.contains(&why), "{text:.3000}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_time_that_this_host_may_have_made_is_not_held_against_the_server() {
+    let server = Fixture::start(Script::default()).await;
+    // Not by the program: it is stopped now and then, and so would be what it publishes.
+    let publisher = Publisher::connect(PublisherConfig::new(server.url("/whip/room"))).await.unwrap();
+    let whep = server.url("/whep/room");
+    let usual = [
+        "run",
+        "--whep",
+        &whep,
+        "--viewers",
+        "2",
+        "--ramp",
+        "storm",
+        "--duration",
+        "5s",
+        "--quiet",
+        "--json",
+    ];
+    let bounds = ["--fail-if", "p99>50ms", "--fail-if", "loss>0.5%", "--fail-if", "failed>0"];
+    let program = start(&[], &[&usual[..], &["--threads", "1"], &bounds].concat());
+    let pid = Pid::from_raw(i32::try_from(program.id().unwrap()).unwrap()).unwrap();
+    while server.count(|counters| &counters.forwarded) < 50 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for _ in 0..6 {
+        kill_process(pid, Signal::STOP).unwrap();
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        kill_process(pid, Signal::CONT).unwrap();
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    let output = ended(program).await;
+    publisher.stop().await.unwrap();
+    let (report, (_, said)) = (json(&output), words(&output));
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let judged = report["bounds"].as_array().unwrap();
+    let of = |nth: usize| (&judged[nth]["broken"], &judged[nth]["not_measured"]);
+    let (no, yes) = (Value::from(false), Value::from(true));
+    assert_eq!(of(0), (&no, &yes), "a time, of which this host may be the cause: {judged:?}");
+    assert_eq!((of(1), of(2)), ((&no, &no), (&no, &no)), "{judged:?}");
+    assert!(judged[0]["value"].as_f64().unwrap() > 50.0, "{judged:?}");
+    assert!(report["client"]["late_ms"]["max"].as_f64().unwrap() > 100.0, "{}", report["client"]);
+    assert!(said.contains("not measured: p99>50ms") && said.contains("the client was the limit"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sound_alone_is_a_codec() {
+    let server = Fixture::start(Script::default()).await;
+    let bounds = ["--fail-if", "loss>0%", "--fail-if", "silent>0", "--fail-if", "mismatched>0"];
+    let arguments = [&["--codec", "opus", "--viewers", "3", "--json", "--quiet"][..], &bounds].concat();
+    let output = run(&server, &arguments).await;
+    let report = json(&output);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let packets = &report["packets"];
+    assert_eq!(
+        (&packets["video"]["expected"], &report["join"]["first_keyframe_ms"]),
+        (&0.into(), &Value::Null)
+    );
+    // 50 a second for each.
+    assert!(packets["audio"]["expected"].as_u64().unwrap() >= 3 * 90, "{packets}");
+    assert!(report["latency_ms"]["p50"].as_f64().unwrap() < 100.0);
+}
+
+/// What a screen was told to show: where it jumps over blanks there is one, and colours are left out.
+fn read(screen: &str) -> String {
+    let mut parts = screen.split("\x1b[");
+    let mut text = parts.next().unwrap().to_owned();
+    for part in parts {
+        let end = part.find(|letter: char| letter.is_ascii_alphabetic()).unwrap();
+        if part[end..].starts_with('H') {
+            text.push(' ');
+        }
+        text.push_str(&part[end + 1..]);
+    }
+    text
+}
+
+/// As people see it: in a terminal the screen is taken and given back, and what remains is the table.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_terminal_a_run_is_a_dashboard_that_leaves_the_screen_as_it_was() {
+    let server = Fixture::start(Script::default()).await;
+    let (whip, whep) = (server.url("/whip/room"), server.url("/whep/room"));
+    let program = env!("CARGO_BIN_EXE_freshet-loadtest");
+    let (own, name) = (std::process::id(), "a run to look at");
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("looked-at.toml");
+    std::fs::write(&file, format!("name = \"{name}\"\n[[events]]\nat = \"1s\"\ncommand = [\"true\"]\n"))
+        .unwrap();
+    let shell = format!(
+        "stty rows 40 cols 130; exec {program} run {} --whip {whip} --whep {whep} --viewers 3 --duration 3s \
+         --bitrate 300k --threads 1 --server-pid {own}",
+        file.display()
+    );
+    let mut script = tokio::process::Command::new("script");
+    script.args(["--quiet", "--return", "--flush", "--command", &shell, "/dev/null"]);
+    script.env("TERM", "xterm-256color").stdin(std::process::Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(Duration::from_secs(60), script.output()).await.unwrap();
+    let output = output.expect("`script` of util-linux makes the terminal");
+    let seen = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{seen}");
+    let (screen, after) = seen.split_once("\x1b[?1049l").expect("the screen is given back");
+    let (before, screen) = screen.split_once("\x1b[?1049h").expect("the screen is taken");
+    assert_eq!(before, "");
+    let screen = read(screen);
+    for part in [
+        name,
+        "3 watching",
+        "s left · Ctrl-C ends it with a report",
+        "latency p50",
+        "packets/s",
+        "client 0.",
+        "· server 0.",
+        "joins a second",
+        "longest gap, ms",
+        "1.0 s true",
+    ] {
+        assert!(screen.contains(part), "{part}: {screen}");
+    }
+    assert!(after.contains("\x1b[?25h"), "there is a cursor again: {after:?}");
+    assert!(after.contains("3 of 3 connected, 0 failed"), "{after}");
+}

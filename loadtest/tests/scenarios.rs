@@ -153,7 +153,8 @@ async fn a_network_that_breaks_for_half_of_the_audience_is_a_freeze_for_them_alo
     let server = Fixture::start(Script::default()).await;
     let text = "count = 12\narrival = \"storm\"\n[[events]]\nat = \"4s\"\n\
         impair = { share = \"50%\", loss = \"100%\", lasts = \"1s\" }\n";
-    let (report, said) = run(&folder("freeze"), &server, "duration = \"8s\"", text).await;
+    let here = folder("freeze");
+    let (report, said) = run(&here, &server, "duration = \"8s\"", text).await;
     let there = &report["happenings"][0]["said"];
     let count: u64 = there.as_str().unwrap().split(' ').next().unwrap().parse().unwrap();
     assert!((2..=10).contains(&count), "about half: {there}");
@@ -166,10 +167,62 @@ async fn a_network_that_breaks_for_half_of_the_audience_is_a_freeze_for_them_alo
         .map(|(_, count)| count.as_u64().unwrap())
         .sum();
     assert_eq!(long, count * 2, "picture and sound of each of them: {report}");
+    // Who they were: a row for each, and the worst of them in the report and on its page.
+    let table = std::fs::read_to_string(here.join("out/viewers.csv")).unwrap();
+    let mut rows = table.lines().map(|row| row.split(',').collect::<Vec<_>>());
+    let names = rows.next().unwrap();
+    let column = |name: &str| names.iter().position(|known| *known == name).unwrap();
+    let rows: Vec<_> = rows.collect();
+    assert_eq!((rows.len(), rows[11][column("viewer")]), (12, "11"), "{table}");
+    let number = |row: &Vec<&str>, name: &str| row[column(name)].parse::<f64>().unwrap();
+    let froze: Vec<_> = rows.iter().filter(|row| number(row, "freezes") > 0.0).collect();
+    assert_eq!(froze.len() as u64, count, "{table}");
+    assert!(froze.iter().all(|row| (900.0..2_500.0).contains(&number(row, "longest_gap_ms"))), "{table}");
+    assert!(
+        rows.iter().all(|row| number(row, "latency_max_ms") >= number(row, "latency_mean_ms")),
+        "{table}"
+    );
+    let received: f64 = rows.iter().map(|row| number(row, "received")).sum();
+    assert_eq!(received, report["packets"]["received"].as_f64().unwrap(), "rows and sums are of one count");
+    let worst_of = report["worst"].as_array().unwrap();
+    assert_eq!(worst_of.len() as u64, count.min(10), "{report}");
+    assert!(worst_of.iter().all(|row| row["frozen_ms"].as_f64().unwrap() > 900.0), "{worst_of:?}");
     assert!(
         worst(&report, "longest_gap_ms", 4.5, 7.0) > 800.0
             && worst(&report, "longest_gap_ms", 7.5, 99.0) < 500.0
     );
+}
+
+/// The queue of a link of 200 kbit/s is full with a quarter of a second of it: what comes is so late, and the rest is lost.
+/// Of viewers that count by headers, too, whose datagrams take another way in here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_is_too_narrow_delays_and_drops_for_viewers_of_both_modes() {
+    let server = Fixture::start(Script::default()).await;
+    let text = "count = 6\narrival = \"storm\"\nmode = \"sampled\"\nsample = 2\n[[events]]\nat = \"3s\"\n\
+        impair = { share = \"100%\", rate = \"200k\", lasts = \"2s\" }\n";
+    let here = folder("narrow");
+    let (report, said) = run(&here, &server, "duration = \"8s\"", text).await;
+    assert_eq!(report["happenings"][0]["ok"], true, "{said}");
+    assert_eq!((&report["mode"]["whole"], &report["mode"]["headers"]), (&3.into(), &3.into()), "{report}");
+    assert_eq!(
+        (&report["viewers"]["failed"], &report["viewers"]["ended_early"]),
+        (&0.into(), &0.into()),
+        "{said}"
+    );
+    let latency = |from, to| {
+        let within = seconds(&report).iter().filter(|s| (from..to).contains(&s["at_s"].as_f64().unwrap()));
+        within.filter_map(|s| s["latency_ms"]["p50"].as_f64()).fold(0.0, f64::max)
+    };
+    assert!(latency(1.0, 3.0) < 100.0 && latency(7.0, 8.5) < 100.0, "{report}");
+    assert!((180.0..1_000.0).contains(&latency(4.0, 5.5)), "{report}");
+    let table = std::fs::read_to_string(here.join("out/viewers.csv")).unwrap();
+    let mut rows = table.lines().map(|row| row.split(',').collect::<Vec<_>>());
+    let names = rows.next().unwrap();
+    let column = |name: &str| names.iter().position(|known| *known == name).unwrap();
+    for row in rows {
+        let lost: u64 = row[column("lost_before_recovery")].parse().unwrap();
+        assert!(lost > 20, "{table}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

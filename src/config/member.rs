@@ -67,6 +67,7 @@ pub(super) fn member(reader: &Reader<'_>, listen: SocketAddr, host: &str) -> Res
             ca: pem::authority(reader, "nats-ca")?,
             cert: nats_cert,
             key: nats_key,
+            named_only: false,
             replicas: reader.need_with("nats-replicas", few, replicas)?,
         },
     })

@@ -138,7 +138,10 @@ pub const HOUSE: &[Package] = &[
         name: SUPPORT,
         may_import: &[CLUSTER, RELAY, EDGE, NODE, LOADTEST],
         machines: &[],
-        shells: &["answers", "byhand", "client", "dev", "names", "nets", "node", "peer", "problems", "stun"],
+        shells: &[
+            "answers", "byhand", "client", "dev", "harness", "names", "nets", "node", "peer", "problems",
+            "stun",
+        ],
     },
     Package {
         dir: "",

@@ -11,7 +11,7 @@ use super::offset::millis;
 use super::post::{Hearing, Post};
 use super::{BEAT, LOST};
 use crate::measure::Histogram;
-use crate::report::AgentReport;
+use crate::report::{AgentReport, ViewerRow};
 use crate::run::{Look, RunPlan, Truth};
 use crate::scenario::Impairment;
 use crate::{clock, num};
@@ -123,6 +123,12 @@ impl Member {
         } else {
             look.tally.merge(&count.tally);
         }
+        let known = self.doubt.is_none();
+        look.rows.extend(count.rows.iter().cloned().map(|row| ViewerRow {
+            latency_mean_ms: row.latency_mean_ms.filter(|_| known),
+            latency_max_ms: row.latency_max_ms.filter(|_| known),
+            ..row
+        }));
         look.left += count.left;
         look.failed += count.failed;
         if self.live() {

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::client::{PublisherStats, TrackSent};
-use crate::report::Percentiles;
+use crate::report::{Percentiles, ViewerRow};
 use crate::run::{Look, Tally, Truth};
 use crate::scenario::Impairment;
 use crate::{clock, num};
 
 /// Raised when messages change.
-const PROTOCOL: u32 = 2;
+const PROTOCOL: u32 = 3;
 
 /// Which programs understand each other: those of one version and one protocol.
 pub fn version() -> String {
@@ -190,13 +190,16 @@ pub struct Count {
     pub late_ms: Option<Percentiles>,
     /// The agent's clock.
     pub clock: Option<Clock>,
+    /// As in [`Look`].
+    #[serde(default)]
+    pub rows: Vec<ViewerRow>,
 }
 
 impl Count {
     /// What a look found.
     pub fn of(look: Look) -> Self {
-        let Look { tally, joining, between, watching, failed, left, gap, .. } = look;
-        Self { tally, joining, between, watching, failed, left, gap, ..Self::default() }
+        let Look { tally, joining, between, watching, failed, left, gap, rows, .. } = look;
+        Self { tally, joining, between, watching, failed, left, gap, rows, ..Self::default() }
     }
 }
 

@@ -67,6 +67,8 @@ impl NatsArguments {
             ca: self.nats_ca.clone(),
             cert: self.nats_cert.clone(),
             key: self.nats_key.clone(),
+            // What nobody named is not asked, here as everywhere.
+            named_only: true,
             replicas: 1,
         })
     }

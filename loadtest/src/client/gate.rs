@@ -81,6 +81,11 @@ impl Gate {
         place(url).is_ok_and(|(host, place)| self.allowed.contains(&place) || self.hosts.contains(&host))
     }
 
+    /// Whether public addresses may be asked at all.
+    pub(super) fn allows_public(&self) -> bool {
+        self.allow_public
+    }
+
     /// Whether this URL may be asked.
     pub async fn check(&self, url: &str) -> Result<(), ClientError> {
         let named = self.allows(url);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ::http::header::{AUTHORIZATION, HeaderName, HeaderValue, LOCATION};
 use ::http::{HeaderMap, Method, Request};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -15,6 +15,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
 use super::headers::retry_after;
+use super::names::{Names, names};
 use super::target::{check_url, less_secret, resolve_reference, same_host, same_origin};
 use super::{ClientError, Gate, Problem, Trust, ViewerConfig};
 
@@ -69,13 +70,17 @@ impl HttpResponse {
     }
 }
 
+/// Makes connections.
+pub(super) type Connector = HttpsConnector<HttpConnector<Names>>;
+
 /// How connections are made.
 pub(super) fn connector(
     timeout: Duration,
     trust: &Trust,
     local: Option<IpAddr>,
-) -> Result<HttpsConnector<HttpConnector>, ClientError> {
-    let mut connector = HttpConnector::new();
+    allow_public: bool,
+) -> Result<Connector, ClientError> {
+    let mut connector = HttpConnector::new_with_resolver(names(allow_public));
     connector.set_nodelay(true);
     connector.set_local_address(local);
     connector.set_connect_timeout(Some(timeout));
@@ -111,7 +116,7 @@ impl std::fmt::Debug for Token {
 /// What all requests of a session share.
 #[derive(Debug, Clone)]
 pub(super) struct HttpCaller {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
     token: Option<Token>,
     allow_public: bool,
     /// Keeps out whom the user did not name; without it addresses alone decide.
@@ -129,7 +134,7 @@ impl HttpCaller {
         trust: &Trust,
         local: Option<IpAddr>,
     ) -> Result<Self, ClientError> {
-        let connector = connector(timeout, trust, local)?;
+        let connector = connector(timeout, trust, local, allow_public)?;
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
         Ok(Self { client, token, allow_public, gate: None, timeout, most: MAX_BODY })
     }
@@ -224,8 +229,7 @@ impl HttpCaller {
             request = request.header(name, value.as_str());
         }
         let request = request.body(Full::new(body)).map_err(|error| bad(error.to_string()))?;
-        let unreachable = |why: String| ClientError::Unreachable { url: url.to_owned(), why };
-        let response = self.client.request(request).await.map_err(|error| unreachable(chain(&error)))?;
+        let response = self.client.request(request).await.map_err(|error| no_answer(url, &error))?;
         Ok(response.into_parts())
     }
 
@@ -256,8 +260,13 @@ impl HttpCaller {
     ) -> Result<HttpResponse, ClientError> {
         let unreachable = |why: String| ClientError::Unreachable { url: url.to_owned(), why };
         let (parts, body) = self.begin(method, url, token, headers, body).await?;
-        let body =
-            Limited::new(body, self.most).collect().await.map_err(|error| unreachable(error.to_string()))?;
+        let body = Limited::new(body, self.most).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                let why = format!("the body is longer than {} bytes", self.most);
+                return ClientError::BadResponse { url: url.to_owned(), why };
+            }
+            unreachable(error.to_string())
+        })?;
         Ok(HttpResponse {
             status: parts.status.as_u16(),
             headers: parts.headers,
@@ -283,6 +292,20 @@ pub async fn call(
     let json = [("content-type".to_owned(), "application/json".to_owned())];
     let headers = if body.is_some() { &json[..] } else { &[] };
     caller.send(&method, url, headers, Bytes::from(body.unwrap_or_default().to_owned())).await
+}
+
+/// Why there is no answer of this URL.
+pub(super) fn no_answer(url: &str, error: &(dyn std::error::Error + 'static)) -> ClientError {
+    let url = url.to_owned();
+    let mut cause = Some(error);
+    while let Some(of) = cause {
+        // It was reached, and is no web server.
+        if of.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+            return ClientError::BadResponse { url, why: format!("it does not speak HTTP: {of}") };
+        }
+        cause = of.source();
+    }
+    ClientError::Unreachable { url, why: chain(error) }
 }
 
 /// An error with its causes: hyper's own text says only "client error (Connect)".

@@ -13,6 +13,7 @@ mod headers;
 mod holes;
 mod http;
 mod mail;
+mod names;
 mod negotiate;
 mod page;
 mod receive;

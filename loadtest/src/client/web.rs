@@ -11,12 +11,10 @@ use ::http::{HeaderMap, Method, Request};
 use bytes::{Bytes, BytesMut};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
-use super::http::{chain, connector};
+use super::http::{Connector, chain, connector, no_answer};
 use super::target::{resolve_reference, same_origin};
 use super::{ClientError, Gate, HttpResponse, Trust};
 
@@ -26,7 +24,7 @@ const MAX_REDIRECTS: usize = 5;
 /// A client with connections of its own, which stay open between requests.
 #[derive(Debug, Clone)]
 pub struct WebClient {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
     gate: Arc<Gate>,
     token: Option<String>,
 }
@@ -101,7 +99,8 @@ impl WebClient {
         trust: &Trust,
         local: Option<IpAddr>,
     ) -> Result<Self, ClientError> {
-        let client = Client::builder(TokioExecutor::new()).build(connector(timeout, trust, local)?);
+        let connector = connector(timeout, trust, local, gate.allows_public())?;
+        let client = Client::builder(TokioExecutor::new()).build(connector);
         Ok(Self { client, gate, token })
     }
 
@@ -157,8 +156,7 @@ impl WebClient {
             request = request.header(*name, value);
         }
         let request = request.body(Full::new(body)).map_err(|error| bad(error.to_string()))?;
-        let unreachable = |why: String| ClientError::Unreachable { url: url.to_owned(), why };
-        let response = self.client.request(request).await.map_err(|error| unreachable(chain(&error)))?;
+        let response = self.client.request(request).await.map_err(|error| no_answer(url, &error))?;
         let (parts, body) = response.into_parts();
         Ok(Opened {
             status: parts.status.as_u16(),

@@ -30,6 +30,8 @@ pub struct ViewerReport {
     pub depth: Depth,
     /// Where the session stands.
     pub state: SessionState,
+    /// When the join was due: all times count from here.
+    pub joined: Instant,
     /// From the start of the join to the answer.
     pub answered: Option<Duration>,
     /// From the start of the join to a working ICE pair.
@@ -152,6 +154,7 @@ impl Viewer {
         ViewerReport {
             depth: self.depth,
             state: self.handle.state(),
+            joined: self.joined,
             answered: Some(self.answered),
             ice: SessionHandle::since(self.joined, marks.ice),
             connected: SessionHandle::since(self.joined, marks.connected),

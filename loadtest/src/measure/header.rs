@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::track::STRAYS;
-use super::{Arrival, Gaps, Histogram, IndexWindow, Segment, TrackReport};
+use super::{Arrival, Gaps, Histogram, IndexWindow, Segment, Summary, TrackReport};
 use crate::media::Kind;
 use crate::media::stamp::{Stamp, StampError};
 use crate::num;
@@ -411,6 +411,7 @@ impl HeaderMeter {
             frozen: self.gaps.frozen(),
             last_packet: self.gaps.last(),
             latency: Histogram::new(),
+            latencies: Summary::default(),
             history: 0,
             segments,
         }

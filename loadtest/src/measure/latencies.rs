@@ -1,6 +1,7 @@
 //! The latencies of one track, on their way into a histogram of many.
 
 use super::Histogram;
+use crate::num;
 
 /// Latencies that are kept one by one: more than come between two looks at a usual stream.
 const FRESH: usize = 2_048;
@@ -11,6 +12,37 @@ const FRESH: usize = 2_048;
 pub struct Latencies {
     fresh: Vec<u32>,
     counted: Histogram,
+    /// Of all, fetched or not.
+    summary: Summary,
+}
+
+/// What is known of all latencies of a track when nobody has kept them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// How many they were.
+    pub count: u64,
+    /// All together, in microseconds.
+    pub sum_us: u64,
+    /// The longest, in microseconds.
+    pub max_us: u64,
+}
+
+impl Summary {
+    /// With another's.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            count: self.count.saturating_add(other.count),
+            sum_us: self.sum_us.saturating_add(other.sum_us),
+            max_us: self.max_us.max(other.max_us),
+        }
+    }
+
+    /// The mean and the longest in milliseconds, if there were any.
+    pub fn millis(self) -> Option<(f64, f64)> {
+        let sum = num::float(self.sum_us) / 1_000.0;
+        (self.count > 0).then(|| (sum / num::float(self.count), num::float(self.max_us) / 1_000.0))
+    }
 }
 
 impl Latencies {
@@ -19,8 +51,15 @@ impl Latencies {
         if self.fresh.len() >= FRESH {
             fold(&mut self.fresh, &mut self.counted);
         }
+        let one = Summary { count: 1, sum_us: micros, max_us: micros };
+        self.summary = self.summary.and(one);
         // More than an hour is an hour to histograms, too.
         self.fresh.push(u32::try_from(micros).unwrap_or(u32::MAX));
+    }
+
+    /// Of all that were counted.
+    pub fn summary(&self) -> Summary {
+        self.summary
     }
 
     /// All since they were fetched last.
@@ -44,7 +83,6 @@ fn fold(fresh: &mut Vec<u32>, into: &mut Histogram) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::num;
 
     #[test]
     fn each_is_counted_once_fetched_or_not() {
@@ -63,6 +101,13 @@ mod tests {
                 assert!(some.histogram().is_empty());
             }
         }
+        let told = some.summary();
+        assert_eq!(
+            (told.count, told.max_us / 1_000),
+            (all.len(), all.max().unwrap().as_millis().try_into().unwrap())
+        );
+        let mean = all.mean().unwrap().as_secs_f64() * 1_000.0;
+        assert!((told.millis().unwrap().0 - mean).abs() < 0.001, "{told:?} {mean}");
         some.record_micros(u64::MAX);
         assert_eq!(some.histogram().max(), Some(std::time::Duration::from_secs(3_600)));
     }

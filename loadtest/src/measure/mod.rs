@@ -15,7 +15,7 @@ mod wire;
 pub use gaps::{FREEZE, Gaps};
 pub use header::{Headed, HeaderMeter, Opened};
 pub use histogram::{Histogram, NotAHistogram};
-pub use latencies::Latencies;
+pub use latencies::{Latencies, Summary};
 pub(crate) use skew::mean_ms;
 pub use skew::{Captured, SkewMeter, SkewReport};
 pub use track::{Observed, Segment, TrackMeter, TrackReport};

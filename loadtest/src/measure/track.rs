@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::order::{OrderCheck, Place};
 use super::resent::Resent;
-use super::{Arrival, Gaps, Histogram, IndexWindow, Latencies};
+use super::{Arrival, Gaps, Histogram, IndexWindow, Latencies, Summary};
 use crate::media::stamp::{Stamp, StampError};
 use crate::media::{Kind, MAX_LAYERS};
 use crate::num;
@@ -115,6 +115,8 @@ pub struct TrackReport {
     /// From scheduled capture to arrival, retransmissions included; only packets captured since the session was
     /// connected. A run fetches them ([`TrackMeter::take_latency`]); then it has those since.
     pub latency: Histogram,
+    /// Of all of them, fetched or not.
+    pub latencies: Summary,
     /// Packets captured before the session was connected: the server's history, sent so that pictures start at once.
     pub history: u64,
     /// What came from each publisher, in order; the last is the current one.
@@ -457,6 +459,7 @@ impl TrackMeter {
             frozen: self.gaps.frozen(),
             last_packet: self.gaps.last(),
             latency: self.latency.histogram(),
+            latencies: self.latency.summary(),
             history: self.history,
             segments,
         }

@@ -21,6 +21,7 @@ mod standing;
 mod table;
 pub(crate) mod text;
 mod thin;
+mod viewer;
 #[cfg(test)]
 mod well_formed;
 
@@ -39,3 +40,5 @@ pub use model::{
 pub use percentiles::Percentiles;
 pub use table::table;
 pub(crate) use thin::merge;
+pub(crate) use viewer::ROWS;
+pub use viewer::{ViewerRow, csv, worst};

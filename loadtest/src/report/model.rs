@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChatReport, ChatSecond, DecodeReport, HlsReport, HlsSecond, Percentiles};
+use super::{ChatReport, ChatSecond, DecodeReport, HlsReport, HlsSecond, Percentiles, ViewerRow};
 use crate::media::MAX_LAYERS;
 use crate::num;
 
@@ -475,6 +475,12 @@ pub struct RunReport {
     pub frozen_ms: f64,
     /// The spread of the percentiles' values.
     pub figures: Figures,
+    /// Sessions of those viewers who had it worst, the worst first.
+    #[serde(default)]
+    pub worst: Vec<ViewerRow>,
+    /// Every session, which is in a file of its own.
+    #[serde(skip)]
+    pub rows: Vec<ViewerRow>,
     /// What real decoders made of viewers' video, if some had them.
     #[serde(default)]
     pub decode: Option<DecodeReport>,

@@ -2,6 +2,7 @@
 
 use super::{
     Bars, Figures, Happening, Percentiles, RunReport, SCHEMA, Second, ServerReport, ServerSecond, Verdict,
+    ViewerRow,
 };
 
 pub fn set(p50: f64, p99: f64, max: f64) -> Percentiles {
@@ -29,6 +30,21 @@ pub fn full() -> RunReport {
             first_keyframe: bars.clone(),
             longest_gap: bars,
         },
+        worst: vec![ViewerRow {
+            viewer: 417,
+            due_s: 8.34,
+            whole: true,
+            first_keyframe_ms: Some(210.0),
+            received: 25_000,
+            lost: 240,
+            latency_mean_ms: Some(4.2),
+            latency_max_ms: Some(1_420.0),
+            longest_gap_ms: 1_400.0,
+            freezes: 2,
+            frozen_ms: 1_650.0,
+            ended: "ICE".to_owned(),
+            ..ViewerRow::default()
+        }],
         timeline,
         happenings: vec![Happening {
             at_s: 60.5,

@@ -14,6 +14,7 @@ use crate::client::{
     ClientError, EndReason, Left, Loss, Lost, SessionState, Standing, Viewer, ViewerConfig, ViewerReport,
     kind,
 };
+use crate::report::{ROWS, ViewerRow};
 use crate::scenario::Impairment;
 
 /// Sessions closed at once: a server is not to be stormed by our goodbye.
@@ -66,8 +67,9 @@ struct Gone {
     left: u64,
     /// Where they received, until what the kernel dropped there was read.
     sockets: Vec<(SocketAddr, Arc<Left>)>,
+    /// What each session was.
+    rows: Vec<ViewerRow>,
 }
-
 /// The network of some.
 #[derive(Default)]
 struct Network {
@@ -104,6 +106,8 @@ pub(crate) struct Look {
     pub left: u64,
     /// The longest that anybody's track stood still since the last look.
     pub gap: Duration,
+    /// What each session was; when all is over.
+    pub rows: Vec<ViewerRow>,
     /// Where those who are there receive media, and those who have left since the last look.
     pub sockets: Vec<SocketAddr>,
     /// Keeps open those of whom nothing else is left: their counts go with them.
@@ -268,6 +272,7 @@ impl Crowd {
             since = session.lost(last).filter(|_| !told).unwrap_or(since);
             *place = Place::Away(Away { since, why: kind(&lost.to_string()) });
             gone.tally.left_behind(&report, session);
+            self.keep(&mut gone, visit.number, |seat| Tally::row(seat, self.start, &report, session, None));
             gone.sockets.push((viewer.local_address(), viewer.left()));
             viewer
         };
@@ -382,6 +387,7 @@ impl Crowd {
         match std::mem::replace(&mut *lock(place), Place::Between) {
             Place::Waiting(_) | Place::Between => None,
             Place::Failed(class) => {
+                self.keep(&mut gone, number, |seat| Tally::empty_row(seat, &class));
                 gone.tally.failed(class);
                 None
             }
@@ -392,6 +398,9 @@ impl Crowd {
             Place::Live(viewer, session) => {
                 let (report, now) = (viewer.report(), Instant::now());
                 gone.tally.viewer(&report, session, &Truth::unknown());
+                let unknown = Truth::unknown();
+                let row = |seat| Tally::row(seat, self.start, &report, session, Some(&unknown));
+                self.keep(&mut gone, number, row);
                 match stranded(&report, session, now) {
                     None => gone.left += 1,
                     // It did not leave: it had no session any more.
@@ -443,6 +452,33 @@ impl Crowd {
         } else {
             away.over(tally, until, self.plan.viewer.video);
         }
+    }
+
+    /// Keeps the row of who leaves a place, as long as there are not too many.
+    fn keep(&self, gone: &mut Gone, number: usize, row: impl FnOnce(Seat) -> ViewerRow) {
+        if let Some(seat) = self.plan.seats.get(number).filter(|_| gone.rows.len() < ROWS) {
+            gone.rows.push(row(*seat));
+        }
+    }
+
+    /// A row for each session that was, and for each place that nobody has.
+    fn rows(&self, gone: &mut Gone, truth: &Truth) -> Vec<ViewerRow> {
+        for (number, place) in self.places.iter().enumerate() {
+            match &*lock(place) {
+                Place::Waiting(_) | Place::Between => {}
+                Place::Failed(why) => self.keep(gone, number, |seat| Tally::empty_row(seat, why)),
+                Place::Away(away) => {
+                    let why = format!("not back: {}", away.why);
+                    self.keep(gone, number, |seat| ViewerRow { again: true, ..Tally::empty_row(seat, &why) });
+                }
+                Place::Live(viewer, session) => {
+                    let report = viewer.report();
+                    let row = |seat| Tally::row(seat, self.start, &report, *session, Some(truth));
+                    self.keep(gone, number, row);
+                }
+            }
+        }
+        std::mem::take(&mut gone.rows)
     }
 
     /// How it goes. Who is still connecting, or is to come back, is no failure yet.
@@ -498,7 +534,9 @@ impl Crowd {
         joining += between;
         let watching = tally.viewers.sessions - tally.viewers.ended_early - before;
         let failed = tally.viewers.failed;
-        Look { tally, joining, between, watching, failed, left: gone.left, gap, sockets, _closing: closing }
+        let rows = if finished { self.rows(&mut gone, truth) } else { Vec::new() };
+        let left = gone.left;
+        Look { tally, joining, between, watching, failed, left, gap, rows, sockets, _closing: closing }
     }
 
     /// Ends all sessions as good clients do, those included that are only being made.

@@ -22,7 +22,9 @@ use super::timeline::Timeline;
 use super::{Progress, RunError, RunPlan, samples};
 use crate::agents::Field;
 use crate::client::{ClientError, Publisher, PublisherConfig, PublisherStats, SessionState, check_url, kind};
-use crate::report::{Bound, ClientReport, ModeReport, PublishersReport, RunReport, SCHEMA, TargetReport};
+use crate::report::{
+    Bound, ClientReport, ModeReport, PublishersReport, RunReport, SCHEMA, TargetReport, worst,
+};
 use crate::scenario::{Act, Mode};
 use crate::{clock, num};
 
@@ -282,7 +284,8 @@ impl Engine {
         let server = meters.server.look();
         let cpu_cores = meters.cpu.cores();
         meters.timeline.add(&look, None, server, meters.beside.look());
-        let mut tally = look.tally;
+        let (mut tally, mut rows) = (look.tally, look.rows);
+        rows.sort_by(|one, other| one.viewer.cmp(&other.viewer).then(one.due_s.total_cmp(&other.due_s)));
         // Whose place was somebody's a moment ago may still be asking.
         (0..look.joining.saturating_sub(look.between))
             .for_each(|_| tally.failed("still connecting when the run ended".into()));
@@ -321,6 +324,8 @@ impl Engine {
             freezes: finished.freezes,
             frozen_ms: num::millis(finished.frozen),
             figures: finished.figures,
+            worst: worst(&rows),
+            rows,
             decode,
             hls,
             chat,

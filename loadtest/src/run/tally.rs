@@ -15,6 +15,7 @@ use crate::report::{
 };
 
 mod merge;
+mod row;
 
 /// What publishers did, by their number.
 #[derive(Debug)]

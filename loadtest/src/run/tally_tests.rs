@@ -27,6 +27,7 @@ fn silenced(start: Instant) -> ViewerReport {
     ViewerReport {
         depth: Depth::Whole,
         state: SessionState::Connected,
+        joined: start,
         answered: None,
         ice: None,
         connected: None,

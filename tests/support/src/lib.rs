@@ -18,6 +18,7 @@ pub mod answers;
 pub mod byhand;
 pub mod client;
 pub mod dev;
+mod harness;
 pub mod names;
 pub mod nets;
 pub mod node;
@@ -36,6 +37,7 @@ use freshet_cluster::store::Store as _;
 use freshet_cluster::store::etcd::{EtcdConfig, EtcdStore};
 use freshet_cluster::testing::{EtcdServer, NatsServer, free_ports};
 use freshet_loadtest::client::{Publisher, PublisherConfig, Viewer, ViewerConfig};
+pub use harness::harness;
 
 /// The API key of every test cluster.
 pub const KEY: &str = "test:0123456789abcdef0123456789abcdef";

@@ -39,6 +39,8 @@ pub struct NatsConfig {
     pub cert: Option<PathBuf>,
     /// PEM file of its key.
     pub key: Option<PathBuf>,
+    /// Goes to these servers alone, whichever others they tell of.
+    pub named_only: bool,
     /// Copies that JetStream keeps of the history when this process creates it; 0 and 1 mean one.
     pub replicas: usize,
 }
@@ -127,6 +129,9 @@ impl NatsBus {
                 }
                 std::future::ready(())
             });
+        if config.named_only {
+            options = options.ignore_discovered_servers();
+        }
         if let Some(path) = &config.creds {
             options = options.credentials_file(path).await.map_err(|e| {
                 BusError::Refused(format!("cannot use NATS credentials file {}: {e}", path.display()))

@@ -4,6 +4,7 @@
 mod charts;
 mod details;
 mod words;
+mod worst;
 
 use self::words::{GLOSSARY, TIME};
 use super::around::{Around, MOST, WINDOW_S, around};
@@ -43,6 +44,7 @@ pub fn html(report: &RunReport) -> String {
     page.push_str(&charts::over_time(&timeline, &report.happenings, report.timeline.len(), watched));
     page.push_str(&events(&around, report.happenings.len()));
     page.push_str(&charts::spreads(report));
+    page.push_str(&worst::worst(report));
     page.push_str(&details::details(report));
     page.push_str(&reading());
     page.push_str("</main>\n</body>\n</html>\n");

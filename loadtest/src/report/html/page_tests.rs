@@ -41,6 +41,8 @@ fn a_full_run_has_its_verdict_every_plot_and_every_table() {
         "61 s to 62 s; p50: 4.00 ms; p99: 18.0 ms; longest: 1.42 s",
         "ended: ICE",
         "coordinated omission",
+        "<tr><td class=\"number\">417</td>",
+        "<td class=\"number\">1.65 s in 2</td><td class=\"number\">4.20 ms</td><td class=\"number\">1.42 s</td><td>ICE</td>",
         "width=device-width",
     ] {
         assert!(page.contains(part), "{part}: {page:.6000}");
@@ -77,6 +79,7 @@ fn hostile_names_stay_text() {
     report.happenings[0].what = HOSTILE.to_owned();
     report.happenings[0].said = HOSTILE.to_owned();
     report.bounds[0].bound = HOSTILE.to_owned();
+    report.worst[0].ended = HOSTILE.to_owned();
     let page = html(&report);
     assert_safe(&page);
     assert!(page.contains("&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;"), "{page:.3000}");

@@ -9,8 +9,8 @@ pub const BOX: f64 = 1_000.0;
 const MARKS: usize = 40;
 /// A mark so near to another has no room for words.
 const ROOM: f64 = 0.36;
-/// Nor, if so near, for its short name in the same row.
-const SHORT_ROOM: f64 = 0.07;
+/// Nor, if so near, for its short name in the same row: on a telephone `p50` is as wide.
+const SHORT_ROOM: f64 = 0.14;
 /// Longest words of a mark.
 const WORDS: usize = 24;
 
@@ -88,15 +88,17 @@ impl Frame {
         let mut placed: Vec<(f64, &Mark)> =
             marks.iter().take(MARKS).filter_map(|mark| Some((place(mark.at)?, mark))).collect();
         placed.sort_by(|one, other| one.0.total_cmp(&other.0));
-        let mut before: Option<(f64, bool)> = None;
+        // Where the last name of each of the two rows stands.
+        let mut rows = [f64::NEG_INFINITY; 2];
         for (at, mark) in &placed {
             let near = placed.iter().filter(|(other, _)| (other - at).abs() < ROOM).count();
-            // Every second one of a crowd stands a row lower.
-            let low = before.is_some_and(|(last, low)| at - last < SHORT_ROOM && !low);
-            before = Some((*at, low));
             let (x, bad) = (share(*at), if mark.bad { " bad" } else { "" });
             self.add(&format!("<line class=\"mark{bad}\" x1=\"{x}\" x2=\"{x}\" y1=\"0\" y2=\"100%\"/>"));
-            let (short, dy) = (text::escape(&mark.short), if low { "1.1em" } else { "-8" });
+            // Who finds the first row taken stands a row lower; in a crowd there are lines without names.
+            let free = rows.iter_mut().zip(["-8", "1.1em"]).find(|(last, _)| at - **last >= SHORT_ROOM);
+            let Some((last, dy)) = free else { continue };
+            *last = *at;
+            let short = text::escape(&mark.short);
             let words = if near > 1 || mark.words.is_empty() {
                 String::new()
             } else {
