@@ -7,8 +7,8 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::track::STRAYS;
-use super::{Arrival, Gaps, Histogram, IndexWindow, Segment, Summary, TrackReport};
+use super::track::{REMADE, STRAYS};
+use super::{Arrival, Gaps, Histogram, IndexWindow, Remaking, Segment, Summary, TrackReport};
 use crate::media::Kind;
 use crate::media::stamp::{Stamp, StampError};
 use crate::num;
@@ -71,6 +71,7 @@ pub struct HeaderMeter {
     near: Option<u64>,
     window: IndexWindow,
     anchor: Option<Anchor>,
+    remaking: Remaking,
     opened_at: Option<Instant>,
     foreign: bool,
     /// Packets without stamps since the last one with.
@@ -107,6 +108,7 @@ impl HeaderMeter {
             near: None,
             window: IndexWindow::default(),
             anchor: None,
+            remaking: Remaking::default(),
             opened_at: None,
             foreign: false,
             strays: 0,
@@ -162,6 +164,7 @@ impl HeaderMeter {
         let stale = |opened: Instant| packet.at.saturating_duration_since(opened) >= REFRESH;
         let ahead = || self.index(packet.ssrc, packet.sequence).saturating_sub(self.near.unwrap_or(0));
         self.wants_keyframe()
+            || self.remaking.may_be()
             || packet.padded
             || self.opened_at.is_none_or(stale)
             || self.ssrc != Some(packet.ssrc)
@@ -178,6 +181,12 @@ impl HeaderMeter {
         if self.ssrc != Some(packet.ssrc) {
             self.replace_source(packet.ssrc);
         }
+        if opened.is_some_and(|opened| self.remaking.begins(&opened.stamp, REMADE)) {
+            self.count_by_numbers();
+        }
+        let by_numbers = |opened: &Opened| Opened { stamp: Err(StampError::Unstamped), ..*opened };
+        let opened = opened.map(|opened| if self.remaking.is_seen() { by_numbers(opened) } else { *opened });
+        let opened = opened.as_ref();
         let index = self.index(packet.ssrc, packet.sequence);
         let stamp = opened.and_then(|opened| opened.stamp.ok());
         let another = |anchor: Anchor| stamp.is_some_and(|stamp| stamp.publisher != anchor.publisher);
@@ -218,6 +227,18 @@ impl HeaderMeter {
         }
         self.unstamped += u64::from(self.foreign);
         skipped
+    }
+
+    /// Packets are the server's own from now on. What was counted by the numbers of others is forgotten.
+    fn count_by_numbers(&mut self) {
+        (self.window, self.aside, self.anchor) = (IndexWindow::default(), 0, None);
+        self.past.clear();
+        (self.mismatch, self.first_mismatch, self.unstamped, self.foreign) = (0, None, 0, true);
+        (self.late, self.duplicates, self.recovered) = (0, 0, 0);
+        self.past_missing_after_keyframe = 0;
+        if self.keyframes > 0 {
+            self.window.mark(0);
+        }
     }
 
     /// Here begins a publisher's own, behind what has no stamps: of strays nothing is counted.
@@ -274,7 +295,9 @@ impl HeaderMeter {
         self.recovered += 1;
         self.unstamped += u64::from(self.foreign);
         self.count(packet.at, packet.bytes);
-        self.look(packet.at, index, opened);
+        let remade = self.remaking.is_seen();
+        let stamp = if remade { Err(StampError::Unstamped) } else { opened.stamp };
+        self.look(packet.at, index, &Opened { stamp, ..*opened });
         Some(index)
     }
 
@@ -309,7 +332,10 @@ impl HeaderMeter {
             Err(error) => {
                 self.mismatch += 1;
                 self.first_mismatch.get_or_insert_with(|| error.to_string());
-                return;
+                if !matches!(error, StampError::Length { .. }) {
+                    return;
+                }
+                (0, num::wrap32(index))
             }
         };
         if !opened.keyframe || self.keyframe_frame == Some(frame) {

@@ -159,3 +159,22 @@ fn what_was_asked_for_is_recovered_under_its_own_number_too() {
     assert_eq!((report.received, report.missing, report.recovered_by_rtx), (4, 1, 1));
     assert_eq!((report.lost_before_recovery, report.late, report.duplicates), (2, 2, 1));
 }
+
+#[test]
+fn a_server_that_makes_packets_anew_is_counted_by_its_own_numbers() {
+    let (mut meter, begin) = meter();
+    let pieces = crate::measure::remaking::tests::remade(200, 1);
+    for (sequence, (_, stamp)) in (0_u16..).zip(pieces) {
+        let packet = headed(begin, sequence);
+        let opened = Opened { stamp, keyframe: sequence % 100 == 1, padding: false };
+        let opened = meter.wants(&packet).then_some(opened);
+        if sequence != 700 {
+            meter.on_packet(&packet, opened.as_ref());
+        }
+    }
+    let report = meter.report();
+    assert_eq!((report.missing, report.payload_mismatch, report.duplicates), (1, 0, 0), "{report:?}");
+    assert_eq!((report.segments.len(), report.segments[0].publisher), (1, 0));
+    assert!(report.received > 900 && report.unstamped == report.received, "{report:?}");
+    assert_eq!((report.last_index, report.missing_up_to(999)), (Some(999), 1));
+}

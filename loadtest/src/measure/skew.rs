@@ -31,6 +31,7 @@ impl Captured {
     pub fn of(stamp: &Result<Stamp, StampError>, report: Option<(u64, u32)>, timestamp: u32) -> Self {
         match (stamp, report) {
             (Ok(stamp), _) => Self::Stamped(stamp.captured_us),
+            (Err(StampError::Length { captured_us, .. }), _) => Self::Stamped(*captured_us),
             (Err(StampError::Unstamped), Some((at_us, reported))) => {
                 Self::Reported { at_us, since: timestamp.wrapping_sub(reported).cast_signed() }
             }
@@ -69,8 +70,9 @@ pub struct SkewMeter {
     /// Since then the session is connected: what was captured before is history.
     live_from_us: u64,
     window_ends_us: u64,
-    video: Took,
-    audio: Took,
+    /// By stamps, and by sender reports, whose clock may be another.
+    video: [Took; 2],
+    audio: [Took; 2],
     apart: Latencies,
     seconds: u64,
     video_behind_us: i64,
@@ -89,10 +91,11 @@ impl SkewMeter {
             self.close();
             self.window_ends_us = at_us.saturating_add(WINDOW_US);
         }
-        let sum = match kind {
+        let [stamped, reported] = match kind {
             Kind::Video => &mut self.video,
             Kind::Audio => &mut self.audio,
         };
+        let sum = if matches!(captured, Captured::Stamped(_)) { stamped } else { reported };
         sum.count += 1;
         sum.sum_us = sum.sum_us.saturating_add(took);
     }
@@ -118,7 +121,9 @@ impl SkewMeter {
     /// Compares what came in the window.
     fn close(&mut self) {
         let (video, audio) = (std::mem::take(&mut self.video), std::mem::take(&mut self.audio));
-        let Some((video, audio)) = video.mean().zip(audio.mean()) else { return };
+        let mut both =
+            video.into_iter().zip(audio).filter_map(|(video, audio)| video.mean().zip(audio.mean()));
+        let Some((video, audio)) = both.next() else { return };
         let behind = video.saturating_sub(audio);
         if behind.unsigned_abs() > SANE_US {
             return;
@@ -239,6 +244,22 @@ mod tests {
         assert_eq!(report.apart.max(), Some(Duration::from_millis(30)));
         assert_eq!(Captured::of(&unstamped, None, 7), Captured::Unknown);
         assert_eq!(Captured::of(&Err(StampError::Checksum), Some((1, 1)), 7), Captured::Unknown);
+    }
+
+    #[test]
+    fn times_of_two_clocks_are_not_compared() {
+        let mut meter = SkewMeter::default();
+        meter.on_connected(NOON);
+        for captured in 0..500 {
+            let captured_us = NOON + captured * 20_000;
+            let reported = Captured::Reported { at_us: captured_us - 60_000_000, since: 0 };
+            meter.on_packet(Kind::Audio, captured_us + 5_000, Captured::Stamped(captured_us));
+            meter.on_packet(Kind::Video, captured_us + 9_000, reported);
+        }
+        assert_eq!(meter.report().seconds, 0);
+        // Where a stamp was cut, it is a stamp.
+        let cut = Err(StampError::Length { expected: 9, actual: 8, captured_us: NOON });
+        assert_eq!(Captured::of(&cut, Some((1, 1)), 7), Captured::Stamped(NOON));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::order::{OrderCheck, Place};
 use super::resent::Resent;
-use super::{Arrival, Gaps, Histogram, IndexWindow, Latencies, Summary};
+use super::{Arrival, Gaps, Histogram, IndexWindow, Latencies, Remaking, Summary};
 use crate::media::stamp::{Stamp, StampError};
 use crate::media::{Kind, MAX_LAYERS};
 use crate::num;
@@ -15,6 +15,9 @@ const MAX_SEGMENTS: usize = 64;
 const OTHERS: u64 = 0;
 /// So many packets without a stamp, one after the other, are another publisher's; fewer are strays among a publisher's own.
 pub(super) const STRAYS: u64 = 100;
+/// So many packets with a stamp that was cut off or grew, if they are a fifth at least of those with one, are of a server that makes
+/// packets anew: the numbers in stamps are not those of its packets.
+pub(super) const REMADE: u64 = 8;
 /// A damaged packet's number follows from its neighbours', which are no further away.
 const NEIGHBOURS: u64 = 500;
 
@@ -149,6 +152,7 @@ pub struct TrackMeter {
     kind: Kind,
     joined: Instant,
     publisher: Option<u64>,
+    remaking: Remaking,
     window: IndexWindow,
     /// What is added to RTP numbers to have the publisher's, by the last stamp.
     offset: i64,
@@ -192,6 +196,7 @@ impl TrackMeter {
             kind,
             joined,
             publisher: None,
+            remaking: Remaking::default(),
             window: IndexWindow::default(),
             offset: 0,
             strays: 0,
@@ -271,6 +276,9 @@ impl TrackMeter {
         self.bytes += num::len(packet.bytes);
         self.gaps.on_packet(packet.at);
         self.first_packet.get_or_insert(packet.at);
+        if self.remaking.begins(&packet.stamp, REMADE) {
+            self.count_by_numbers();
+        }
         let Some((publisher, index)) = self.whose(packet) else { return };
         if self.publisher.is_some_and(|current| current != publisher) {
             let ours = ![self.publisher, Some(publisher)].contains(&Some(OTHERS));
@@ -298,7 +306,13 @@ impl TrackMeter {
             }
         }
         self.recovered += u64::from(again);
-        if let Ok(stamp) = packet.stamp {
+        if self.remaking.is_seen() {
+            // What begins with a stamp says how old it is.
+            if let Ok(Stamp { captured_us, .. }) | Err(StampError::Length { captured_us, .. }) = packet.stamp
+            {
+                self.captured(packet.at_us, captured_us);
+            }
+        } else if let Ok(stamp) = packet.stamp {
             self.offset = number(index).saturating_sub(number(packet.sequence));
             // Over all layers it is the frames that are in order.
             let place = match stamp.layer {
@@ -325,8 +339,27 @@ impl TrackMeter {
         self.layer_switches += u64::from(before.is_some_and(|before| before != layer));
     }
 
+    /// Packets are the server's own from now on. What was counted by the numbers of others is forgotten.
+    fn count_by_numbers(&mut self) {
+        let joined = self.joined;
+        let fresh = Self::new(String::new(), self.kind, joined);
+        self.publisher = Some(OTHERS);
+        (self.window, self.order, self.past) = (fresh.window, fresh.order, fresh.past);
+        (self.layer, self.layers, self.layer_switches) = (None, fresh.layers, 0);
+        (self.mismatch, self.first_mismatch, self.unstamped) = (0, None, 0);
+        (self.late, self.duplicates, self.recovered, self.padding) = (0, 0, 0, 0);
+        self.past_missing_after_keyframe = 0;
+        if self.keyframes > 0 {
+            self.window.mark(0);
+        }
+    }
+
     /// Whose packet it is, and its number there; nothing if it counts for nobody.
     fn whose(&mut self, packet: &Observed) -> Option<(u64, u64)> {
+        if self.remaking.is_seen() {
+            self.unstamped += 1;
+            return Some((OTHERS, packet.sequence));
+        }
         match packet.stamp {
             // Each layer numbers its packets by itself: what the server makes one stream of them is numbered by the server.
             Ok(Stamp { publisher, layer: Some(_), .. }) => Some((publisher, packet.sequence)),
@@ -341,6 +374,10 @@ impl TrackMeter {
             Err(error) => {
                 self.mismatch += 1;
                 self.first_mismatch.get_or_insert_with(|| error.to_string());
+                if self.publisher.is_none() && matches!(error, StampError::Length { .. }) {
+                    // Perhaps all are so; then this is the first of them.
+                    return Some((OTHERS, packet.sequence));
+                }
                 // It came all the same, and which it is its RTP number says.
                 let (publisher, last) = (self.publisher?, self.window.last()?);
                 let offset = if publisher == OTHERS { 0 } else { self.offset };

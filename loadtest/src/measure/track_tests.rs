@@ -336,3 +336,46 @@ fn layers_are_one_stream_by_the_numbers_of_the_server() {
     assert_eq!(report.keyframes, 3);
     assert_eq!((report.first_index, report.last_index), (Some(5_000), Some(5_029)));
 }
+
+#[test]
+fn a_server_that_makes_packets_anew_loses_nothing_by_it() {
+    let start = Instant::now();
+    let mut meter = TrackMeter::new("1".into(), Kind::Video, start);
+    meter.on_connected(NOON);
+    let pieces = crate::measure::remaking::tests::remade(200, NOON);
+    let all = u64::try_from(pieces.len()).unwrap();
+    assert_eq!(all, 1_000, "five of each four");
+    for (sequence, (after_us, stamp)) in (50_000..).zip(pieces) {
+        // One is lost.
+        if sequence == 50_700 {
+            continue;
+        }
+        let at = start + Duration::from_micros(after_us);
+        let at_us = NOON + after_us + 4_000;
+        let (via_rtx, bytes, captured_us, keyframe) = (false, 250, None, sequence % 100 == 0);
+        meter.on_packet(&Observed { at, at_us, sequence, via_rtx, bytes, stamp, captured_us, keyframe });
+    }
+    let report = meter.report();
+    assert_eq!((report.missing, report.payload_mismatch, report.duplicates, report.late), (1, 0, 0, 0));
+    assert_eq!(report.out_of_order_after_recovery, 0);
+    assert!(report.received > all - 60 && report.unstamped == report.received, "{report:?}");
+    assert_eq!(report.last_index, Some(50_999), "by RTP's numbers");
+    // What begins with a stamp is as old as it says.
+    assert!(report.latency.len() > 300, "{}", report.latency.len());
+    assert_eq!(report.latency.max(), Some(Duration::from_millis(4)));
+    assert_eq!((report.keyframes, report.first_keyframe), (9, Some(Duration::ZERO)), "one was lost");
+}
+
+#[test]
+fn what_is_cut_now_and_then_is_damage() {
+    let mut feed = Feed::new();
+    for index in 0..400 {
+        let cut = StampError::Length { expected: 100, actual: 90, captured_us: NOON };
+        match index % 20 {
+            5 => feed.odd(feed.offset + index, 90, cut),
+            _ => feed.packet(index, index, false),
+        }
+    }
+    let report = feed.report();
+    assert_eq!((report.received, report.missing, report.payload_mismatch, report.unstamped), (400, 0, 20, 0));
+}

@@ -62,6 +62,8 @@ pub enum StampError {
         expected: usize,
         /// Bytes that arrived.
         actual: usize,
+        /// [`Stamp::captured_us`], which is right all the same.
+        captured_us: u64,
     },
     /// A byte of the fill differs.
     #[error("the payload's bytes are not those that were sent")]
@@ -118,7 +120,7 @@ impl Stamp {
         let part = u16::try_from(take(&mut rest, 3)).unwrap_or(u16::MAX);
         let expected = num::index(take(&mut rest, 3));
         if expected != body.len() {
-            return Err(StampError::Length { expected, actual: body.len() });
+            return Err(StampError::Length { expected, actual: body.len(), captured_us });
         }
         let (stop, fill) = fill.split_last().ok_or(StampError::Fill)?;
         let mut source = Fill::new(publisher, sequence);
@@ -238,9 +240,13 @@ mod tests {
         let mut payload = vec![0x41];
         stamp().write(&mut payload, 300);
         let cut = Stamp::read(&payload[..payload.len() - 1]);
-        assert_eq!(cut, Err(StampError::Length { expected: 300, actual: 299 }));
+        let captured_us = stamp().captured_us;
+        assert_eq!(cut, Err(StampError::Length { expected: 300, actual: 299, captured_us }));
         payload.push(0x80);
-        assert_eq!(Stamp::read(&payload), Err(StampError::Length { expected: 300, actual: 301 }));
+        assert_eq!(
+            Stamp::read(&payload),
+            Err(StampError::Length { expected: 300, actual: 301, captured_us })
+        );
     }
 
     #[test]
