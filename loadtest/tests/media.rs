@@ -183,3 +183,31 @@ async fn what_cannot_be_sent_is_said_in_a_line_before_anything_is() {
     assert!(said.contains("ffmpeg cannot be started"), "{said}");
     assert_eq!(server.count(|counters| &counters.posts), 0, "nothing was sent");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_of_sound_alone_is_sound_alone() {
+    let server = Fixture::start(Script::default()).await;
+    let (whip, whep) = (server.url("/whip/room"), server.url("/whep/room"));
+    let sound = samples().join("sample.ogg");
+    // Longer than the file.
+    let usual =
+        ["run", "--whip", &whip, "--whep", &whep, "--viewers", "2", "--duration", "5s", "--threads", "1"];
+    let what = [
+        "--media",
+        sound.to_str().unwrap(),
+        "--json",
+        "--quiet",
+        "--fail-if",
+        "loss>0%",
+        "--fail-if",
+        "silent>0",
+    ];
+    let output = loadtest(&[&usual[..], &what].concat()).await;
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["bounds"].as_array().unwrap().iter().all(|bound| bound["broken"] == false), "{report:#}");
+    let packets = &report["packets"];
+    assert_eq!(packets["video"]["expected"], 0, "{packets}");
+    // 50 a second for each.
+    assert!(packets["audio"]["expected"].as_u64().unwrap() >= 2 * 5 * 48, "{packets}");
+    assert_eq!(packets["unstamped"], packets["received"], "{packets}");
+}

@@ -42,7 +42,7 @@ fn a_full_run_has_its_verdict_every_plot_and_every_table() {
         "ended: ICE",
         "coordinated omission",
         "<tr><td class=\"number\">417</td>",
-        "<td class=\"number\">1.65 s in 2</td><td class=\"number\">4.20 ms</td><td class=\"number\">1.42 s</td><td>ICE</td>",
+        "<td class=\"number\">1.65 s in 2</td><td class=\"number\">4.20 ms</td><td class=\"number\">1.42 s</td><td class=\"became\">ICE</td>",
         "width=device-width",
     ] {
         assert!(page.contains(part), "{part}: {page:.6000}");

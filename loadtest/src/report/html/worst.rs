@@ -28,7 +28,7 @@ pub fn worst(report: &RunReport) -> String {
         "<section>\n<h2>Who had it worst</h2>\n<p class=\"note\">Sessions that saw nothing, then those whose picture stood still \
          longest, then those that missed most. Every session is a row of viewers.csv.</p>\n\
          <div class=\"card scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Who had it worst\">\n\
-         <table class=\"numbers\"><thead><tr>{heads}<th scope=\"col\">What became of it</th></tr></thead>\n\
+         <table class=\"numbers\"><thead><tr>{heads}<th scope=\"col\" class=\"became\">What became of it</th></tr></thead>\n\
          <tbody>\n{rows}</tbody></table>\n</div>\n</section>\n"
     )
 }
@@ -58,5 +58,5 @@ fn row(row: &ViewerRow) -> String {
     ];
     let cells: String =
         cells.iter().map(|cell| format!("<td class=\"number\">{}</td>", text::escape(cell))).collect();
-    format!("<tr>{cells}<td>{}</td></tr>\n", text::escape(&became))
+    format!("<tr>{cells}<td class=\"became\">{}</td></tr>\n", text::escape(&became))
 }
