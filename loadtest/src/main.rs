@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
+use clap::error::ErrorKind;
 use dashboard::Dashboard;
 use freshet_loadtest::report::{compare, table};
 use freshet_loadtest::run::{self, Exposed};
@@ -23,8 +24,12 @@ const UNUSABLE: u8 = 2;
 fn main() -> ExitCode {
     let cli::Cli { command } = match cli::Cli::try_parse() {
         Ok(cli) => cli,
-        // Help is an error to clap, and has more than a line.
-        Err(error) if !error.use_stderr() => error.exit(),
+        // Help is an error to clap, and has more than a line; so has what is said to who gives nothing at all.
+        Err(error)
+            if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =>
+        {
+            error.exit()
+        }
         Err(error) => {
             let _nowhere_to_say_it = writeln!(std::io::stderr(), "{}", cli::in_one_line(&error));
             return ExitCode::from(UNUSABLE);

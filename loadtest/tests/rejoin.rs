@@ -181,7 +181,7 @@ async fn who_is_sent_where_nobody_is_comes_back_to_where_the_user_pointed() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     // Nobody listens there; nobody may be asked there.
     for (name, url, tries, class) in [
-        ("nowhere", format!("http://{gone}/whep/room"), 6, "unreachable"),
+        ("nowhere", format!("http://{gone}/whep/room"), 6, "unreachable: Connection refused (os error 111)"),
         ("forbidden", "http://192.0.2.1/whep/room".to_owned(), 3, "target not allowed"),
     ] {
         let script = Script { reconnect_at: Some(100), from_viewers: 3, ..Script::default() };

@@ -220,6 +220,9 @@ async fn a_server_that_never_answers_is_left_in_time() {
 async fn the_help_teaches() {
     let output = loadtest(&["run", "--help"]).await;
     let (help, _) = words(&output);
+    let nothing = loadtest(&[]).await;
+    assert_eq!(nothing.status.code(), Some(2));
+    assert!(words(&nothing).1.contains("Commands:"), "{nothing:?}");
     for part in ["Examples ", "--fail-if 'loss>0.1%'", "Exit status:", "--i-own-the-target", "{i}"] {
         assert!(help.contains(part), "{part} in {help}");
     }

@@ -197,7 +197,10 @@ impl ClientError {
             Self::BadConfig(_) => "bad configuration".into(),
             Self::ForbiddenTarget { .. } => "target not allowed".into(),
             Self::StrangeHost { .. } => "a host was not named".into(),
-            Self::Unreachable { .. } => "unreachable".into(),
+            // The last cause is what happened; those before it say in which call.
+            Self::Unreachable { why, .. } => {
+                format!("unreachable: {}", why.rsplit(": ").next().unwrap_or(why))
+            }
             Self::Timeout { what, .. } => format!("timeout: {what}"),
             Self::Refused { status, problem, .. } => {
                 match problem.as_ref().and_then(|problem| problem.reason.as_ref()) {
@@ -244,6 +247,10 @@ mod tests {
         };
         assert_eq!(of(1), of(254));
         assert_eq!(of(1)[0], "timeout: POST …");
+        let (url, why) =
+            ("http://h".to_owned(), "client error (Connect): tcp: Connection refused (os error 111)");
+        let refused = ClientError::Unreachable { url, why: why.to_owned() };
+        assert_eq!(refused.class(), "unreachable: Connection refused (os error 111)");
         assert_eq!(kind("HTTP 503 over-capacity"), "HTTP 503 over-capacity");
         assert_eq!(kind("the answer takes no H264"), "the answer takes no H264");
         assert_eq!(kind(&"x ".repeat(999)).chars().count(), KIND_MAX);

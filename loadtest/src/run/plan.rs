@@ -293,7 +293,8 @@ impl RunPlan {
 
     fn check(&self) -> Result<(), PlanError> {
         let range = |what, value: Duration, range: String| {
-            Err(PlanError::Range { what, value: format!("{value:?}"), range })
+            let value = if value.is_zero() { "0s".to_owned() } else { format!("{value:?}") };
+            Err(PlanError::Range { what, value, range })
         };
         if self.viewer.url.is_empty() && !self.beside.anybody() {
             return Err(PlanError::NoTarget);
