@@ -93,24 +93,27 @@ async fn nonsense_instead_of_ice_and_dtls_ends_in_time_and_says_where_it_stood()
             }
         }
     });
-    let scripts = [
-        (Script { rewrite: Some(astray), ..Script::default() }, "ICE"),
-        (Script { rubbish_dtls: true, ..Script::default() }, "DTLS"),
-    ];
-    for (script, step) in scripts {
-        for mode in ["full", "sampled"] {
-            let server = Fixture::start(script.clone()).await;
-            let (whip, whep) = (server.url("/whip/room"), server.url("/whep/room"));
-            let few = ["--viewers", "2", "--ramp", "storm", "--duration", "6s", "--connect-timeout", "2s"];
-            let said =
-                refused(&[&["--whip", &whip, "--whep", &whep, "--mode", mode][..], &few].concat()).await;
-            assert!(said.contains("none of 2 viewers connected") && said.contains(step), "{mode}: {said}");
-            // The publisher, and each attempt of the viewers.
-            let (posts, deletes) =
-                (server.count(|counters| &counters.posts), server.count(|counters| &counters.deletes));
-            assert!(posts >= 3 && posts == deletes, "{mode}: {posts} came, {deletes} said goodbye");
-        }
-    }
+    let ice = Script { rewrite: Some(astray), ..Script::default() };
+    let dtls = Script { rubbish_dtls: true, ..Script::default() };
+    tokio::join!(
+        stands_still(ice.clone(), "ICE", "full"),
+        stands_still(ice, "ICE", "sampled"),
+        stands_still(dtls.clone(), "DTLS", "full"),
+        stands_still(dtls, "DTLS", "sampled"),
+    );
+}
+
+/// No viewer gets beyond a step.
+async fn stands_still(script: Script, step: &str, mode: &str) {
+    let server = Fixture::start(script).await;
+    let (whip, whep) = (server.url("/whip/room"), server.url("/whep/room"));
+    let few = ["--viewers", "2", "--ramp", "storm", "--duration", "6s", "--connect-timeout", "2s"];
+    let said = refused(&[&["--whip", &whip, "--whep", &whep, "--mode", mode][..], &few].concat()).await;
+    assert!(said.contains("none of 2 viewers connected") && said.contains(step), "{mode}: {said}");
+    // The publisher, and each attempt of the viewers.
+    let (posts, deletes) =
+        (server.count(|counters| &counters.posts), server.count(|counters| &counters.deletes));
+    assert!(posts >= 3 && posts == deletes, "{mode}: {posts} came, {deletes} said goodbye");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
