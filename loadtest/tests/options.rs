@@ -204,6 +204,15 @@ async fn a_session_that_comes_to_nothing_is_deleted() {
         assert_eq!(Viewer::connect(config).await.unwrap_err().class(), class);
         assert_eq!(server.count(|counters| &counters.deletes), 1, "{class}");
     }
+    // The target is the user's own; a candidate at an address of nobody who was named is not.
+    for rewrite in [public as Rewrite, hidden] {
+        let server = Fixture::start(Script { rewrite: Some(rewrite), ..Script::default() }).await;
+        let _publisher = publish(&server).await;
+        let gate = Some(Arc::new(Gate::of_sessions(&[&server.url("/whep/room")], &[], true).unwrap()));
+        let refused = Viewer::connect(ViewerConfig { allow_public: true, gate, ..watch(&server) }).await;
+        assert_eq!(refused.unwrap_err().class(), "192.0.2.1 was not named: --allow-host 192.0.2.1");
+        assert_eq!(server.count(|counters| &counters.deletes), 1);
+    }
 }
 
 /// The text with a word of certain lines replaced.

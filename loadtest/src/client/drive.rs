@@ -15,12 +15,12 @@ use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 use tokio::sync::watch;
 
 use super::contain::{PANICKED, contained};
+use super::gate::Reach;
 use super::guard::lock;
 use super::mail;
 use super::relay::{Left, Wire};
 use super::rtc;
 use super::srtp::Keys;
-use super::target::is_near;
 use crate::path::{Fate, Path};
 use crate::scenario::{Chance, Impairment};
 
@@ -146,7 +146,7 @@ pub(super) struct Driver<E> {
     /// Who of them sent the last datagram that the endpoint kept for itself.
     pub peer: Option<SocketAddr>,
     /// It may send to addresses that are neither loopback nor private.
-    pub allow_public: bool,
+    pub reach: Reach,
     /// Something was last read, where the wire tells in steps.
     pub read_at: Option<Instant>,
 }
@@ -280,6 +280,11 @@ impl<E: Endpoint> Driver<E> {
         Ok(Instant::now())
     }
 
+    /// Where something went already more may go.
+    fn may_go_to(&self, address: SocketAddr) -> bool {
+        self.known.contains(&address) || self.reach.allows(address.ip())
+    }
+
     fn drain(&mut self) -> Result<Instant, RtcError> {
         loop {
             match self.rtc.poll_output()? {
@@ -288,8 +293,8 @@ impl<E: Endpoint> Driver<E> {
                     return Ok(deadline);
                 }
                 // Whatever a candidate was and however it was learnt: nobody is sent anything whom the user did not allow.
-                Output::Transmit(packet) if !self.allow_public && !is_near(packet.destination.ip()) => {
-                    tracing::debug!("a datagram to a public address was not sent");
+                Output::Transmit(packet) if !self.may_go_to(packet.destination) => {
+                    tracing::debug!("a datagram to an address of nobody who was named was not sent");
                 }
                 Output::Transmit(packet) => {
                     if self.known.len() < KNOWN && !self.known.contains(&packet.destination) {
@@ -475,7 +480,7 @@ mod tests {
             paths: Paths::new(1),
             known: Vec::new(),
             peer: None,
-            allow_public,
+            reach: Reach { allow_public, gate: None },
             read_at: None,
         };
         for _ in 0..20 {

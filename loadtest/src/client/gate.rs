@@ -1,12 +1,13 @@
 //! Who may be asked: what the user named, and nobody else that an answer points to.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ::http::Uri;
 
 use super::ClientError;
-use super::target::check_url;
+use super::target::{addresses, check_url, is_near};
 
 /// The hosts that were named. A playlist is written by its server: it must not be able to aim a load at others.
 #[derive(Debug)]
@@ -22,6 +23,24 @@ pub struct Gate {
     allow_public: bool,
     /// Places whose addresses were looked at: once is enough for the thousands of requests of a run.
     checked: Mutex<HashSet<String>>,
+    /// The addresses of those.
+    addresses: Mutex<HashSet<IpAddr>>,
+}
+
+/// Where datagrams may go.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reach {
+    /// Public addresses may be loaded.
+    pub allow_public: bool,
+    /// Keeps out those of nobody whom the user named; `None`: whatever address may be loaded.
+    pub gate: Option<Arc<Gate>>,
+}
+
+impl Reach {
+    /// Whether this address may be sent to.
+    pub fn allows(&self, address: IpAddr) -> bool {
+        is_near(address) || (self.allow_public && self.gate.as_ref().is_none_or(|gate| gate.has_at(address)))
+    }
 }
 
 /// Host, and host with port, of a URL.
@@ -48,6 +67,7 @@ impl Gate {
             near_too: false,
             allow_public,
             checked: Mutex::default(),
+            addresses: Mutex::default(),
         };
         for url in urls {
             gate.places.insert(place(url)?.1);
@@ -86,6 +106,14 @@ impl Gate {
         self.allow_public
     }
 
+    /// Whether somebody whom the user named has this address.
+    fn has_at(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let written = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
+        self.hosts.contains(&written)
+            || self.addresses.lock().unwrap_or_else(PoisonError::into_inner).contains(&address)
+    }
+
     /// Whether this URL may be asked.
     pub async fn check(&self, url: &str) -> Result<(), ClientError> {
         let named = self.allows(url);
@@ -103,7 +131,9 @@ impl Gate {
         if self.checked.lock().unwrap_or_else(PoisonError::into_inner).contains(&place) {
             return Ok(());
         }
-        check_url(url, self.allow_public).await?;
+        let found = addresses(url, self.allow_public).await?;
+        let found = found.iter().map(|address| address.ip().to_canonical());
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
         self.checked.lock().unwrap_or_else(PoisonError::into_inner).insert(place);
         Ok(())
     }
@@ -145,6 +175,24 @@ mod tests {
         {
             cluster.check(fine).await.unwrap();
         }
+        // Their media is at their addresses, and at none else that an answer names.
+        let reach = Reach { allow_public: true, gate: Some(Arc::new(cluster)) };
+        for (address, allowed) in [
+            ("192.0.2.1", true),
+            ("192.0.2.2", true),
+            ("::ffff:192.0.2.1", true),
+            ("10.9.9.9", true),
+            ("192.0.2.3", false),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(reach.allows(address.parse().unwrap()), allowed, "{address}");
+        }
+        let gate =
+            Gate::of_sessions(&[], &["192.0.2.7".to_owned(), "[2001:db8::1]".to_owned()], true).unwrap();
+        let named = Reach { allow_public: true, gate: Some(Arc::new(gate)) };
+        assert!(["192.0.2.7", "2001:db8::1"].iter().all(|address| named.allows(address.parse().unwrap())));
+        assert!(!Reach { allow_public: false, ..named }.allows("192.0.2.7".parse().unwrap()));
+        let cluster = reach.gate.unwrap();
         for strange in ["http://192.0.2.3/b", "http://192.0.2.2/b", "http://192.0.2.1:81/b"] {
             let refused = cluster.check(strange).await.unwrap_err();
             assert!(matches!(refused, ClientError::StrangeHost { .. }), "{refused}");

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{oneshot, watch};
 
 use super::drive::{COMMANDS, Command, Driver, Endpoint, Marks, Paths, SessionState};
+use super::gate::Reach;
 use super::guard::lock;
 use super::mail::{self, mail};
 use super::negotiate::{Negotiated, Opened};
@@ -36,7 +37,7 @@ pub(super) struct SessionHandle {
 
 impl SessionHandle {
     /// Starts to drive a session on the current runtime.
-    pub fn spawn<E: Endpoint>(opened: Opened, endpoint: E, paths: Paths, allow_public: bool) -> Self {
+    pub fn spawn<E: Endpoint>(opened: Opened, endpoint: E, paths: Paths, reach: Reach) -> Self {
         let (sender, commands) = mail(COMMANDS);
         let (state, watched) = watch::channel(SessionState::Connecting);
         let marks = Arc::new(Mutex::new(Marks::default()));
@@ -54,7 +55,7 @@ impl SessionHandle {
             paths,
             known: Vec::new(),
             peer: None,
-            allow_public,
+            reach,
             read_at: None,
         };
         tokio::spawn(driver.run());

@@ -12,12 +12,13 @@ use str0m::{Candidate, Rtc};
 use tokio::net::UdpSocket;
 
 use super::contain::{PANICKED, contained};
+use super::gate::Reach;
 use super::headers::{IceServer, ice_servers, retry_after};
 use super::http::{HttpCaller, Token};
 use super::relay::{self, Relay, Wire};
 use super::resource::SessionResource;
 use super::rtc::{self, Codecs};
-use super::target::{check_url, is_near, resolve_reference};
+use super::target::{check_url, resolve_reference};
 use super::{ClientError, Gate, HttpResponse, Trust, sdp};
 use crate::media::Kind;
 
@@ -170,12 +171,14 @@ async fn agree(
     let bad = |why: String| ClientError::BadResponse { url: response.url.clone(), why };
     let theirs = response.text();
     let countered = response.status == COUNTERED;
-    if let Some(public) = sdp::candidates(&theirs)
-        .into_iter()
-        .find(|candidate| !opening.allow_public && !is_near(candidate.ip()))
-    {
-        let host = "a candidate of the answer".to_owned();
-        return Err(ClientError::ForbiddenTarget { host, address: public.ip() });
+    let reach = Reach { allow_public: opening.allow_public, gate: opening.gate.cloned() };
+    let strange = |candidate: &SocketAddr| !reach.allows(candidate.ip());
+    if let Some(address) = sdp::candidates(&theirs).into_iter().find(strange).map(|found| found.ip()) {
+        let what = "a candidate of the answer".to_owned();
+        return Err(match opening.allow_public {
+            false => ClientError::ForbiddenTarget { host: what, address },
+            true => ClientError::StrangeHost { url: what, host: address.to_string() },
+        });
     }
     if countered {
         rtc = session(opening, (!opening.relayed).then_some(host))?;

@@ -53,6 +53,13 @@ fn parts(url: &str) -> Option<(String, String, u16)> {
 
 /// Checks a URL and gives the address behind it. `allow_public` says that the target is the user's own.
 pub async fn check_url(url: &str, allow_public: bool) -> Result<SocketAddr, ClientError> {
+    let addresses = addresses(url, allow_public).await?;
+    let why = "the name has no address".to_owned();
+    addresses.first().copied().ok_or_else(|| ClientError::Unreachable { url: url.to_owned(), why })
+}
+
+/// The same with all addresses behind it.
+pub(super) async fn addresses(url: &str, allow_public: bool) -> Result<Vec<SocketAddr>, ClientError> {
     let bad = |why: &str| ClientError::BadUrl { url: url.to_owned(), why: why.to_owned() };
     let uri: Uri = url.parse().map_err(|error: ::http::uri::InvalidUri| bad(&error.to_string()))?;
     let usual = match uri.scheme_str() {
@@ -69,7 +76,7 @@ pub async fn check_url(url: &str, allow_public: bool) -> Result<SocketAddr, Clie
     if let Some(public) = addresses.iter().find(|address| !allow_public && !is_near(address.ip())) {
         return Err(ClientError::ForbiddenTarget { host: host.to_owned(), address: public.ip() });
     }
-    addresses.first().copied().ok_or_else(|| unreachable("the name has no address".into()))
+    Ok(addresses)
 }
 
 /// Resolves a reference such as a `Location` against the URL it came from (RFC 3986 section 5.2).

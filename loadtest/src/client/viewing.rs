@@ -10,6 +10,7 @@ use crate::media::{Kind, VideoCodec};
 use crate::scenario::{Impairment, Turn};
 
 use super::drive::Paths;
+use super::gate::Reach;
 use super::target::{resolve_reference, same_origin};
 use super::{Gate, Trust};
 
@@ -180,6 +181,11 @@ impl ViewerConfig {
         let url = resolve_reference(&self.url, &url).unwrap_or(url);
         self.token = self.token.take().filter(|_| same_origin(&url, &self.url));
         self.url = url;
+    }
+
+    /// Where its datagrams may go.
+    pub(super) fn reach(&self) -> Reach {
+        Reach { allow_public: self.allow_public, gate: self.gate.clone() }
     }
 
     /// The network to begin with.

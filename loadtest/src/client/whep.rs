@@ -132,11 +132,11 @@ impl Viewer {
         let handle = match config.depth {
             Depth::Whole => {
                 let receiver = Receiver::new(&opened, config, Arc::clone(&seen), decoding.clone());
-                SessionHandle::spawn(opened, receiver, config.paths(), config.allow_public)
+                SessionHandle::spawn(opened, receiver, config.paths(), config.reach())
             }
             Depth::Headers => {
                 let sampler = Sampler::new(&opened, config, Arc::clone(&seen));
-                SessionHandle::spawn(opened, sampler, config.paths(), config.allow_public)
+                SessionHandle::spawn(opened, sampler, config.paths(), config.reach())
             }
         };
         if !handle.direct(config.turn, relayed, config.connect_timeout).await? {

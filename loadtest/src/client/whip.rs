@@ -8,6 +8,7 @@ use rand::Rng;
 use str0m::media::Direction;
 
 use super::drive::{Paths, SessionState};
+use super::gate::Reach;
 use super::handle::{SessionHandle, no_way};
 use super::negotiate::{Negotiated, Opening, open};
 use super::resource::{PatchOutcome, SessionResource};
@@ -177,7 +178,8 @@ impl Publisher {
             }
         };
         let paths = Paths::new(publisher);
-        let handle = SessionHandle::spawn(opened, endpoint, paths, config.allow_public);
+        let reach = Reach { allow_public: config.allow_public, gate: config.gate.clone() };
+        let handle = SessionHandle::spawn(opened, endpoint, paths, reach);
         let connected = handle.direct(config.turn, relayed, config.connect_timeout).await?;
         Ok(connected.then_some(Self { handle, sending }))
     }
