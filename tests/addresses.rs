@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+#[path = "addresses/called.rs"]
+mod called;
 #[path = "addresses/turn.rs"]
 mod turn;
 
@@ -243,35 +245,22 @@ fn a_node_that_is_called_from_afar_and_tells_loopback_is_warned() {
 #[test]
 fn a_client_is_answered_from_the_address_that_it_called() {
     alone("a_client_is_answered_from_the_address_that_it_called", || {
-        let (server, near, far) = (Net::new("server"), Net::new("near"), Net::new("far"));
-        wire((&server, "eth0"), (&near, "eth0"));
-        wire((&server, "eth1"), (&far, "eth0"));
-        server.address("eth0", "192.0.2.10/24");
-        server.address("eth1", "198.51.100.10/24");
-        near.address("eth0", "192.0.2.20/24");
-        far.address("eth0", "198.51.100.20/24");
-        // The far client sees the other address through this one: the routing table would answer from the near one.
-        far.sh("ip route add 192.0.2.10/32 via 198.51.100.10");
-        for client in [&near, &far] {
-            client.guarded();
-        }
-        let served = Served::start("two", &server, "A machine with two addresses");
-        let (one, other) = ("http://192.0.2.10:8080", "http://198.51.100.10:8080");
-        ready(&near, one);
-        let _publisher = publishes(&near, one, "two");
-        let both = ["192.0.2.10 7700", "198.51.100.10 7700"];
-        let (beside, told) = watches(&near, one, "two");
-        assert_eq!(told, both);
-        let (across, told) = watches(&far, other, "two");
-        assert_eq!(told, both);
-        // From here on it can call the address alone whose packets the routing table would send from the other.
-        far.nft(
-            "table inet test { chain leaving { type filter hook output priority 0; ip daddr 198.51.100.10 udp dport 7700 drop; } }",
-        );
-        let (strict, _) = watches(&far, other, "two");
-        goes_on(&near, beside, 100);
-        goes_on(&far, strict, 100);
-        drop((across, served));
+        called::answers_from_it(&called::V4, &[])
+    });
+}
+
+#[test]
+fn a_client_is_answered_by_the_socket_that_it_called() {
+    let binds = ["--udp-bind", "192.0.2.10", "--udp-bind", "198.51.100.10"];
+    alone("a_client_is_answered_by_the_socket_that_it_called", || {
+        called::answers_from_it(&called::V4, &binds)
+    });
+}
+
+#[test]
+fn a_client_is_answered_from_the_ipv6_address_that_it_called() {
+    alone("a_client_is_answered_from_the_ipv6_address_that_it_called", || {
+        called::answers_from_it(&called::V6, &[])
     });
 }
 

@@ -168,6 +168,64 @@ async fn a_viewer_is_let_in_by_a_node_that_did_not_carry_the_room_until_now() {
     publisher.stop().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_sent_away_is_not_let_in_by_a_ticket_from_before() {
+    let plan = Plan { nodes: 1, coordinators: 1, max_sessions: 2 };
+    let cluster = Cluster::start_as("redirect-away", plan, Box::new(first_sends_on)).await;
+    let (base, node) = (cluster.url(0), format!("http://127.0.0.1:{}", cluster.node_ports[0]));
+    let (guest, admin) = (token(ROOM, "guest", "subscribe"), token(ROOM, "boss", "admin"));
+    let offer = include_str!("data/offer-view.sdp").replace('\n', "\r\n");
+    let path = format!("whep/{ROOM}?wait=1");
+    let sent_on =
+        request("POST", &format!("{base}/{path}"), Some(&guest), &[SDP], offer.clone()).await.unwrap();
+    assert_eq!(sent_on.status, 307, "{:?}", sent_on.json());
+    let to = sent_on.headers["location"].to_str().unwrap().to_owned();
+    remember_secret(to.rsplit_once("ticket=").expect("a ticket").1);
+    let away = request("PUT", &format!("{base}/v1/rooms/{ROOM}/bans/guest"), Some(&admin), &[], "").await;
+    assert!((200..300).contains(&away.as_ref().unwrap().status), "{:?}", away.unwrap().json());
+    let why = |answer: &support::Answer| (answer.status, answer.json()["reason"].clone());
+    // The node has heard of it when the token is refused there.
+    eventually(Duration::from_secs(10), "refused", || async {
+        let answer = request("POST", &format!("{node}/{path}"), Some(&guest), &[SDP], offer.clone()).await;
+        (why(&answer.unwrap()) == (403, "revoked".into())).then_some(())
+    })
+    .await;
+    let answer = request("POST", &to, None, &[SDP], offer).await.unwrap();
+    assert_eq!(why(&answer), (403, "revoked".into()), "{:?}", answer.json());
+}
+
+/// A node without a public URL is known by where it listens inside, without TLS: nobody is sent there from a secure page, and no
+/// ticket crosses the network in the clear.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn by_https_nobody_is_sent_on_to_where_there_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let pair = Pair::make(dir.path(), &["127.0.0.1"]);
+    let files = [&pair.cert, &pair.key].map(|path| path.display().to_string());
+    let flags: Flags = Box::new(move |name| {
+        let own =
+            if name.starts_with("node") { ["--listen-plain", "127.0.0.1:0"] } else { ["--join", "redirect"] };
+        let tls = ["--tls-cert", &files[0], "--tls-key", &files[1]];
+        tls.iter().chain(&own).map(|flag| (*flag).to_owned()).collect()
+    });
+    let plan = Plan { nodes: 1, coordinators: 1, max_sessions: 10 };
+    let cluster = Cluster::start_as("redirect-plain", plan, flags).await;
+    let base = cluster.url(0);
+    assert!(base.starts_with("https://"), "{base}");
+    let (host, guest) = (token(ROOM, "host", "publish"), token(ROOM, "guest", "subscribe"));
+    let publisher = publish(&base, ROOM, &host, |config| config.trust = pair.trust()).await;
+    let viewer = view(&base, ROOM, &guest, |config| config.trust = pair.trust()).await;
+    for session in [publisher.resource().url(), viewer.resource().url()] {
+        assert!(session.starts_with(&format!("{base}/sessions/node-1/")), "{session}");
+    }
+    assert!(viewer.wait_for_media(Duration::from_secs(15)).await, "{}", cluster.tails());
+    for kind in ["publish", "view"] {
+        let name = format!("freshet_coordinator_joins_total{{kind=\"{kind}\",outcome=\"redirected\"}}");
+        assert_eq!(metric(&base, &name).await.unwrap_or_default(), 0.0, "{kind}: sent on");
+    }
+    viewer.stop().await.unwrap();
+    publisher.stop().await.unwrap();
+}
+
 /// As docs/operate.md advises: every process has a certificate, and each node a public URL of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn by_https_clients_are_sent_on_to_the_nodes_own_public_url() {

@@ -176,16 +176,23 @@ impl Hub {
                 _ = tick.tick() => {
                     self.count();
                     self.tell();
+                    state.set_audience(&self.room, self.waiting());
                     if self.rests() && answers.is_empty() {
                         match self.hubs.retire(&self.room, &mut entries) {
                             Some(listener) => self.enter([listener], &answers_tx),
-                            None => return,
+                            None => return state.set_audience(&self.room, 0),
                         }
                     }
                 }
             }
         }
         state.metrics.listeners.sub(i64::try_from(self.listeners.len()).unwrap_or(0));
+        state.set_audience(&self.room, 0);
+    }
+
+    /// How many listen, here and elsewhere.
+    fn waiting(&self) -> usize {
+        self.audience.total(self.listeners.len(), Instant::now().into_std())
     }
 
     /// Nobody has listened for a while.
@@ -385,8 +392,7 @@ impl Hub {
 
     fn spread(&self) -> u64 {
         let viewers = usize::try_from(self.viewers).unwrap_or(usize::MAX);
-        let listeners = self.audience.total(self.listeners.len(), Instant::now().into_std());
-        spread_ms(viewers.max(listeners))
+        spread_ms(viewers.max(self.waiting()))
     }
 
     fn broadcast(&mut self, name: &str, data: &impl Serialize) {

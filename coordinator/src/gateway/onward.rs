@@ -44,8 +44,10 @@ pub(super) fn redirect(
     }
     let base = to.public_url.as_deref().unwrap_or(&to.http);
     let own = config.public_url.as_deref();
-    // A node that has the coordinators' own name has none of its own; and from a secure page nobody gets to one without TLS.
-    if own == Some(base) || own.is_some_and(|own| own.starts_with("https:") && base.starts_with("http:")) {
+    // From a secure page nobody gets to a node without TLS, and a ticket stays as secret as the token was.
+    let secure = own.map_or(config.tls.is_some(), |own| own.starts_with("https:"));
+    // A node that has the coordinators' own name has none of its own.
+    if own == Some(base) || (secure && base.starts_with("http:")) {
         return None;
     }
     let access = Access { rooms: Rooms::One(room.clone()), ..joiner.access.clone() };

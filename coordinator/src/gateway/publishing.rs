@@ -42,7 +42,9 @@ impl Nobody {
             self.waiting.lock().unwrap_or_else(PoisonError::into_inner).another(room, Instant::now());
         // Those who watched a moment ago are about to ask.
         let watching = usize::try_from(state.core().view().viewers(room)).unwrap_or(usize::MAX);
-        Duration::from_secs(rand::rng().random_range(retry_s(waiting.max(watching))))
+        // Those who listen to the room's events wait for the same.
+        let listening = state.audience(room);
+        Duration::from_secs(rand::rng().random_range(retry_s(waiting.max(watching).max(listening))))
     }
 
     fn looks(&self, room: &RoomId) -> Arc<Looks> {

@@ -32,6 +32,7 @@ pub struct State {
     draining: AtomicBool,
     history: AtomicBool,
     readiness: Mutex<Readiness>,
+    audiences: Mutex<HashMap<RoomId, usize>>,
 }
 
 impl State {
@@ -39,9 +40,9 @@ impl State {
     pub fn new(config: CoordinatorConfig, store: SharedStore, bus: SharedBus, metrics: Metrics) -> Self {
         let core = Mutex::new(Core::new(config.linger));
         let readiness = Mutex::new(Readiness::new(config.patience));
-        let (watchers, draining, history) =
-            (Mutex::default(), AtomicBool::new(false), AtomicBool::new(false));
-        Self { config, store, bus, metrics, core, watchers, draining, history, readiness }
+        let (watchers, audiences) = (Mutex::default(), Mutex::default());
+        let (draining, history) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { config, store, bus, metrics, core, watchers, draining, history, readiness, audiences }
     }
 
     /// The core, for one decision.
@@ -68,6 +69,20 @@ impl State {
         if let Some(watcher) = watchers.get(room).and_then(Weak::upgrade) {
             watcher.notify_one();
         }
+    }
+
+    /// So many listen to a room's events at all coordinators together.
+    pub fn set_audience(&self, room: &RoomId, listeners: usize) {
+        let mut audiences = self.audiences.lock().unwrap_or_else(PoisonError::into_inner);
+        match listeners {
+            0 => drop(audiences.remove(room)),
+            _ => drop(audiences.insert(room.clone(), listeners)),
+        }
+    }
+
+    /// How many listen to a room's events, if anybody does here.
+    pub fn audience(&self, room: &RoomId) -> usize {
+        self.audiences.lock().unwrap_or_else(PoisonError::into_inner).get(room).copied().unwrap_or(0)
     }
 
     /// The history of chat was found: messages can be stored.

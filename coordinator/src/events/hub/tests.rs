@@ -7,6 +7,7 @@ use futures::StreamExt as _;
 
 use super::*;
 use crate::config::CoordinatorConfig;
+use crate::gateway::publishing::Nobody;
 
 fn hubs() -> (Arc<Hubs>, Metrics) {
     hubs_on(Arc::new(MemoryBus::new()))
@@ -50,6 +51,30 @@ async fn the_parts_of_an_audience_at_several_coordinators_are_added_up() {
     drop(held);
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(spread_told(&two, &room).await.0, 2 * 2, "they have left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_finds_nobody_is_sent_away_for_as_long_as_the_audience_that_listens_is_large() {
+    let bus = Arc::new(MemoryBus::new());
+    let ((one, _), (two, _)) = (hubs_on(bus.clone()), hubs_on(bus));
+    let room = "one".parse().unwrap();
+    let longest = |hubs: &Arc<Hubs>| {
+        // Each time by somebody else, so that only listeners count: few ask.
+        let asks = (0..60).map(|_| Nobody::default().come_back(&hubs.state, &room).as_secs());
+        asks.max().unwrap()
+    };
+    assert_eq!((longest(&one), longest(&two)), (2, 2), "nobody listens");
+    let mut held = Vec::new();
+    for nth in 0..600 {
+        held.push(spread_told(if nth < 300 { &one } else { &two }, &room).await.1);
+    }
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    // By 600: between 2 and 8 s. That none of 60 is longer than 5 s happens once in 10^14 times.
+    assert_eq!((one.state.audience(&room), two.state.audience(&room)), (600, 600), "at both together");
+    assert!((6..=8).contains(&longest(&one)) && (6..=8).contains(&longest(&two)));
+    drop(held);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!((longest(&one), longest(&two)), (2, 2), "they have left");
 }
 
 #[tokio::test]
