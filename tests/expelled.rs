@@ -206,9 +206,25 @@ async fn a_publisher_that_is_sent_away_is_heard_to_go_and_stays_away() {
             assert_eq!(viewer.state(), SessionState::Connected, "who watches stays");
         }
     }
-    for viewer in viewers {
-        viewer.close().await;
+    // A viewer who plays, too: nothing more comes from a moment after the answer on.
+    let again = publish(&one, "stage", &token("stage", "heir", "publish"), light).await;
+    let number = again.stats().publisher;
+    let [watching, other] = viewers;
+    for viewer in [&watching, &other] {
+        let sees = viewer.wait_until(SOON, |_| received_from(viewer, number) > 30).await;
+        assert!(sees, "{:?}\n{}", viewer.report(), cluster.tails());
     }
+    let id = watching.resource().url().rsplit_once('/').unwrap().1.to_owned();
+    let url = format!("{two}/v1/rooms/stage/sessions/{id}?ban=0");
+    let answer = request("DELETE", &url, Some(&admin), &[], "").await.unwrap();
+    assert_eq!((answer.status, &answer.json()["session"]["direction"]), (200, &json!("view")));
+    assert!(watching.ended(AT_ONCE).await.is_some(), "its session ends\n{}", cluster.tails());
+    let seen = (received_from(&watching, number), received_from(&other, number));
+    let goes_on = other.wait_until(SOON, |_| received_from(&other, number) > seen.1 + 60).await;
+    assert!(goes_on, "the other one plays on: {:?}", other.report());
+    assert_eq!(received_from(&watching, number), seen.0, "nothing comes any more");
+    again.stop().await.unwrap();
+    other.close().await;
 
     // Every process of ours starts anew: the store remembers.
     for process in cluster.nodes.iter_mut().chain(&mut cluster.coordinators) {

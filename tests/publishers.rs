@@ -149,7 +149,8 @@ fn warnings(health: &Value) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_obs_safari_gstreamer_ffmpeg_and_firefox_send_reaches_who_watches() {
-    let dev = Dev::start("publishers", 1, 20).await;
+    // Each node has room for one: host and viewer are never at the same one, and all of it crosses a link.
+    let dev = Dev::start("publishers", 2 * PUBLISHERS.len(), 1).await;
     for (name, offer, encoder, bframes) in PUBLISHERS {
         let mut viewer = watches(dev.url(), name).await;
         let mut host = Host::publishes(dev.url(), name, offer, encoder.codec()).await;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
@@ -296,6 +297,17 @@ async fn tokens_of_another_issuer_are_taken() {
     for (alg, kid) in [("ES256", "curve"), ("RS256", "rsa")] {
         let theirs = issuer.token((alg, kid), "ops", alg);
         assert_eq!(asked(&url, &theirs).await, (200, String::new()), "{alg}");
+        // `freshet token` says the same by the same set.
+        let set = dir.path().join("set.json");
+        let got = Command::new("curl").args(["--silent", "--fail", &issuer.url]).output().expect("curl runs");
+        std::fs::write(&set, got.stdout).unwrap();
+        let told = Command::new(support::program())
+            .args(["token", "verify", "--jwks", set.to_str().unwrap(), &theirs])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&told.stdout).into_owned();
+        assert!(told.status.success(), "{alg}: {said}{}", String::from_utf8_lossy(&told.stderr));
+        assert!(said.contains(&format!("right: {alg} key {kid:?} of the JWK set")), "{said}");
         let mixed = issuer.token((alg, kid), "ops", "EdDSA");
         assert_eq!(asked(&url, &mixed).await.0, 401, "{alg} under another key");
     }

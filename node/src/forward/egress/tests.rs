@@ -213,21 +213,37 @@ fn what_may_be_stamped_without_rtx_is_never_repeated() {
 
 #[test]
 fn what_came_in_1200_bytes_goes_in_1250_whatever_the_m_line_is_called_and_the_ids_are() {
-    const URIS: [&str; 6] = [
+    const URIS: [&str; 7] = [
         "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
         "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
         "urn:ietf:params:rtp-hdrext:sdes:mid",
         "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
         "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay",
         "urn:3gpp:video-orientation",
+        "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time",
     ];
-    for (first, mid) in [(1, "0"), (1, "sixteen-letters-"), (100, "0"), (100, "sixteen-letters-")] {
+    for (first, mid) in [
+        (1, "0"),
+        (1, "sixteen-letters-"),
+        (100, "0"),
+        (100, "sixteen-letters-"),
+        (101, "0"),
+        (101, "sixteen-letters-"),
+    ] {
         for profile in [Profile::AeadAes256Gcm, Profile::AeadAes128Gcm, Profile::Aes128CmSha1_80] {
             let mut desk = Desk::new(profile);
             let extensions: Vec<_> = (first..).zip(URIS.map(str::to_owned)).collect();
             let mut outlet = Outlet::new(MEDIA, Some(RTX), mid, &extensions, (7, 1));
-            // Without an extension of its own a packet of 1,200 bytes has most payload.
-            let long = |index: u64| Packet { payload: vec![7; 1_200 - 12].into(), ..packet(index) };
+            // Without an extension of its own a packet of 1,200 bytes has most payload. Sound has no orientation, and a
+            // picture no level.
+            let long = |index: u64| {
+                let exts = packet(index).exts;
+                let exts = match first % 2 == 0 {
+                    true => Extensions { orientation: None, ..exts },
+                    false => Extensions { audio_level: None, ..exts },
+                };
+                Packet { payload: vec![7; 1_200 - 12].into(), exts, ..packet(index) }
+            };
             for index in 0..3 {
                 let sent =
                     desk.flush(|sealer, now, road| outlet.send(sealer, WITH_RTX, &long(index), now, road));
