@@ -31,7 +31,8 @@ Examples (H stands for http://127.0.0.1:8080):
 
   A storm of joins, as a gate in CI:
     freshet-loadtest run --whip H/whip/demo --whep H/whep/demo --viewers 200 \\
-        --ramp storm --json --fail-if 'loss>0.1%' --fail-if 'p99>100ms'
+        --ramp storm --json --fail-if 'loss>0.1%' --fail-if 'p99>100ms' \\
+        --fail-if 'failed>0' --fail-if 'not-back>0'
 
   Ten rooms with ten viewers each, over a network that loses 1 %:
     freshet-loadtest run --whip 'H/whip/room-{i}' --whep 'H/whep/room-{i}' \\
@@ -41,8 +42,9 @@ Examples (H stands for http://127.0.0.1:8080):
     freshet-loadtest run --whep H/whep/demo --viewers 20 --stay 'exponential 60s'
 
   Fifty players of HLS, wherever it comes from, and nothing else:
-    freshet-loadtest run --hls-url https://live.example/a/index.m3u8 --hls-viewers 50 --duration 60s \\
-        --i-own-the-target --allow-host cdn.example --fail-if 'hls-stalls>0'
+    freshet-loadtest run --hls-url https://live.example/a/index.m3u8 --hls-viewers 50 \\
+        --duration 60s --i-own-the-target --allow-host cdn.example \\
+        --fail-if 'hls-stalls>0'
 
   Thirty who chat in a room of Freshet, two messages a second:
     freshet-loadtest run --chat-url H/v1/rooms/demo --chat-clients 30 --chat-rate 2/s \\
@@ -59,7 +61,7 @@ Examples (H stands for http://127.0.0.1:8080):
 
 Exit status:
   0  the run is over and every bound was kept
-  1  a bound is broken, or an agent was lost, or the run is invalid: its figures do not speak of
+  1  a bound is broken, or it was stopped, or an agent was lost, or the run is invalid: its figures do not speak of
      the server; capacity: not even the smallest audience kept the bounds
   2  bad usage, or nothing could be measured";
 
@@ -330,7 +332,7 @@ pub struct RunArguments {
     /// an address with its port.
     #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     pub metrics_listen: Option<SocketAddr>,
-    /// Write report.html, report.json and summary.md into this folder, which is made if need be.
+    /// Write report.html, report.json, summary.md and viewers.csv into this folder, which is made if need be.
     #[arg(long, value_name = "FOLDER")]
     pub report: Option<PathBuf>,
     /// Print one JSON object instead of the table.

@@ -9,12 +9,24 @@ use freshet_loadtest::report::{RunReport, SCHEMA, csv, html, markdown};
 /// Largest report that is read, in bytes.
 const READ_MAX: u64 = 64 << 20;
 
-/// Makes the folder, and sees that it can be written to.
+/// What [`write`] writes.
+const NAMES: [&str; 4] = ["report.json", "summary.md", "viewers.csv", "report.html"];
+
+/// Makes the folder, and sees that it can be written to. A report of before is taken away.
 pub fn prepare(folder: &Path) -> anyhow::Result<&Path> {
     let cannot = || format!("cannot write into {}", folder.display());
     fs::create_dir_all(folder).with_context(cannot)?;
     let probe = folder.join(".freshet-loadtest");
     fs::write(&probe, "").and_then(|()| fs::remove_file(&probe)).with_context(cannot)?;
+    // A run that comes to nothing writes none, and must not be taken for the one before.
+    for name in NAMES {
+        match fs::remove_file(folder.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(cannot);
+            }
+            _ => {}
+        }
+    }
     Ok(folder)
 }
 

@@ -98,6 +98,9 @@ fn execute(arguments: &cli::RunArguments) -> anyhow::Result<ExitCode> {
     for verdict in report.bounds.iter().filter(|verdict| verdict.broken || verdict.not_measured) {
         writeln!(terminal, "freshet-loadtest: bound {verdict}")?;
     }
+    if report.interrupted {
+        writeln!(terminal, "freshet-loadtest: the run was stopped before its end")?;
+    }
     for doubt in &report.invalid {
         writeln!(terminal, "freshet-loadtest: the run is invalid: {doubt}")?;
     }

@@ -38,6 +38,18 @@ async fn end(name: &str, server: &Fixture, arguments: &[&str]) -> (Option<i32>, 
     let table = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(table.contains("reconnects"), "{table}");
     let report = serde_json::from_str(&read("report.json")).unwrap_or_else(|error| panic!("{error}: {said}"));
+    // Each session and each place that nobody has back is a row, and rows and sums say the same.
+    let rows = read("viewers.csv");
+    let mut rows = rows.lines().map(|row| row.split(',').collect::<Vec<_>>());
+    let names = rows.next().unwrap();
+    let column = |name: &str| names.iter().position(|known| *known == name).unwrap();
+    let rows: Vec<_> = rows.collect();
+    let sum = |name: &str| -> f64 { rows.iter().map(|row| row[column(name)].parse::<f64>().unwrap()).sum() };
+    let report: Value = report;
+    for (name, of) in [("freezes", "/freezes"), ("frozen_ms", "/frozen_ms"), ("lost", "/packets/lost")] {
+        let all = report.pointer(of).unwrap().as_f64().unwrap();
+        assert!((sum(name) - all).abs() < 1.0, "{name}: {} of rows, {all} in all: {rows:?}", sum(name));
+    }
     (output.status.code(), report, read("summary.md"), said)
 }
 

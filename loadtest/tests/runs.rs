@@ -433,3 +433,48 @@ async fn in_a_terminal_a_run_is_a_dashboard_that_leaves_the_screen_as_it_was() {
     assert!(after.contains("\x1b[?25h"), "there is a cursor again: {after:?}");
     assert!(after.contains("3 of 3 connected, 0 failed"), "{after}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_comes_to_nothing_ends_at_once_and_leaves_no_report_of_before() {
+    let out = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("stale");
+    std::fs::create_dir_all(&out).unwrap();
+    let names = ["report.html", "report.json", "summary.md", "viewers.csv"];
+    names.iter().for_each(|name| std::fs::write(out.join(name), "of before").unwrap());
+    std::fs::write(out.join("notes.txt"), "somebody's own").unwrap();
+    let began = Instant::now();
+    let whep = "http://127.0.0.1:9/whep/room";
+    let arguments =
+        ["run", "--whep", whep, "--viewers", "3", "--ramp", "storm", "--duration", "50s", "--quiet"];
+    let output = loadtest(&[&arguments[..], &["--report", out.to_str().unwrap()]].concat()).await;
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(
+        words(&output).1.contains("none of 3 viewers connected; most often: unreachable: Connection refused")
+    );
+    assert!(began.elapsed() < Duration::from_secs(20), "nobody will come any more");
+    assert!(names.iter().all(|name| !out.join(name).exists()), "they were of another run");
+    assert!(out.join("notes.txt").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_told_to_end_says_goodbye_and_reports_what_was_seen() {
+    let server = Fixture::start(Script::default()).await;
+    let (whip, whep) = (server.url("/whip/room"), server.url("/whep/room"));
+    let out = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("told-to-end");
+    let arguments = ["run", "--whip", &whip, "--whep", &whep, "--viewers", "2", "--ramp", "storm", "--quiet"];
+    let more = ["--duration", "50s", "--threads", "1", "--report", out.to_str().unwrap()];
+    for signal in [Signal::TERM, Signal::INT] {
+        let before = server.count(|counters| &counters.forwarded);
+        let program = start(&[], &[&arguments[..], &more].concat());
+        let pid = Pid::from_raw(i32::try_from(program.id().unwrap()).unwrap()).unwrap();
+        while server.count(|counters| &counters.forwarded) < before + 300 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        kill_process(pid, signal).unwrap();
+        let output = ended(program).await;
+        assert_eq!(output.status.code(), Some(1), "it was not run to its end: {output:?}");
+        assert!(words(&output).1.contains("the run was stopped before its end"), "{output:?}");
+        let report: Value = serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
+        assert_eq!((&report["interrupted"], &report["viewers"]["sessions"]), (&true.into(), &2.into()));
+    }
+    assert_eq!(server.count(|counters| &counters.deletes), 6, "all said goodbye");
+}

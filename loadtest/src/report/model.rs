@@ -519,9 +519,11 @@ impl RunReport {
         all.flatten().map(|late| late.p99).fold(0.0, f64::max)
     }
 
-    /// A bound is broken, or the run is invalid, or an agent was lost.
+    /// A bound is broken, or the run is invalid, or an agent was lost, or it was stopped before its end.
     pub fn failed(&self) -> bool {
         let lost = self.agents.iter().any(|agent| agent.lost.is_some());
-        lost || !self.invalid.is_empty() || self.bounds.iter().any(|verdict| verdict.broken)
+        lost || self.interrupted
+            || !self.invalid.is_empty()
+            || self.bounds.iter().any(|verdict| verdict.broken)
     }
 }

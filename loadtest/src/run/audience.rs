@@ -39,10 +39,10 @@ impl Audience {
         }
     }
 
-    /// Nobody is left to look at.
-    pub fn deserted(&self) -> bool {
+    /// Nobody is left to look at; `alone` says that nobody is there beside viewers by WHEP.
+    pub fn deserted(&self, alone: bool) -> bool {
         match self {
-            Self::Here(_) => false,
+            Self::Here(crowd) => alone && crowd.deserted(),
             Self::There(field) => field.deserted(),
         }
     }

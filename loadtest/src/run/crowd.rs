@@ -14,8 +14,10 @@ use crate::client::{
     ClientError, EndReason, Left, Loss, Lost, SessionState, Standing, Viewer, ViewerConfig, ViewerReport,
     kind,
 };
+use crate::measure::FREEZE;
+use crate::num;
 use crate::report::{ROWS, ViewerRow};
-use crate::scenario::Impairment;
+use crate::scenario::{Impairment, Stay};
 
 /// Sessions closed at once: a server is not to be stormed by our goodbye.
 const FAREWELLS_AT_ONCE: usize = 64;
@@ -454,6 +456,12 @@ impl Crowd {
         }
     }
 
+    /// Nobody got in, and nobody will: who could not connect does not try again.
+    pub fn deserted(&self) -> bool {
+        let failed = |place: &Mutex<Place>| matches!(*lock(place), Place::Failed(_));
+        self.plan.stay == Stay::Whole && !self.places.is_empty() && self.places.iter().all(failed)
+    }
+
     /// Keeps the row of who leaves a place, as long as there are not too many.
     fn keep(&self, gone: &mut Gone, number: usize, row: impl FnOnce(Seat) -> ViewerRow) {
         if let Some(seat) = self.plan.seats.get(number).filter(|_| gone.rows.len() < ROWS) {
@@ -469,7 +477,16 @@ impl Crowd {
                 Place::Failed(why) => self.keep(gone, number, |seat| Tally::empty_row(seat, why)),
                 Place::Away(away) => {
                     let why = format!("not back: {}", away.why);
-                    self.keep(gone, number, |seat| ViewerRow { again: true, ..Tally::empty_row(seat, &why) });
+                    let silent = truth.until.saturating_duration_since(away.since);
+                    let froze = self.plan.viewer.video && silent > FREEZE;
+                    self.keep(gone, number, |seat| ViewerRow {
+                        again: true,
+                        due_s: away.since.saturating_duration_since(self.start).as_secs_f64(),
+                        longest_gap_ms: num::millis(silent),
+                        freezes: u64::from(froze),
+                        frozen_ms: if froze { num::millis(silent) } else { 0.0 },
+                        ..Tally::empty_row(seat, &why)
+                    });
                 }
                 Place::Live(viewer, session) => {
                     let report = viewer.report();

@@ -117,9 +117,8 @@ impl Engine {
         let publishers = self.publish()?;
         let stopped = Arc::clone(&self.stopped);
         self.watching.spawn(async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                stopped.store(true, Ordering::Relaxed);
-            }
+            told_to_stop().await;
+            stopped.store(true, Ordering::Relaxed);
         });
         let start = Instant::now() + self.field.as_ref().map_or(Duration::ZERO, |field| field.lead());
         let (cpu, drops, timeline) = (CpuMeter::start(), Drops::default(), Timeline::new(start));
@@ -227,7 +226,8 @@ impl Engine {
     ) -> Result<(), RunError> {
         let (start, total) = (meters.start, self.plan.end());
         let (mut looked, mut cpu) = (start, CpuMeter::start());
-        let stopped = || self.stopped.load(Ordering::Relaxed) || audience.deserted();
+        let alone = !self.plan.beside.anybody();
+        let stopped = || self.stopped.load(Ordering::Relaxed) || audience.deserted(alone);
         while start.elapsed() < total && !stopped() {
             std::thread::sleep(TICK.min(total.saturating_sub(start.elapsed())));
             self.in_time()?;
@@ -378,6 +378,16 @@ impl Engine {
         if self.sending.block_on(async { tokio::time::timeout(FAREWELL, all).await }).is_err() {
             tracing::warn!("some publishers could not be closed in {FAREWELL:?}");
         }
+    }
+}
+
+/// Waits for Ctrl-C, or for SIGTERM, by which containers and time limits end programs.
+async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        told = tokio::signal::ctrl_c() => if told.is_err() { std::future::pending().await },
+        _ = terminated.recv() => {}
     }
 }
 
