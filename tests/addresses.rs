@@ -4,6 +4,8 @@
 
 #[path = "addresses/called.rs"]
 mod called;
+#[path = "addresses/mapped.rs"]
+mod mapped;
 #[path = "addresses/turn.rs"]
 mod turn;
 
@@ -201,6 +203,8 @@ fn who_tells_no_address_that_others_reach_is_warned() {
                 assert!(said && warning.contains("--candidate "), "{flags}: {warning}");
             }
         }
+        let behind = "--listen 0.0.0.0:8080 --udp-port 7700 --candidate 203.0.113.7=10.9.9.9";
+        assert!(says("warned-behind", &server, behind).contains("stands behind = in --candidate"));
         // Without its interface such an address means nothing.
         for (nth, flags) in
             ["--ip fe80::7", "--candidate [fe80::7]:7700", "--udp-bind fe80::7%eth0"].into_iter().enumerate()
@@ -378,8 +382,17 @@ fn behind_mapped_ports_each_shard_tells_its_own() {
         all.sort();
         all.dedup();
         assert_eq!(all, ["203.0.113.7 30700", "203.0.113.7 30701"], "both shards were used");
+        assert!(["203.0.113.7:30700", "203.0.113.7:30701"].iter().all(|at| served.log().contains(at)));
         drop(served);
     });
+}
+
+#[test]
+fn behind_mapped_ports_of_two_addresses_each_is_answered_from_its_own() {
+    alone(
+        "behind_mapped_ports_of_two_addresses_each_is_answered_from_its_own",
+        mapped::answers_from_behind_each,
+    );
 }
 
 #[test]
