@@ -253,7 +253,7 @@ fn one_command_leaves_a_report_of_an_event() {
     assert!(number(&told, "/server/packets") >= number(&told, "/packets/received"), "{told:#}");
     assert!(number(&told, "/server/cpu_us_per_packet") > 0.0, "{told:#}");
     assert!(read("report.html").contains("a bad network for 5 %"), "{err}");
-    // Sixteen viewers and their publisher by the names of their own sessions.
+    // A line of names, and a row for each viewer.
     assert_eq!(read("viewers.csv").lines().count(), 1 + 16, "{err}");
     let page = report.join("report.html");
     let looked = support::dev::browse("report.mjs", &[("FRESHET_REPORT", page.to_str().unwrap())]);

@@ -194,21 +194,26 @@ async fn who_is_sent_away_is_not_let_in_by_a_ticket_from_before() {
     assert_eq!(why(&answer), (403, "revoked".into()), "{:?}", answer.json());
 }
 
+/// A coordinator that sends on and a node, each with this certificate and these flags.
+async fn by_https(test: &str, pair: &Pair, more: &'static [&'static str]) -> Cluster {
+    let files = [&pair.cert, &pair.key].map(|path| path.display().to_string());
+    let flags: Flags = Box::new(move |name| {
+        let own =
+            if name.starts_with("node") { ["--listen-plain", "127.0.0.1:0"] } else { ["--join", "redirect"] };
+        let tls = ["--tls-cert", &files[0], "--tls-key", &files[1]];
+        tls.iter().chain(more).chain(&own).map(|flag| (*flag).to_owned()).collect()
+    });
+    let plan = Plan { nodes: 1, coordinators: 1, max_sessions: 10 };
+    Cluster::start_as(test, plan, flags).await
+}
+
 /// A node without a public URL is known by where it listens inside, without TLS: nobody is sent there from a secure page, and no
 /// ticket crosses the network in the clear.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn by_https_nobody_is_sent_on_to_where_there_is_none() {
     let dir = tempfile::tempdir().unwrap();
     let pair = Pair::make(dir.path(), &["127.0.0.1"]);
-    let files = [&pair.cert, &pair.key].map(|path| path.display().to_string());
-    let flags: Flags = Box::new(move |name| {
-        let own =
-            if name.starts_with("node") { ["--listen-plain", "127.0.0.1:0"] } else { ["--join", "redirect"] };
-        let tls = ["--tls-cert", &files[0], "--tls-key", &files[1]];
-        tls.iter().chain(&own).map(|flag| (*flag).to_owned()).collect()
-    });
-    let plan = Plan { nodes: 1, coordinators: 1, max_sessions: 10 };
-    let cluster = Cluster::start_as("redirect-plain", plan, flags).await;
+    let cluster = by_https("redirect-plain", &pair, &[]).await;
     let base = cluster.url(0);
     assert!(base.starts_with("https://"), "{base}");
     let (host, guest) = (token(ROOM, "host", "publish"), token(ROOM, "guest", "subscribe"));
@@ -231,16 +236,7 @@ async fn by_https_nobody_is_sent_on_to_where_there_is_none() {
 async fn by_https_clients_are_sent_on_to_the_nodes_own_public_url() {
     let dir = tempfile::tempdir().unwrap();
     let pair = Pair::make(dir.path(), &["127.0.0.1"]);
-    let files = [&pair.cert, &pair.key].map(|path| path.display().to_string());
-    let flags: Flags = Box::new(move |name| {
-        let own =
-            if name.starts_with("node") { ["--listen-plain", "127.0.0.1:0"] } else { ["--join", "redirect"] };
-        let tls = ["--tls-cert", &files[0], "--tls-key", &files[1]];
-        let public = ["--public-url", "https://127.0.0.1:OWN-PORT"];
-        tls.iter().chain(&public).chain(&own).map(|flag| (*flag).to_owned()).collect()
-    });
-    let plan = Plan { nodes: 1, coordinators: 1, max_sessions: 10 };
-    let cluster = Cluster::start_as("redirect-https", plan, flags).await;
+    let cluster = by_https("redirect-https", &pair, &["--public-url", "https://127.0.0.1:OWN-PORT"]).await;
     let (base, node) = (cluster.url(0), format!("https://127.0.0.1:{}", cluster.node_ports[0]));
     assert!(base.starts_with("https://"), "{base}");
     let (host, guest) = (token(ROOM, "host", "publish"), token(ROOM, "guest", "subscribe"));

@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::track::{REMADE, STRAYS};
+use super::track::STRAYS;
 use super::{Arrival, Gaps, Histogram, IndexWindow, Remaking, Segment, Summary, TrackReport};
 use crate::media::Kind;
 use crate::media::stamp::{Stamp, StampError};
@@ -181,7 +181,7 @@ impl HeaderMeter {
         if self.ssrc != Some(packet.ssrc) {
             self.replace_source(packet.ssrc);
         }
-        if opened.is_some_and(|opened| self.remaking.begins(&opened.stamp, REMADE)) {
+        if opened.is_some_and(|opened| self.remaking.begins(&opened.stamp)) {
             self.count_by_numbers();
         }
         let by_numbers = |opened: &Opened| Opened { stamp: Err(StampError::Unstamped), ..*opened };

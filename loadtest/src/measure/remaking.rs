@@ -2,6 +2,9 @@
 
 use crate::media::stamp::{Stamp, StampError};
 
+/// So many stamps have to be cut before it is believed.
+const ENOUGH: u64 = 8;
+
 /// Looks at stamps. Damage changes bytes; a stamp whose own fields are right but whose packet has another length is of
 /// somebody who put frames together and cut them in another way. Then the numbers in stamps are not those of packets.
 #[derive(Debug, Clone, Copy, Default)]
@@ -19,18 +22,23 @@ impl Remaking {
 
     /// It may be so: every packet that can tell should be looked at.
     pub fn may_be(self) -> bool {
-        !self.seen && self.cut > 0 && self.cut * 4 >= self.intact
+        !self.seen && self.cut > 0 && self.many()
     }
 
-    /// Looks at another packet; true once, with the one by which it is seen: when `enough` stamps were cut, and they are a
+    /// A fifth of all stamps at least were cut.
+    fn many(self) -> bool {
+        self.cut * 4 >= self.intact
+    }
+
+    /// Looks at another packet; true once, with the one by which it is seen: when [`ENOUGH`] stamps were cut, and they are a
     /// fifth at least of all.
-    pub fn begins(&mut self, stamp: &Result<Stamp, StampError>, enough: u64) -> bool {
+    pub fn begins(&mut self, stamp: &Result<Stamp, StampError>) -> bool {
         match stamp {
             Ok(_) => self.intact += 1,
             Err(StampError::Length { .. }) => self.cut += 1,
             Err(_) => {}
         }
-        let begins = !self.seen && self.cut >= enough && self.cut * 4 >= self.intact;
+        let begins = !self.seen && self.cut >= ENOUGH && self.many();
         self.seen |= begins;
         begins
     }

@@ -15,9 +15,6 @@ const MAX_SEGMENTS: usize = 64;
 const OTHERS: u64 = 0;
 /// So many packets without a stamp, one after the other, are another publisher's; fewer are strays among a publisher's own.
 pub(super) const STRAYS: u64 = 100;
-/// So many packets with a stamp that was cut off or grew, if they are a fifth at least of those with one, are of a server that makes
-/// packets anew: the numbers in stamps are not those of its packets.
-pub(super) const REMADE: u64 = 8;
 /// A damaged packet's number follows from its neighbours', which are no further away.
 const NEIGHBOURS: u64 = 500;
 
@@ -276,7 +273,7 @@ impl TrackMeter {
         self.bytes += num::len(packet.bytes);
         self.gaps.on_packet(packet.at);
         self.first_packet.get_or_insert(packet.at);
-        if self.remaking.begins(&packet.stamp, REMADE) {
+        if self.remaking.begins(&packet.stamp) {
             self.count_by_numbers();
         }
         let Some((publisher, index)) = self.whose(packet) else { return };
@@ -341,8 +338,7 @@ impl TrackMeter {
 
     /// Packets are the server's own from now on. What was counted by the numbers of others is forgotten.
     fn count_by_numbers(&mut self) {
-        let joined = self.joined;
-        let fresh = Self::new(String::new(), self.kind, joined);
+        let fresh = Self::new(String::new(), self.kind, self.joined);
         self.publisher = Some(OTHERS);
         (self.window, self.order, self.past) = (fresh.window, fresh.order, fresh.past);
         (self.layer, self.layers, self.layer_switches) = (None, fresh.layers, 0);
