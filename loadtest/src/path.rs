@@ -62,6 +62,11 @@ impl Path {
         self.busy_until = None;
     }
 
+    /// What is put in may be lost, or come out later; or something that was put in has not come out yet.
+    pub fn is_bad(&self) -> bool {
+        self.bad.is_some() || !self.held.is_empty()
+    }
+
     /// Puts a datagram in.
     pub fn offer(&mut self, now: Instant, peer: SocketAddr, datagram: &[u8]) -> Fate {
         let Some(bad) = self.bad else { return Fate::Passes };

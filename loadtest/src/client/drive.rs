@@ -5,9 +5,10 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use str0m::net::{Protocol, Receive};
@@ -15,12 +16,14 @@ use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 use tokio::sync::watch;
 
 use super::contain::{PANICKED, contained};
+use super::ears::Tap;
 use super::gate::Reach;
 use super::guard::lock;
 use super::mail;
 use super::relay::{Left, Wire};
 use super::rtc;
 use super::srtp::Keys;
+use crate::num;
 use crate::path::{Fate, Path};
 use crate::scenario::{Chance, Impairment};
 
@@ -30,14 +33,13 @@ pub(super) const COMMANDS: usize = 8;
 const DATAGRAM: usize = 4_096;
 /// Datagrams read before timers are looked at again.
 const READ_BURST: usize = 64;
-/// Shorter datagrams, in bytes, end a frame or are all that there is of it.
-const LONG: usize = 900;
-/// Reads at two steps in a row: more comes than one datagram at a time.
-const CLOSE_READS: Duration = Duration::from_millis(6);
 /// Mutations in one go before other tasks get their turn.
 const SETTLE_BURST: usize = 256;
 /// Addresses of the other side that are remembered; ICE tries a handful.
 const KNOWN: usize = 32;
+/// Sessions that are not in a hurry wake at multiples of this, in microseconds since [`BEGUN`].
+const GRID_MICROS: u64 = 32_000;
+static BEGUN: OnceLock<Instant> = OnceLock::new();
 /// How long a closing session may take to send its goodbye.
 const CLOSE_TIME: Duration = Duration::from_millis(200);
 
@@ -113,19 +115,14 @@ pub(super) trait Endpoint: Send + 'static {
     }
     /// The events of an admitted datagram were all given.
     fn after_datagram(&mut self) {}
-    /// From now on it is enough to be told in steps of some milliseconds what has come.
-    fn listens_in_steps(&self) -> bool {
-        false
+    /// Who can count from now on what comes, so that the session is told of the rest alone.
+    fn tap(&self) -> Option<Arc<dyn Tap>> {
+        None
     }
     /// When [`Self::on_due`] wants to be called.
     fn next_due(&mut self) -> Option<Instant>;
     /// The time has come; at most one mutation of the session.
     fn on_due(&mut self, rtc: &mut Rtc, now: Instant);
-}
-
-/// Nothing of the same frame follows, as far as can be told: a marker says so (RFC 3550 section 5.1), or a short datagram.
-fn ends_frame(datagram: &[u8]) -> bool {
-    datagram.len() < LONG || datagram.get(1).is_some_and(|second| second & 0x80 != 0)
 }
 
 /// A session that is being driven.
@@ -147,8 +144,8 @@ pub(super) struct Driver<E> {
     pub peer: Option<SocketAddr>,
     /// It may send to addresses that are neither loopback nor private.
     pub reach: Reach,
-    /// Something was last read, where the wire tells in steps.
-    pub read_at: Option<Instant>,
+    /// Where what is counted outside this task comes from, while it is.
+    pub tapped: Option<SocketAddr>,
 }
 
 /// Why a session broke.
@@ -180,6 +177,11 @@ impl Paths {
         self.outward.set(bad);
     }
 
+    /// Something is done to what goes there.
+    fn are_bad(&self) -> bool {
+        self.inward.is_bad() || self.outward.is_bad()
+    }
+
     fn next_due(&self) -> Option<Instant> {
         self.inward.next_due().into_iter().chain(self.outward.next_due()).min()
     }
@@ -208,6 +210,8 @@ impl<E: Endpoint> Driver<E> {
             let due = match wake {
                 Some(due) => due,
                 None => {
+                    self.tap(&mut buffer)
+                        .map_err(|error| Broken(format!("its socket cannot be read: {error}")))?;
                     let mut due = within(|| self.settle())?;
                     if !self.rtc.is_alive() {
                         return Ok(if closing.is_some() {
@@ -216,17 +220,13 @@ impl<E: Endpoint> Driver<E> {
                             EndReason::RemoteClosed
                         });
                     }
-                    if self.endpoint.listens_in_steps() && !self.socket.tells_again() {
-                        let told = self.socket.listen_in_steps();
-                        told.map_err(|error| Broken(format!("its socket cannot be listened to: {error}")))?;
-                    }
                     if let Some(end) = closing {
                         if Instant::now() >= end {
                             return Ok(EndReason::Stopped);
                         }
                         due = due.min(end);
                     }
-                    sleep.as_mut().reset(due.into());
+                    sleep.as_mut().reset(self.waking(due).into());
                     wake = Some(due);
                     due
                 }
@@ -259,6 +259,35 @@ impl<E: Endpoint> Driver<E> {
                 }
             }
         }
+    }
+
+    /// When to wake for what is due then. Where media is counted elsewhere nothing is urgent, and many sessions wake at once.
+    fn waking(&self, due: Instant) -> Instant {
+        if self.tapped.is_none() {
+            return due;
+        }
+        let begun = *BEGUN.get_or_init(Instant::now);
+        let over = num::micros(due.saturating_duration_since(begun)) % GRID_MICROS;
+        if over == 0 { due } else { due + Duration::from_micros(GRID_MICROS - over) }
+    }
+
+    /// Lets what comes be counted outside this task, where that can be: not in a bad network, which is made here.
+    fn tap(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        let from = if self.paths.are_bad() { None } else { self.peer };
+        if from == self.tapped {
+            return Ok(());
+        }
+        if let Some(from) = from {
+            let Some(tap) = self.endpoint.tap() else { return Ok(()) };
+            self.socket.tap(from, tap)?;
+        } else {
+            self.socket.untap()?;
+            let read = self.read(buffer);
+            self.socket.read_at_once()?;
+            read.map_err(io::Error::other)?;
+        }
+        self.tapped = from;
+        Ok(())
     }
 
     /// Does all that is due and tells when something will be due again.
@@ -365,15 +394,10 @@ impl<E: Endpoint> Driver<E> {
         }
     }
 
-    /// Reads what there is; true if the session was shown something, or something waits on its way.
+    /// Reads what there is; true if the session was shown something, or something waits on its way, or all has to be looked
+    /// at anew.
     fn read(&mut self, buffer: &mut [u8]) -> Result<bool, RtcError> {
         let mut shown = false;
-        // Who hears of what is left need not ask whether there is more: mostly there is not.
-        let patient = self.socket.tells_again() && {
-            let now = Instant::now();
-            let before = self.read_at.replace(now);
-            before.is_none_or(|before| now.saturating_duration_since(before) > CLOSE_READS)
-        };
         for _ in 0..READ_BURST {
             let (length, source) = match self.socket.try_recv_from(buffer) {
                 Ok(read) => read,
@@ -388,18 +412,16 @@ impl<E: Endpoint> Driver<E> {
                 Fate::Waits => true,
                 Fate::Lost => false,
             };
-            if patient && ends_frame(datagram) {
-                break;
-            }
         }
         Ok(shown)
     }
 
-    /// A datagram has come; true if the session was shown it.
+    /// A datagram has come; true if the session was shown it, or it came from where none had.
     fn take(&mut self, datagram: &[u8], source: SocketAddr, now: Instant) -> Result<bool, RtcError> {
         if !self.endpoint.before_datagram(datagram, now) {
             if self.peer != Some(source) && self.known.contains(&source) {
                 self.peer = Some(source);
+                return Ok(true);
             }
             return Ok(false);
         }
@@ -481,7 +503,7 @@ mod tests {
             known: Vec::new(),
             peer: None,
             reach: Reach { allow_public, gate: None },
-            read_at: None,
+            tapped: None,
         };
         for _ in 0..20 {
             driver.settle().unwrap();

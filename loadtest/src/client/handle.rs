@@ -56,7 +56,7 @@ impl SessionHandle {
             known: Vec::new(),
             peer: None,
             reach,
-            read_at: None,
+            tapped: None,
         };
         tokio::spawn(driver.run());
         Self {

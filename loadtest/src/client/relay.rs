@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
 
-use super::ears::Ear;
+use super::ears::{Ear, Tap};
 use super::guard::lock;
 use super::headers::IceServer;
 use super::target::is_near;
@@ -33,7 +33,7 @@ const UNAUTHORISED: u16 = 401;
 #[derive(Debug)]
 pub(super) enum Wire {
     Direct(UdpSocket),
-    /// The same, told of in steps.
+    /// The same, read in steps.
     Steps(Ear),
     Relayed(Box<Relay>),
     /// It could not be told of in another way.
@@ -41,22 +41,35 @@ pub(super) enum Wire {
 }
 
 impl Wire {
-    /// From now on it is told in steps what has come, which costs less. Where that can't be had, and by TURN, all stays as it
-    /// is. Must be called inside a runtime.
-    pub fn listen_in_steps(&mut self) -> io::Result<()> {
-        if !Ear::CAN_BE || !matches!(self, Self::Direct(_)) {
+    /// From now on it is read in steps, which costs less, and this one counts what comes from there. Where that can't be had,
+    /// and by TURN, all stays as it is. Must be called inside a runtime.
+    pub fn tap(&mut self, from: SocketAddr, tap: Arc<dyn Tap>) -> io::Result<()> {
+        if !Ear::CAN_BE {
             return Ok(());
         }
         // The runtime lets go of the socket.
-        if let Self::Direct(socket) = std::mem::replace(self, Self::Nowhere) {
-            *self = Self::Steps(Ear::new(socket.into_std()?)?);
+        *self = match std::mem::replace(self, Self::Nowhere) {
+            Self::Direct(socket) => Self::Steps(Ear::new(socket.into_std()?)?),
+            other => other,
+        };
+        if let Self::Steps(ear) = self {
+            ear.tap(from, tap);
         }
         Ok(())
     }
 
-    /// What is left to be read is told again.
-    pub fn tells_again(&self) -> bool {
-        matches!(self, Self::Steps(_))
+    /// Nobody counts any more what comes. Call [`Self::read_at_once`] when what waits has been read.
+    pub fn untap(&self) -> io::Result<()> {
+        if let Self::Steps(ear) = self { ear.untap() } else { Ok(()) }
+    }
+
+    /// From now on it is not read in steps. Must be called inside a runtime.
+    pub fn read_at_once(&mut self) -> io::Result<()> {
+        *self = match std::mem::replace(self, Self::Nowhere) {
+            Self::Steps(ear) => Self::Direct(UdpSocket::from_std(ear.into_socket()?)?),
+            other => other,
+        };
+        Ok(())
     }
 
     pub async fn readable(&self) -> io::Result<()> {
@@ -74,7 +87,7 @@ impl Wire {
     pub fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         match self {
             Self::Direct(socket) => socket.try_recv_from(buffer),
-            Self::Steps(ear) => ear.socket().recv_from(buffer),
+            Self::Steps(ear) => ear.try_recv_from(buffer),
             Self::Relayed(relay) => relay.receive(buffer),
             Self::Nowhere => Err(io::ErrorKind::WouldBlock.into()),
         }
@@ -83,7 +96,7 @@ impl Wire {
     pub fn try_send_to(&self, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
         match self {
             Self::Direct(socket) => socket.try_send_to(datagram, to),
-            Self::Steps(ear) => ear.socket().send_to(datagram, to),
+            Self::Steps(ear) => ear.send_to(datagram, to),
             Self::Relayed(relay) => relay.send(datagram, to),
             Self::Nowhere => Err(io::ErrorKind::NotConnected.into()),
         }
@@ -93,7 +106,7 @@ impl Wire {
     pub fn deafen(self) -> Option<std::net::UdpSocket> {
         let socket = match self {
             Self::Direct(socket) => socket.into_std(),
-            Self::Steps(ear) => Ok(ear.into_socket()),
+            Self::Steps(ear) => ear.into_socket(),
             Self::Relayed(relay) => {
                 let socket = Arc::clone(&relay.socket);
                 drop(relay);
@@ -370,7 +383,20 @@ async fn ask(
 
 #[cfg(test)]
 mod tests {
+    use std::slice::Chunks;
+
+    use super::super::ears::Due;
     use super::*;
+
+    struct Nobody;
+
+    impl Tap for Nobody {
+        fn take(&self, _datagrams: Chunks<'_, u8>, _at: Instant, _aside: &mut dyn FnMut(&[u8])) {}
+        fn due(&self, _now: Instant) -> Due {
+            Due::default()
+        }
+        fn let_go(&self) {}
+    }
 
     #[tokio::test]
     async fn a_socket_that_nobody_reads_takes_nothing_more() {
@@ -380,8 +406,8 @@ mod tests {
             let local = socket.local_addr().unwrap();
             let mut wire = Wire::Direct(socket);
             if in_steps {
-                wire.listen_in_steps().unwrap();
-                assert!(wire.tells_again());
+                wire.tap(local, Arc::new(Nobody)).unwrap();
+                assert!(matches!(wire, Wire::Steps(_)));
             }
             let mut buffer = [0; 16];
             server.send_to(b"read", local).await.unwrap();

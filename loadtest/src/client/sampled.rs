@@ -8,6 +8,7 @@
 //! str0m knows the same keys. It counts SRTCP indices of its own, and under GCM one key, SSRC and index must never seal
 //! two packets; so no RTP and RTCP of its own leaves the session ([`Endpoint::may_send`]), and ours has an SSRC by chance.
 
+use std::slice::Chunks;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use rand::{Rng, SeedableRng};
 use str0m::{Event, Rtc};
 
 use super::drive::Endpoint;
+use super::ears::{Due, Tap};
 use super::guard::lock;
 use super::holes::Holes;
 use super::negotiate::Opened as Session;
@@ -113,8 +115,10 @@ impl Reception {
     }
 }
 
-/// Counts media by headers.
-pub(super) struct Sampler {
+/// Counts media by headers: in its session's task until it is connected, and wherever its socket is read from then on.
+pub(super) struct Sampler(Arc<Mutex<Counting>>);
+
+struct Counting {
     seen: Arc<Mutex<Seen>>,
     roles: [Option<Role>; TYPES],
     lines: Vec<Line>,
@@ -133,10 +137,18 @@ pub(super) struct Sampler {
     /// When to ask for the first keyframe.
     ask_at: Option<Instant>,
     out: Vec<Vec<u8>>,
+    /// Who reads its socket sees to what is due, and not the session's task.
+    tapped: bool,
 }
 
 impl Sampler {
     pub fn new(session: &Session, config: &ViewerConfig, seen: Arc<Mutex<Seen>>) -> Self {
+        Self(Arc::new(Mutex::new(Counting::new(session, config, seen))))
+    }
+}
+
+impl Counting {
+    fn new(session: &Session, config: &ViewerConfig, seen: Arc<Mutex<Seen>>) -> Self {
         let (mut roles, mut lines, mut extension) = ([None; TYPES], Vec::new(), None);
         let sections = sections(&session.negotiated.answer);
         for (track, (mid, _)) in session.mids.iter().enumerate() {
@@ -175,7 +187,12 @@ impl Sampler {
             report_at: None,
             ask_at: None,
             out: Vec::new(),
+            tapped: false,
         }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.connected && self.srtp.is_some()
     }
 
     fn media(&mut self, datagram: &[u8], head: &RtpHead, now: Instant) {
@@ -303,25 +320,12 @@ fn unpadded(payload: &[u8], padded: bool) -> &[u8] {
     payload.get(..payload.len().saturating_sub(padding)).unwrap_or_default()
 }
 
-impl Endpoint for Sampler {
-    fn on_event(&mut self, _rtc: &mut Rtc, event: Event, now: Instant) {
-        if matches!(event, Event::Connected) {
-            self.connected = true;
-            self.report_at = Some(now + REPORT);
-        }
-    }
-
-    fn on_keys(&mut self, keys: &Keys) {
-        self.srtp = Srtp::new(keys, rtc::ciphers());
-        if self.srtp.is_none() {
-            tracing::error!(?keys, "DTLS agreed on an SRTP profile that cannot be counted by headers");
-        }
-    }
-
-    fn before_datagram(&mut self, datagram: &[u8], now: Instant) -> bool {
-        let Some(&[first, second]) = datagram.first_chunk::<2>() else { return true };
+impl Counting {
+    /// A datagram came; false if the session has to be shown it.
+    fn count(&mut self, datagram: &[u8], now: Instant) -> bool {
+        let Some(&[first, second]) = datagram.first_chunk::<2>() else { return false };
         if !(128..192).contains(&first) {
-            return true;
+            return false;
         }
         if self.srtp.is_none() {
             // Nobody could tell yet what it is.
@@ -330,32 +334,19 @@ impl Endpoint for Sampler {
         } else if let Some(head) = RtpHead::read(datagram, self.extension) {
             self.media(datagram, &head, now);
         }
-        false
+        true
     }
 
-    fn listens_in_steps(&self) -> bool {
-        self.connected && self.srtp.is_some()
-    }
-
-    fn may_send(&self, datagram: &[u8]) -> bool {
-        !datagram.first().is_some_and(|first| (128..192).contains(first))
-    }
-
-    fn take_datagrams(&mut self) -> Vec<Vec<u8>> {
-        std::mem::take(&mut self.out)
-    }
-
-    fn next_due(&mut self) -> Option<Instant> {
-        if !self.connected || self.srtp.is_none() {
+    /// When something is due that was not asked for by hand.
+    fn next_due(&self) -> Option<Instant> {
+        if !self.is_ready() {
             return None;
         }
-        let asked = lock(&self.seen).keyframe_asked;
         let holes = self.lines.iter().filter_map(|line| line.holes.next_due());
-        let rest = [asked, self.report_at, self.ask_at, self.transport.next_due()];
-        rest.into_iter().flatten().chain(holes).min()
+        [self.report_at, self.transport.next_due(), self.ask_at].into_iter().flatten().chain(holes).min()
     }
 
-    fn on_due(&mut self, _rtc: &mut Rtc, now: Instant) {
+    fn on_due(&mut self, now: Instant) {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let mut feedback = Vec::new();
         let asked = due(lock(&self.seen).keyframe_asked.take());
@@ -387,6 +378,79 @@ impl Endpoint for Sampler {
         rtcp::report(&mut compound, self.sender, &blocks);
         compound.append(&mut feedback);
         self.out.extend(self.srtp.as_mut().and_then(|srtp| srtp.seal_rtcp(&compound)));
+    }
+}
+
+impl Tap for Mutex<Counting> {
+    fn take(&self, datagrams: Chunks<'_, u8>, now: Instant, aside: &mut dyn FnMut(&[u8])) {
+        let mut counting = lock(self);
+        for datagram in datagrams {
+            if !counting.count(datagram, now) {
+                aside(datagram);
+            }
+        }
+    }
+
+    fn due(&self, now: Instant) -> Due {
+        let mut counting = lock(self);
+        counting.tapped = true;
+        if counting.next_due().is_some_and(|due| due <= now) {
+            counting.on_due(now);
+        }
+        Due { send: std::mem::take(&mut counting.out), next: counting.next_due() }
+    }
+
+    fn let_go(&self) {
+        lock(self).tapped = false;
+    }
+}
+
+impl Endpoint for Sampler {
+    fn on_event(&mut self, _rtc: &mut Rtc, event: Event, now: Instant) {
+        if matches!(event, Event::Connected) {
+            let mut counting = lock(&self.0);
+            counting.connected = true;
+            counting.report_at = Some(now + REPORT);
+        }
+    }
+
+    fn on_keys(&mut self, keys: &Keys) {
+        let srtp = Srtp::new(keys, rtc::ciphers());
+        if srtp.is_none() {
+            tracing::error!(?keys, "DTLS agreed on an SRTP profile that cannot be counted by headers");
+        }
+        lock(&self.0).srtp = srtp;
+    }
+
+    fn before_datagram(&mut self, datagram: &[u8], now: Instant) -> bool {
+        !lock(&self.0).count(datagram, now)
+    }
+
+    fn tap(&self) -> Option<Arc<dyn Tap>> {
+        let ready = lock(&self.0).is_ready();
+        ready.then(|| Arc::clone(&self.0) as Arc<dyn Tap>)
+    }
+
+    fn may_send(&self, datagram: &[u8]) -> bool {
+        !datagram.first().is_some_and(|first| (128..192).contains(first))
+    }
+
+    fn take_datagrams(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut lock(&self.0).out)
+    }
+
+    fn next_due(&mut self) -> Option<Instant> {
+        let counting = lock(&self.0);
+        if !counting.is_ready() {
+            return None;
+        }
+        let asked = lock(&counting.seen).keyframe_asked;
+        let often = if counting.tapped { None } else { counting.next_due() };
+        asked.into_iter().chain(often).min()
+    }
+
+    fn on_due(&mut self, _rtc: &mut Rtc, now: Instant) {
+        lock(&self.0).on_due(now);
     }
 }
 

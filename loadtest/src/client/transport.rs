@@ -56,7 +56,14 @@ impl Transport {
             return;
         }
         self.due = None;
+        // It is given back: there will be as many of them again.
         let mut seen = std::mem::take(&mut self.seen);
+        self.write(&mut seen, out, sender);
+        seen.clear();
+        self.seen = seen;
+    }
+
+    fn write(&mut self, seen: &mut Vec<(u64, Instant)>, out: &mut Vec<u8>, sender: u32) {
         seen.sort_unstable();
         seen.dedup_by_key(|(index, _)| *index);
         let newest = seen.last().map_or(0, |(index, _)| *index);
@@ -68,9 +75,9 @@ impl Transport {
         // The earliest may not have come first; deltas are signed.
         let reference = micros(begin) / REFERENCE;
         let mut last = reference * REFERENCE / TICK;
-        let (mut symbols, mut deltas) = (Vec::new(), Vec::new());
+        let (mut symbols, mut deltas) = (Vec::with_capacity(seen.len()), Vec::with_capacity(seen.len()));
         let mut expected = base;
-        for (index, at) in seen {
+        for (index, at) in seen.drain(..) {
             symbols.extend((expected..index).map(|_| 0_u16));
             expected = index + 1;
             let ticks = micros(at) / TICK;
